@@ -1,0 +1,11 @@
+/** Pure planning for large groups: who commits, in what order trees are warmed, how groups grow. */
+export { type CommitBatch, composeBatches, type PendingChanges } from "./batch.ts";
+export {
+  type CommitCosts,
+  type CommitterChoice,
+  cheapestCommitter,
+  committerForRemoval,
+  nearestMembers,
+} from "./committer.ts";
+export { type GrowthOptions, type GrowthStep, growthDefaults, planGrowth } from "./growth.ts";
+export { bitReversedLeaves, warmUpLeaves, warmUpTurns } from "./warm-up.ts";

@@ -25,6 +25,7 @@ export default defineConfig({
         test: {
           name: "fast",
           include: [`${roots}/test/{unit,vectors}/**/*.test.ts`, "tools/test/*.test.ts"],
+          globalSetup: "./spec-vectors/src/vitest-setup.ts",
           testTimeout: 60_000,
           env: { NODE_OPTIONS: "--disable-warning=ExperimentalWarning" },
         },

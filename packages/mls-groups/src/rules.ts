@@ -1,0 +1,77 @@
+import { RejectionError } from "@murmuration/base";
+
+/**
+ * Every validation rule of this engine, with the section of RFC 9420 (or the draft) that states it. A refusal
+ * carries the code `mls/<rule id>`. Each id stands in the title of at least one test that fails without the
+ * rule; the mutant runner disables the rules one by one and requires that test to fail.
+ */
+export const rules = {
+  // LeafNode: 7.2 (contents), 7.3 (validation), 13.4 (extensions).
+  "leaf-node/signature": "7.3",
+  "leaf-node/source": "7.3",
+  "leaf-node/lifetime": "7.3",
+  "leaf-node/protocol-version-supported": "7.3",
+  "leaf-node/cipher-suite-supported": "7.3",
+  "leaf-node/required-capabilities": "7.3",
+  "leaf-node/group-extensions-supported": "13.4",
+  "leaf-node/own-credential-type-listed": "7.2",
+  "leaf-node/credential-supported-by-members": "7.3",
+  "leaf-node/credentials-in-use-supported": "7.3",
+  "leaf-node/own-extensions-listed": "7.3",
+  "leaf-node/extensions-distinct": "13.4",
+  "leaf-node/encryption-key-valid": "5.1.1",
+  "leaf-node/encryption-key-unique": "7.3",
+  "leaf-node/encryption-key-changed": "7.3",
+  "leaf-node/signature-key-unique": "7.3",
+
+  // The ratchet tree as a whole: 7.1, 7.9.2, 12.4.3.1 (joining), 12.4.3.3 (ratchet_tree extension).
+  "ratchet-tree/last-node-not-blank": "12.4.3.3",
+  "ratchet-tree/node-type-by-position": "12.4.3.3",
+  "ratchet-tree/size-limit": "12.4.3.3",
+  "ratchet-tree/encryption-key-valid": "5.1.1",
+  "ratchet-tree/encryption-key-unique": "12.4.3.1",
+  "ratchet-tree/unmerged-leaves-sorted": "7.1",
+  "ratchet-tree/unmerged-leaf-is-descendant": "12.4.3.1",
+  "ratchet-tree/unmerged-leaf-not-blank": "12.4.3.1",
+  "ratchet-tree/unmerged-leaf-in-intermediate-nodes": "12.4.3.1",
+  "ratchet-tree/parent-hash": "7.9.2",
+  "ratchet-tree/leaf-not-blank": "12.1",
+
+  // UpdatePath: 7.5, 7.6, 12.4.2.
+  "update-path/length": "7.5",
+  "update-path/ciphertext-count": "7.6",
+  "update-path/encryption-key-valid": "5.1.1",
+  "update-path/encryption-keys-new": "12.4.2",
+  "update-path/encryption-keys-distinct": "12.4.2",
+  "update-path/leaf-encryption-key-changed": "12.4.2",
+  "update-path/parent-hash": "7.5",
+  "update-path/key-matches-path-secret": "7.5",
+
+  // Joining with a path secret: 12.4.3.1.
+  "welcome/path-secret-node-not-blank": "12.4.3.1",
+  "welcome/path-secret-matches-key": "12.4.3.1",
+} as const;
+
+/** The id of a validation rule. */
+export type RuleId = keyof typeof rules;
+
+const disabledRules = new Set<RuleId>();
+
+/**
+ * Throws a RejectionError with the code `mls/<rule>` unless the condition holds. The one place through which
+ * every validation rule refuses.
+ */
+export function check(rule: RuleId, condition: boolean): void {
+  if (!condition && !disabledRules.has(rule)) throw new RejectionError(`mls/${rule}`);
+}
+
+/**
+ * For the mutant runner and its tests only: switches one rule off in this process and returns the function
+ * that switches it on again. No public entry point exports it.
+ */
+export function disableRule(rule: RuleId): () => void {
+  disabledRules.add(rule);
+  return () => {
+    disabledRules.delete(rule);
+  };
+}

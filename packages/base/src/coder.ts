@@ -83,6 +83,11 @@ export class Reader {
     return this.fixed(this.varint());
   }
 
+  /** Moves behind an opaque<V> with the same checks as `bytes()`, without making a view. */
+  skipBytes(): void {
+    this.take(this.varint());
+  }
+
   /** T<V>: reads elements until the vector's bytes are used up exactly. */
   vector<T>(element: (reader: Reader) => T): T[] {
     const inner = this.nested();

@@ -24,6 +24,9 @@ export const rules = {
   "leaf-node/encryption-key-changed": "7.3",
   "leaf-node/signature-key-unique": "7.3",
 
+  // Every other list of extensions: 13.4.
+  "extensions/distinct": "13.4",
+
   // The ratchet tree as a whole: 7.1, 7.9.2, 12.4.3.1 (joining), 12.4.3.3 (ratchet_tree extension).
   "ratchet-tree/last-node-not-blank": "12.4.3.3",
   "ratchet-tree/node-type-by-position": "12.4.3.3",

@@ -1,1 +1,19 @@
-export {};
+export * from "./authorization.ts";
+export {
+  type ClientBody,
+  type ClientFrame,
+  decodeClientFrame,
+  decodeServiceFrame,
+  encodeClientFrame,
+  encodeServiceFrame,
+  type Frame,
+  FrameRejection,
+  type ServiceBody,
+  type ServiceFrame,
+} from "./frames.ts";
+export { type Limits, limits, type Rate } from "./limits.ts";
+export * from "./messages.ts";
+export * from "./rejections.ts";
+export * from "./routes.ts";
+export { decodeMessage, encodeMessage, type MessageOf, type MessageType } from "./shape.ts";
+export * from "./version.ts";

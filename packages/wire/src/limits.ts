@@ -1,0 +1,119 @@
+/**
+ * Every limit of the protocol in one typed object. The delivery service enforces them, a client keeps them;
+ * a service may raise or lower what `ConnectionLimits` carries, and says so in its HelloReply.
+ */
+import { MAX_DEVICES_PER_ACCOUNT } from "@murmuration/base";
+
+/** A token bucket: `burst` at once, refilled at `perMinute`. */
+export interface Rate {
+  readonly burst: number;
+  readonly perMinute: number;
+}
+
+export const limits = {
+  /** First frame of a connection (Hello), bytes. Small, because anybody may send it. */
+  helloBytes: 1024,
+  /** Time a new connection has for its Hello, ms. */
+  helloTimeoutMs: 10_000,
+  /** Any frame after Hello, bytes, in both directions. */
+  frameBytes: 4 * 1024 * 1024,
+  /** One ciphertext for one device, bytes. */
+  envelopeBytes: 64 * 1024,
+  /** Accounts that one SubmitSealed may address. */
+  recipientsPerSubmit: 256,
+  /** Devices of one account. */
+  devicesPerAccount: MAX_DEVICES_PER_ACCOUNT,
+  /** Protocol versions that a Hello may list. */
+  versionsPerHello: 16,
+  /** Envelopes in one Deliver. */
+  envelopesPerDeliver: 100,
+  /** Ciphertext bytes in one Deliver, unless a single envelope is larger. */
+  deliverBytes: 256 * 1024,
+  /** Envelopes delivered but not yet acknowledged, per device. */
+  unacknowledgedEnvelopes: 400,
+  /** Envelopes that one mailbox holds. */
+  mailboxEnvelopes: 50_000,
+  /** Ciphertext bytes that one mailbox holds. */
+  mailboxBytes: 256 * 1024 * 1024,
+  /** Time an envelope waits for its device, ms (30 days). */
+  envelopeLifetimeMs: 30 * 24 * 3600_000,
+  /** Time the service remembers a submit id, ms (48 hours). A client gives up resending before that. */
+  submitMemoryMs: 48 * 3600_000,
+  /** A side that sent nothing for this long sends Ping, ms. */
+  pingIntervalMs: 30_000,
+  /** A side that heard nothing for this long closes the connection, ms. */
+  silenceTimeoutMs: 60_000,
+  /** Connections that said no Hello yet, per service process. */
+  unidentifiedConnections: 12_000,
+  /** Connections from one address. */
+  connectionsPerAddress: 20_000,
+  /** Bytes a slow reader may leave in the service's send buffer before it is closed with ResumeHint. */
+  sendBufferBytes: 8 * 1024 * 1024,
+
+  /** Body of an HTTP request unless its route says otherwise, bytes. */
+  httpBodyBytes: 512 * 1024,
+  /** Time a client has to send an HTTP request, ms. */
+  httpRequestTimeoutMs: 30_000,
+  /** A signed device list, bytes. */
+  deviceListBytes: 4096,
+  /** Public key with its type byte (Curve25519), bytes. */
+  publicKeyBytes: 33,
+  /** Kyber public key, at most, bytes. */
+  kyberPublicKeyBytes: 2048,
+  /** Signature by an identity key, bytes. */
+  signatureBytes: 64,
+  /** Largest registration id (14 bits, without the reserved tail). */
+  registrationId: 16_380,
+  /** Device token and its SHA-256, bytes. */
+  tokenBytes: 32,
+  /** Access key of a recipient, bytes. */
+  accessKeyBytes: 16,
+  /** Invite code, bytes. */
+  inviteCodeBytes: 64,
+  /** One-time keys of one kind that a device may have stored. */
+  oneTimePreKeysStored: 200,
+  /** One-time keys of one kind in one upload. */
+  oneTimePreKeysPerUpload: 100,
+  /** Below this many one-time keys of a kind the service sends PreKeysLow. */
+  preKeysLow: 25,
+  /** Encrypted profile, bytes. */
+  profileBytes: 16 * 1024,
+  /** SenderCertificate, bytes. */
+  certificateBytes: 1024,
+  /** Encrypted record of a pairwise group, bytes. */
+  groupRecordBytes: 1024 * 1024,
+  /** Challenge, bytes. */
+  challengeBytes: 32,
+  /** Time a challenge is good for, ms. */
+  challengeLifetimeMs: 30_000,
+  /** Opaque attachment, bytes. */
+  blobBytes: 100 * 1024 * 1024,
+  /** Time an attachment is kept, ms (30 days). */
+  blobLifetimeMs: 30 * 24 * 3600_000,
+
+  rates: {
+    /** Registrations from one address. */
+    registrationsPerAddress: { burst: 20, perMinute: 10 },
+    /** Sealed submits from one address. */
+    submitsPerAddress: { burst: 600, perMinute: 1200 },
+    /** Envelopes to one recipient account, whoever sends. */
+    envelopesPerRecipient: { burst: 2000, perMinute: 1200 },
+    /** Message requests by one account. */
+    requestsPerAccount: { burst: 30, perMinute: 10 },
+    /** Bundles fetched of one account, whoever asks: slows an attacker who empties its one-time keys. */
+    bundlesPerTarget: { burst: 300, perMinute: 60 },
+    /** Bundles fetched by one account or anonymous address. */
+    bundlesPerCaller: { burst: 600, perMinute: 300 },
+    /** Group record requests and challenges from one address. */
+    groupRequestsPerAddress: { burst: 600, perMinute: 600 },
+    /** Attachment bytes uploaded by one account. */
+    blobBytesPerAccount: { burst: 500 * 1024 * 1024, perMinute: 50 * 1024 * 1024 },
+  },
+} as const satisfies Record<string, number | Record<string, Rate>>;
+
+/** The same names with any numbers: what a service is configured with. */
+export type Limits = {
+  readonly [K in keyof typeof limits]: K extends "rates"
+    ? { readonly [R in keyof typeof limits.rates]: Rate }
+    : number;
+};

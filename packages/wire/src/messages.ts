@@ -1,0 +1,282 @@
+/** Every message of proto/*.proto with its sizes. The .proto files say what each field means. */
+import {
+  accountId,
+  type DeviceId,
+  type EnvelopeId,
+  groupId,
+  ID_BYTES,
+  MAX_DEVICE_ID,
+  storeId,
+  submitId,
+} from "@murmuration/base";
+import { limits } from "./limits.ts";
+import {
+  bool,
+  branded,
+  brandedNumber,
+  bytes,
+  choice,
+  list,
+  type MessageOf,
+  message,
+  nested,
+  optional,
+  text,
+  uint32,
+  uint64,
+} from "./shape.ts";
+
+const account = branded(ID_BYTES, accountId);
+const group = branded(ID_BYTES, groupId);
+const store = branded(ID_BYTES, storeId);
+const submit = branded(ID_BYTES, submitId);
+const device = brandedNumber<DeviceId>(uint32(1, MAX_DEVICE_ID));
+const envelope = brandedNumber<EnvelopeId>(uint64(0));
+const registration = uint32(1, limits.registrationId);
+const publicKey = bytes(limits.publicKeyBytes);
+const signature = bytes(limits.signatureBytes);
+const fenceBytes = bytes(16);
+const accessKey = bytes(limits.accessKeyBytes);
+const ciphertext = bytes({ max: limits.envelopeBytes });
+const deviceList = bytes({ max: limits.deviceListBytes });
+const groupBlob = bytes({ max: limits.groupRecordBytes });
+const keyId = uint32(1, 0x7fff_ffff);
+const version = uint32(1, 0xffff);
+const devices = limits.devicesPerAccount;
+
+// ---- common.proto ----
+
+export const actions = {
+  retry: 1,
+  "retry-later": 2,
+  "fix-and-resend": 3,
+  "repair-devices": 4,
+  "re-register": 5,
+  "give-up": 6,
+} as const;
+/** What a client should do about a rejection. */
+export type Action = keyof typeof actions;
+
+export const rejection = message("Rejection", {
+  code: text(/^[a-z0-9-]{1,32}\/[a-z0-9-]{1,64}$/),
+  action: choice("Action", actions),
+  retryAfterMs: optional(uint32()),
+});
+export const deviceAuth = message("DeviceAuth", {
+  accountId: account,
+  deviceId: device,
+  token: bytes(limits.tokenBytes),
+});
+export const signedPreKey = message("SignedPreKey", { keyId, publicKey, signature });
+export const oneTimePreKey = message("OneTimePreKey", { keyId, publicKey });
+export const kyberPreKey = message("KyberPreKey", {
+  keyId,
+  publicKey: bytes({ max: limits.kyberPublicKeyBytes }),
+  signature,
+});
+
+// ---- frames.proto, from the client ----
+
+export const hello = message("Hello", {
+  versions: list(version, limits.versionsPerHello, 1),
+  auth: optional(nested(deviceAuth)),
+});
+export const acknowledge = message("Acknowledge", {
+  throughEnvelopeId: brandedNumber<EnvelopeId>(uint64(1)),
+});
+export const sealedCiphertext = message("SealedCiphertext", {
+  deviceId: device,
+  registrationId: registration,
+  ciphertext,
+});
+export const sealedRecipient = message("SealedRecipient", {
+  accountId: account,
+  accessKey,
+  devices: list(nested(sealedCiphertext), devices, 1),
+});
+export const groupFence = message("GroupFence", { groupId: group, fence: fenceBytes });
+export const submitSealed = message("SubmitSealed", {
+  submitId: submit,
+  recipients: list(nested(sealedRecipient), limits.recipientsPerSubmit, 1),
+  fence: optional(nested(groupFence)),
+  ephemeral: bool(),
+});
+export const ciphertextTypes = { whisper: 2, "pre-key": 3, plaintext: 8 } as const;
+export const identifiedCiphertext = message("IdentifiedCiphertext", {
+  deviceId: device,
+  registrationId: registration,
+  type: choice("CiphertextType", ciphertextTypes),
+  ciphertext,
+});
+export const submitIdentified = message("SubmitIdentified", {
+  submitId: submit,
+  accountId: account,
+  devices: list(nested(identifiedCiphertext), devices, 1),
+});
+export const ping = message("Ping", {});
+
+// ---- frames.proto, from the delivery service ----
+
+export const connectionLimits = message("ConnectionLimits", {
+  frameBytes: uint32(1),
+  envelopeBytes: uint32(1),
+  recipientsPerSubmit: uint32(1),
+  pingIntervalMs: uint32(1),
+});
+export const helloReply = message("HelloReply", {
+  version,
+  storeId: store,
+  challenge: bytes(limits.challengeBytes),
+  serverTimeMs: uint64(),
+  limits: nested(connectionLimits),
+});
+export const sealedContent = message("SealedContent", { ciphertext });
+export const identifiedContent = message("IdentifiedContent", {
+  senderAccountId: account,
+  senderDeviceId: device,
+  type: choice("CiphertextType", ciphertextTypes),
+  ciphertext,
+});
+/** One of `sealed` and `identified` is present: `frames.ts` checks it. */
+export const envelopeMessage = message("Envelope", {
+  envelopeId: envelope,
+  serverTimeMs: uint64(),
+  sealed: optional(nested(sealedContent)),
+  identified: optional(nested(identifiedContent)),
+});
+export const deliver = message("Deliver", {
+  envelopes: list(nested(envelopeMessage), limits.envelopesPerDeliver, 1),
+});
+export const queueEmpty = message("QueueEmpty", {});
+export const resumeHint = message("ResumeHint", { retryAfterMs: uint32() });
+export const drain = message("Drain", { retryAfterMs: uint32() });
+export const submitAccepted = message("SubmitAccepted", { serverTimeMs: uint64(), repeatedSubmit: bool() });
+export const accountMismatch = message("AccountMismatch", {
+  accountId: account,
+  unknownAccount: bool(),
+  missingDevices: list(device, devices),
+  extraDevices: list(device, devices),
+  staleDevices: list(device, devices),
+});
+export const submitMismatch = message("SubmitMismatch", {
+  accounts: list(nested(accountMismatch), limits.recipientsPerSubmit, 1),
+});
+export const acknowledged = message("Acknowledged", { throughEnvelopeId: envelope });
+export const pong = message("Pong", {});
+export const preKeysLow = message("PreKeysLow", { oneTimePreKeys: uint32(), oneTimeKyberPreKeys: uint32() });
+
+// ---- http.proto ----
+
+export const serviceInfo = message("ServiceInfo", {
+  versions: list(version, limits.versionsPerHello, 1),
+  storeId: store,
+  certificateTrustRoot: publicKey,
+  serverTimeMs: uint64(),
+});
+export const newDevice = message("NewDevice", {
+  deviceId: device,
+  registrationId: registration,
+  identityKey: publicKey,
+  tokenHash: bytes(limits.tokenBytes),
+});
+export const preKeyUpload = message("PreKeyUpload", {
+  signedPreKey: optional(nested(signedPreKey)),
+  lastResortKyberPreKey: optional(nested(kyberPreKey)),
+  oneTimePreKeys: list(nested(oneTimePreKey), limits.oneTimePreKeysPerUpload),
+  oneTimeKyberPreKeys: list(nested(kyberPreKey), limits.oneTimePreKeysPerUpload),
+});
+export const registerRequest = message("RegisterRequest", {
+  accountId: account,
+  accountIdentityKey: publicKey,
+  deviceList,
+  device: nested(newDevice),
+  accessKey,
+  preKeys: nested(preKeyUpload),
+  inviteCode: optional(bytes({ max: limits.inviteCodeBytes })),
+});
+export const registerReply = message("RegisterReply", { storeId: store, certificateTrustRoot: publicKey });
+export const updateDevicesRequest = message("UpdateDevicesRequest", {
+  deviceList,
+  added: list(nested(newDevice), devices),
+});
+export const deviceListReply = message("DeviceListReply", { accountIdentityKey: publicKey, deviceList });
+export const preKeyCounts = message("PreKeyCounts", {
+  oneTimePreKeys: uint32(),
+  oneTimeKyberPreKeys: uint32(),
+});
+export const bundleRequest = message("BundleRequest", { deviceIds: list(device, devices) });
+export const preKeyBundle = message("PreKeyBundle", {
+  deviceId: device,
+  registrationId: registration,
+  identityKey: publicKey,
+  signedPreKey: nested(signedPreKey),
+  oneTimePreKey: optional(nested(oneTimePreKey)),
+  kyberPreKey: nested(kyberPreKey),
+});
+export const bundleReply = message("BundleReply", {
+  accountIdentityKey: publicKey,
+  deviceList,
+  bundles: list(nested(preKeyBundle), devices, 1),
+});
+export const certificateReply = message("CertificateReply", {
+  certificate: bytes({ max: limits.certificateBytes }),
+  expiresAtMs: uint64(1),
+});
+export const profileUpdate = message("ProfileUpdate", {
+  accessKey,
+  profile: bytes({ min: 0, max: limits.profileBytes }),
+});
+export const profileReply = message("ProfileReply", { profile: bytes({ min: 0, max: limits.profileBytes }) });
+export const challengeReply = message("ChallengeReply", {
+  challenge: bytes(limits.challengeBytes),
+  validForMs: uint32(1),
+});
+export const groupRecord = message("GroupRecord", { revision: uint64(1), blob: groupBlob });
+export const groupGeneration = message("GroupGeneration", { accessPublicKey: bytes(32), fence: fenceBytes });
+export const groupWriteRequest = message("GroupWriteRequest", {
+  expectedRevision: uint64(),
+  blob: groupBlob,
+  generation: optional(nested(groupGeneration)),
+});
+export const groupWriteReply = message("GroupWriteReply", { revision: uint64(1) });
+
+export type Rejection = MessageOf<typeof rejection>;
+export type DeviceAuth = MessageOf<typeof deviceAuth>;
+export type SignedPreKey = MessageOf<typeof signedPreKey>;
+export type OneTimePreKey = MessageOf<typeof oneTimePreKey>;
+export type KyberPreKey = MessageOf<typeof kyberPreKey>;
+export type Hello = MessageOf<typeof hello>;
+export type Acknowledge = MessageOf<typeof acknowledge>;
+export type SealedCiphertext = MessageOf<typeof sealedCiphertext>;
+export type SealedRecipient = MessageOf<typeof sealedRecipient>;
+export type GroupFence = MessageOf<typeof groupFence>;
+export type SubmitSealed = MessageOf<typeof submitSealed>;
+export type CiphertextType = keyof typeof ciphertextTypes;
+export type IdentifiedCiphertext = MessageOf<typeof identifiedCiphertext>;
+export type SubmitIdentified = MessageOf<typeof submitIdentified>;
+export type ConnectionLimits = MessageOf<typeof connectionLimits>;
+export type HelloReply = MessageOf<typeof helloReply>;
+export type IdentifiedContent = MessageOf<typeof identifiedContent>;
+export type Envelope = MessageOf<typeof envelopeMessage>;
+export type Deliver = MessageOf<typeof deliver>;
+export type AccountMismatch = MessageOf<typeof accountMismatch>;
+export type SubmitMismatch = MessageOf<typeof submitMismatch>;
+export type ServiceInfo = MessageOf<typeof serviceInfo>;
+export type NewDevice = MessageOf<typeof newDevice>;
+export type PreKeyUpload = MessageOf<typeof preKeyUpload>;
+export type RegisterRequest = MessageOf<typeof registerRequest>;
+export type RegisterReply = MessageOf<typeof registerReply>;
+export type UpdateDevicesRequest = MessageOf<typeof updateDevicesRequest>;
+export type DeviceListReply = MessageOf<typeof deviceListReply>;
+export type PreKeyCounts = MessageOf<typeof preKeyCounts>;
+export type BundleRequest = MessageOf<typeof bundleRequest>;
+export type PreKeyBundle = MessageOf<typeof preKeyBundle>;
+export type BundleReply = MessageOf<typeof bundleReply>;
+export type CertificateReply = MessageOf<typeof certificateReply>;
+export type ProfileUpdate = MessageOf<typeof profileUpdate>;
+export type ProfileReply = MessageOf<typeof profileReply>;
+export type ChallengeReply = MessageOf<typeof challengeReply>;
+export type GroupRecord = MessageOf<typeof groupRecord>;
+export type GroupGeneration = MessageOf<typeof groupGeneration>;
+export type GroupWriteRequest = MessageOf<typeof groupWriteRequest>;
+export type GroupWriteReply = MessageOf<typeof groupWriteReply>;

@@ -1,0 +1,251 @@
+/**
+ * Every code that the delivery service answers with, what the client should do, and the HTTP status where it
+ * comes over HTTP. A client acts on the `action` that a rejection carries, so that it also understands codes
+ * which are younger than itself; this table is what the service fills it from.
+ */
+import { type Bytes, InvariantError } from "@murmuration/base";
+import { type Action, type Rejection, rejection } from "./messages.ts";
+import { encodeMessage } from "./shape.ts";
+
+interface Row {
+  readonly action: Action;
+  readonly status: number;
+  /** True where the service closes the socket after it said so. */
+  readonly closes?: true;
+  /** What the client should do, or why there is nothing to do. */
+  readonly sentence: string;
+}
+
+const row = (action: Action, status: number, sentence: string): Row => ({ action, status, sentence });
+const closing = (action: Action, status: number, sentence: string): Row => ({
+  action,
+  status,
+  closes: true,
+  sentence,
+});
+
+export const rejections = {
+  // Bytes
+  "wire/too-large": closing("give-up", 413, "The frame or body is larger than the limit: send less."),
+  "wire/garbage": closing(
+    "give-up",
+    400,
+    "The bytes are not the protobuf message they should be: a bug in the sender.",
+  ),
+  "wire/unknown-frame": row(
+    "give-up",
+    400,
+    "The service does not know this kind of frame: use what the agreed version has.",
+  ),
+  "wire/wrong-direction": closing(
+    "give-up",
+    400,
+    "Only the service sends this kind of frame: a bug in the sender.",
+  ),
+  "wire/missing-field": row("give-up", 400, "A required field is missing or empty: a bug in the sender."),
+  "wire/invalid-field": row("give-up", 400, "A field has a value outside its range: a bug in the sender."),
+  "wire/field-too-large": row("give-up", 413, "A field is larger than its limit: send less."),
+  "wire/too-many": row("give-up", 413, "A list is longer than its limit: split the request."),
+
+  // Connections
+  "connection/hello-expected": closing("give-up", 400, "The first frame must be Hello: a bug in the sender."),
+  "connection/hello-repeated": closing("give-up", 400, "Hello was said already: a bug in the sender."),
+  "connection/hello-timeout": closing("retry-later", 408, "No Hello came in time: connect again."),
+  "connection/silent": closing("retry", 408, "Nothing was heard for two ping intervals: connect again."),
+  "connection/too-many": closing("retry-later", 429, "Too many connections: wait, then connect again."),
+  "connection/replaced": closing(
+    "retry-later",
+    409,
+    "The device connected a second time and the older connection ends: use the newer one.",
+  ),
+  "connection/text-frame": closing(
+    "give-up",
+    400,
+    "Frames are binary WebSocket messages: a bug in the sender.",
+  ),
+  "version/unsupported": closing(
+    "give-up",
+    426,
+    "No protocol version in common: update the client or the service.",
+  ),
+
+  // Authentication
+  "auth/missing": row("fix-and-resend", 401, "This request needs an authorisation: send it with one."),
+  "auth/malformed": row("give-up", 401, "The authorisation cannot be parsed: a bug in the sender."),
+  "auth/invalid": closing(
+    "re-register",
+    401,
+    "Unknown device or wrong token: the device was removed, or its account deleted.",
+  ),
+  "auth/access-denied": row(
+    "repair-devices",
+    401,
+    "The access key is not the recipient's present one: fetch the profile key again, or send a message request.",
+  ),
+
+  // Accounts and devices
+  "register/account-exists": row(
+    "give-up",
+    409,
+    "Another registration holds this account id: choose a new one.",
+  ),
+  "register/account-deleted": row(
+    "give-up",
+    410,
+    "This account id was deleted and is never given out again.",
+  ),
+  "register/not-invited": row(
+    "fix-and-resend",
+    403,
+    "This service asks for a valid invite code: ask its operator for one.",
+  ),
+  "devices/bad-list": row(
+    "fix-and-resend",
+    422,
+    "The device list is not signed by the account key, or does not name what the request says.",
+  ),
+  "devices/outdated-list": row(
+    "fix-and-resend",
+    409,
+    "The list's version is not the next one: read the present list and sign a new one.",
+  ),
+  "devices/too-many": row("give-up", 409, "The account has as many devices as it may: remove one first."),
+  "accounts/unknown": row("give-up", 404, "There is no such account (any more)."),
+
+  // Keys
+  "keys/bad-signature": row(
+    "fix-and-resend",
+    422,
+    "A prekey is not signed by the device's identity key: generate it anew.",
+  ),
+  "keys/bad-key": row("fix-and-resend", 422, "A public key is malformed: generate it anew."),
+  "keys/too-many": row(
+    "give-up",
+    409,
+    "The device has enough one-time keys stored: nothing needs to be done.",
+  ),
+  "keys/incomplete": row(
+    "fix-and-resend",
+    422,
+    "A new device uploads a signed prekey and a last-resort Kyber key.",
+  ),
+  "keys/none": row("retry-later", 404, "The device has uploaded no prekeys yet: try again later."),
+
+  // Submits
+  "submit/sealed-on-authenticated": row(
+    "fix-and-resend",
+    400,
+    "Sealed submits go over anonymous connections only: send it on one.",
+  ),
+  "submit/identified-on-anonymous": row(
+    "fix-and-resend",
+    400,
+    "A message request goes over the device's own connection: send it there.",
+  ),
+  "submit/duplicate-recipient": row(
+    "give-up",
+    400,
+    "An account or device is named twice: a bug in the sender.",
+  ),
+  "submit/fence-outdated": row(
+    "fix-and-resend",
+    409,
+    "The group's generation has changed or the group is gone: read the group record, then encrypt for its present members.",
+  ),
+  "submit/mailbox-full": row(
+    "retry-later",
+    507,
+    "A recipient's mailbox is full: it has to come online first.",
+  ),
+  "submit/blocked": row("give-up", 403, "The recipient takes no message requests from this account."),
+
+  // Mailbox
+  "mailbox/needs-device": row(
+    "fix-and-resend",
+    400,
+    "Only the device's own connection has a mailbox: send it there.",
+  ),
+  "mailbox/not-delivered": row(
+    "give-up",
+    409,
+    "An envelope was acknowledged that was not delivered on this connection: a bug in the sender.",
+  ),
+
+  // Group records
+  "group/unknown": row("give-up", 404, "There is no record of this group."),
+  "group/access-denied": row(
+    "fix-and-resend",
+    403,
+    "The signature is not by the group's present access key: this device was removed, or a newer generation is on its way.",
+  ),
+  "group/challenge-used": row(
+    "fix-and-resend",
+    403,
+    "The challenge is used, expired or foreign: ask for a new one and sign again.",
+  ),
+  "group/revision-conflict": row(
+    "fix-and-resend",
+    409,
+    "Another member wrote first: read the record, apply the change to it, write again.",
+  ),
+  "group/generation-missing": row("fix-and-resend", 422, "A new record needs an access key and a fence."),
+
+  // Blobs
+  "blob/unknown": row("give-up", 404, "There is no such attachment, or it has expired."),
+  "blob/exists": row("give-up", 409, "Another attachment has this id: choose a new one."),
+  "blob/bad-range": row("fix-and-resend", 416, "The range lies outside the attachment."),
+
+  // HTTP
+  "http/unknown-route": row("give-up", 404, "There is no such path: compare versions."),
+  "http/method-not-allowed": row("give-up", 405, "The path knows other methods."),
+  "http/bad-content-type": row(
+    "give-up",
+    415,
+    "Bodies are application/x-protobuf, attachments application/octet-stream.",
+  ),
+  "http/length-required": row("give-up", 411, "An attachment's length must be announced."),
+  "http/bad-path": row("give-up", 400, "An id in the path is malformed."),
+
+  // The service itself
+  "rate/limited": row("retry-later", 429, "Too many requests: wait, then send the same again."),
+  "service/draining": closing(
+    "retry-later",
+    503,
+    "The service is about to stop: connect again and send the same.",
+  ),
+  "service/overloaded": row(
+    "retry-later",
+    503,
+    "The service has too much to do: wait, then send the same again.",
+  ),
+  "service/internal": row(
+    "retry-later",
+    500,
+    "A bug in the service, which its log names: wait, then send the same again.",
+  ),
+} as const satisfies Readonly<Record<string, Row>>;
+
+/** A stable code that the delivery service answers with. */
+export type RejectionCode = keyof typeof rejections;
+
+/** Whether a code is one of the table's. */
+export function isRejectionCode(code: string): code is RejectionCode {
+  return Object.hasOwn(rejections, code);
+}
+
+/** The table's row. Throws InvariantError `wire/unlisted-code` for a code that nobody listed. */
+export function rejectionRow(code: string): Row {
+  if (!isRejectionCode(code)) throw new InvariantError("wire/unlisted-code", code);
+  return rejections[code];
+}
+
+/** The rejection message of a code, with the action of the table. */
+export function createRejection(code: RejectionCode, retryAfterMs?: number): Rejection {
+  const { action } = rejections[code];
+  return retryAfterMs === undefined ? { code, action } : { code, action, retryAfterMs };
+}
+
+/** The body of an HTTP answer from 400 on. */
+export function encodeRejection(code: RejectionCode, retryAfterMs?: number): Bytes {
+  return encodeMessage(rejection, createRejection(code, retryAfterMs));
+}

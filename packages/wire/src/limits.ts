@@ -58,8 +58,8 @@ export const limits = {
   deviceListBytes: 4096,
   /** Public key with its type byte (Curve25519), bytes. */
   publicKeyBytes: 33,
-  /** Kyber public key, at most, bytes. */
-  kyberPublicKeyBytes: 2048,
+  /** Kyber-1024 public key with its type byte, bytes. */
+  kyberPublicKeyBytes: 1569,
   /** Signature by an identity key, bytes. */
   signatureBytes: 64,
   /** Largest registration id (14 bits, without the reserved tail). */

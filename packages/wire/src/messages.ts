@@ -40,7 +40,7 @@ const accessKey = bytes(limits.accessKeyBytes);
 const ciphertext = bytes({ max: limits.envelopeBytes });
 const deviceList = bytes({ max: limits.deviceListBytes });
 const groupBlob = bytes({ max: limits.groupRecordBytes });
-const keyId = uint32(1, 0x7fff_ffff);
+const keyId = uint32(1, 0xff_ffff);
 const version = uint32(1, 0xffff);
 const devices = limits.devicesPerAccount;
 
@@ -71,7 +71,7 @@ export const signedPreKey = message("SignedPreKey", { keyId, publicKey, signatur
 export const oneTimePreKey = message("OneTimePreKey", { keyId, publicKey });
 export const kyberPreKey = message("KyberPreKey", {
   keyId,
-  publicKey: bytes({ max: limits.kyberPublicKeyBytes }),
+  publicKey: bytes(limits.kyberPublicKeyBytes),
   signature,
 });
 
@@ -101,11 +101,9 @@ export const submitSealed = message("SubmitSealed", {
   fence: optional(nested(groupFence)),
   ephemeral: bool(),
 });
-export const ciphertextTypes = { whisper: 2, "pre-key": 3, plaintext: 8 } as const;
 export const identifiedCiphertext = message("IdentifiedCiphertext", {
   deviceId: device,
   registrationId: registration,
-  type: choice("CiphertextType", ciphertextTypes),
   ciphertext,
 });
 export const submitIdentified = message("SubmitIdentified", {
@@ -134,7 +132,6 @@ export const sealedContent = message("SealedContent", { ciphertext });
 export const identifiedContent = message("IdentifiedContent", {
   senderAccountId: account,
   senderDeviceId: device,
-  type: choice("CiphertextType", ciphertextTypes),
   ciphertext,
 });
 /** One of `sealed` and `identified` is present: `frames.ts` checks it. */
@@ -180,6 +177,7 @@ export const newDevice = message("NewDevice", {
   tokenHash: bytes(limits.tokenBytes),
 });
 export const preKeyUpload = message("PreKeyUpload", {
+  uploadId: bytes(ID_BYTES),
   signedPreKey: optional(nested(signedPreKey)),
   lastResortKyberPreKey: optional(nested(kyberPreKey)),
   oneTimePreKeys: list(nested(oneTimePreKey), limits.oneTimePreKeysPerUpload),
@@ -251,7 +249,6 @@ export type SealedCiphertext = MessageOf<typeof sealedCiphertext>;
 export type SealedRecipient = MessageOf<typeof sealedRecipient>;
 export type GroupFence = MessageOf<typeof groupFence>;
 export type SubmitSealed = MessageOf<typeof submitSealed>;
-export type CiphertextType = keyof typeof ciphertextTypes;
 export type IdentifiedCiphertext = MessageOf<typeof identifiedCiphertext>;
 export type SubmitIdentified = MessageOf<typeof submitIdentified>;
 export type ConnectionLimits = MessageOf<typeof connectionLimits>;

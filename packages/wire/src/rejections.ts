@@ -99,20 +99,48 @@ export const rejections = {
     403,
     "This service asks for a valid invite code: ask its operator for one.",
   ),
-  "devices/bad-list": row(
+  "device-list/malformed": row("fix-and-resend", 422, "The device list cannot be parsed: sign a new one."),
+  "device-list/bad-signature": row(
     "fix-and-resend",
     422,
-    "The device list is not signed by the account key, or does not name what the request says.",
+    "A signature on the device list does not fit: sign a new one.",
   ),
-  "devices/outdated-list": row(
+  "device-list/wrong-account": row(
+    "give-up",
+    422,
+    "The device list names another account: a bug in the sender.",
+  ),
+  "device-list/too-many-devices": row(
+    "give-up",
+    422,
+    "The device list names more devices than an account may have: remove one first.",
+  ),
+  "device-list/rolled-back": row(
     "fix-and-resend",
     409,
-    "The list's version is not the next one: read the present list and sign a new one.",
+    "The stored list is newer: read it and sign its successor.",
   ),
-  "devices/too-many": row("give-up", 409, "The account has as many devices as it may: remove one first."),
+  "device-list/conflict": row(
+    "fix-and-resend",
+    409,
+    "Another list has this version already: read it and sign its successor.",
+  ),
+  "device-list/account-key-changed": row(
+    "give-up",
+    422,
+    "The list is signed by another account identity key than before.",
+  ),
+  "devices/list-mismatch": row(
+    "fix-and-resend",
+    422,
+    "The list's new devices are not those that the request brings.",
+  ),
   "accounts/unknown": row("give-up", 404, "There is no such account (any more)."),
 
   // Keys
+  "keys/bad-upload-id": row("give-up", 422, "The upload id must be 16 bytes: a bug in the sender."),
+  "keys/bad-id": row("fix-and-resend", 422, "A prekey's id is out of range: generate it anew."),
+  "keys/duplicate-id": row("fix-and-resend", 422, "Two prekeys have one id: generate them anew."),
   "keys/bad-signature": row(
     "fix-and-resend",
     422,
@@ -196,6 +224,11 @@ export const rejections = {
   "blob/bad-range": row("fix-and-resend", 416, "The range lies outside the attachment."),
 
   // HTTP
+  "http/body-incomplete": row(
+    "retry",
+    400,
+    "The connection ended before the announced length: send it again.",
+  ),
   "http/unknown-route": row("give-up", 404, "There is no such path: compare versions."),
   "http/method-not-allowed": row("give-up", 405, "The path knows other methods."),
   "http/bad-content-type": row(

@@ -1868,7 +1868,6 @@ export const murmuration = $root.murmuration = (() => {
 
                 IdentifiedCiphertext.prototype.deviceId = 0;
                 IdentifiedCiphertext.prototype.registrationId = 0;
-                IdentifiedCiphertext.prototype.type = 0;
                 IdentifiedCiphertext.prototype.ciphertext = $util.newBuffer([]);
 
                 IdentifiedCiphertext.encode = function (message, writer, _depth) {
@@ -1882,10 +1881,8 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(8).uint32(message.deviceId);
                     if (message.registrationId != null && $Object.hasOwnProperty.call(message, "registrationId") && message.registrationId !== 0)
                         writer.uint32(16).uint32(message.registrationId);
-                    if (message.type != null && $Object.hasOwnProperty.call(message, "type") && message.type !== 0)
-                        writer.uint32(24).int32(message.type);
                     if (message.ciphertext != null && $Object.hasOwnProperty.call(message, "ciphertext") && message.ciphertext.length)
-                        writer.uint32(34).bytes(message.ciphertext);
+                        writer.uint32(26).bytes(message.ciphertext);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -1938,15 +1935,6 @@ export const murmuration = $root.murmuration = (() => {
                                 continue;
                             }
                         case 3: {
-                                if (wireType !== 0)
-                                    break;
-                                if (value = reader.int32())
-                                    message.type = value;
-                                else
-                                    delete message.type;
-                                continue;
-                            }
-                        case 4: {
                                 if (wireType !== 2)
                                     break;
                                 if ((value = reader.bytes()).length)
@@ -1973,15 +1961,6 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 return IdentifiedCiphertext;
-            })();
-
-            v1.CiphertextType = (function() {
-                const valuesById = $Object.create(null), values = $Object.create(valuesById);
-                values[valuesById[0] = "CIPHERTEXT_TYPE_UNSPECIFIED"] = 0;
-                values[valuesById[2] = "CIPHERTEXT_TYPE_WHISPER"] = 2;
-                values[valuesById[3] = "CIPHERTEXT_TYPE_PRE_KEY"] = 3;
-                values[valuesById[8] = "CIPHERTEXT_TYPE_PLAINTEXT"] = 8;
-                return values;
             })();
 
             v1.SubmitAccepted = (function() {
@@ -2606,7 +2585,6 @@ export const murmuration = $root.murmuration = (() => {
 
                 IdentifiedContent.prototype.senderAccountId = $util.newBuffer([]);
                 IdentifiedContent.prototype.senderDeviceId = 0;
-                IdentifiedContent.prototype.type = 0;
                 IdentifiedContent.prototype.ciphertext = $util.newBuffer([]);
 
                 IdentifiedContent.encode = function (message, writer, _depth) {
@@ -2620,10 +2598,8 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(10).bytes(message.senderAccountId);
                     if (message.senderDeviceId != null && $Object.hasOwnProperty.call(message, "senderDeviceId") && message.senderDeviceId !== 0)
                         writer.uint32(16).uint32(message.senderDeviceId);
-                    if (message.type != null && $Object.hasOwnProperty.call(message, "type") && message.type !== 0)
-                        writer.uint32(24).int32(message.type);
                     if (message.ciphertext != null && $Object.hasOwnProperty.call(message, "ciphertext") && message.ciphertext.length)
-                        writer.uint32(34).bytes(message.ciphertext);
+                        writer.uint32(26).bytes(message.ciphertext);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2676,15 +2652,6 @@ export const murmuration = $root.murmuration = (() => {
                                 continue;
                             }
                         case 3: {
-                                if (wireType !== 0)
-                                    break;
-                                if (value = reader.int32())
-                                    message.type = value;
-                                else
-                                    delete message.type;
-                                continue;
-                            }
-                        case 4: {
                                 if (wireType !== 2)
                                     break;
                                 if ((value = reader.bytes()).length)
@@ -3859,6 +3826,7 @@ export const murmuration = $root.murmuration = (() => {
                                 this[keys[i]] = properties[keys[i]];
                 };
 
+                PreKeyUpload.prototype.uploadId = $util.newBuffer([]);
                 PreKeyUpload.prototype.signedPreKey = null;
                 PreKeyUpload.prototype.lastResortKyberPreKey = null;
                 PreKeyUpload.prototype.oneTimePreKeys = $util.emptyArray;
@@ -3885,16 +3853,18 @@ export const murmuration = $root.murmuration = (() => {
                         _depth = 0;
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
+                    if (message.uploadId != null && $Object.hasOwnProperty.call(message, "uploadId") && message.uploadId.length)
+                        writer.uint32(10).bytes(message.uploadId);
                     if (message.signedPreKey != null && $Object.hasOwnProperty.call(message, "signedPreKey"))
-                        $root.murmuration.wire.v1.SignedPreKey.encode(message.signedPreKey, writer.uint32(10).fork(), _depth + 1).ldelim();
+                        $root.murmuration.wire.v1.SignedPreKey.encode(message.signedPreKey, writer.uint32(18).fork(), _depth + 1).ldelim();
                     if (message.lastResortKyberPreKey != null && $Object.hasOwnProperty.call(message, "lastResortKyberPreKey"))
-                        $root.murmuration.wire.v1.KyberPreKey.encode(message.lastResortKyberPreKey, writer.uint32(18).fork(), _depth + 1).ldelim();
+                        $root.murmuration.wire.v1.KyberPreKey.encode(message.lastResortKyberPreKey, writer.uint32(26).fork(), _depth + 1).ldelim();
                     if (message.oneTimePreKeys != null && message.oneTimePreKeys.length)
                         for (let i = 0; i < message.oneTimePreKeys.length; ++i)
-                            $root.murmuration.wire.v1.OneTimePreKey.encode(message.oneTimePreKeys[i], writer.uint32(26).fork(), _depth + 1).ldelim();
+                            $root.murmuration.wire.v1.OneTimePreKey.encode(message.oneTimePreKeys[i], writer.uint32(34).fork(), _depth + 1).ldelim();
                     if (message.oneTimeKyberPreKeys != null && message.oneTimeKyberPreKeys.length)
                         for (let i = 0; i < message.oneTimeKyberPreKeys.length; ++i)
-                            $root.murmuration.wire.v1.KyberPreKey.encode(message.oneTimeKyberPreKeys[i], writer.uint32(34).fork(), _depth + 1).ldelim();
+                            $root.murmuration.wire.v1.KyberPreKey.encode(message.oneTimeKyberPreKeys[i], writer.uint32(42).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -3908,7 +3878,7 @@ export const murmuration = $root.murmuration = (() => {
                         _depth = 0;
                     if (_depth > $Reader.recursionLimit)
                         throw $Error("max depth exceeded");
-                    let end, message;
+                    let end, message, value;
                     if (length === $undefined)
                         end = reader.len;
                     else {
@@ -3931,18 +3901,27 @@ export const murmuration = $root.murmuration = (() => {
                         case 1: {
                                 if (wireType !== 2)
                                     break;
+                                if ((value = reader.bytes()).length)
+                                    message.uploadId = value;
+                                else
+                                    delete message.uploadId;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
                                 message.signedPreKey = $root.murmuration.wire.v1.SignedPreKey.decode(reader, reader.size(), $undefined, _depth + 1, message.signedPreKey);
                                 message._signedPreKey = "signedPreKey";
                                 continue;
                             }
-                        case 2: {
+                        case 3: {
                                 if (wireType !== 2)
                                     break;
                                 message.lastResortKyberPreKey = $root.murmuration.wire.v1.KyberPreKey.decode(reader, reader.size(), $undefined, _depth + 1, message.lastResortKyberPreKey);
                                 message._lastResortKyberPreKey = "lastResortKyberPreKey";
                                 continue;
                             }
-                        case 3: {
+                        case 4: {
                                 if (wireType !== 2)
                                     break;
                                 if (!(message.oneTimePreKeys && message.oneTimePreKeys.length))
@@ -3950,7 +3929,7 @@ export const murmuration = $root.murmuration = (() => {
                                 message.oneTimePreKeys.push($root.murmuration.wire.v1.OneTimePreKey.decode(reader, reader.size(), $undefined, _depth + 1));
                                 continue;
                             }
-                        case 4: {
+                        case 5: {
                                 if (wireType !== 2)
                                     break;
                                 if (!(message.oneTimeKyberPreKeys && message.oneTimeKyberPreKeys.length))

@@ -19,7 +19,7 @@ export class LazyVector<T> {
   readonly content: Uint8Array;
   /** Start of each element within `content`, and its length as the last entry. */
   private readonly offsets: Uint32Array;
-  private readonly codec: ElementCodec<T>;
+  readonly codec: ElementCodec<T>;
 
   private constructor(content: Uint8Array, offsets: Uint32Array, codec: ElementCodec<T>) {
     this.content = content;

@@ -53,6 +53,68 @@ export const rules = {
   // Joining with a path secret: 12.4.3.1.
   "welcome/path-secret-node-not-blank": "12.4.3.1",
   "welcome/path-secret-matches-key": "12.4.3.1",
+
+  // KeyPackage: 10.1.
+  "key-package/cipher-suite": "10.1",
+  "key-package/leaf-source": "7.3",
+  "key-package/init-key-valid": "5.1.1",
+  "key-package/init-key-differs": "10.1",
+  "key-package/signature": "10.1",
+
+  // What the application's Authentication Service says: 5.3.1, 7.3.
+  "leaf-node/credential-valid": "5.3.1",
+  "leaf-node/credential-successor": "7.3",
+
+  // Single proposals: 12.1.
+  "psk/nonce-length": "12.1.4",
+  "psk/no-reinit-usage": "12.1.4",
+  "psk/no-branch-usage": "12.1.4",
+  "reinit/version": "12.1.5",
+
+  // Lists of proposals: 12.2; SelfRemove: draft-ietf-mls-extensions.
+  "proposal-list/one-group-context-extensions": "12.2",
+  "proposal-list/reinit-alone": "12.2",
+  "proposal-list/no-external-init": "12.2",
+  "proposal-list/no-own-update": "12.2",
+  "proposal-list/no-own-self-remove": "SelfRemove",
+  "proposal-list/self-remove-by-reference": "SelfRemove",
+  "proposal-list/one-change-per-leaf": "12.2",
+  "proposal-list/committer-not-removed": "12.2",
+  "proposal-list/distinct-psks": "12.2",
+  "proposal-list/types-supported": "12.2",
+  "proposal-list/distinct-adds": "12.2",
+  "proposal-list/client-not-a-member": "12.2",
+  "external-commit/one-external-init": "12.2",
+  "external-commit/at-most-one-remove": "12.2",
+  "external-commit/only-allowed-types": "12.2",
+  "external-commit/no-references": "12.4.3.2",
+  "external-commit/remove-own-leaf": "12.2",
+
+  // Commits: 12.4, 12.4.2, 6.1.
+  "commit/path-required": "12.4",
+  "commit/epoch": "12.4.2",
+  "commit/group": "6",
+  "commit/confirmation-tag": "6.1",
+  "proposal/epoch": "12.1",
+  "proposal/group": "6",
+  "proposal/external-sender-known": "12.1.8",
+  "proposal/external-sender-type": "12.1.8",
+  "proposal/new-member-adds-itself": "12.1.8",
+
+  // Joining: 11.2, 11.3, 12.4.3.
+  "welcome/cipher-suite": "12.4.3.1",
+  "welcome/key-package-listed": "12.4.3.1",
+  "welcome/leaf-in-tree": "12.4.3.1",
+  "welcome/single-subgroup-psk": "12.4.3.1",
+  "welcome/subgroup-epoch": "11.2",
+  "welcome/reinit-matches": "11.2",
+  "welcome/branch-matches": "11.3",
+  "group-info/signer-not-blank": "12.4.3.1",
+  "group-info/signature": "12.4.3",
+  "group-info/tree-hash": "12.4.3.1",
+  "group-info/cipher-suite": "12.4.3.1",
+  "group-info/confirmation-tag": "12.4.3.1",
+  "group-info/external-pub": "12.4.3.2",
 } as const;
 
 /** The id of a validation rule. */

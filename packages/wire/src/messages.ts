@@ -154,6 +154,7 @@ export const accountMismatch = message("AccountMismatch", {
   missingDevices: list(device, devices),
   extraDevices: list(device, devices),
   staleDevices: list(device, devices),
+  accessDenied: bool(),
 });
 export const submitMismatch = message("SubmitMismatch", {
   accounts: list(nested(accountMismatch), limits.recipientsPerSubmit, 1),

@@ -2157,6 +2157,7 @@ export const murmuration = $root.murmuration = (() => {
                 AccountMismatch.prototype.missingDevices = $util.emptyArray;
                 AccountMismatch.prototype.extraDevices = $util.emptyArray;
                 AccountMismatch.prototype.staleDevices = $util.emptyArray;
+                AccountMismatch.prototype.accessDenied = false;
 
                 AccountMismatch.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -2175,6 +2176,8 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(34).uint32s(message.extraDevices);
                     if (message.staleDevices != null && message.staleDevices.length)
                         writer.uint32(42).uint32s(message.staleDevices);
+                    if (message.accessDenied != null && $Object.hasOwnProperty.call(message, "accessDenied") && message.accessDenied !== false)
+                        writer.uint32(48).bool(message.accessDenied);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2266,6 +2269,15 @@ export const murmuration = $root.murmuration = (() => {
                                 if (!(message.staleDevices && message.staleDevices.length))
                                     message.staleDevices = [];
                                 message.staleDevices.push(reader.uint32());
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.accessDenied = value;
+                                else
+                                    delete message.accessDenied;
                                 continue;
                             }
                         }

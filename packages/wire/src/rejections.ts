@@ -100,6 +100,16 @@ export const rejections = {
     "This service asks for a valid invite code: ask its operator for one.",
   ),
   "device-list/malformed": row("fix-and-resend", 422, "The device list cannot be parsed: sign a new one."),
+  "device-list/unknown-format": row(
+    "fix-and-resend",
+    422,
+    "The service does not know this format of device lists.",
+  ),
+  "device-list/no-devices": row(
+    "fix-and-resend",
+    422,
+    "The device list names no device: delete the account instead.",
+  ),
   "device-list/bad-signature": row(
     "fix-and-resend",
     422,

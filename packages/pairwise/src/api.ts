@@ -1,21 +1,12 @@
-import type { Bytes } from "@murmuration/base";
+import type { AccountId, Bytes, DeviceAddress, DeviceId } from "@murmuration/base";
+
+export type { AccountId, DeviceAddress, DeviceId } from "@murmuration/base";
 
 /**
  * The public types of packages/pairwise. The engine never writes: an operation works on an overlay over the
  * caller's store and hands `{ writeSet, output }` to the caller's `persist` function, which applies the write
  * set together with rows of its own in one synchronous transaction. Only when it returned may bytes leave.
  */
-
-// ---------------------------------------------------------------------------------------------- identifiers
-
-/** 16 random bytes. Two accounts are the same exactly when the bytes are. */
-export type AccountId = Bytes;
-
-/** One device of one account; `deviceId` is 1..127. */
-export interface DeviceAddress {
-  readonly accountId: AccountId;
-  readonly deviceId: number;
-}
 
 // ---------------------------------------------------------------------------------------------------- store
 
@@ -119,7 +110,7 @@ export interface LinkRequest {
 
 /** One entry of a device list: account key and device key vouch for each other. */
 export interface ListedDevice {
-  readonly deviceId: number;
+  readonly deviceId: DeviceId;
   readonly identityKey: Bytes;
   /** signAlternateIdentity by the account identity key over the device's identity key. */
   readonly accountSignature: Bytes;
@@ -287,7 +278,7 @@ export interface DecryptRequest {
   readonly refreshedAccounts?: readonly AccountId[];
 }
 
-/** What became of one envelope. Acknowledge it in every case but `device-list-needed` and `decision-needed`. */
+/** What became of one envelope. Acknowledge it in every case but the three that end in `-needed`. */
 export type DecryptOutcome =
   | {
       readonly kind: "message";
@@ -309,7 +300,7 @@ export type DecryptOutcome =
       /** 1..3. */
       readonly attempt: number;
       readonly reference: number;
-      /** Ciphertext for the sender: sealed if the envelope was and a certificate is at hand, or identified. */
+      /** Ciphertext for the sender, in the mode of the envelope that failed. */
       readonly request: DeviceCiphertext;
       readonly mode: "sealed" | "identified";
     }
@@ -325,6 +316,8 @@ export type DecryptOutcome =
       /** The session was archived: a new bundle is needed before sending again. */
       readonly sessionArchived: boolean;
     }
+  /** As `retry`, but there is no certificate to seal the request with: accept one, then decrypt this again. */
+  | { readonly kind: "certificate-needed"; readonly sender: DeviceAddress }
   /** Fetch the account's device list, accept it, then decrypt this envelope again. Nothing was staged. */
   | { readonly kind: "device-list-needed"; readonly sender: DeviceAddress }
   /** Keep the envelope until the identity was decided. Nothing was staged. */
@@ -339,9 +332,6 @@ export const MAX_BODY_BYTES = 65_536;
 
 /** Largest ciphertext the engine looks at, in bytes: the largest padded body, sealed, with a prekey header. */
 export const MAX_CIPHERTEXT_BYTES = 90_112;
-
-/** Devices of one account, at most. */
-export const MAX_DEVICES = 5;
 
 /** Recipient devices of one encrypt operation, at most: 256 members with 5 devices each. */
 export const MAX_RECIPIENTS = 1_280;
@@ -369,12 +359,12 @@ export interface PairwiseEngine {
   /** On the first device: signs a list with the new device on the lowest device id never used before. */
   addDevice<R>(
     request: LinkRequest,
-    persist: Persist<{ readonly deviceList: Bytes; readonly deviceId: number }, R>,
+    persist: Persist<{ readonly deviceList: Bytes; readonly deviceId: DeviceId }, R>,
   ): Promise<R>;
   /** On the new device: adopts the list that names it. Throws RejectionError with a `device-list/` code. */
   adoptLink<R>(deviceList: Bytes, persist: Persist<LocalDevice, R>): Promise<R>;
   /** On the first device: signs a list without this device. The own device cannot be removed. */
-  removeDevice<R>(deviceId: number, persist: Persist<{ readonly deviceList: Bytes }, R>): Promise<R>;
+  removeDevice<R>(deviceId: DeviceId, persist: Persist<{ readonly deviceList: Bytes }, R>): Promise<R>;
   /** Signs with this device's identity key (XEdDSA), domain separated by the label. 64 bytes. Synchronous. */
   signWithDeviceKey(label: string, content: Uint8Array): Bytes;
 

@@ -22,7 +22,7 @@ export interface CertificateSigner {
 /** A new trust root; clients pin the public key. */
 export type GenerateTrustRoot = () => SigningKeyPair;
 
-/** Certifies a new signing key. `keyId` is 1..2^32-1; two ids are reserved by libsignal and refused. */
+/** Certifies a new signing key. `keyId` is 1..2^32-1; the few that libsignal reserves are refused. */
 export type GenerateCertificateSigner = (trustRootPrivateKey: Bytes, keyId: number) => CertificateSigner;
 
 /** Issues a SenderCertificate. Pure: what it says of the device, the caller has checked. About 0.1 ms. */

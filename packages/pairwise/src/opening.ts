@@ -1,0 +1,110 @@
+import { RejectionError, refuseUnless } from "@murmuration/base";
+import {
+  CiphertextMessageType,
+  type PublicKey,
+  type SenderCertificate,
+  sealedSenderDecryptToUsmc,
+  type UnidentifiedSenderMessageContent,
+} from "@signalapp/libsignal-client";
+import { addressFromCertificate, sameAddress } from "./address.ts";
+import { type DeviceAddress, type IncomingEnvelope, MAX_CIPHERTEXT_BYTES } from "./api.ts";
+import { decodeIdentified, decodeMarker, type IdentifiedCiphertext, type Marker } from "./envelope-format.ts";
+import { classifyLibsignal } from "./libsignal-errors.ts";
+import type { LibsignalStores } from "./libsignal-stores.ts";
+import type { OwnDevice } from "./own-identity.ts";
+
+/** An envelope whose outer layer is off: who sent it and which session message it holds. */
+export interface OpenedEnvelope extends IdentifiedCiphertext {
+  readonly sender: DeviceAddress;
+  /** The device key that the sender certificate vouches for; undefined for an identified envelope. */
+  readonly certifiedKey: PublicKey | undefined;
+}
+
+const TYPES: ReadonlySet<number> = new Set([
+  CiphertextMessageType.Whisper,
+  CiphertextMessageType.PreKey,
+  CiphertextMessageType.Plaintext,
+]);
+
+/**
+ * Takes the outer layer off. Needs nothing but this device's identity key, which never changes, so it runs
+ * before the sender's queue is known. Throws RejectionError: `pairwise/oversize`, `pairwise/unseal-failed`,
+ * `pairwise/certificate-*`, `pairwise/malformed`, `pairwise/unsupported-type`, `pairwise/self-send`.
+ */
+export async function openEnvelope(
+  envelope: IncomingEnvelope,
+  own: OwnDevice,
+  stores: LibsignalStores,
+  trustRoots: readonly PublicKey[],
+): Promise<OpenedEnvelope> {
+  refuseUnless(envelope.ciphertext.length <= MAX_CIPHERTEXT_BYTES, "pairwise/oversize");
+  const opened =
+    envelope.identifiedSender === undefined
+      ? await unseal(envelope, stores, trustRoots)
+      : openIdentified(envelope, envelope.identifiedSender);
+  refuseUnless(TYPES.has(opened.type), "pairwise/unsupported-type");
+  refuseUnless(!sameAddress(opened.sender, own.address), "pairwise/self-send");
+  return opened;
+}
+
+function openIdentified(envelope: IncomingEnvelope, sender: DeviceAddress): OpenedEnvelope {
+  return { ...malformedUnless(() => decodeIdentified(envelope.ciphertext)), sender, certifiedKey: undefined };
+}
+
+async function unseal(
+  envelope: IncomingEnvelope,
+  stores: LibsignalStores,
+  trustRoots: readonly PublicKey[],
+): Promise<OpenedEnvelope> {
+  const content = await unsealContent(envelope, stores);
+  const certificate = content.senderCertificate();
+  // sealedSenderDecryptToUsmc checks that the certified key sealed this, but not who certified it, or until when.
+  validateCertificate(certificate, trustRoots, envelope.acceptedAtMs);
+  const sender = addressFromCertificate(certificate.senderAci(), certificate.senderDeviceId());
+  return {
+    sender,
+    certifiedKey: certificate.key(),
+    type: content.msgType(),
+    marker: malformedUnless(() => markerOf(content)),
+    message: content.contents(),
+  };
+}
+
+function markerOf(content: UnidentifiedSenderMessageContent): Marker {
+  return decodeMarker(content.groupId() ?? new Uint8Array());
+}
+
+async function unsealContent(
+  envelope: IncomingEnvelope,
+  stores: LibsignalStores,
+): Promise<UnidentifiedSenderMessageContent> {
+  try {
+    return await sealedSenderDecryptToUsmc(envelope.ciphertext, stores.identities);
+  } catch (error) {
+    classifyLibsignal(error);
+    throw new RejectionError("pairwise/unseal-failed");
+  }
+}
+
+/** Validated at the time the delivery service accepted the envelope, which may have waited for 30 days. */
+function validateCertificate(
+  certificate: SenderCertificate,
+  trustRoots: readonly PublicKey[],
+  acceptedAtMs: number,
+): void {
+  const roots = [...trustRoots];
+  const trusted = certificate.validateWithTrustRoots(roots, certificate.expiration());
+  refuseUnless(trusted, "pairwise/certificate-untrusted");
+  const valid = certificate.validateWithTrustRoots(roots, acceptedAtMs);
+  refuseUnless(valid, "pairwise/certificate-expired");
+  refuseUnless(certificate.senderE164() === null, "pairwise/certificate-malformed");
+}
+
+function malformedUnless<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof RejectionError) throw new RejectionError("pairwise/malformed");
+    throw error;
+  }
+}

@@ -115,6 +115,17 @@ export const rules = {
   "group-info/cipher-suite": "12.4.3.1",
   "group-info/confirmation-tag": "12.4.3.1",
   "group-info/external-pub": "12.4.3.2",
+
+  // Framing: 6 and 6.1 (who may send what, signature), 6.2, 6.3.1, 12.1.8 (external senders).
+  "framing/application-data-encrypted": "6",
+  "framing/external-sends-proposal": "6.1",
+  "framing/external-proposal-type": "12.1.8",
+  "framing/new-member-proposal-sends-add": "6.1",
+  "framing/new-member-commit-sends-commit": "6.1",
+  "framing/new-member-commit-has-path": "12.4.3.2",
+  "framing/membership-tag": "6.2",
+  "framing/signature": "6.1",
+  "framing/padding-is-zero": "6.3.1",
 } as const;
 
 /** The id of a validation rule. */

@@ -80,8 +80,7 @@ export interface SenderData {
   readonly reuseGuard: Uint8Array;
 }
 
-/** Length of the reuse guard, in bytes. */
-export const REUSE_GUARD_LENGTH = 4;
+const REUSE_GUARD_LENGTH = 4;
 
 export function readSenderData(reader: Reader): SenderData {
   return {

@@ -1,0 +1,42 @@
+import { describe, expect, test } from "vitest";
+import { limits, matchRoute, type RouteName, routePath, routes } from "../../src/index.ts";
+
+const id = "AQEBAQEBAQEBAQEBAQEBAQ";
+
+describe("HTTP routes", () => {
+  test.each(Object.keys(routes) as RouteName[])("%s is found by its own method and path", (name) => {
+    const path = routePath(name, { accountId: id, groupId: id, blobId: id });
+    const match = matchRoute(routes[name].method, path);
+    expect(match).toMatchObject({ kind: "found", name });
+    if (match.kind === "found") {
+      for (const value of Object.values(match.parameters)) expect(value).toBe(id);
+    }
+  });
+
+  test("no two routes share method and path", () => {
+    const all = Object.values(routes).map(({ method, path }) => `${method} ${path.replace(/:\w+/g, ":id")}`);
+    expect(new Set(all).size).toBe(all.length);
+  });
+
+  test("another method on a known path, and a path that nobody knows", () => {
+    expect(matchRoute("PATCH", "/v1/keys").kind).toBe("method-not-allowed");
+    expect(matchRoute("GET", "/v1/keys/").kind).toBe("unknown-route");
+    expect(matchRoute("GET", "/v1/mls/anything").kind).toBe("unknown-route");
+  });
+
+  test.each(["short", `${id}A`, "../../../../etc/passwd", `${id}/`, "%41QEBAQEBAQEBAQEBAQEBAQ"])(
+    "%j in the place of an id finds nothing",
+    (text) => expect(matchRoute("GET", `/v1/groups/${text}`).kind).toBe("unknown-route"),
+  );
+
+  test("a path without its parameter is not made", () => {
+    expect(() => routePath("readGroup")).toThrow("groupId");
+  });
+
+  test("only routes with a body allow one", () => {
+    for (const { request, maxBodyBytes } of Object.values(routes)) {
+      expect(maxBodyBytes > 0).toBe(request !== undefined);
+      expect(maxBodyBytes).toBeLessThanOrEqual(limits.blobBytes);
+    }
+  });
+});

@@ -1,0 +1,454 @@
+/**
+ * What an application embeds. Open a client on a storage and a transport, and talk through conversations; which
+ * protocol carries a conversation is for display only.
+ *
+ * Ids are text (unpadded base64url, 22 characters): fit for a map key, a URL, a screen and JSON. Times are
+ * milliseconds since 1970. Every promise rejects with one of the errors of @murmuration/base: UsageError for a
+ * broken rule, UnavailableError where a retry makes sense, RejectionError where another party's bytes or an
+ * answer of the service refuse it.
+ *
+ * Guarantees. A message that `send` returned is in the history of this device and in its outbox; it leaves as
+ * soon as the service can be reached, also after a restart. A message that was accepted is exactly once in the
+ * history of every other device. Events come at least once, with rising ids; `events.acknowledge` moves the
+ * application's cursor.
+ */
+import type { Bytes } from "@murmuration/base";
+import type { Storage } from "./ports/storage.ts";
+import type { Transport } from "./ports/transport.ts";
+
+/** An account's id as text. */
+export type AccountRef = string;
+/** A conversation's id as text: the other account's id, or the group's id. */
+export type ConversationRef = string;
+/** A message id as text; unique together with its author. */
+export type MessageRef = string;
+
+// ---------------------------------------------------------------------------------------------------- opening
+
+export interface OpenOptions {
+  /** An open, unlocked database: `openSqlcipher(...)`. The client closes it. */
+  readonly storage: Storage;
+  /** The way to the delivery service: `connectTo(url)`. */
+  readonly transport: Transport;
+  /** Clock, randomness and timers; the system's by default. */
+  readonly environment?: Environment;
+  readonly settings?: Partial<ClientSettings>;
+}
+
+/** Everything that is not computed from state and input. */
+export interface Environment {
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** Cryptographically secure random bytes. */
+  random(length: number): Bytes;
+  /** Resolves after this time, or as soon as the signal aborts. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+export interface ClientSettings {
+  /** Members from which on a group is an MLS group; it never goes back. Default 256. */
+  readonly mlsThreshold: number;
+  /** Messages of unknown accounts open a conversation at once instead of a message request. Default false. */
+  readonly acceptUnknown: boolean;
+  /** Send read receipts, and show those of others. Default true. */
+  readonly readReceipts: boolean;
+  /** Send and show typing notices. Default true. */
+  readonly typingNotices: boolean;
+  /** How long a message without a receipt can be sent again after the service lost it, ms. Default 30 days. */
+  readonly resendMemoryMs: number;
+  /** Time in which delivery receipts to one author are gathered into one, ms. Default 250. */
+  readonly receiptDelayMs: number;
+  /** Shortest and longest pause before connecting again, ms. Default 250 and 30,000, with full jitter. */
+  readonly reconnectMinMs: number;
+  readonly reconnectMaxMs: number;
+  /** Time the service has for an answer before the connection is given up, ms. Default 15,000. */
+  readonly requestTimeoutMs: number;
+  /** Delivered envelopes that wait in memory before the connection is made to wait, at most. Default 400. */
+  readonly inboxLimit: number;
+  /** Messages that wait in one conversation's outbox, at most: then `send` refuses. Default 10,000. */
+  readonly outboxLimit: number;
+}
+
+export interface Client {
+  /** This account and device; undefined before `register` or `linking.finish`. */
+  readonly account: OwnAccount | undefined;
+  readonly conversations: Conversations;
+  readonly contacts: Contacts;
+  readonly events: Events;
+  readonly attachments: Attachments;
+  readonly linking: Linking;
+  readonly outbox: Outbox;
+  readonly connection: Connection;
+
+  /** Creates an account with this as its first device. Sends again what was prepared, if interrupted. */
+  register(options?: { readonly name?: string; readonly inviteCode?: Bytes }): Promise<OwnAccount>;
+  /** Replaces the own profile name; contacts learn it with the next message. */
+  setName(name: string): Promise<void>;
+  /** Deletes the account at the service and everything in this database. */
+  deleteAccount(): Promise<void>;
+  /** Stops connections and timers, finishes what is being written, and closes the storage. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** `openClient(options)` loads the database; it reaches for the service only when `connection.start()` is called. */
+export type OpenClient = (options: OpenOptions) => Promise<Client>;
+
+export interface OwnAccount {
+  readonly accountId: AccountRef;
+  readonly deviceId: number;
+  readonly name: string;
+  /**
+   * What to hand to others so that they can write without a message request: account id, profile key and the
+   * fingerprint of the account identity key, as one line of text. Whoever holds it can send to this account.
+   */
+  readonly contactCard: string;
+}
+
+export interface Connection {
+  /** `replaced`: the same device connected elsewhere. `removed`: the service does not know this device any more. */
+  readonly state: "stopped" | "connecting" | "connected" | "waiting" | "replaced" | "removed";
+  /** Connects, and connects again whenever the connection breaks, until `stop` or `close`. */
+  start(): void;
+  stop(): Promise<void>;
+  /** Resolves once everything that waited at the service has been received. UnavailableError after the time. */
+  caughtUp(timeoutMs?: number): Promise<void>;
+}
+
+// ----------------------------------------------------------------------------------------------------- contacts
+
+export interface Contact {
+  readonly accountId: AccountRef;
+  /** The name that the account gave itself, or the own name for it; empty when unknown. */
+  readonly name: string;
+  readonly blocked: boolean;
+  /** The user compared safety numbers, or the contact card carried the key's fingerprint. */
+  readonly verified: boolean;
+  /** True once messages go sealed: this account accepted us, or gave us its card. */
+  readonly reachable: boolean;
+}
+
+export interface Contacts {
+  /** Adds an account by its contact card, or by its bare id (then the first message is a message request). */
+  add(cardOrAccountId: string, name?: string): Promise<Contact>;
+  get(accountId: AccountRef): Contact | undefined;
+  list(): readonly Contact[];
+  /**
+   * Blocks: nothing of this account is shown or answered any more, and the own access key is replaced, so
+   * that the account can no longer send sealed. All others get the new one.
+   */
+  block(accountId: AccountRef): Promise<void>;
+  unblock(accountId: AccountRef): Promise<void>;
+  /** Asks the service for the account's device list when it is not known yet. 60 digits, equal on both sides. */
+  safetyNumber(accountId: AccountRef): Promise<string>;
+  setVerified(accountId: AccountRef, verified: boolean): Promise<void>;
+  /** Answers a `decision-needed` event with code `pairwise/identity-changed`. */
+  decideIdentity(accountId: AccountRef, accept: boolean): Promise<void>;
+}
+
+// ------------------------------------------------------------------------------------------------ conversations
+
+export interface Conversations {
+  /** The 1:1 conversation with an account; created when it does not exist. UsageError for the own account. */
+  direct(accountId: AccountRef): Conversation;
+  /**
+   * Creates a group with these members besides oneself. Accounts whose contact card we hold, or who accepted us,
+   * become members at once; others are invited. Resolves when the group exists at the service.
+   */
+  createGroup(options: {
+    readonly title: string;
+    readonly members: readonly AccountRef[];
+    /** 0: messages stay. */
+    readonly expireAfterSeconds?: number;
+  }): Promise<Conversation>;
+  get(id: ConversationRef): Conversation | undefined;
+  /** Last active first. */
+  list(): readonly Conversation[];
+}
+
+/**
+ * `request`: somebody unknown wrote, or added us to a group: accept, decline or block.
+ * `invited`: asked to join a group. `removed`, `left`: history stays, nothing can be sent.
+ */
+export type ConversationState = "active" | "request" | "invited" | "removed" | "left" | "blocked";
+
+export type Role = "owner" | "admin" | "member";
+
+export interface Member {
+  readonly accountId: AccountRef;
+  readonly role: Role;
+  readonly name: string;
+  /** Invited and has not accepted: gets no messages yet. */
+  readonly invited: boolean;
+}
+
+export interface Conversation {
+  readonly id: ConversationRef;
+  readonly kind: "direct" | "group";
+  /** What carries messages now; for display only. */
+  readonly protocol: "pairwise" | "mls";
+  readonly state: ConversationState;
+  /** Title of a group, name of the other account. */
+  readonly title: string;
+  /** 0: messages stay. Otherwise they vanish this long after they were read (received: shown; sent: accepted). */
+  readonly expireAfterSeconds: number;
+  /** How many accounts are members, ourselves included. */
+  readonly memberCount: number;
+  /** Members in the order of their account ids; at most `limit` (default 256) after the given account. */
+  members(page?: { readonly after?: AccountRef; readonly limit?: number }): readonly Member[];
+
+  /**
+   * Persists the message in history and outbox, then sends it. Resolves when it is persisted; see
+   * {@link Outbox.settled} for what became of it. UsageError `conversation/not-active`,
+   * `conversation/text-too-long`, `conversation/outbox-full`.
+   */
+  send(content: OutgoingContent): Promise<SentMessage>;
+  /** Replaces the text of an own message. */
+  edit(message: MessageRef, text: string): Promise<SentMessage>;
+  /** Adds or changes (text), or withdraws (undefined) the own reaction to a message. */
+  react(message: MessageTarget, emoji: string | undefined): Promise<SentMessage>;
+  /** Deletes an own message everywhere; owners and admins of a group may delete any. */
+  delete(message: MessageTarget): Promise<SentMessage>;
+  /** Deletes a message from this device only. */
+  deleteHere(message: MessageTarget): Promise<void>;
+  /** Tells connected members that we type; never stored, dropped when offline. */
+  typing(started: boolean): Promise<void>;
+  /** Marks everything up to this history line as read; starts its timers, and tells the authors. */
+  markRead(throughHistoryId: number): Promise<void>;
+  setExpiry(seconds: number): Promise<SentMessage>;
+
+  /** Lines in order, oldest first: at most `limit` (default 100) after `after`, or the last ones before `before`. */
+  history(page?: {
+    readonly after?: number;
+    readonly before?: number;
+    readonly limit?: number;
+  }): readonly HistoryLine[];
+  message(target: MessageTarget): HistoryLine | undefined;
+
+  /** Accepts a message request or an invite: the others learn our profile key, receipts go out. */
+  accept(): Promise<void>;
+  /** Deletes the conversation; a group is left, an invite declined. `block` also blocks who sent it. */
+  decline(options?: { readonly block?: boolean }): Promise<void>;
+
+  /** Groups only (UsageError `conversation/not-a-group`). Roles are checked by every member. */
+  add(members: readonly AccountRef[]): Promise<void>;
+  remove(member: AccountRef): Promise<void>;
+  leave(): Promise<void>;
+  setRole(member: AccountRef, role: Role): Promise<void>;
+  setTitle(title: string): Promise<void>;
+}
+
+/** A message named by its author and id. */
+export interface MessageTarget {
+  readonly author: AccountRef;
+  readonly messageId: MessageRef;
+}
+
+export interface OutgoingContent {
+  readonly text?: string;
+  readonly replyTo?: MessageTarget;
+  /** From `attachments.upload`. At most 32. */
+  readonly attachments?: readonly AttachmentPointer[];
+}
+
+export interface SentMessage {
+  readonly messageId: MessageRef;
+  /** Line in history; undefined for what changes another line (edit, reaction, delete). */
+  readonly historyId: number | undefined;
+}
+
+// ------------------------------------------------------------------------------------------------------ history
+
+/** `waiting`: in the outbox. `accepted`: durable at the service. `failed`: will not be sent; `failure` says why. */
+export type SendState = "waiting" | "accepted" | "failed";
+
+interface LineBase {
+  /** Rises within the device; the order of the history. */
+  readonly historyId: number;
+  readonly conversationId: ConversationRef;
+  readonly messageId: MessageRef;
+  readonly author: AccountRef;
+  readonly authorDevice: number;
+  readonly outgoing: boolean;
+  /** By the author's clock. */
+  readonly sentAtMs: number;
+  /** When this device stored it. */
+  readonly storedAtMs: number;
+}
+
+export interface TextLine extends LineBase {
+  readonly kind: "message";
+  readonly text: string;
+  readonly replyTo: MessageTarget | undefined;
+  readonly attachments: readonly AttachmentPointer[];
+  readonly reactions: readonly { readonly author: AccountRef; readonly emoji: string }[];
+  readonly edited: boolean;
+  readonly deleted: boolean;
+  /** When it vanishes; undefined while the timer does not run. */
+  readonly expiresAtMs: number | undefined;
+  /** Outgoing only. */
+  readonly sendState: SendState | undefined;
+  readonly failure: string | undefined;
+  /** Outgoing: accounts of which at least one device confirmed. Incoming: empty. */
+  readonly deliveredTo: readonly AccountRef[];
+  readonly readBy: readonly AccountRef[];
+  /** Incoming: whether it was marked read. */
+  readonly read: boolean;
+}
+
+/** What the conversation itself has to say. */
+export interface NoticeLine extends LineBase {
+  readonly kind: "notice";
+  readonly notice: Notice;
+}
+
+export type Notice =
+  | { readonly code: "group/created" }
+  | { readonly code: "group/member-added"; readonly account: AccountRef }
+  | { readonly code: "group/member-invited"; readonly account: AccountRef }
+  | { readonly code: "group/member-joined"; readonly account: AccountRef }
+  | { readonly code: "group/member-removed"; readonly account: AccountRef }
+  | { readonly code: "group/member-left"; readonly account: AccountRef }
+  | { readonly code: "group/role-changed"; readonly account: AccountRef; readonly role: Role }
+  | { readonly code: "group/title-changed"; readonly title: string }
+  | { readonly code: "conversation/expiry-changed"; readonly seconds: number }
+  /** A message of this author could not be decrypted after three retries: it is lost. */
+  | { readonly code: "conversation/message-lost" }
+  /** The author's identity key changed and was accepted. */
+  | { readonly code: "conversation/identity-changed"; readonly account: AccountRef };
+
+export type HistoryLine = TextLine | NoticeLine;
+
+// ------------------------------------------------------------------------------------------------------- events
+
+interface EventBase {
+  /** Rises by at least one with every stored event; 0 for `typing` and `connection`, which are not stored. */
+  readonly eventId: number;
+  readonly atMs: number;
+}
+
+export type ClientEvent = EventBase &
+  (
+    | {
+        /** A line came into being, by whomever: also own lines, sent here or on another own device. */
+        readonly kind: "line-added";
+        readonly conversationId: ConversationRef;
+        readonly historyId: number;
+        /** The line as it is now; undefined if it has vanished since. */
+        readonly line: HistoryLine | undefined;
+      }
+    | {
+        /** A line changed: send state, receipts, edit, reaction, delete. */
+        readonly kind: "line-changed";
+        readonly conversationId: ConversationRef;
+        readonly historyId: number;
+        readonly change: "send-state" | "delivered" | "read" | "edited" | "reaction" | "deleted";
+        readonly line: HistoryLine | undefined;
+      }
+    | {
+        /** A line vanished: its timer ran out, or it was deleted here. */
+        readonly kind: "line-removed";
+        readonly conversationId: ConversationRef;
+        readonly historyId: number;
+      }
+    | {
+        /** A conversation came into being, or its state, title, timer or members changed. */
+        readonly kind: "conversation-changed";
+        readonly conversationId: ConversationRef;
+        readonly state: ConversationState;
+      }
+    | { readonly kind: "contact-changed"; readonly accountId: AccountRef }
+    | {
+        /**
+         * Only a person can decide. `pairwise/identity-changed`: compare safety numbers, then decideIdentity.
+         * `group/forked`: the service shows another past of the group than it did before; sending has stopped.
+         */
+        readonly kind: "decision-needed";
+        readonly code: "pairwise/identity-changed" | "group/forked";
+        readonly accountId: AccountRef | undefined;
+        readonly conversationId: ConversationRef | undefined;
+      }
+    | {
+        readonly kind: "typing";
+        readonly conversationId: ConversationRef;
+        readonly accountId: AccountRef;
+        readonly started: boolean;
+      }
+    | { readonly kind: "connection"; readonly state: Connection["state"] }
+  );
+
+export interface Events {
+  /** Stored events after an id, oldest first, at most `limit` (default 100). */
+  read(after?: number, limit?: number): readonly ClientEvent[];
+  /** The id up to which the application has acknowledged. */
+  readonly acknowledged: number;
+  /** The application has dealt with everything up to this id: it is deleted, and `read` starts after it. */
+  acknowledge(throughEventId: number): Promise<void>;
+  /** Calls back for every event from now on, after it is persisted. Returns how to stop. */
+  on(listener: (event: ClientEvent) => void): () => void;
+  /** Every stored event after `after` (default: the acknowledged one), then new ones, until the signal aborts. */
+  listen(options?: { readonly after?: number; readonly signal?: AbortSignal }): AsyncIterable<ClientEvent>;
+}
+
+export interface Outbox {
+  /** Messages that wait for the service. */
+  readonly waiting: number;
+  /**
+   * Resolves when every message of this call's moment (or this message) is accepted or failed.
+   * UnavailableError `outbox/still-waiting` after the time; the messages stay in the outbox.
+   */
+  settled(options?: { readonly messageId?: MessageRef; readonly timeoutMs?: number }): Promise<void>;
+}
+
+// -------------------------------------------------------------------------------------------------- attachments
+
+/** Names an encrypted blob at the service and how to open it. It is a secret: whoever has it can read the blob. */
+export interface AttachmentPointer {
+  readonly blobId: string;
+  /** 64 bytes: 32 for AES-256-CTR, 32 for HMAC-SHA-256. */
+  readonly key: Bytes;
+  /** SHA-256 of the encrypted blob. */
+  readonly digest: Bytes;
+  /** Incremental MAC over the encrypted blob: one MAC for each chunk, so that a download is checked as it comes. */
+  readonly incrementalMac: Bytes;
+  readonly chunkBytes: number;
+  /** Bytes of the plaintext. */
+  readonly size: number;
+  readonly contentType: string;
+  readonly fileName: string;
+}
+
+export interface Attachments {
+  /** Encrypts and uploads. The plaintext is read once. UsageError `attachment/too-large`. */
+  upload(content: {
+    readonly bytes: Uint8Array;
+    readonly contentType?: string;
+    readonly fileName?: string;
+  }): Promise<AttachmentPointer>;
+  /**
+   * Downloads, checks and decrypts: yields a chunk only when its MAC was right, and throws RejectionError
+   * `attachment/tampered` otherwise; the digest of the whole is checked before the last chunk is given out.
+   */
+  download(pointer: AttachmentPointer): AsyncIterable<Bytes>;
+}
+
+// ------------------------------------------------------------------------------------------------------ linking
+
+/**
+ * A second device of the account. Three texts travel over a channel that the user trusts (scanned codes):
+ * the first device's offer, the new device's request, and the first device's answer, which is a secret.
+ */
+export interface Linking {
+  /** On the first device. */
+  offer(): string;
+  /** On the new device, not registered yet. */
+  request(offer: string): Promise<string>;
+  /** On the first device: publishes the device list with the new device, and sends it contacts and groups. */
+  approve(request: string): Promise<string>;
+  /** On the new device: from here on it is registered. */
+  finish(answer: string): Promise<OwnAccount>;
+  /** Ids of the account's devices. */
+  devices(): readonly number[];
+  /** On the first device: deletes the device at the service; others stop sending to it. */
+  remove(deviceId: number): Promise<void>;
+}

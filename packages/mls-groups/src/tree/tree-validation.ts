@@ -1,56 +1,185 @@
-import type { Extension } from "../structs/extension.ts";
-import type { LeafNode } from "../structs/leaf-node.ts";
-import type { LeafIndex } from "./math.ts";
+import type { Bytes } from "@murmuration/base";
+import { signContent } from "../crypto/labeled.ts";
+import type { VerifyJob } from "../crypto/provider.ts";
+import { check } from "../rules.ts";
+import {
+  contentEnd,
+  contentStart,
+  locateLeafFields,
+  newLeafFields,
+  opaqueSize,
+  putOpaque,
+  putUint32,
+  SOURCE_KEY_PACKAGE,
+  uint32At,
+  unmergedLeavesAt,
+  unmergedLeavesOf,
+} from "./encoded-node.ts";
+import {
+  groupRequirements,
+  type TreeContext,
+  validateGroupExtensions,
+  validateLeafNodeAlone,
+} from "./leaf-validation.ts";
+import {
+  covers,
+  isLeafNode,
+  type LeafIndex,
+  leafToNode,
+  left,
+  type NodeIndex,
+  nodeCount,
+  right,
+} from "./math.ts";
+import { verifyParentHashes } from "./parent-hash.ts";
 import type { RatchetTree } from "./ratchet-tree.ts";
+import type { TreeState } from "./tree-state.ts";
 
-const soon = (): never => {
-  throw new Error("being written");
-};
+export {
+  type LeafNodeContext,
+  type TreeContext,
+  validateGroupExtensions,
+  validateLeafNode,
+  validateLifetime,
+} from "./leaf-validation.ts";
 
-export interface TreeContext {
-  readonly groupId: Uint8Array;
-  /** Extensions of the GroupContext. */
-  readonly extensions: readonly Extension[];
-}
+/** Signatures handed to the pool at a time: enough to keep it busy, few enough to hold in memory. */
+const BATCH = 256;
 
 /**
- * Everything a joiner verifies about a tree (12.4.3.1): unmerged leaves, parent hashes, each LeafNode (7.3)
- * with its signature. O(N): 2N hashes and N signature verifications. Compare the tree hash first.
+ * Everything a joiner verifies about a tree (RFC 9420 section 12.4.3.1): unmerged leaves, parent hashes, each
+ * LeafNode (7.3) with its signature. Compare the tree hash first. O(N): at most 4N hashes (the tree hash
+ * included) and N signature verifications. Throws RejectionError `mls/ratchet-tree/…`, `mls/leaf-node/…`.
  */
-export function validateTree(_tree: RatchetTree, _context: TreeContext): void {
-  return soon();
+export function validateTree(tree: RatchetTree, context: TreeContext): void {
+  validateWithoutSignatures(tree, context);
+  for (const leaf of tree.members()) {
+    const { publicKey, data, signature } = signatureJob(tree, leaf, context.groupId);
+    check("leaf-node/signature", tree.crypto.verify(publicKey, data, signature));
+  }
 }
 
 /** The same with the signatures verified in batches off the main thread where the provider can. */
-export function validateTreeInBatches(_tree: RatchetTree, _context: TreeContext): Promise<void> {
-  return soon();
+export async function validateTreeInBatches(tree: RatchetTree, context: TreeContext): Promise<void> {
+  if (tree.crypto.verifyBatch === undefined) {
+    validateTree(tree, context);
+    return;
+  }
+  validateWithoutSignatures(tree, context);
+  let running: Promise<boolean[]> | undefined;
+  let jobs: VerifyJob[] = [];
+  for (const leaf of tree.members()) {
+    jobs.push(signatureJob(tree, leaf, context.groupId));
+    if (jobs.length < BATCH) continue;
+    // One batch runs while the next is put together.
+    const next = tree.crypto.verifyBatch(jobs);
+    if (running !== undefined) checkAll(await running);
+    running = next;
+    jobs = [];
+  }
+  const last = tree.crypto.verifyBatch(jobs);
+  if (running !== undefined) checkAll(await running);
+  checkAll(await last);
 }
 
-export interface LeafNodeContext extends TreeContext {
-  /** Where the LeafNode stands (7.3). `leaf` is the sender's leaf for update and commit. */
-  readonly source: "key_package" | "update" | "commit";
-  /** Leaf that it will occupy; its present occupant does not count as another member. Undefined for an Add. */
-  readonly leaf?: LeafIndex | undefined;
+function checkAll(verified: readonly boolean[]): void {
+  check(
+    "leaf-node/signature",
+    verified.every((valid) => valid),
+  );
+}
+
+function validateWithoutSignatures(tree: RatchetTree, context: TreeContext): void {
+  const state = tree.shown();
+  validateUnmergedLeaves(state);
+  validateParentKeys(state);
+  verifyParentHashes(state);
+  validateLeaves(tree, context);
 }
 
 /**
- * Validates a LeafNode that is about to enter `tree` (7.3) except for its lifetime: source, signature, own
- * consistency, support for the group's extensions and required capabilities, credential support across all
- * members, unique keys. O(size of the leaf). Throws RejectionError `mls/leaf-node/...`.
+ * What the protocol guarantees of every unmerged_leaves (sections 7.1, 12.4.3.1): ascending, non-blank leaves
+ * below the node, unmerged at every non-blank node in between as well. O(entries log N).
  */
-export function validateLeafNode(_tree: RatchetTree, _leafNode: LeafNode, _context: LeafNodeContext): void {
-  return soon();
+export function validateUnmergedLeaves(state: TreeState): void {
+  for (let node = 1; node < nodeCount(state.leafSlots); node += 2) {
+    if (state.nodes.isBlank(node)) continue;
+    let previous = -1;
+    for (const leaf of unmergedLeavesOf(state.nodes.view(node))) {
+      check("ratchet-tree/unmerged-leaves-sorted", leaf > previous);
+      previous = leaf;
+      check("ratchet-tree/unmerged-leaf-is-descendant", covers(node, leaf));
+      check("ratchet-tree/unmerged-leaf-not-blank", !state.nodes.isBlank(leafToNode(leaf)));
+      const below = nextNodeBelow(state, node, leaf);
+      check(
+        "ratchet-tree/unmerged-leaf-in-intermediate-nodes",
+        below === leafToNode(leaf) || listsUnmerged(state, below, leaf),
+      );
+    }
+  }
 }
 
-/** The lifetime rule (7.3), for a LeafNode being sent and for the DS: seconds since 1970. */
-export function validateLifetime(_leafNode: LeafNode, _nowSeconds: bigint, _maximumSeconds?: bigint): void {
-  return soon();
+/** The first non-blank node below `node` on the way to a non-blank leaf. O(log N). */
+function nextNodeBelow(state: TreeState, node: NodeIndex, leaf: LeafIndex): NodeIndex {
+  let below = node;
+  do {
+    below = covers(left(below), leaf) ? left(below) : right(below);
+  } while (state.nodes.isBlank(below) && !isLeafNode(below));
+  return below;
 }
 
-/**
- * Whether all members can live under these GroupContext extensions (12.1.7, 13.4): each supports every
- * extension type and every required capability. O(1) for each type.
- */
-export function validateGroupExtensions(_tree: RatchetTree, _extensions: readonly Extension[]): void {
-  return soon();
+/** Binary search in an unmerged_leaves, whose order its own node's turn verifies. */
+function listsUnmerged(state: TreeState, node: NodeIndex, leaf: LeafIndex): boolean {
+  const { bytes } = state.nodes;
+  const at = unmergedLeavesAt(bytes, state.nodes.start(node));
+  const start = contentStart(bytes, at);
+  let low = 0;
+  let high = (contentEnd(bytes, at) - start) >>> 2;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (uint32At(bytes, start + middle * 4) < leaf) low = middle + 1;
+    else high = middle;
+  }
+  const place = start + low * 4;
+  return place < contentEnd(bytes, at) && uint32At(bytes, place) === leaf;
+}
+
+function validateParentKeys(state: TreeState): void {
+  const { bytes } = state.nodes;
+  for (let node = 1; node < nodeCount(state.leafSlots); node += 2) {
+    if (state.nodes.isBlank(node)) continue;
+    const at = state.nodes.start(node);
+    const key = bytes.subarray(contentStart(bytes, at), contentEnd(bytes, at));
+    check("ratchet-tree/encryption-key-valid", state.crypto.isValidHpkePublicKey(key));
+  }
+}
+
+/** Section 7.3 for all leaves at once; keys are unique since decoding. O(N). */
+function validateLeaves(tree: RatchetTree, context: TreeContext): void {
+  validateGroupExtensions(tree, context.extensions);
+  for (const type of tree.credentialsInUse().keys()) {
+    check("leaf-node/credential-supported-by-members", tree.lackingCredential(type) === 0);
+  }
+  const requirements = groupRequirements(context.extensions);
+  for (const leaf of tree.members()) validateLeafNodeAlone(tree, tree.leaf(leaf)!, requirements);
+}
+
+const fields = newLeafFields();
+
+/** The signature of a leaf of the tree over its LeafNodeTBS (section 7.2), cut out of its bytes. */
+function signatureJob(tree: RatchetTree, leaf: LeafIndex, groupId: Uint8Array): VerifyJob {
+  const bytes = tree.leafBytes(leaf)!;
+  locateLeafFields(bytes, 0, fields);
+  const { signatureKeyAt, signatureAt } = fields;
+  let tbs: Bytes = bytes.subarray(0, signatureAt);
+  if (fields.source !== SOURCE_KEY_PACKAGE) {
+    tbs = new Uint8Array(signatureAt + opaqueSize(groupId.length) + 4);
+    tbs.set(bytes.subarray(0, signatureAt));
+    putUint32(tbs, putOpaque(tbs, signatureAt, groupId), leaf);
+  }
+  return {
+    publicKey: bytes.subarray(contentStart(bytes, signatureKeyAt), contentEnd(bytes, signatureKeyAt)),
+    data: signContent("LeafNodeTBS", tbs),
+    signature: bytes.subarray(contentStart(bytes, signatureAt), contentEnd(bytes, signatureAt)),
+  };
 }

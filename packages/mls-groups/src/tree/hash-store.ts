@@ -1,0 +1,100 @@
+import type { Bytes } from "@murmuration/base";
+import type { CryptoProvider } from "../crypto/provider.ts";
+import { opaqueSize, putOpaque, putUint32 } from "./encoded-node.ts";
+import { isLeafNode, left, type NodeIndex, nodeToLeaf, right } from "./math.ts";
+import { enlarged, type NodeStore } from "./node-store.ts";
+
+/** NodeType of TreeHashInput (RFC 9420 section 7.8). */
+const LEAF = 1;
+const PARENT = 2;
+
+/** Hashes TreeHashInputs (section 7.8) through one buffer that is used again and again. */
+export class TreeHasher {
+  private readonly crypto: CryptoProvider;
+  private scratch = new Uint8Array(1024);
+
+  constructor(crypto: CryptoProvider) {
+    this.crypto = crypto;
+  }
+
+  private room(length: number): Bytes {
+    if (this.scratch.length < length) this.scratch = new Uint8Array(length * 2);
+    return this.scratch;
+  }
+
+  /** `node` is an encoded LeafNode, empty when blank. */
+  leaf(leafIndex: number, node: Uint8Array): Bytes {
+    const out = this.room(6 + node.length);
+    out[0] = LEAF;
+    const at = putUint32(out, 1, leafIndex);
+    out[at] = node.length === 0 ? 0 : 1;
+    out.set(node, at + 1);
+    return this.crypto.hash(out.subarray(0, at + 1 + node.length));
+  }
+
+  /** `node` is an encoded ParentNode, empty when blank. */
+  parent(node: Uint8Array, leftHash: Uint8Array, rightHash: Uint8Array): Bytes {
+    const out = this.room(2 + node.length + 2 * opaqueSize(leftHash.length));
+    out[0] = PARENT;
+    out[1] = node.length === 0 ? 0 : 1;
+    out.set(node, 2);
+    const at = putOpaque(out, putOpaque(out, 2 + node.length, leftHash), rightHash);
+    return this.crypto.hash(out.subarray(0, at));
+  }
+}
+
+/**
+ * The tree hash of every node in one byte array, and which of them are up to date. A dirty node has only
+ * dirty ancestors, so that a change marks one path and a rehash visits nothing that is clean.
+ */
+export class HashStore {
+  private hashes: Bytes;
+  private clean: Bytes; // 1 for a hash that is up to date
+  private readonly nodes: NodeStore;
+  private readonly length: number;
+  private readonly hasher: TreeHasher;
+
+  constructor(crypto: CryptoProvider, nodes: NodeStore, nodeCount: number) {
+    this.length = crypto.suite.hashLength;
+    this.nodes = nodes;
+    this.hasher = new TreeHasher(crypto);
+    this.hashes = new Uint8Array(nodeCount * this.length);
+    this.clean = new Uint8Array(nodeCount);
+  }
+
+  ensureNodes(nodeCount: number): void {
+    if (nodeCount <= this.clean.length) return;
+    this.hashes = enlarged(this.hashes, nodeCount * this.length);
+    this.clean = enlarged(this.clean, nodeCount);
+  }
+
+  isClean(node: NodeIndex): boolean {
+    return this.clean[node] === 1;
+  }
+
+  markDirty(node: NodeIndex): void {
+    this.clean[node] = 0;
+  }
+
+  /** The stored hash of a clean node, as a view that changes with the tree. */
+  view(node: NodeIndex): Bytes {
+    return this.hashes.subarray(node * this.length, (node + 1) * this.length);
+  }
+
+  /** Puts a hash that is known to be right. */
+  restore(node: NodeIndex, hash: Uint8Array): void {
+    this.hashes.set(hash, node * this.length);
+    this.clean[node] = 1;
+  }
+
+  /** Brings a node up to date and returns its hash as a view. One hash for each dirty node below it. */
+  update(node: NodeIndex): Bytes {
+    if (this.clean[node] === 0) {
+      const hash = isLeafNode(node)
+        ? this.hasher.leaf(nodeToLeaf(node), this.nodes.view(node))
+        : this.hasher.parent(this.nodes.view(node), this.update(left(node)), this.update(right(node)));
+      this.restore(node, hash);
+    }
+    return this.view(node);
+  }
+}

@@ -1,0 +1,257 @@
+import type { Bytes } from "@murmuration/base";
+import type { CryptoProvider } from "../crypto/provider.ts";
+import { check, type RuleId } from "../rules.ts";
+import { CapabilityCounters } from "./capability-counters.ts";
+import { contentEnd, contentStart, locateLeafFields, newLeafFields, unmergedCount } from "./encoded-node.ts";
+import { HashStore } from "./hash-store.ts";
+import type { Journal } from "./journal.ts";
+import { type KeyRange, KeyTable, type TableSeed } from "./key-table.ts";
+import { LeafChains } from "./leaf-chains.ts";
+import {
+  isLeafNode,
+  type LeafIndex,
+  leafToNode,
+  left,
+  level,
+  MAX_LEAF_SLOTS,
+  type NodeIndex,
+  nodeCount,
+  nodeToLeaf,
+  parent,
+  right,
+  root,
+} from "./math.ts";
+import { enlarged, NodeStore } from "./node-store.ts";
+
+export const BLANK: Bytes = new Uint8Array(0);
+
+/**
+ * The arrays of one line of trees: node bytes, hashes, indexes and counters, always in step with each other.
+ * They hold the tree of one epoch at a time; a {@link Journal} turns them into the tree of another. Who may
+ * write, and which epoch they show, is `RatchetTree`'s to know.
+ *
+ * Every write is O(log N) beside the bytes of the node.
+ */
+export class TreeState {
+  readonly crypto: CryptoProvider;
+  leafSlots: number;
+  readonly nodes: NodeStore;
+  readonly hashes: HashStore;
+  readonly capabilities = new CapabilityCounters();
+  readonly encryptionKeys: KeyTable;
+  readonly signatureKeys: KeyTable;
+  readonly credentials: LeafChains;
+  /** Where notes for the way back go while there is an earlier tree that wants them. */
+  journal: Journal | undefined;
+  /** Length of the resolution (RFC 9420 section 4.1.1) of each node. */
+  private resolutionSizes: Uint32Array<ArrayBuffer>;
+  /** Members below each node. */
+  private members: Uint32Array<ArrayBuffer>;
+  private readonly fields = newLeafFields();
+
+  constructor(crypto: CryptoProvider, leafSlots: number, arena: Bytes, expectedMembers: number) {
+    check("ratchet-tree/size-limit", leafSlots <= MAX_LEAF_SLOTS);
+    const count = nodeCount(leafSlots);
+    this.crypto = crypto;
+    this.leafSlots = leafSlots;
+    this.nodes = new NodeStore(count, arena);
+    this.hashes = new HashStore(crypto, this.nodes, count);
+    this.resolutionSizes = new Uint32Array(count);
+    this.members = new Uint32Array(count);
+    const seed = randomSeed(crypto);
+    const locate = {
+      encryptionKey: (node: NodeIndex, range: KeyRange) => this.locateEncryptionKey(node, range),
+      signatureKey: (leaf: LeafIndex, range: KeyRange) => this.locateSignatureKey(leaf, range),
+      credential: (leaf: LeafIndex, range: KeyRange) => this.locateCredential(leaf, range),
+    };
+    this.encryptionKeys = new KeyTable(seed, locate.encryptionKey, expectedMembers * 2);
+    this.signatureKeys = new KeyTable(seed, locate.signatureKey, expectedMembers);
+    this.credentials = new LeafChains(new KeyTable(seed, locate.credential, expectedMembers), leafSlots);
+  }
+
+  private locateEncryptionKey(node: NodeIndex, range: KeyRange): void {
+    const at = this.nodes.start(node);
+    range.bytes = this.nodes.bytes;
+    range.start = contentStart(range.bytes, at);
+    range.end = contentEnd(range.bytes, at);
+  }
+
+  private locateSignatureKey(leaf: LeafIndex, range: KeyRange): void {
+    range.bytes = this.nodes.bytes;
+    const at = contentEnd(range.bytes, this.nodes.start(leafToNode(leaf)));
+    range.start = contentStart(range.bytes, at);
+    range.end = contentEnd(range.bytes, at);
+  }
+
+  private locateCredential(leaf: LeafIndex, range: KeyRange): void {
+    const bytes = this.nodes.bytes;
+    range.bytes = bytes;
+    range.start = contentEnd(bytes, contentEnd(bytes, this.nodes.start(leafToNode(leaf))));
+    range.end = contentEnd(bytes, range.start + 2);
+  }
+
+  get rootNode(): NodeIndex {
+    return root(this.leafSlots);
+  }
+
+  get memberCount(): number {
+    return this.members[this.rootNode]!;
+  }
+
+  resolutionSize(node: NodeIndex): number {
+    return this.resolutionSizes[node]!;
+  }
+
+  membersBelow(node: NodeIndex): number {
+    return this.members[node]!;
+  }
+
+  /**
+   * Replaces a node; empty bytes blank it. `value` has passed `requireLeafNode` or `requireParentNode` and is
+   * no view into the store. That keys are unique is checked before; an index keeps the first of two.
+   */
+  write(node: NodeIndex, value: Uint8Array): void {
+    const wasBlank = this.nodes.isBlank(node);
+    if (wasBlank && value.length === 0) return;
+    this.journal?.noteNode(node, this.nodes.view(node));
+    if (!wasBlank) this.forget(node);
+    this.nodes.set(node, value);
+    if (value.length !== 0) this.index(node);
+    this.recount(node, Number(value.length !== 0) - Number(!wasBlank));
+    this.markDirty(node);
+  }
+
+  /**
+   * Takes a node that stands in the store into the indexes and capability counters. Returns the rule that a
+   * key of it breaks because another node has the same.
+   */
+  index(node: NodeIndex): RuleId | undefined {
+    const other = this.encryptionKeys.insert(node);
+    if (!isLeafNode(node)) return other === undefined ? undefined : "ratchet-tree/encryption-key-unique";
+    const leaf = nodeToLeaf(node);
+    const otherLeaf = this.signatureKeys.insert(leaf);
+    this.credentials.insert(leaf);
+    this.countCapabilities(node, 1);
+    if (otherLeaf !== undefined) return "leaf-node/signature-key-unique";
+    if (other === undefined) return undefined;
+    return isLeafNode(other) ? "leaf-node/encryption-key-unique" : "ratchet-tree/encryption-key-unique";
+  }
+
+  private forget(node: NodeIndex): void {
+    this.encryptionKeys.delete(node);
+    if (!isLeafNode(node)) return;
+    const leaf = nodeToLeaf(node);
+    this.signatureKeys.delete(leaf);
+    this.credentials.delete(leaf);
+    this.countCapabilities(node, -1);
+  }
+
+  private countCapabilities(node: NodeIndex, difference: 1 | -1): void {
+    locateLeafFields(this.nodes.bytes, this.nodes.start(node), this.fields);
+    this.capabilities.count(this.nodes.bytes, this.fields, difference);
+  }
+
+  private ownResolutionSize(node: NodeIndex): number {
+    if (!this.nodes.isBlank(node)) {
+      return isLeafNode(node) ? 1 : 1 + unmergedCount(this.nodes.bytes, this.nodes.start(node));
+    }
+    if (isLeafNode(node)) return 0;
+    return this.resolutionSizes[left(node)]! + this.resolutionSizes[right(node)]!;
+  }
+
+  private recount(node: NodeIndex, difference: number): void {
+    const top = this.rootNode;
+    if (isLeafNode(node) && difference !== 0) {
+      for (let n = node; ; n = parent(n)) {
+        this.members[n]! += difference;
+        if (n === top) break;
+      }
+    }
+    for (let n = node; ; n = parent(n)) {
+      const size = this.ownResolutionSize(n);
+      if (n !== node && size === this.resolutionSizes[n]) break;
+      this.resolutionSizes[n] = size;
+      if (n === top) break;
+    }
+  }
+
+  /** Counts all nodes anew: after a bulk load. O(N). */
+  recountAll(): void {
+    const count = nodeCount(this.leafSlots);
+    for (let step = 1; step <= this.leafSlots; step *= 2) {
+      for (let node = step - 1; node < count; node += step * 2) {
+        this.resolutionSizes[node] = this.ownResolutionSize(node);
+        this.members[node] =
+          step === 1
+            ? Number(!this.nodes.isBlank(node))
+            : this.members[left(node)]! + this.members[right(node)]!;
+      }
+    }
+  }
+
+  private markDirty(node: NodeIndex): void {
+    const top = this.rootNode;
+    for (let n = node; this.hashes.isClean(n); n = parent(n)) {
+      this.journal?.noteHash(n, this.hashes.view(n));
+      this.hashes.markDirty(n);
+      if (n === top) break;
+    }
+  }
+
+  /** Doubles the width (section 7.7). The new half is blank; its hashes are kept from an earlier time if there was one. */
+  extend(): void {
+    check("ratchet-tree/size-limit", this.leafSlots * 2 <= MAX_LEAF_SLOTS);
+    this.leafSlots *= 2;
+    const count = nodeCount(this.leafSlots);
+    this.nodes.ensureNodes(count);
+    this.hashes.ensureNodes(count);
+    this.credentials.ensureLeaves(this.leafSlots);
+    if (count > this.members.length) {
+      this.resolutionSizes = enlarged(this.resolutionSizes, count);
+      this.members = enlarged(this.members, count);
+    }
+    const top = this.rootNode;
+    this.resolutionSizes[top] = this.ownResolutionSize(top);
+    this.members[top] = this.members[left(top)]! + this.members[right(top)]!;
+    this.markDirty(top);
+  }
+
+  /** Halves the width (section 7.7) while the right half has no member. */
+  truncate(): void {
+    while (this.leafSlots > 1 && this.members[right(this.rootNode)] === 0) {
+      this.write(this.rootNode, BLANK);
+      this.leafSlots /= 2;
+    }
+  }
+
+  /** Leftmost blank leaf, extending the tree when all are taken. O(log N). */
+  leftmostBlankLeaf(): LeafIndex {
+    if (this.memberCount === this.leafSlots) this.extend();
+    let node = this.rootNode;
+    while (!isLeafNode(node)) {
+      const child = left(node);
+      node = this.members[child]! < 1 << level(child) ? child : right(node);
+    }
+    return nodeToLeaf(node);
+  }
+
+  /** Turns the tree into the one that the journal leads to, of the given width. O(entries log N). */
+  undo(journal: Journal, leafSlots: number): void {
+    while (this.leafSlots < leafSlots) this.extend();
+    const count = nodeCount(leafSlots);
+    journal.undo(
+      (node, value) => this.write(node, value),
+      // Beyond the width of that tree a hash may stem from later content: it stays dirty.
+      (node, hash) => {
+        if (node < count) this.hashes.restore(node, hash);
+      },
+    );
+    this.leafSlots = leafSlots;
+  }
+}
+
+function randomSeed(crypto: CryptoProvider): TableSeed {
+  const bytes = crypto.random(8);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
+  return [view.getInt32(0), view.getInt32(4)];
+}

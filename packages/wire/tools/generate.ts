@@ -1,26 +1,36 @@
 /** Turns proto/*.proto into src/generated: static encoders and decoders by pbjs, and one line of types each. */
-import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import protobuf from "protobufjs";
+import { pbjs } from "protobufjs-cli";
 
 const here = join(dirname(fileURLToPath(import.meta.url)), "..");
 const proto = join(here, "proto");
-const pbjs = createRequire(import.meta.url).resolve("protobufjs-cli/bin/pbjs");
 
 const FLAGS = ["--no-create", "--no-verify", "--no-convert", "--no-delimited", "--no-typeurl"];
 const QUIET = ["--no-comments", "--no-service"];
 
+function runPbjs(args: string[]): Promise<string> {
+  // Where protobufjs finds the library "long" depends on the loader; without it the output is always the same.
+  (protobuf.util as { Long?: unknown }).Long = undefined;
+  protobuf.configure();
+  return new Promise((resolve, reject) => {
+    pbjs.main(args, (error, output) => (error === null ? resolve(output ?? "") : reject(error)));
+  });
+}
+
 /** The two generated files, by name. Nothing is written. */
-export function generate(): Record<"messages.js" | "messages.d.ts", string> {
+export async function generate(): Promise<Record<"messages.js" | "messages.d.ts", string>> {
   const files = readdirSync(proto).filter((name) => name.endsWith(".proto"));
   const paths = files.sort().map((name) => join(proto, name));
-  const script = execFileSync(
-    process.execPath,
-    [pbjs, "-t", "static-module", "-w", "esm", ...FLAGS, ...QUIET, "-p", proto, ...paths],
-    { encoding: "utf8", maxBuffer: 1 << 26 },
-  );
+  const script = await runPbjs([
+    ...["-t", "static-module", "-w", "esm"],
+    ...FLAGS,
+    ...QUIET,
+    ...["-p", proto],
+    ...paths,
+  ]);
   const names = paths.flatMap((path) =>
     [...readFileSync(path, "utf8").matchAll(/^message (\w+)/gm)].map((match) => match[1]!),
   );
@@ -39,7 +49,7 @@ export function generate(): Record<"messages.js" | "messages.d.ts", string> {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for (const [name, text] of Object.entries(generate())) {
+  for (const [name, text] of Object.entries(await generate())) {
     writeFileSync(join(here, "src", "generated", name), text);
   }
 }

@@ -921,7 +921,7 @@ export const murmuration = $root.murmuration = (() => {
                 HelloReply.prototype.version = 0;
                 HelloReply.prototype.storeId = $util.newBuffer([]);
                 HelloReply.prototype.challenge = $util.newBuffer([]);
-                HelloReply.prototype.serverTimeMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+                HelloReply.prototype.serverTimeMs = 0;
                 HelloReply.prototype.limits = null;
 
                 HelloReply.encode = function (message, writer, _depth) {
@@ -1163,7 +1163,7 @@ export const murmuration = $root.murmuration = (() => {
                                 this[keys[i]] = properties[keys[i]];
                 };
 
-                Acknowledge.prototype.throughEnvelopeId = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+                Acknowledge.prototype.throughEnvelopeId = 0;
 
                 Acknowledge.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -1245,7 +1245,7 @@ export const murmuration = $root.murmuration = (() => {
                                 this[keys[i]] = properties[keys[i]];
                 };
 
-                Acknowledged.prototype.throughEnvelopeId = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+                Acknowledged.prototype.throughEnvelopeId = 0;
 
                 Acknowledged.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -1972,7 +1972,7 @@ export const murmuration = $root.murmuration = (() => {
                                 this[keys[i]] = properties[keys[i]];
                 };
 
-                SubmitAccepted.prototype.serverTimeMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+                SubmitAccepted.prototype.serverTimeMs = 0;
                 SubmitAccepted.prototype.repeatedSubmit = false;
 
                 SubmitAccepted.encode = function (message, writer, _depth) {
@@ -2392,8 +2392,8 @@ export const murmuration = $root.murmuration = (() => {
                                 this[keys[i]] = properties[keys[i]];
                 };
 
-                Envelope.prototype.envelopeId = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
-                Envelope.prototype.serverTimeMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+                Envelope.prototype.envelopeId = 0;
+                Envelope.prototype.serverTimeMs = 0;
                 Envelope.prototype.sealed = null;
                 Envelope.prototype.identified = null;
 
@@ -3161,7 +3161,7 @@ export const murmuration = $root.murmuration = (() => {
                 ServiceInfo.prototype.versions = $util.emptyArray;
                 ServiceInfo.prototype.storeId = $util.newBuffer([]);
                 ServiceInfo.prototype.certificateTrustRoot = $util.newBuffer([]);
-                ServiceInfo.prototype.serverTimeMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+                ServiceInfo.prototype.serverTimeMs = 0;
 
                 ServiceInfo.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -4410,7 +4410,7 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 CertificateReply.prototype.certificate = $util.newBuffer([]);
-                CertificateReply.prototype.expiresAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+                CertificateReply.prototype.expiresAtMs = 0;
 
                 CertificateReply.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -4773,7 +4773,7 @@ export const murmuration = $root.murmuration = (() => {
                                 this[keys[i]] = properties[keys[i]];
                 };
 
-                GroupRecord.prototype.revision = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+                GroupRecord.prototype.revision = 0;
                 GroupRecord.prototype.blob = $util.newBuffer([]);
 
                 GroupRecord.encode = function (message, writer, _depth) {
@@ -4867,7 +4867,7 @@ export const murmuration = $root.murmuration = (() => {
                                 this[keys[i]] = properties[keys[i]];
                 };
 
-                GroupWriteRequest.prototype.expectedRevision = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+                GroupWriteRequest.prototype.expectedRevision = 0;
                 GroupWriteRequest.prototype.blob = $util.newBuffer([]);
                 GroupWriteRequest.prototype.generation = null;
 
@@ -5073,7 +5073,7 @@ export const murmuration = $root.murmuration = (() => {
                                 this[keys[i]] = properties[keys[i]];
                 };
 
-                GroupWriteReply.prototype.revision = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+                GroupWriteReply.prototype.revision = 0;
 
                 GroupWriteReply.encode = function (message, writer, _depth) {
                     if (!writer)

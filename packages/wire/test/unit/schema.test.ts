@@ -63,8 +63,8 @@ function range(from: number, to: number): number[] {
   return Array.from({ length: to - from + 1 }, (_, index) => from + index);
 }
 
-describe("generated code", () => {
-  const generated = generate();
+describe("generated code", async () => {
+  const generated = await generate();
   test.each(["messages.js", "messages.d.ts"] as const)("%s is what generating again gives", (name) => {
     const path = fileURLToPath(new URL(`../../src/generated/${name}`, import.meta.url));
     expect(readFileSync(path, "utf8") === generated[name], "run: npm run generate -w packages/wire").toBe(

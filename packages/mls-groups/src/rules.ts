@@ -11,7 +11,6 @@ export const rules = {
   "leaf-node/source": "7.3",
   "leaf-node/lifetime": "7.3",
   "leaf-node/protocol-version-supported": "7.3",
-  "leaf-node/cipher-suite-supported": "7.3",
   "leaf-node/required-capabilities": "7.3",
   "leaf-node/group-extensions-supported": "13.4",
   "leaf-node/own-credential-type-listed": "7.2",

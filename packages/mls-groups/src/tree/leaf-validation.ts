@@ -61,9 +61,7 @@ export function validateLeafNodeAlone(
   requirements: GroupRequirements,
 ): void {
   const { capabilities, extensions } = leafNode;
-  const { suite } = tree.crypto;
   check("leaf-node/protocol-version-supported", capabilities.versions.includes(MLS10));
-  check("leaf-node/cipher-suite-supported", capabilities.cipherSuites.includes(suite.id));
   const type = credentialType(leafNode.credential);
   check("leaf-node/own-credential-type-listed", capabilities.credentials.includes(type));
   check("leaf-node/extensions-distinct", areDistinct(extensions));

@@ -26,3 +26,12 @@ export function expectBytes(what: string, actual: Uint8Array, expected: string):
 export function expectTrue(what: string, condition: boolean): void {
   if (!condition) throw new VectorMismatch(what);
 }
+
+/** Throws {@link VectorMismatch} unless two numbers, strings or nulls are the same. */
+export function expectEqual(
+  what: string,
+  actual: number | string | null | undefined,
+  expected: number | string | null | undefined,
+): void {
+  if (actual !== expected) throw new VectorMismatch(`${what}: got ${actual}, expected ${expected}`);
+}

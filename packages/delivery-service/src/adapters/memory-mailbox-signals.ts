@@ -1,0 +1,32 @@
+import { type DeviceAddress, formatAddress } from "@murmuration/base";
+import type { KeyCounts } from "../ports/keys.ts";
+import type { EphemeralEnvelope, MailboxListener, MailboxSignals } from "../ports/mailbox-signals.ts";
+
+/** {@link MailboxSignals} within one process. */
+export class MemoryMailboxSignals implements MailboxSignals {
+  private readonly listeners = new Map<string, Set<MailboxListener>>();
+
+  publish(addresses: readonly DeviceAddress[]): void {
+    for (const address of addresses) {
+      for (const listener of this.listeners.get(formatAddress(address)) ?? []) listener.lookAgain();
+    }
+  }
+
+  subscribe(address: DeviceAddress, listener: MailboxListener): () => void {
+    const name = formatAddress(address);
+    const listeners = this.listeners.get(name) ?? new Set();
+    this.listeners.set(name, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0) this.listeners.delete(name);
+    };
+  }
+
+  stockLow(address: DeviceAddress, left: KeyCounts): void {
+    for (const listener of this.listeners.get(formatAddress(address)) ?? []) listener.stockLow(left);
+  }
+
+  forward(address: DeviceAddress, envelope: EphemeralEnvelope): void {
+    for (const listener of this.listeners.get(formatAddress(address)) ?? []) listener.ephemeral(envelope);
+  }
+}

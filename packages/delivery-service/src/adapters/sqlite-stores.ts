@@ -1,0 +1,31 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Stores } from "../service/context.ts";
+import { SqliteAccountStore } from "./sqlite-accounts.ts";
+import { SqliteBlobStore } from "./sqlite-blobs.ts";
+import { SqliteCertificateStore } from "./sqlite-certificates.ts";
+import { SqliteDatabase, type TransactionReport } from "./sqlite-database.ts";
+import { SqliteGroupRecordStore } from "./sqlite-group-records.ts";
+import { SqliteKeyStore } from "./sqlite-keys.ts";
+import { SqliteMailboxStore } from "./sqlite-mailboxes.ts";
+import { SqliteRetentionLog } from "./sqlite-retention-log.ts";
+
+/** Opens the embedded store in a directory that only its owner may read. */
+export function openSqliteStores(
+  dataDirectory: string,
+  report?: (transaction: TransactionReport) => void,
+): Stores {
+  mkdirSync(dataDirectory, { recursive: true, mode: 0o700 });
+  const database = new SqliteDatabase(join(dataDirectory, "delivery-service.sqlite"), report);
+  return {
+    accounts: new SqliteAccountStore(database),
+    keys: new SqliteKeyStore(database),
+    mailboxes: new SqliteMailboxStore(database),
+    groupRecords: new SqliteGroupRecordStore(database),
+    blobs: new SqliteBlobStore(database),
+    certificates: new SqliteCertificateStore(database),
+    retentionLog: new SqliteRetentionLog(database),
+    compact: () => database.truncateLog(),
+    close: async () => database.close(),
+  };
+}

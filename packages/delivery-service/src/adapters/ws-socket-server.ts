@@ -1,0 +1,271 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { type Bytes, RejectionError, UnavailableError } from "@murmuration/base";
+import { type RawData, type WebSocket, WebSocketServer } from "ws";
+import type {
+  CloseCause,
+  Connection,
+  ConnectionHandler,
+  HttpRequest,
+  HttpResponse,
+  SocketServer,
+  SocketServerHandlers,
+  SocketServerOptions,
+} from "../ports/socket-server.ts";
+
+const CLOSE_GRACE_MS = 1_000;
+/** Close codes of RFC 6455 section 7.4.1 that ws uses for a peer's mistakes. */
+const TOO_BIG = 1009;
+
+/** {@link SocketServer} on node:http and ws. */
+export class WsSocketServer implements SocketServer {
+  private server: Server | undefined;
+  private readonly sockets = new Set<WsConnection>();
+  private pinger: NodeJS.Timeout | undefined;
+
+  async listen(options: SocketServerOptions, handlers: SocketServerHandlers): Promise<number> {
+    const server = createServer({
+      headersTimeout: options.headersTimeoutMs,
+      requestTimeout: options.requestTimeoutMs,
+      connectionsCheckingInterval: Math.min(1_000, options.headersTimeoutMs),
+      keepAliveTimeout: 5_000,
+      maxHeaderSize: 8_192,
+    });
+    server.maxConnections = options.maxConnections;
+    this.server = server;
+    const upgrades = new WebSocketServer({
+      noServer: true,
+      maxPayload: options.maxFrameBytes,
+      perMessageDeflate: false,
+      clientTracking: false,
+      skipUTF8Validation: true,
+    });
+    server.on("request", (incoming, outgoing) => {
+      void respond(incoming, outgoing, options, handlers);
+    });
+    server.on("clientError", (_error, socket) => socket.destroy());
+    server.on("upgrade", (incoming: IncomingMessage, socket: Duplex, head: Buffer) => {
+      socket.on("error", () => socket.destroy());
+      this.upgrade(upgrades, incoming, socket, head, options, handlers);
+    });
+    this.pinger = setInterval(() => {
+      for (const socket of this.sockets) socket.checkAlive(options);
+    }, options.pingIntervalMs);
+    this.pinger.unref();
+    return new Promise((resolve, reject) => {
+      server.once("error", () => reject(new UnavailableError("server/cannot-listen")));
+      server.listen({ port: options.port, host: options.host, backlog: 4096 }, () =>
+        resolve((server.address() as AddressInfo).port),
+      );
+    });
+  }
+
+  async stopAccepting(): Promise<void> {
+    this.server?.close();
+    this.server?.closeIdleConnections();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.pinger);
+    for (const socket of this.sockets) socket.terminate();
+    const server = this.server;
+    if (server === undefined) return;
+    server.closeAllConnections();
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
+
+  private upgrade(
+    upgrades: WebSocketServer,
+    incoming: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    options: SocketServerOptions,
+    handlers: SocketServerHandlers,
+  ): void {
+    const remoteAddress = remoteAddressOf(incoming, options.trustedProxies);
+    const refusal =
+      incoming.url?.split("?")[0] === options.socketPath
+        ? handlers.admit(remoteAddress)
+        : { status: 404, headers: {}, body: new Uint8Array(0) };
+    if (refusal !== undefined) {
+      refuseUpgrade(socket, refusal);
+      return;
+    }
+    upgrades.handleUpgrade(incoming, socket, head, (webSocket) => {
+      const connection = new WsConnection(webSocket, socket as Socket, remoteAddress);
+      this.sockets.add(connection);
+      webSocket.once("close", () => this.sockets.delete(connection));
+      connection.serve(handlers.opened(connection), options.maxFirstFrameBytes);
+    });
+  }
+}
+
+class WsConnection implements Connection {
+  readonly remoteAddress: string;
+  private readonly webSocket: WebSocket;
+  private readonly socket: Socket;
+  private lastHeardAt = performance.now();
+  private cause: CloseCause | undefined;
+
+  constructor(webSocket: WebSocket, socket: Socket, remoteAddress: string) {
+    this.webSocket = webSocket;
+    this.socket = socket;
+    this.remoteAddress = remoteAddress;
+  }
+
+  serve(handler: ConnectionHandler, maxFirstFrameBytes: number): void {
+    this.boundFirstFrame(maxFirstFrameBytes);
+    const heard = () => {
+      this.lastHeardAt = performance.now();
+    };
+    this.webSocket.on("pong", heard);
+    this.webSocket.on("ping", heard);
+    this.webSocket.on("message", (data: RawData, isBinary: boolean) => {
+      heard();
+      if (isBinary) handler.received(toBytes(data));
+      else this.close(1003, "binary frames only");
+    });
+    this.webSocket.on("error", (error: Error & { code?: string }) => {
+      this.cause ??= error.code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH" ? "oversize-frame" : "protocol-error";
+      // ws answers an oversize frame with a close frame; a peer that goes on sending must not keep us reading.
+      setTimeout(() => this.webSocket.terminate(), CLOSE_GRACE_MS).unref();
+    });
+    this.socket.on("drain", () => handler.drained());
+    this.webSocket.once("close", (code: number) => {
+      handler.closed(this.cause ?? (code === TOO_BIG ? "oversize-frame" : "peer"));
+    });
+  }
+
+  /** ws would hold up to a whole frame of anybody: before the first one is complete the bytes are counted. */
+  private boundFirstFrame(maxBytes: number): void {
+    const before = this.socket.bytesRead;
+    const count = () => {
+      if (this.socket.bytesRead - before <= maxBytes) return;
+      this.cause ??= "oversize-frame";
+      this.close(TOO_BIG, "");
+    };
+    this.socket.on("data", count);
+    this.webSocket.once("message", () => this.socket.off("data", count));
+  }
+
+  bufferedBytes(): number {
+    return this.webSocket.bufferedAmount;
+  }
+
+  send(frame: Uint8Array): void {
+    if (this.webSocket.readyState === this.webSocket.OPEN) this.webSocket.send(frame, { binary: true });
+  }
+
+  setReading(reading: boolean): void {
+    if (reading) this.webSocket.resume();
+    else this.webSocket.pause();
+  }
+
+  close(code: number, reason: string): void {
+    this.cause ??= "server";
+    // A paused socket would never see the peer's closing handshake.
+    this.webSocket.resume();
+    this.webSocket.close(code, reason);
+    setTimeout(() => this.webSocket.terminate(), CLOSE_GRACE_MS).unref();
+  }
+
+  terminate(): void {
+    this.cause ??= "server";
+    this.webSocket.terminate();
+  }
+
+  /** Cuts a connection that was silent for too long; pings any other. */
+  checkAlive(options: SocketServerOptions): void {
+    if (performance.now() - this.lastHeardAt > options.pingTimeoutMs) {
+      this.cause ??= "silent";
+      this.webSocket.terminate();
+    } else if (this.webSocket.readyState === this.webSocket.OPEN) {
+      this.webSocket.ping();
+    }
+  }
+}
+
+async function respond(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  options: SocketServerOptions,
+  handlers: SocketServerHandlers,
+): Promise<void> {
+  const response = await handlers.request(toRequest(incoming, options.trustedProxies));
+  if (outgoing.destroyed) return;
+  // A body that nobody read to its end would be taken for the next request of a kept-alive connection.
+  const finished = incoming.complete;
+  outgoing.writeHead(response.status, {
+    ...response.headers,
+    "content-length": String(response.body.length),
+    ...(finished ? {} : { connection: "close" }),
+  });
+  outgoing.end(response.body, () => {
+    if (!finished) incoming.destroy();
+  });
+}
+
+function toRequest(incoming: IncomingMessage, trustedProxies: number): HttpRequest {
+  const [path = "/", query = ""] = (incoming.url ?? "/").split("?", 2);
+  return {
+    method: incoming.method ?? "GET",
+    path,
+    query: new URLSearchParams(query),
+    remoteAddress: remoteAddressOf(incoming, trustedProxies),
+    header: (name) => {
+      const value = incoming.headers[name];
+      return Array.isArray(value) ? value[0] : value;
+    },
+    body: (maxBytes) => readBody(incoming, maxBytes),
+  };
+}
+
+/** Reads without destroying the stream on a refusal: the peer shall still get its answer. */
+function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Bytes> {
+  return new Promise((resolve, reject) => {
+    const refuse = () => {
+      incoming.off("data", take);
+      incoming.pause();
+      reject(new RejectionError("wire/too-large"));
+    };
+    if (Number(incoming.headers["content-length"] ?? 0) > maxBytes) {
+      refuse();
+      return;
+    }
+    const parts: Buffer[] = [];
+    let length = 0;
+    function take(part: Buffer): void {
+      length += part.length;
+      if (length > maxBytes) refuse();
+      else parts.push(part);
+    }
+    incoming.on("data", take);
+    incoming.once("end", () => resolve(new Uint8Array(Buffer.concat(parts, length))));
+    incoming.once("error", () => reject(new RejectionError("http/body-incomplete")));
+    incoming.once("close", () => reject(new RejectionError("http/body-incomplete")));
+  });
+}
+
+/** The address that the outermost trusted proxy saw; entries further left are the peer's own claims. */
+function remoteAddressOf(incoming: IncomingMessage, trustedProxies: number): string {
+  const direct = incoming.socket.remoteAddress ?? "";
+  if (trustedProxies === 0) return direct;
+  const header = incoming.headers["x-forwarded-for"];
+  const claimed = (Array.isArray(header) ? header.join(",") : (header ?? "")).split(",");
+  return claimed.at(-trustedProxies)?.trim() || direct;
+}
+
+function refuseUpgrade(socket: Duplex, refusal: HttpResponse): void {
+  const headers = Object.entries(refusal.headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(
+    `HTTP/1.1 ${refusal.status} Refused\r\n${headers.join("")}content-length: ${refusal.body.length}\r\nconnection: close\r\n\r\n`,
+  );
+  socket.end(refusal.body, () => socket.destroy());
+}
+
+/** A frame as bytes of its own: ws hands out views of a pooled buffer. */
+function toBytes(data: RawData): Bytes {
+  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  return new Uint8Array(Array.isArray(data) ? Buffer.concat(data) : data);
+}

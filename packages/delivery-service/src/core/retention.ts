@@ -1,0 +1,36 @@
+import { dayOf } from "./days.ts";
+
+const DAY_MS = 86_400_000;
+
+/** How long what is kept; README.md and the view retention_overdue say the same. */
+export const retention = {
+  envelopesMs: 30 * DAY_MS,
+  submitsMs: 2 * DAY_MS,
+  blobsMs: 30 * DAY_MS,
+  /** Age from which a mailbox without a device is a leftover of a crash and not of a registration under way. */
+  orphanMs: 3_600_000,
+  idleDeviceDays: 180,
+  idleGroupDays: 400,
+  /** Time between two runs. */
+  intervalMs: 3_600_000,
+  /** Rows that one transaction removes at most, so that a run never blocks delivery for long. */
+  batch: 500,
+} as const;
+
+/** Jobs in the order of a run. */
+export type RetentionJob =
+  | { readonly name: "envelopes" | "submits" | "blobs"; readonly beforeMs: number }
+  | { readonly name: "idle-devices" | "idle-groups"; readonly beforeDay: number }
+  | { readonly name: "orphaned-mailboxes"; readonly beforeMs: number };
+
+/** What a run at `now` has to remove. */
+export function planRetention(now: number): readonly RetentionJob[] {
+  return [
+    { name: "envelopes", beforeMs: now - retention.envelopesMs },
+    { name: "submits", beforeMs: now - retention.submitsMs },
+    { name: "blobs", beforeMs: now - retention.blobsMs },
+    { name: "idle-devices", beforeDay: dayOf(now) - retention.idleDeviceDays },
+    { name: "idle-groups", beforeDay: dayOf(now) - retention.idleGroupDays },
+    { name: "orphaned-mailboxes", beforeMs: now - retention.orphanMs },
+  ];
+}

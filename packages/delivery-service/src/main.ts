@@ -1,0 +1,78 @@
+import { MemoryMailboxSignals } from "./adapters/memory-mailbox-signals.ts";
+import { MemoryRateLimits } from "./adapters/memory-rate-limits.ts";
+import { createPinoLog } from "./adapters/pino-log.ts";
+import { createPrometheusMetrics } from "./adapters/prometheus-metrics.ts";
+import { inviteCodeRegistration, openRegistration } from "./adapters/registration-verifiers.ts";
+import { openSqliteStores } from "./adapters/sqlite-stores.ts";
+import { systemClock, systemRandom } from "./adapters/system-environment.ts";
+import { WsSocketServer } from "./adapters/ws-socket-server.ts";
+import type { DeliveryServiceConfig } from "./config.ts";
+import type { Clock, Log } from "./ports/environment.ts";
+import { DeliveryService, openAuthority } from "./service/delivery-service.ts";
+
+/** A delivery service that runs in this process. */
+export interface RunningDeliveryService {
+  readonly port: number;
+  /** Stops gently: clients are told, what was taken on is answered, connections close. Then call `close`. */
+  drain(): Promise<void>;
+  /** Cuts every connection and closes the store. */
+  close(): Promise<void>;
+  /** Runs the retention schedule now instead of within the hour. */
+  runRetention(): Promise<void>;
+}
+
+/** Parts that a test may replace. */
+export interface Replacements {
+  readonly clock?: Clock;
+  readonly log?: Log;
+}
+
+/**
+ * Starts the delivery service on the embedded store. Rejects with UnavailableError `server/cannot-listen` when
+ * the port is taken.
+ */
+export async function startDeliveryService(
+  config: DeliveryServiceConfig,
+  replacements: Replacements = {},
+): Promise<RunningDeliveryService> {
+  const clock = replacements.clock ?? systemClock;
+  const metrics = createPrometheusMetrics();
+  const stores = openSqliteStores(config.dataDirectory, ({ writes, durationMs }) => {
+    metrics.count("store_transactions");
+    metrics.count("store_writes", "", writes);
+    metrics.observe("store_transaction_ms", durationMs);
+  });
+  const service = new DeliveryService(
+    {
+      stores,
+      clock,
+      random: systemRandom,
+      log: replacements.log ?? createPinoLog(config.logLevel),
+      metrics,
+      signals: new MemoryMailboxSignals(),
+      rateLimits: new MemoryRateLimits(clock),
+      registrationVerifier:
+        config.registration.kind === "open"
+          ? openRegistration
+          : inviteCodeRegistration(config.registration.codes),
+      limits: config.limits,
+      storeId: await stores.mailboxes.storeId(),
+      authority: await openAuthority(stores.certificates),
+      challengeKey: systemRandom.bytes(32),
+      timing: config.timing,
+    },
+    new WsSocketServer(),
+  );
+  try {
+    const port = await service.listen(config);
+    return {
+      port,
+      drain: () => service.drain(),
+      close: () => service.close(),
+      runRetention: () => service.runRetention(),
+    };
+  } catch (error) {
+    await service.close();
+    throw error;
+  }
+}

@@ -1,0 +1,86 @@
+import type { Bytes, DeviceAddress, EnvelopeId, StoreId } from "@murmuration/base";
+
+/** An envelope to store. `source` is set on a message request only; a sealed envelope has no sender here. */
+export interface NewEnvelope {
+  readonly recipient: DeviceAddress;
+  readonly ciphertext: Bytes;
+  readonly source: DeviceAddress | undefined;
+}
+
+export interface StoredEnvelope {
+  /** Rises by one with each envelope of a mailbox. */
+  readonly id: EnvelopeId;
+  readonly ciphertext: Bytes;
+  readonly source: DeviceAddress | undefined;
+  /** Milliseconds since 1970, rounded down by the caller to a whole minute. */
+  readonly acceptedAtMs: number;
+}
+
+export interface MailboxLimits {
+  readonly maxEnvelopes: number;
+  readonly maxBytes: number;
+}
+
+export interface Append {
+  /** SHA-256 of the submit id. */
+  readonly submitHash: Bytes;
+  /** At least one; a recipient occurs once. */
+  readonly envelopes: readonly NewEnvelope[];
+  readonly acceptedAtMs: number;
+  readonly limits: MailboxLimits;
+}
+
+export type AppendOutcome =
+  | { readonly kind: "stored" }
+  /** A submit with this hash was stored before. */
+  | { readonly kind: "repeated" }
+  /** These devices have no mailbox. */
+  | { readonly kind: "missing"; readonly devices: readonly DeviceAddress[] }
+  /** These mailboxes would exceed their limits. */
+  | { readonly kind: "full"; readonly devices: readonly DeviceAddress[] };
+
+export interface MailboxDepth {
+  readonly envelopes: number;
+  readonly bytes: number;
+}
+
+/** One mailbox for each device: kept in order, read without removing, removed by acknowledgement. */
+export interface MailboxStore {
+  /** 16 random bytes drawn when the store was created: another id means that mailboxes were lost. */
+  storeId(): Promise<StoreId>;
+  /** Creates an empty mailbox; one that exists stays as it is. */
+  open(address: DeviceAddress, openedAtMs: number): Promise<void>;
+  /** Deletes the mailbox and everything in it. */
+  remove(address: DeviceAddress): Promise<void>;
+  /** Stores all envelopes or none, in one durable transaction, and remembers the submit hash in the same one. */
+  append(append: Append): Promise<AppendOutcome>;
+  /** True when a submit with this hash was stored before. */
+  wasStored(submitHash: Bytes): Promise<boolean>;
+  /** Envelopes after `after` in order: at least one if there is any, then as many as fit both limits. */
+  read(
+    address: DeviceAddress,
+    after: EnvelopeId,
+    limits: { readonly maxEnvelopes: number; readonly maxBytes: number },
+  ): Promise<readonly StoredEnvelope[]>;
+  /** Deletes every envelope up to and including `through`. Returns how many that were. */
+  acknowledge(address: DeviceAddress, through: EnvelopeId): Promise<number>;
+  /** The last id ever given out in this mailbox; undefined without a mailbox. */
+  lastId(address: DeviceAddress): Promise<EnvelopeId | undefined>;
+  /** Undefined without a mailbox. */
+  depth(address: DeviceAddress): Promise<MailboxDepth | undefined>;
+  /** Totals over all mailboxes, for metrics. */
+  totals(): Promise<MailboxDepth>;
+  /** Deletes at most `limit` envelopes accepted before `beforeMs`. Returns how many. */
+  expireEnvelopes(beforeMs: number, limit: number): Promise<number>;
+  /** Forgets at most `limit` submit hashes from before `beforeMs`. Returns how many. */
+  expireSubmits(beforeMs: number, limit: number): Promise<number>;
+  /**
+   * Owners of mailboxes that were opened before `openedBeforeMs`, in a fixed order, at most `limit`, after
+   * `after`: to find mailboxes without a device.
+   */
+  owners(
+    after: DeviceAddress | undefined,
+    limit: number,
+    openedBeforeMs: number,
+  ): Promise<readonly DeviceAddress[]>;
+}

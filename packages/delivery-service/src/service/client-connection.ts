@@ -1,0 +1,276 @@
+import { type Bytes, formatAddress, InvariantError, RejectionError } from "@murmuration/base";
+import {
+  type ClientBody,
+  type ClientFrame,
+  createRejection,
+  decodeClientFrame,
+  encodeServiceFrame,
+  FrameRejection,
+  negotiateVersion,
+  type RejectionCode,
+  rejectionRow,
+  type ServiceBody,
+} from "@murmuration/wire";
+import { createChallenge } from "../core/challenge.ts";
+import type { CloseCause, Connection, ConnectionHandler } from "../ports/socket-server.ts";
+import { type AuthenticatedDevice, authenticate } from "./authentication.ts";
+import type { ServiceContext } from "./context.ts";
+import { DeviceDelivery } from "./device-delivery.ts";
+import { type Refusal, toRefusal } from "./refusals.ts";
+import { submitIdentified, submitSealed } from "./submits.ts";
+
+/** What a connection needs from the set it belongs to. */
+export interface ConnectionSet {
+  readonly draining: () => boolean;
+  /** The connection said Hello; for a device's one, `address` names it and an older one of it has to end. */
+  readonly identified: (connection: ClientConnection, address: string | undefined) => void;
+  readonly closed: (connection: ClientConnection, cause: CloseCause) => void;
+}
+
+type State =
+  | { readonly kind: "fresh" }
+  | { readonly kind: "greeting" }
+  | { readonly kind: "anonymous" }
+  | {
+      readonly kind: "device";
+      readonly device: AuthenticatedDevice;
+      readonly delivery: DeviceDelivery;
+      readonly unsubscribe: () => void;
+    }
+  | { readonly kind: "closed" };
+
+/** WebSocket close codes: 4000 with the rejection code as its reason, or one of RFC 6455. */
+const CLOSE_REFUSED = 4000;
+const CLOSE_GOING_AWAY = 1001;
+const CLOSE_TRY_AGAIN = 1013;
+/** Frames of one connection that are worked on at a time; further ones wait unread at the peer. */
+const MAX_PENDING = 16;
+
+/** One client's WebSocket from its first frame to its end. */
+export class ClientConnection implements ConnectionHandler {
+  readonly remoteAddress: string;
+  private readonly context: ServiceContext;
+  private readonly connection: Connection;
+  private readonly set: ConnectionSet;
+  private state: State = { kind: "fresh" };
+  private pending = 0;
+  private stopHelloTimer: () => void;
+  private stopSlowTimer: (() => void) | undefined;
+
+  constructor(context: ServiceContext, connection: Connection, set: ConnectionSet) {
+    this.context = context;
+    this.connection = connection;
+    this.remoteAddress = connection.remoteAddress;
+    this.set = set;
+    this.stopHelloTimer = context.clock.after(context.limits.helloTimeoutMs, () =>
+      this.refuse(0, { code: "connection/hello-timeout", retryAfterMs: context.timing.reconnectAfterMs }),
+    );
+  }
+
+  get isDevice(): boolean {
+    return this.state.kind === "device";
+  }
+
+  received(bytes: Bytes): void {
+    if (this.state.kind === "closed") return;
+    this.pending++;
+    this.adjustReading();
+    this.take(bytes)
+      .catch((error: unknown) => this.failed(error))
+      .finally(() => {
+        this.pending--;
+        this.adjustReading();
+      });
+  }
+
+  drained(): void {
+    this.stopSlowTimer?.();
+    this.stopSlowTimer = undefined;
+    this.adjustReading();
+    if (this.state.kind === "device") this.state.delivery.lookAgain();
+  }
+
+  closed(cause: CloseCause): void {
+    this.leave();
+    this.set.closed(this, cause);
+  }
+
+  /** Ends the connection because a newer one of the device took over, or the set is full. */
+  end(code: RejectionCode): void {
+    this.refuse(0, { code, retryAfterMs: this.context.timing.reconnectAfterMs });
+  }
+
+  /** Tells the client that the service is about to stop. */
+  announceDrain(): void {
+    this.push({ kind: "drain", retryAfterMs: this.context.timing.reconnectAfterMs });
+  }
+
+  /** Closes after a drain. */
+  goAway(): void {
+    this.leave();
+    this.connection.close(CLOSE_GOING_AWAY, "service/draining");
+  }
+
+  /** True while a frame of this connection is being answered. */
+  get busy(): boolean {
+    return this.pending > 0;
+  }
+
+  private async take(bytes: Bytes): Promise<void> {
+    const { limits } = this.context;
+    const fresh = this.state.kind === "fresh";
+    let requestId = 0;
+    try {
+      const frame = decodeClientFrame(bytes, fresh ? limits.helloBytes : limits.frameBytes);
+      requestId = frame.requestId;
+      await this.answer(frame);
+    } catch (error) {
+      if (error instanceof FrameRejection) requestId = error.requestId;
+      this.refuse(requestId, toRefusal(error, this.context.log));
+    }
+  }
+
+  private async answer({ requestId, body }: ClientFrame): Promise<void> {
+    if (this.state.kind === "fresh") {
+      if (body.kind !== "hello") throw new RejectionError("connection/hello-expected");
+      this.state = { kind: "greeting" };
+      await this.hello(requestId, body);
+      return;
+    }
+    // Frames that follow Hello without waiting for its answer have no authorisation yet.
+    if (this.state.kind === "greeting") throw new RejectionError("connection/hello-expected");
+    const reply = await this.serve(body);
+    this.push(reply, requestId);
+  }
+
+  private async serve(body: ClientBody): Promise<ServiceBody> {
+    const state = this.state;
+    if (body.kind === "ping") return { kind: "pong" };
+    if (body.kind === "hello") throw new RejectionError("connection/hello-repeated");
+    if (body.kind === "acknowledge") {
+      if (state.kind !== "device") throw new RejectionError("mailbox/needs-device");
+      await state.delivery.acknowledge(body.throughEnvelopeId);
+      return { kind: "acknowledged", throughEnvelopeId: body.throughEnvelopeId };
+    }
+    if (this.set.draining()) throw new RejectionError("service/draining");
+    const startedAt = performance.now();
+    try {
+      if (body.kind === "submitSealed") {
+        if (state.kind === "device") throw new RejectionError("submit/sealed-on-authenticated");
+        return await submitSealed(this.context, this.remoteAddress, body);
+      }
+      if (state.kind !== "device") throw new RejectionError("submit/identified-on-anonymous");
+      return await submitIdentified(this.context, state.device.address, body);
+    } finally {
+      this.context.metrics.observe("submit_ms", performance.now() - startedAt);
+    }
+  }
+
+  private async hello(requestId: number, hello: Extract<ClientBody, { kind: "hello" }>): Promise<void> {
+    if (this.set.draining()) throw new RejectionError("service/draining");
+    const version = negotiateVersion(hello.versions);
+    const device = hello.auth === undefined ? undefined : await authenticate(this.context, hello.auth);
+    const queueEnd =
+      device === undefined ? undefined : await this.context.stores.mailboxes.lastId(device.address);
+    // The connection may have been closed while the stores were asked.
+    if (this.state.kind !== "greeting") return;
+    this.stopHelloTimer();
+    this.push(this.helloReply(version), requestId);
+    if (device === undefined) {
+      this.state = { kind: "anonymous" };
+      this.set.identified(this, undefined);
+      return;
+    }
+    if (queueEnd === undefined) throw new InvariantError("mailbox/missing");
+    this.set.identified(this, formatAddress(device.address));
+    const delivery = new DeviceDelivery(this.context, device, queueEnd, {
+      ready: () => this.state.kind === "device" && !this.isCongested(),
+      push: (body) => this.push(body),
+      failed: (error) => this.failed(error),
+    });
+    const unsubscribe = this.context.signals.subscribe(device.address, delivery);
+    this.state = { kind: "device", device, delivery, unsubscribe };
+    await this.tellLowStock(device, delivery);
+    delivery.lookAgain();
+  }
+
+  private helloReply(version: number): ServiceBody {
+    const { challengeKey, clock, limits, random, storeId } = this.context;
+    const now = clock.now();
+    return {
+      kind: "helloReply",
+      version,
+      storeId,
+      challenge: createChallenge(challengeKey, random.bytes(8), now + limits.challengeLifetimeMs),
+      serverTimeMs: now,
+      limits: {
+        frameBytes: limits.frameBytes,
+        envelopeBytes: limits.envelopeBytes,
+        recipientsPerSubmit: limits.recipientsPerSubmit,
+        pingIntervalMs: limits.pingIntervalMs,
+      },
+    };
+  }
+
+  private async tellLowStock(device: AuthenticatedDevice, delivery: DeviceDelivery): Promise<void> {
+    const left = await this.context.stores.keys.count(device.address);
+    if (Math.min(left.preKeys, left.kyberPreKeys) < this.context.limits.preKeysLow) delivery.stockLow(left);
+  }
+
+  private push(body: ServiceBody, requestId = 0): void {
+    if (this.state.kind === "closed") return;
+    this.connection.send(encodeServiceFrame({ requestId, body }));
+    if (this.connection.bufferedBytes() > this.context.limits.sendBufferBytes) this.hintResume();
+    else if (this.isCongested()) this.watchSlowReader();
+  }
+
+  /** Above a quarter of the send buffer nothing is pushed and nothing read until the peer caught up. */
+  private isCongested(): boolean {
+    return this.connection.bufferedBytes() > this.context.limits.sendBufferBytes / 4;
+  }
+
+  private adjustReading(): void {
+    if (this.state.kind === "closed") return;
+    this.connection.setReading(this.pending < MAX_PENDING && !this.isCongested());
+  }
+
+  private watchSlowReader(): void {
+    this.stopSlowTimer ??= this.context.clock.after(this.context.timing.slowReaderMs, () => {
+      this.stopSlowTimer = undefined;
+      if (this.isCongested()) this.hintResume();
+    });
+  }
+
+  /** The mailbox keeps everything; the client comes back when it can read again. */
+  private hintResume(): void {
+    if (this.state.kind === "closed") return;
+    const retryAfterMs = this.context.timing.reconnectAfterMs;
+    this.leave();
+    this.connection.send(encodeServiceFrame({ requestId: 0, body: { kind: "resumeHint", retryAfterMs } }));
+    this.connection.close(CLOSE_TRY_AGAIN, "connection/slow-reader");
+  }
+
+  private failed(error: unknown): void {
+    this.refuse(0, toRefusal(error, this.context.log));
+  }
+
+  /** Says no; closes where the wire's table says so, and always before a Hello was accepted. */
+  private refuse(requestId: number, refusal: Refusal): void {
+    if (this.state.kind === "closed") return;
+    this.context.metrics.count("rejections", refusal.code);
+    const body = { kind: "rejection" as const, ...createRejection(refusal.code, refusal.retryAfterMs) };
+    const identified = this.state.kind === "anonymous" || this.state.kind === "device";
+    this.push(body, requestId);
+    if (identified && rejectionRow(refusal.code).closes !== true) return;
+    this.leave();
+    this.connection.close(CLOSE_REFUSED, refusal.code);
+  }
+
+  private leave(): void {
+    if (this.state.kind === "device") this.state.unsubscribe();
+    this.state = { kind: "closed" };
+    this.stopHelloTimer();
+    this.stopSlowTimer?.();
+    this.stopSlowTimer = undefined;
+  }
+}

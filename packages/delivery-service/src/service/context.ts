@@ -1,0 +1,56 @@
+import type { Bytes, StoreId } from "@murmuration/base";
+import type { Limits } from "@murmuration/wire";
+import type { AccountStore } from "../ports/accounts.ts";
+import type { BlobStore } from "../ports/blobs.ts";
+import type { CertificateAuthorityKeys, CertificateStore } from "../ports/certificates.ts";
+import type { Clock, Log, Metrics, Random } from "../ports/environment.ts";
+import type { GroupRecordStore } from "../ports/group-records.ts";
+import type { KeyStore } from "../ports/keys.ts";
+import type { MailboxSignals } from "../ports/mailbox-signals.ts";
+import type { MailboxStore } from "../ports/mailboxes.ts";
+import type { RateLimits } from "../ports/rate-limits.ts";
+import type { RegistrationVerifier } from "../ports/registration-verifier.ts";
+import type { RetentionLog } from "../ports/retention-log.ts";
+
+/** Every store of the service, of one engine. */
+export interface Stores {
+  readonly accounts: AccountStore;
+  readonly keys: KeyStore;
+  readonly mailboxes: MailboxStore;
+  readonly groupRecords: GroupRecordStore;
+  readonly blobs: BlobStore;
+  readonly certificates: CertificateStore;
+  readonly retentionLog: RetentionLog;
+  /** Takes deleted content out of the engine's log as well. */
+  compact(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** What every part of the service works with. */
+export interface ServiceContext {
+  readonly stores: Stores;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly signals: MailboxSignals;
+  readonly rateLimits: RateLimits;
+  readonly registrationVerifier: RegistrationVerifier;
+  readonly limits: Limits;
+  readonly storeId: StoreId;
+  readonly authority: CertificateAuthorityKeys;
+  /** Under which challenges are made; drawn when the process starts. */
+  readonly challengeKey: Bytes;
+  readonly timing: ServiceTiming;
+}
+
+/** Times that an operator may change. Milliseconds. */
+export interface ServiceTiming {
+  readonly certificateLifetimeMs: number;
+  /** How long a connection may leave its send buffer over the mark before it is closed with a ResumeHint. */
+  readonly slowReaderMs: number;
+  /** What clients are told to wait before they come back. */
+  readonly reconnectAfterMs: number;
+  /** How long a drain waits for requests that are being answered. */
+  readonly drainTimeoutMs: number;
+}

@@ -1,0 +1,165 @@
+import { generateCertificateSigner, generateTrustRoot } from "@murmuration/pairwise/server";
+import { protocolVersions, SOCKET_PATH } from "@murmuration/wire";
+import type { CertificateAuthorityKeys, CertificateStore } from "../ports/certificates.ts";
+import type { HttpResponse, SocketServer } from "../ports/socket-server.ts";
+import * as accountRoutes from "./account-routes.ts";
+import { getBlob, putBlob } from "./blob-routes.ts";
+import { Connections } from "./connections.ts";
+import type { ServiceContext } from "./context.ts";
+import { GroupRoutes } from "./group-routes.ts";
+import { type Handlers, handleRequest } from "./http.ts";
+import * as keyRoutes from "./key-routes.ts";
+import { RetentionRunner } from "./retention-runner.ts";
+
+/** Where the service listens, and how many connections it bears. */
+export interface ListenOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly maxConnections: number;
+  readonly trustedProxies: number;
+}
+
+const FIRST_SIGNER_KEY_ID = 1;
+/** A frame may be this much longer than its limit and is still answered in words before the close. */
+const OVERSIZE_SLACK_BYTES = 65_536;
+const FIRST_RETENTION_MS = 5_000;
+
+/** Loads the certificate authority's keys, or makes them when the service starts for the first time. */
+export async function openAuthority(store: CertificateStore): Promise<CertificateAuthorityKeys> {
+  const stored = await store.load();
+  if (stored !== undefined) return stored;
+  const trustRoot = generateTrustRoot();
+  const signer = generateCertificateSigner(trustRoot.privateKey, FIRST_SIGNER_KEY_ID);
+  return store.saveFirst({
+    trustRootPublicKey: trustRoot.publicKey,
+    trustRootPrivateKey: trustRoot.privateKey,
+    signerKeyId: FIRST_SIGNER_KEY_ID,
+    signerCertificate: signer.serverCertificate,
+    signerPrivateKey: signer.privateKey,
+  });
+}
+
+/** The running service: routes and connections over one set of stores. */
+export class DeliveryService {
+  private readonly context: ServiceContext;
+  private readonly server: SocketServer;
+  private readonly connections: Connections;
+  private readonly retention: RetentionRunner;
+  private requests = 0;
+
+  constructor(context: ServiceContext, server: SocketServer) {
+    this.context = context;
+    this.server = server;
+    this.connections = new Connections(context);
+    this.retention = new RetentionRunner(context, (address) => this.connections.endDevice(address));
+  }
+
+  /** Starts to listen; resolves with the port. */
+  async listen(options: ListenOptions): Promise<number> {
+    const { limits } = this.context;
+    const handlers = this.handlers();
+    const port = await this.server.listen(
+      {
+        ...options,
+        socketPath: SOCKET_PATH,
+        maxFrameBytes: limits.frameBytes + OVERSIZE_SLACK_BYTES,
+        maxFirstFrameBytes: limits.helloBytes + OVERSIZE_SLACK_BYTES,
+        pingIntervalMs: limits.pingIntervalMs,
+        pingTimeoutMs: limits.silenceTimeoutMs,
+        headersTimeoutMs: limits.helloTimeoutMs,
+        requestTimeoutMs: limits.httpRequestTimeoutMs,
+      },
+      {
+        admit: (remoteAddress) => this.connections.admit(remoteAddress),
+        opened: (connection) => this.connections.opened(connection),
+        request: async (request) => {
+          this.requests++;
+          try {
+            return await handleRequest(this.context, handlers, this.connections.draining, request);
+          } finally {
+            this.requests--;
+          }
+        },
+      },
+    );
+    this.retention.start(FIRST_RETENTION_MS);
+    this.context.log.info("listening");
+    return port;
+  }
+
+  /** Runs the retention schedule now. */
+  runRetention(): Promise<void> {
+    return this.retention.runOnce();
+  }
+
+  /** Refuses what is new, tells every client, answers what it has taken on, closes. The stores stay open. */
+  async drain(): Promise<void> {
+    this.retention.stop();
+    this.context.log.info("draining");
+    await this.connections.drain();
+    const deadline = this.context.clock.now() + this.context.timing.drainTimeoutMs;
+    while (this.requests > 0 && this.context.clock.now() < deadline) {
+      await new Promise<void>((resolve) => {
+        this.context.clock.after(5, resolve);
+      });
+    }
+    await this.server.stopAccepting();
+  }
+
+  /** Cuts what is left and closes the stores; what was accepted is durable already. */
+  async close(): Promise<void> {
+    this.retention.stop();
+    await this.server.close();
+    await this.context.stores.close();
+  }
+
+  private handlers(): Handlers {
+    const groups = new GroupRoutes();
+    const endDevice: accountRoutes.EndDevice = (address) => this.connections.endDevice(address);
+    return {
+      info: async ({ storeId, authority, clock }) => ({
+        versions: protocolVersions,
+        storeId,
+        certificateTrustRoot: authority.trustRootPublicKey,
+        serverTimeMs: clock.now(),
+      }),
+      register: accountRoutes.register,
+      deleteAccount: (context, call) => accountRoutes.deleteAccount(context, call, endDevice),
+      updateDevices: (context, call) => accountRoutes.updateDevices(context, call, endDevice),
+      deviceList: accountRoutes.deviceList,
+      updateProfile: accountRoutes.updateProfile,
+      profile: accountRoutes.profile,
+      uploadKeys: keyRoutes.uploadKeys,
+      countKeys: keyRoutes.countKeys,
+      bundles: keyRoutes.bundles,
+      certificate: keyRoutes.certificate,
+      challenge: groups.challenge,
+      readGroup: groups.read,
+      writeGroup: groups.write,
+      putBlob,
+      getBlob,
+      health: async () => this.health(),
+      metrics: async () => this.metrics(),
+    };
+  }
+
+  private health(): HttpResponse {
+    const draining = this.connections.draining();
+    return textResponse(draining ? 503 : 200, "text/plain; charset=utf-8", draining ? "draining\n" : "ok\n");
+  }
+
+  private async metrics(): Promise<HttpResponse> {
+    const totals = await this.context.stores.mailboxes.totals();
+    this.context.metrics.gauge("mailbox_envelopes", totals.envelopes);
+    this.context.metrics.gauge("mailbox_bytes", totals.bytes);
+    return textResponse(200, "text/plain; version=0.0.4; charset=utf-8", await this.context.metrics.render());
+  }
+}
+
+function textResponse(status: number, contentType: string, text: string): HttpResponse {
+  return {
+    status,
+    headers: { "content-type": contentType, "cache-control": "no-store" },
+    body: new TextEncoder().encode(text),
+  };
+}

@@ -1,0 +1,146 @@
+import type { EnvelopeId } from "@murmuration/base";
+import type { Envelope, ServiceBody } from "@murmuration/wire";
+import {
+  afterAcknowledging,
+  afterSending,
+  type DeliveryWindow,
+  OPEN_WINDOW,
+  roomFor,
+} from "../core/delivery-window.ts";
+import type { KeyCounts } from "../ports/keys.ts";
+import type { EphemeralEnvelope, MailboxListener } from "../ports/mailbox-signals.ts";
+import type { StoredEnvelope } from "../ports/mailboxes.ts";
+import type { AuthenticatedDevice } from "./authentication.ts";
+import type { ServiceContext } from "./context.ts";
+
+/** The connection as delivery sees it. */
+export interface DeliveryOutlet {
+  /** False while the peer reads too slowly, and after the connection closed. */
+  readonly ready: () => boolean;
+  readonly push: (body: ServiceBody) => void;
+  readonly failed: (error: unknown) => void;
+}
+
+/**
+ * Pushes one device's mailbox over its connection: in order, page by page, never more than the window allows,
+ * and only while the peer keeps reading. What is not acknowledged stays in the mailbox.
+ */
+export class DeviceDelivery implements MailboxListener {
+  private readonly context: ServiceContext;
+  private readonly device: AuthenticatedDevice;
+  private readonly outlet: DeliveryOutlet;
+  /** Last id in the mailbox when the connection began: QueueEmpty follows it. */
+  private readonly queueEnd: EnvelopeId;
+  private window: DeliveryWindow = OPEN_WINDOW;
+  private toldEmpty = false;
+  private running = false;
+  private wanted = false;
+
+  constructor(
+    context: ServiceContext,
+    device: AuthenticatedDevice,
+    queueEnd: EnvelopeId,
+    outlet: DeliveryOutlet,
+  ) {
+    this.context = context;
+    this.device = device;
+    this.queueEnd = queueEnd;
+    this.outlet = outlet;
+  }
+
+  /** The mailbox may have changed, or there is room again. Several calls make one run. */
+  lookAgain(): void {
+    this.wanted = true;
+    if (!this.running) void this.run();
+  }
+
+  ephemeral(envelope: EphemeralEnvelope): void {
+    if (!this.outlet.ready()) return;
+    this.outlet.push({
+      kind: "deliver",
+      envelopes: [
+        {
+          envelopeId: 0 as EnvelopeId,
+          serverTimeMs: envelope.acceptedAtMs,
+          sealed: { ciphertext: envelope.ciphertext },
+        },
+      ],
+    });
+  }
+
+  stockLow(left: KeyCounts): void {
+    if (!this.outlet.ready()) return;
+    this.outlet.push({
+      kind: "preKeysLow",
+      oneTimePreKeys: left.preKeys,
+      oneTimeKyberPreKeys: left.kyberPreKeys,
+    });
+  }
+
+  /**
+   * Deletes what the device has in its own database. Throws RejectionError `mailbox/not-delivered`.
+   */
+  async acknowledge(through: EnvelopeId): Promise<void> {
+    this.window = afterAcknowledging(this.window, through);
+    const removed = await this.context.stores.mailboxes.acknowledge(this.device.address, through);
+    this.context.metrics.count("envelopes_acknowledged", "", removed);
+    this.lookAgain();
+  }
+
+  private async run(): Promise<void> {
+    this.running = true;
+    try {
+      while (this.wanted && this.outlet.ready()) {
+        this.wanted = false;
+        await this.pushPages();
+      }
+    } catch (error) {
+      this.outlet.failed(error);
+    } finally {
+      this.running = false;
+    }
+  }
+
+  private async pushPages(): Promise<void> {
+    const { limits, metrics, stores } = this.context;
+    while (this.outlet.ready()) {
+      const room = roomFor(this.window, limits.unacknowledgedEnvelopes);
+      if (room === 0) break;
+      const page = await stores.mailboxes.read(this.device.address, this.window.sentThrough, {
+        maxEnvelopes: Math.min(room, limits.envelopesPerDeliver),
+        maxBytes: limits.deliverBytes,
+      });
+      if (page.length === 0) break;
+      this.window = afterSending(
+        this.window,
+        page.map((envelope) => envelope.id),
+      );
+      this.outlet.push({ kind: "deliver", envelopes: page.map(toWire) });
+      metrics.count("envelopes_delivered", "", page.length);
+    }
+    await this.tellEmpty();
+  }
+
+  /** After what was there at Hello: also when some of it expired or another connection acknowledged it. */
+  private async tellEmpty(): Promise<void> {
+    if (this.toldEmpty || !this.outlet.ready()) return;
+    if (this.window.sentThrough < this.queueEnd) {
+      const limits = { maxEnvelopes: 1, maxBytes: 1 };
+      const rest = await this.context.stores.mailboxes.read(
+        this.device.address,
+        this.window.sentThrough,
+        limits,
+      );
+      if (rest.length > 0) return;
+    }
+    this.toldEmpty = true;
+    this.outlet.push({ kind: "queueEmpty" });
+  }
+}
+
+function toWire(envelope: StoredEnvelope): Envelope {
+  const { id: envelopeId, acceptedAtMs: serverTimeMs, ciphertext, source } = envelope;
+  if (source === undefined) return { envelopeId, serverTimeMs, sealed: { ciphertext } };
+  const { accountId: senderAccountId, deviceId: senderDeviceId } = source;
+  return { envelopeId, serverTimeMs, identified: { senderAccountId, senderDeviceId, ciphertext } };
+}

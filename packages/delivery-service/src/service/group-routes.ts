@@ -1,0 +1,74 @@
+import { type GroupId, parseGroupId, RejectionError } from "@murmuration/base";
+import type { ChallengeReply, GroupRecord, GroupWriteReply, GroupWriteRequest } from "@murmuration/wire";
+import { challengeName, createChallenge, spendChallenge } from "../core/challenge.ts";
+import { dayOf } from "../core/days.ts";
+import { decideGroupWrite, type GroupRequest, verifyGroupAccess } from "../core/group-records.ts";
+import { addressKey } from "../core/token-bucket.ts";
+import type { ServiceContext } from "./context.ts";
+import type { Call } from "./http.ts";
+import { charge, chargeFor } from "./refusals.ts";
+
+/** Hands out single-use challenges and reads and writes the records of pairwise groups. All of it anonymous. */
+export class GroupRoutes {
+  private readonly spent = new Map<string, number>();
+
+  readonly challenge = async (context: ServiceContext, call: Call): Promise<ChallengeReply> => {
+    await this.charge(context, call);
+    const { challengeKey, clock, limits, random } = context;
+    const expiresAtMs = clock.now() + limits.challengeLifetimeMs;
+    return {
+      challenge: createChallenge(challengeKey, random.bytes(8), expiresAtMs),
+      validForMs: limits.challengeLifetimeMs,
+    };
+  };
+
+  readonly read = async (context: ServiceContext, call: Call): Promise<GroupRecord> => {
+    await this.charge(context, call);
+    const request = this.spend(context, call, "read");
+    const record = await context.stores.groupRecords.load(request.groupId);
+    if (record === undefined) throw new RejectionError("group/unknown");
+    verifyGroupAccess(record.accessPublicKey, request);
+    const today = dayOf(context.clock.now());
+    if (record.lastUsedDay < today) await context.stores.groupRecords.touch(request.groupId, today);
+    return { revision: record.revision, blob: record.blob };
+  };
+
+  readonly write = async (context: ServiceContext, call: Call): Promise<GroupWriteReply> => {
+    await this.charge(context, call);
+    const request = this.spend(context, call, "write");
+    const { groupRecords } = context.stores;
+    const decision = decideGroupWrite(
+      await groupRecords.load(request.groupId),
+      request,
+      call.body as GroupWriteRequest,
+      dayOf(context.clock.now()),
+    );
+    const outcome =
+      decision.kind === "create"
+        ? await groupRecords.create(decision.record)
+        : await groupRecords.compareAndSet(decision.record);
+    if (outcome === "unknown") throw new RejectionError("group/unknown");
+    if (outcome === "exists" || outcome === "conflict") throw new RejectionError("group/revision-conflict");
+    return { revision: decision.record.revision };
+  };
+
+  private charge(context: ServiceContext, call: Call): Promise<void> {
+    const rate = context.limits.rates.groupRequestsPerAddress;
+    return charge(context.rateLimits, [chargeFor("groups", addressKey(call.request.remoteAddress), rate)]);
+  }
+
+  /** A challenge is spent by its first use, whatever becomes of the request. */
+  private spend(context: ServiceContext, call: Call, operation: GroupRequest["operation"]): GroupRequest {
+    const groupId: GroupId = parseGroupId(call.parameters.groupId ?? "");
+    const access = call.groupAccess!;
+    const now = context.clock.now();
+    // In order of expiry, because every challenge lives equally long: the first one that is fresh ends it.
+    for (const [name, expiresAtMs] of this.spent) {
+      if (expiresAtMs > now) break;
+      this.spent.delete(name);
+    }
+    const expiresAtMs = spendChallenge(context.challengeKey, this.spent, access.challenge, now);
+    this.spent.set(challengeName(access.challenge), expiresAtMs);
+    return { groupId, operation, access, body: call.raw };
+  }
+}

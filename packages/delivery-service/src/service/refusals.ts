@@ -1,0 +1,66 @@
+import { MurmurationError, RejectionError, UnavailableError } from "@murmuration/base";
+import { isRejectionCode, type Rate, type RejectionCode } from "@murmuration/wire";
+import type { Log } from "../ports/environment.ts";
+import type { Charge, RateLimits } from "../ports/rate-limits.ts";
+
+/** A refusal that a later try may get past. */
+export class RateLimited extends RejectionError {
+  readonly retryAfterMs: number;
+  constructor(retryAfterMs: number) {
+    super("rate/limited");
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+export interface Refusal {
+  readonly code: RejectionCode;
+  readonly retryAfterMs: number | undefined;
+}
+
+const MAX_RETRY_AFTER_MS = 3_600_000;
+const OVERLOADED_RETRY_MS = 1_000;
+
+/**
+ * The one boundary where errors become answers. What is no rejection is logged by its kind and place, without
+ * its text, and answered as `service/internal`.
+ */
+export function toRefusal(error: unknown, log: Log): Refusal {
+  if (error instanceof RateLimited) {
+    return { code: "rate/limited", retryAfterMs: Math.min(error.retryAfterMs, MAX_RETRY_AFTER_MS) };
+  }
+  if (error instanceof RejectionError && isRejectionCode(error.code)) {
+    return { code: error.code, retryAfterMs: undefined };
+  }
+  if (error instanceof UnavailableError) {
+    log.warn("unavailable", { code: error.code });
+    return { code: "service/overloaded", retryAfterMs: OVERLOADED_RETRY_MS };
+  }
+  log.error("internal-error", {
+    kind: error instanceof Error ? error.name : "not-an-error",
+    code: error instanceof MurmurationError ? error.code : "none",
+    place: placeOf(error),
+  });
+  return { code: "service/internal", retryAfterMs: OVERLOADED_RETRY_MS };
+}
+
+/** Throws {@link RateLimited} unless every charge is affordable. */
+export async function charge(rateLimits: RateLimits, charges: readonly Charge[]): Promise<void> {
+  const admission = await rateLimits.take(charges);
+  if (!admission.allowed) throw new RateLimited(admission.retryAfterMs);
+}
+
+/** One charge against a limit of the wire's table. */
+export function chargeFor(name: string, key: string, rate: Rate, cost = 1): Charge {
+  const size = { capacity: rate.burst, refillPerSecond: rate.perMinute / 60 };
+  return { key: `${name} ${key}`, size, cost };
+}
+
+/** Function names of the stack without the error's text, which may quote input. */
+function placeOf(error: unknown): string {
+  const frames = error instanceof Error ? (error.stack ?? "").split("\n") : [];
+  return frames
+    .map((line) => /^\s+at (?:async )?([\w.<>$ ]+) \(/.exec(line)?.[1])
+    .filter((name) => name !== undefined)
+    .slice(0, 4)
+    .join(" < ");
+}

@@ -1,0 +1,125 @@
+import { type DeviceAddress, formatId, RejectionError, UnavailableError } from "@murmuration/base";
+import type { ServiceBody, SubmitIdentified, SubmitSealed } from "@murmuration/wire";
+import { toMinute } from "../core/days.ts";
+import { decideIdentifiedSubmit, decideSealedSubmit, type SubmitDecision, sha256 } from "../core/submit.ts";
+import { addressKey } from "../core/token-bucket.ts";
+import type { NewEnvelope } from "../ports/mailboxes.ts";
+import type { ServiceContext } from "./context.ts";
+import { charge, chargeFor } from "./refusals.ts";
+
+type SubmitAnswer = Extract<ServiceBody, { kind: "submitAccepted" | "submitMismatch" }>;
+
+/**
+ * Takes a sealed submit that came over an anonymous connection. Answered as accepted only after every envelope
+ * is durable. Throws RejectionError with the codes of decideSealedSubmit, `rate/limited`, `submit/mailbox-full`.
+ */
+export async function submitSealed(
+  context: ServiceContext,
+  remoteAddress: string,
+  submit: SubmitSealed,
+): Promise<SubmitAnswer> {
+  const { limits, rateLimits, stores } = context;
+  await charge(rateLimits, [chargeFor("submits", addressKey(remoteAddress), limits.rates.submitsPerAddress)]);
+  const decide = async () => {
+    const [accounts, group] = await Promise.all([
+      stores.accounts.loadMany(submit.recipients.map((recipient) => recipient.accountId)),
+      submit.fence === undefined ? undefined : stores.groupRecords.load(submit.fence.groupId),
+    ]);
+    return decideSealedSubmit({ accounts, group }, submit);
+  };
+  if (submit.ephemeral) return submitEphemeral(context, await decide());
+  return store(context, submit.submitId, decide);
+}
+
+/**
+ * Takes a message request of an authenticated device: one recipient, the sender visible. Throws RejectionError
+ * like {@link submitSealed}.
+ */
+export async function submitIdentified(
+  context: ServiceContext,
+  sender: DeviceAddress,
+  submit: SubmitIdentified,
+): Promise<SubmitAnswer> {
+  const { limits, rateLimits, stores } = context;
+  await charge(rateLimits, [
+    chargeFor("requests", formatId(sender.accountId), limits.rates.requestsPerAccount),
+  ]);
+  const decide = async () =>
+    decideIdentifiedSubmit(await stores.accounts.load(submit.accountId), submit, sender);
+  return store(context, submit.submitId, decide);
+}
+
+async function store(
+  context: ServiceContext,
+  submitId: Uint8Array,
+  decide: () => Promise<SubmitDecision>,
+): Promise<SubmitAnswer> {
+  const { mailboxes } = context.stores;
+  const submitHash = sha256(submitId);
+  // Before the decision: a submit that was stored stays accepted, even if devices changed since.
+  if (await mailboxes.wasStored(submitHash)) return accepted(context, true);
+  const decision = await decide();
+  if (decision.kind === "mismatch") return mismatch(context, decision);
+  await chargeRecipients(context, decision.envelopes);
+  const now = context.clock.now();
+  const outcome = await mailboxes.append({
+    submitHash,
+    envelopes: decision.envelopes,
+    acceptedAtMs: toMinute(now),
+    limits: { maxEnvelopes: context.limits.mailboxEnvelopes, maxBytes: context.limits.mailboxBytes },
+  });
+  switch (outcome.kind) {
+    case "stored":
+      context.metrics.count("envelopes_stored", "", decision.envelopes.length);
+      context.signals.publish(decision.envelopes.map((envelope) => envelope.recipient));
+      return accepted(context, false);
+    case "repeated":
+      return accepted(context, true);
+    case "full":
+      throw new RejectionError("submit/mailbox-full");
+    case "missing":
+      return afterMissing(context, await decide());
+  }
+}
+
+/** A device went away between the decision and the transaction: what is known now says so. */
+function afterMissing(context: ServiceContext, decision: SubmitDecision): SubmitAnswer {
+  if (decision.kind === "mismatch") return mismatch(context, decision);
+  throw new UnavailableError("submit/mailbox-missing");
+}
+
+async function submitEphemeral(context: ServiceContext, decision: SubmitDecision): Promise<SubmitAnswer> {
+  if (decision.kind === "mismatch") return mismatch(context, decision);
+  await chargeRecipients(context, decision.envelopes);
+  const acceptedAtMs = toMinute(context.clock.now());
+  for (const { recipient, ciphertext } of decision.envelopes) {
+    context.signals.forward(recipient, { ciphertext, acceptedAtMs });
+  }
+  return accepted(context, false);
+}
+
+async function chargeRecipients(context: ServiceContext, envelopes: readonly NewEnvelope[]): Promise<void> {
+  const costs = new Map<string, number>();
+  for (const { recipient } of envelopes) {
+    const name = formatId(recipient.accountId);
+    costs.set(name, (costs.get(name) ?? 0) + 1);
+  }
+  const rate = context.limits.rates.envelopesPerRecipient;
+  await charge(
+    context.rateLimits,
+    [...costs].map(([name, cost]) => chargeFor("envelopes", name, rate, cost)),
+  );
+}
+
+function accepted(context: ServiceContext, repeatedSubmit: boolean): SubmitAnswer {
+  context.metrics.count("submits", repeatedSubmit ? "repeated" : "accepted");
+  return { kind: "submitAccepted", serverTimeMs: context.clock.now(), repeatedSubmit };
+}
+
+function mismatch(
+  context: ServiceContext,
+  decision: Extract<SubmitDecision, { kind: "mismatch" }>,
+): SubmitAnswer {
+  context.metrics.count("submits", "mismatch");
+  return { kind: "submitMismatch", accounts: decision.accounts };
+}

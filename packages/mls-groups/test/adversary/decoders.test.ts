@@ -107,7 +107,7 @@ describe("every decoder meets crafted bytes", () => {
     const before = process.memoryUsage().arrayBuffers;
     for (let lead = 0; lead < 64; lead++) {
       for (const fill of [0, 1, 2]) {
-        outcome(decode, Uint8Array.of(...new Array<number>(lead).fill(fill), ...bomb));
+        outcome(decode, Uint8Array.of(...Array.from({ length: lead }, () => fill), ...bomb));
       }
     }
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * 1024 * 1024);

@@ -26,6 +26,10 @@ export interface HpkePlatform<Key> {
   generate(): { key: Key; publicKey: Uint8Array };
   importPrivate(privateKey: Uint8Array): Key;
   publicOf(key: Key): Bytes;
+  /** Encap (section 4.1) in one call, where the platform has it; errors as `exchange`. */
+  encapsulate?(publicKey: Uint8Array): { sharedSecret: Bytes; kemOutput: Bytes };
+  /** Decap (section 4.1) in one call, where the platform has it; errors as `exchange`. */
+  decapsulate?(privateKey: Uint8Array, kemOutput: Uint8Array): Bytes;
   /** Raw Diffie-Hellman. Throws RejectionError `mls/invalid-public-key` for an unusable point or a zero result. */
   exchange(key: Key, publicKey: Uint8Array): Bytes;
 }
@@ -141,6 +145,7 @@ export class Hpke<Key> {
   /** Encap (section 4.1). */
   #encapsulate(publicKey: Uint8Array): { sharedSecret: Bytes; kemOutput: Bytes } {
     requireLength(publicKey, this.#platform.suite.kem.publicKeyLength);
+    if (this.#platform.encapsulate !== undefined) return this.#platform.encapsulate(publicKey);
     const ephemeral = this.#platform.generate();
     const dh = this.#platform.exchange(ephemeral.key, publicKey);
     const kemOutput = ephemeral.publicKey.slice() as Bytes;
@@ -151,11 +156,12 @@ export class Hpke<Key> {
   #decapsulate(privateKey: Uint8Array, publicKey: Uint8Array | undefined, kemOutput: Uint8Array): Bytes {
     const { kem } = this.#platform.suite;
     if (privateKey.length !== kem.privateKeyLength) throw new UsageError("mls/bad-argument", "private key");
-    const key = this.#platform.importPrivate(privateKey);
-    const own = publicKey ?? this.#platform.publicOf(key);
     try {
       requireLength(kemOutput, kem.encLength);
-      return this.#sharedSecret(this.#platform.exchange(key, kemOutput), concatBytes(kemOutput, own));
+      if (this.#platform.decapsulate !== undefined) return this.#platform.decapsulate(privateKey, kemOutput);
+      const key = this.#platform.importPrivate(privateKey);
+      const context = concatBytes(kemOutput, publicKey ?? this.#platform.publicOf(key));
+      return this.#sharedSecret(this.#platform.exchange(key, kemOutput), context);
     } catch (error) {
       if (error instanceof RejectionError) throw new RejectionError("mls/decryption-failed");
       throw error;

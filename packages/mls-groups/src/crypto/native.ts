@@ -1,4 +1,4 @@
-import {
+import nodeCrypto, {
   createCipheriv,
   createDecipheriv,
   createSecretKey,
@@ -56,6 +56,8 @@ class NativeCrypto implements CryptoProvider, HpkePlatform<KeyObject> {
   readonly #blockLength: number;
   readonly #scratch = new Uint8Array(SCRATCH);
   readonly #hpke: Hpke<KeyObject>;
+  readonly encapsulate?: (publicKey: Uint8Array) => { sharedSecret: Bytes; kemOutput: Bytes };
+  readonly decapsulate?: (privateKey: Uint8Array, kemOutput: Uint8Array) => Bytes;
   readonly #publicKeys = new Map<string, KeyObject>();
   /** Signature keys live as long as the caller's array; see {@link NativeCrypto.sign}. */
   readonly #signatureKeys = new WeakMap<Uint8Array, { fingerprint: Bytes; key: KeyObject }>();
@@ -65,6 +67,10 @@ class NativeCrypto implements CryptoProvider, HpkePlatform<KeyObject> {
     this.#random = random;
     this.#hashName = suite.hash;
     this.#blockLength = suite.hash === "sha256" ? 64 : 128;
+    if (random === undefined && suite.kem.name === "x25519" && kemSupported) {
+      this.encapsulate = (publicKey) => this.#encapsulate(publicKey);
+      this.decapsulate = (privateKey, kemOutput) => this.#decapsulate(privateKey, kemOutput);
+    }
     this.#hpke = new Hpke(this);
   }
 
@@ -89,7 +95,7 @@ class NativeCrypto implements CryptoProvider, HpkePlatform<KeyObject> {
     return out;
   }
 
-  /** HMAC as two one-shot hashes: about 3 us, where `createHmac` takes 14 (5 with a KeyObject). */
+  /** HMAC as two one-shot hashes: 2 us, where `createHmac` takes 14 (5 with a KeyObject). */
   mac(key: Uint8Array, data: Uint8Array): Bytes {
     const block = this.#blockLength;
     const length = block + data.length;
@@ -292,9 +298,25 @@ class NativeCrypto implements CryptoProvider, HpkePlatform<KeyObject> {
   }
 
   /**
+   * DHKEM of OpenSSL 3.2 in one call, which Node has from 24.7: a whole HPKE seal takes 135 us with it and
+   * 159 composed from Diffie-Hellman and HMACs, an opening 125 and 162. Only with the platform's own
+   * randomness, since OpenSSL draws the ephemeral key.
+   */
+  #encapsulate(publicKey: Uint8Array): { sharedSecret: Bytes; kemOutput: Bytes } {
+    const key = importPublic(this.suite.kem.name, publicKey);
+    const { sharedKey, ciphertext } = kemCall(() => nodeCrypto.encapsulate(key));
+    return { sharedSecret: plain(sharedKey), kemOutput: plain(ciphertext) };
+  }
+
+  #decapsulate(privateKey: Uint8Array, kemOutput: Uint8Array): Bytes {
+    if (!isUsablePublic(this.suite.kem.name, kemOutput)) throw new RejectionError("mls/invalid-public-key");
+    const key = this.importPrivate(privateKey);
+    return plain(kemCall(() => nodeCrypto.decapsulate(key, kemOutput)));
+  }
+
+  /**
    * The ephemeral key of HPKE. OpenSSL draws it itself (34 us and 2 for the public key; a private key of
    * our own would cost an import of 54) unless the source of randomness was injected.
-   * `crypto.encapsulate` of Node 24.7 does the whole KEM in the same time, so it would buy nothing.
    */
   generate(): { key: KeyObject; publicKey: Bytes } {
     const { name, privateKeyLength } = this.suite.kem;
@@ -335,6 +357,17 @@ class NativeCrypto implements CryptoProvider, HpkePlatform<KeyObject> {
     return length <= SCRATCH ? this.#scratch : new Uint8Array(length);
   }
 }
+
+/** The points were checked before, so OpenSSL refuses nothing more; if it ever does, it is the point's fault. */
+function kemCall<T>(call: () => T): T {
+  try {
+    return call();
+  } catch {
+    throw new RejectionError("mls/invalid-public-key");
+  }
+}
+
+const kemSupported = typeof nodeCrypto.encapsulate === "function";
 
 /** The same memory without Buffer's own methods: `slice` of a Buffer would not copy. */
 function plain(buffer: Uint8Array): Bytes {

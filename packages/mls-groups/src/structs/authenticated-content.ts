@@ -56,7 +56,7 @@ export function interimTranscriptHashInput(confirmationTag: Uint8Array): Bytes {
 }
 
 /** Whether a sender of this type signs the GroupContext as well (section 6.1). */
-export function signsGroupContext(sender: Sender): boolean {
+function signsGroupContext(sender: Sender): boolean {
   return sender.kind === "member" || sender.kind === "new_member_commit";
 }
 

@@ -34,7 +34,6 @@ export const proposalTypes = {
   group_context_extensions: 0x0007,
   self_remove: 0x000a,
 } as const;
-export type KnownProposalKind = keyof typeof proposalTypes;
 
 /** Section 17.5. */
 export const credentialTypes = { basic: 0x0001, x509: 0x0002 } as const;

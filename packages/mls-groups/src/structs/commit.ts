@@ -32,14 +32,14 @@ export interface Commit {
 
 const typeCodes = { proposal: 1, reference: 2 } as const;
 
-export function readProposalOrRef(reader: Reader): ProposalOrRef {
+function readProposalOrRef(reader: Reader): ProposalOrRef {
   const type = reader.uint8();
   if (type === typeCodes.proposal) return { kind: "proposal", proposal: readProposal(reader) };
   if (type === typeCodes.reference) return { kind: "reference", reference: reader.bytes() };
   throw new RejectionError("mls/decode-unknown-proposal-or-ref-type");
 }
 
-export function writeProposalOrRef(writer: Writer, item: ProposalOrRef): void {
+function writeProposalOrRef(writer: Writer, item: ProposalOrRef): void {
   writer.uint8(typeCodes[item.kind]);
   if (item.kind === "proposal") writeProposal(writer, item.proposal);
   else writer.bytes(item.reference);

@@ -75,7 +75,7 @@ export function readRequiredCapabilities(reader: Reader): RequiredCapabilities {
   };
 }
 
-export function writeRequiredCapabilities(writer: Writer, required: RequiredCapabilities): void {
+function writeRequiredCapabilities(writer: Writer, required: RequiredCapabilities): void {
   writeUint16Vector(writer, required.extensionTypes);
   writeUint16Vector(writer, required.proposalTypes);
   writeUint16Vector(writer, required.credentialTypes);
@@ -109,7 +109,7 @@ export function readExternalSenders(reader: Reader): ExternalSender[] {
   return reader.vector((inner) => ({ signatureKey: inner.bytes(), credential: readCredential(inner) }));
 }
 
-export function writeExternalSenders(writer: Writer, senders: readonly ExternalSender[]): void {
+function writeExternalSenders(writer: Writer, senders: readonly ExternalSender[]): void {
   writer.vector(senders, (w, sender) => {
     w.bytes(sender.signatureKey);
     writeCredential(w, sender.credential);

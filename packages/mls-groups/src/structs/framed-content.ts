@@ -42,7 +42,7 @@ export type Sender =
 
 const senderCodes = { member: 1, external: 2, new_member_proposal: 3, new_member_commit: 4 } as const;
 
-export function readSender(reader: Reader): Sender {
+function readSender(reader: Reader): Sender {
   switch (reader.uint8()) {
     case senderCodes.member:
       return { kind: "member", leafIndex: reader.uint32() };
@@ -57,7 +57,7 @@ export function readSender(reader: Reader): Sender {
   }
 }
 
-export function writeSender(writer: Writer, sender: Sender): void {
+function writeSender(writer: Writer, sender: Sender): void {
   writer.uint8(senderCodes[sender.kind]);
   if (sender.kind === "member") writer.uint32(sender.leafIndex);
   else if (sender.kind === "external") writer.uint32(sender.senderIndex);

@@ -30,7 +30,7 @@ export type MlsMessage =
   | { readonly wireFormat: "mls_group_info"; readonly groupInfo: GroupInfo }
   | { readonly wireFormat: "mls_key_package"; readonly keyPackage: KeyPackage };
 
-export function readMlsMessage(reader: Reader, limits: DecodeLimits = defaultLimits): MlsMessage {
+function readMlsMessage(reader: Reader, limits: DecodeLimits = defaultLimits): MlsMessage {
   readProtocolVersion(reader);
   switch (reader.uint16()) {
     case wireFormats.mls_public_message:
@@ -48,7 +48,7 @@ export function readMlsMessage(reader: Reader, limits: DecodeLimits = defaultLim
   }
 }
 
-export function writeMlsMessage(writer: Writer, message: MlsMessage): void {
+function writeMlsMessage(writer: Writer, message: MlsMessage): void {
   writeMlsMessageHead(writer, message.wireFormat);
   switch (message.wireFormat) {
     case "mls_public_message":

@@ -50,7 +50,7 @@ export interface EncryptedGroupSecrets {
   readonly encryptedGroupSecrets: HpkeCiphertext;
 }
 
-export const encryptedGroupSecretsCodec: ElementCodec<EncryptedGroupSecrets> = {
+const encryptedGroupSecretsCodec: ElementCodec<EncryptedGroupSecrets> = {
   skip: (reader) => {
     reader.skipBytes();
     skipHpkeCiphertext(reader);

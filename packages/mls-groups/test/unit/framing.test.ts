@@ -151,6 +151,17 @@ describe("PublicMessage, RFC 9420 sections 6.1 and 6.2", () => {
     expect(Object.keys(unverified)).toEqual(["membership"]);
   });
 
+  it("the compiler keeps unverified and unchecked content out of a member's functions", () => {
+    const own = signed("mls_public_message", member, remove);
+    const followed = followPublicMessage(publicMessage(protectPublicMessage(crypto, own, protection)));
+    const verifiedByFollower = verifyContent(crypto, followed, alice.publicKey, context);
+    // @ts-expect-error a follower cannot check membership
+    const asMember: VerifiedContent = verifiedByFollower;
+    // @ts-expect-error a decoded AuthenticatedContent is not verified
+    const unverified: VerifiedContent = makeAuthenticatedContent("mls_public_message", own.content, own.auth);
+    expect(asMember.bytes).toEqual(unverified.bytes);
+  });
+
   it("framing/membership-tag: a tag under another key, or over another signature, is refused", () => {
     const own = signed("mls_public_message", member, remove);
     const message = publicMessage(protectPublicMessage(crypto, own, protection));

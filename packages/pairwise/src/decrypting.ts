@@ -175,7 +175,7 @@ async function requestRetry(
   const failed = DecryptionErrorMessage.forOriginal(message, type, reference, sender.deviceId);
   const request = CiphertextMessage.from(PlaintextContent.from(failed));
   const own = { reference, registrationId: receiver.own.registrationId };
-  const stores = new LibsignalStores(staged, receiver.own);
+  const { identities } = new LibsignalStores(staged, receiver.own);
   return {
     kind: "retry",
     sender,
@@ -185,7 +185,7 @@ async function requestRetry(
     request: {
       address: sender,
       registrationId: marker.registrationId,
-      ciphertext: await wrap(request, sender, own, certificate, stores),
+      ciphertext: await wrap(request, protocolAddress(sender), own, certificate, identities),
     },
   };
 }

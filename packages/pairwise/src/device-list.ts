@@ -42,7 +42,7 @@ const FORMAT = 1;
 const LABEL = "DeviceList";
 const MAX_VERSION = 0xffff_ffff;
 /** Content is 60 bytes and 162 for each device; anything larger is not looked at. */
-const MAX_ENCODED_BYTES = 1_024;
+const MAX_ENCODED_BYTES = 2_048;
 
 function writeDevice(writer: Writer, device: ListedDevice): void {
   writer.uint8(device.deviceId).fixed(device.identityKey);

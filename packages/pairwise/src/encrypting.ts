@@ -2,6 +2,9 @@ import { type Bytes, invariant, UsageError } from "@murmuration/base";
 import {
   type CiphertextMessage,
   ContentHint,
+  type IdentityKeyStore,
+  type ProtocolAddress,
+  PublicKey,
   type SenderCertificate,
   SessionRecord,
   sealedSenderEncrypt,
@@ -14,7 +17,6 @@ import {
   type AccountId,
   type DeviceAddress,
   type DeviceCiphertext,
-  type DeviceList,
   type EncryptOutcome,
   type EncryptRequest,
   type IdentityDecision,
@@ -24,7 +26,7 @@ import {
 } from "./api.ts";
 import { listedDevice } from "./device-list.ts";
 import { encodeIdentified, encodeMarker, isReference, type Marker } from "./envelope-format.ts";
-import { LibsignalStores } from "./libsignal-stores.ts";
+import { RecipientStores } from "./libsignal-stores.ts";
 import type { Overlay, Rows } from "./overlay.ts";
 import { type OwnDevice, usableCertificate } from "./own-identity.ts";
 import { encodePlaintext } from "./plaintext.ts";
@@ -55,33 +57,36 @@ export async function encryptToAll(
   meter: WorkMeter,
 ): Promise<EncryptOutcome> {
   const certificate = request.mode === "sealed" ? usableCertificate(overlay, nowMs) : undefined;
-  const notReady = decideReadiness(overlay, own, request, certificate, nowMs);
-  if (notReady !== undefined) return notReady;
-  const sender = new Sender(overlay, own, certificate, request.reference, nowMs);
+  const ready = decideReadiness(overlay, own, request, certificate, nowMs);
+  if ("kind" in ready) return ready;
+  const marker = { reference: request.reference, registrationId: own.registrationId };
+  const sender = new Sender(overlay, own, certificate, marker, nowMs);
   const ciphertexts: DeviceCiphertext[] = [];
-  for (const address of request.recipients) {
+  for (const recipient of ready) {
     await meter.step();
-    ciphertexts.push(await sender.encrypt(address, request.body));
+    ciphertexts.push(await sender.encrypt(recipient, request.body));
   }
   return { kind: "encrypted", reference: request.reference, ciphertexts };
 }
 
-/** Reads the session row of a device; undefined unless it can be used to send right now. */
-export function usableSession(rows: Rows, address: DeviceAddress, nowMs: number): SessionRecord | undefined {
-  const bytes = rows.read("session", addressKey(address));
-  if (bytes === undefined) return undefined;
-  const record = SessionRecord.deserialize(bytes);
-  return record.hasCurrentState(new Date(nowMs)) ? record : undefined;
+/** A device that can be sent to. Everything is parsed once: a large group pays for every step 254 times. */
+interface Recipient {
+  readonly address: DeviceAddress;
+  readonly identityKey: PublicKey;
+  readonly listVersion: number;
+  readonly session: SessionRecord;
 }
 
-/** Undefined when every recipient can be reached. */
+/** The recipients as the rows have them, or why at least one of them cannot be reached. */
 function decideReadiness(
   rows: Rows,
   own: OwnDevice,
   request: EncryptRequest,
   certificate: SenderCertificate | undefined,
   nowMs: number,
-): NotReady | undefined {
+): readonly Recipient[] | NotReady {
+  const now = new Date(nowMs);
+  const recipients: Recipient[] = [];
   const sessionsNeeded: DeviceAddress[] = [];
   const lists = new Map<string, AccountId>();
   const decisions = new Map<string, IdentityDecision>();
@@ -90,12 +95,18 @@ function decideReadiness(
     const account = accountKey(address.accountId);
     const decision = openDecision(rows, address.accountId);
     const list = readDeviceList(rows, address.accountId);
+    const device = listedDevice(list, address.deviceId);
+    const session = readSession(rows, address);
     if (decision !== undefined) decisions.set(account, decision);
-    else if (listedDevice(list, address.deviceId) === undefined) lists.set(account, address.accountId);
-    else if (usableSession(rows, address, nowMs) === undefined) sessionsNeeded.push(address);
+    else if (list === undefined || device === undefined) lists.set(account, address.accountId);
+    else if (!session?.hasCurrentState(now)) sessionsNeeded.push(address);
+    else {
+      const identityKey = PublicKey.deserialize(device.identityKey);
+      recipients.push({ address, identityKey, listVersion: list.version, session });
+    }
   }
   const certificateNeeded = request.mode === "sealed" && certificate === undefined;
-  if (sessionsNeeded.length + lists.size + decisions.size === 0 && !certificateNeeded) return undefined;
+  if (recipients.length === request.recipients.length && !certificateNeeded) return recipients;
   return {
     kind: "not-ready",
     sessionsNeeded,
@@ -105,54 +116,65 @@ function decideReadiness(
   };
 }
 
+function readSession(rows: Rows, address: DeviceAddress): SessionRecord | undefined {
+  const bytes = rows.read("session", addressKey(address));
+  return bytes === undefined ? undefined : SessionRecord.deserialize(bytes);
+}
+
 /** Encrypts one message of this device for one device after another. */
 class Sender {
   private readonly overlay: Overlay;
   private readonly own: OwnDevice;
-  private readonly ownList: DeviceList;
+  private readonly local: ProtocolAddress;
+  private readonly ownListVersion: number;
   private readonly certificate: SenderCertificate | undefined;
   private readonly marker: Marker;
-  private readonly stores: LibsignalStores;
   private readonly nowMs: number;
 
   constructor(
     overlay: Overlay,
     own: OwnDevice,
     certificate: SenderCertificate | undefined,
-    reference: number,
+    marker: Marker,
     nowMs: number,
   ) {
     const ownList = readDeviceList(overlay, own.address.accountId);
     invariant(ownList !== undefined, "pairwise/own-list-missing");
     this.overlay = overlay;
     this.own = own;
-    this.ownList = ownList;
+    this.local = protocolAddress(own.address);
+    this.ownListVersion = ownList.version;
     this.certificate = certificate;
-    this.marker = { reference, registrationId: own.registrationId };
-    this.stores = new LibsignalStores(overlay, own);
+    this.marker = marker;
     this.nowMs = nowMs;
   }
 
-  async encrypt(address: DeviceAddress, body: Bytes): Promise<DeviceCiphertext> {
+  async encrypt(recipient: Recipient, body: Bytes): Promise<DeviceCiphertext> {
+    const { address, session, listVersion } = recipient;
     const plaintext = encodePlaintext({
       sender: this.own.address,
-      senderListVersion: this.ownList.version,
+      senderListVersion: this.ownListVersion,
       recipient: address,
-      recipientListVersion: readDeviceList(this.overlay, address.accountId)!.version,
+      recipientListVersion: listVersion,
       sentAtMs: this.nowMs,
       body,
     });
-    const { sessions, identities } = this.stores;
+    const stores = new RecipientStores(this.overlay, this.own, recipient);
     const remote = protocolAddress(address);
-    const local = protocolAddress(this.own.address);
     const now = new Date(this.nowMs);
-    const message = await signalEncrypt(plaintext, remote, local, sessions, identities, now);
+    const message = await signalEncrypt(
+      plaintext,
+      remote,
+      this.local,
+      stores.sessions,
+      stores.identities,
+      now,
+    );
     plaintext.fill(0);
-    const record = SessionRecord.deserialize(this.overlay.read("session", addressKey(address))!);
     return {
       address,
-      registrationId: record.remoteRegistrationId(),
-      ciphertext: await wrap(message, address, this.marker, this.certificate, this.stores),
+      registrationId: session.remoteRegistrationId(),
+      ciphertext: await wrap(message, remote, this.marker, this.certificate, stores.identities),
     };
   }
 }
@@ -160,15 +182,15 @@ class Sender {
 /** Seals a session message with the certificate, or writes it openly without one. */
 export async function wrap(
   message: CiphertextMessage,
-  recipient: DeviceAddress,
+  recipient: ProtocolAddress,
   marker: Marker,
   certificate: SenderCertificate | undefined,
-  stores: LibsignalStores,
+  identities: IdentityKeyStore,
 ): Promise<Bytes> {
   if (certificate === undefined) {
     return encodeIdentified({ type: message.type(), marker, message: message.serialize() });
   }
   const hint = ContentHint.Resendable;
   const content = UnidentifiedSenderMessageContent.new(message, certificate, hint, encodeMarker(marker));
-  return sealedSenderEncrypt(content, protocolAddress(recipient), stores.identities);
+  return sealedSenderEncrypt(content, recipient, identities);
 }

@@ -1,6 +1,7 @@
 import { equalBytes, InvariantError, invariant } from "@murmuration/base";
 import {
   IdentityChange,
+  type IdentityKeyPair,
   IdentityKeyStore,
   KyberPreKeyRecord,
   KyberPreKeyStore,
@@ -16,6 +17,7 @@ import {
 } from "@signalapp/libsignal-client";
 import { readDeviceList } from "./accounts.ts";
 import { addressFromProtocol, addressKey } from "./address.ts";
+import type { DeviceAddress } from "./api.ts";
 import { listedDevice } from "./device-list.ts";
 import type { Overlay, Rows } from "./overlay.ts";
 import type { OwnDevice } from "./own-identity.ts";
@@ -47,6 +49,84 @@ export class LibsignalStores {
   }
 }
 
+/**
+ * The two stores that encrypting for one device needs, over what the caller has parsed already. The rule of
+ * trust is the same: the key is the one on the newest list.
+ */
+export class RecipientStores {
+  readonly sessions: SessionStore;
+  readonly identities: IdentityKeyStore;
+
+  constructor(
+    overlay: Overlay,
+    own: OwnDevice,
+    recipient: {
+      readonly address: DeviceAddress;
+      readonly identityKey: PublicKey;
+      readonly session: SessionRecord;
+    },
+  ) {
+    this.sessions = new OneSession(overlay, addressKey(recipient.address), recipient.session);
+    this.identities = new OneIdentity(own, recipient.identityKey);
+  }
+}
+
+class OneSession extends SessionStore {
+  private readonly overlay: Overlay;
+  private readonly key: string;
+  private readonly session: SessionRecord;
+  constructor(overlay: Overlay, key: string, session: SessionRecord) {
+    super();
+    this.overlay = overlay;
+    this.key = key;
+    this.session = session;
+  }
+  async saveSession(_name: ProtocolAddress, record: SessionRecord): Promise<void> {
+    this.overlay.write("session", this.key, record.serialize());
+  }
+  async getSession(): Promise<SessionRecord> {
+    return this.session;
+  }
+  async getExistingSessions(): Promise<SessionRecord[]> {
+    throw new InvariantError("pairwise/multi-recipient-not-used");
+  }
+}
+
+/** What both identity stores say of this device. */
+abstract class OwnIdentity extends IdentityKeyStore {
+  private readonly own: OwnDevice;
+  constructor(own: OwnDevice) {
+    super();
+    this.own = own;
+  }
+  async getIdentityKey(): Promise<PrivateKey> {
+    return this.own.identityKeyPair.privateKey;
+  }
+  override async getIdentityKeyPair(): Promise<IdentityKeyPair> {
+    return this.own.identityKeyPair;
+  }
+  async getLocalRegistrationId(): Promise<number> {
+    return this.own.registrationId;
+  }
+  async saveIdentity(): Promise<IdentityChange> {
+    return IdentityChange.NewOrUnchanged;
+  }
+}
+
+class OneIdentity extends OwnIdentity {
+  private readonly listed: PublicKey;
+  constructor(own: OwnDevice, listed: PublicKey) {
+    super(own);
+    this.listed = listed;
+  }
+  async isTrustedIdentity(_name: ProtocolAddress, key: PublicKey): Promise<boolean> {
+    return this.listed.equals(key);
+  }
+  async getIdentity(): Promise<PublicKey> {
+    return this.listed;
+  }
+}
+
 type Fail = (failure: StoreFailure) => never;
 
 class Sessions extends SessionStore {
@@ -71,25 +151,11 @@ class Sessions extends SessionStore {
  * One rule of trust, in both directions: a device's identity key is the one on the newest device list of its
  * account. libsignal's own trust on first use does not apply to devices; it applies to the account key.
  */
-class Identities extends IdentityKeyStore {
+class Identities extends OwnIdentity {
   private readonly rows: Rows;
-  private readonly own: OwnDevice;
   constructor(rows: Rows, own: OwnDevice) {
-    super();
+    super(own);
     this.rows = rows;
-    this.own = own;
-  }
-  async getIdentityKey(): Promise<PrivateKey> {
-    return this.own.identityKeyPair.privateKey;
-  }
-  override async getIdentityKeyPair() {
-    return this.own.identityKeyPair;
-  }
-  async getLocalRegistrationId(): Promise<number> {
-    return this.own.registrationId;
-  }
-  async saveIdentity(): Promise<IdentityChange> {
-    return IdentityChange.NewOrUnchanged;
   }
   async isTrustedIdentity(name: ProtocolAddress, key: PublicKey): Promise<boolean> {
     const listed = this.listedKey(name);

@@ -156,8 +156,8 @@ export class SecretTree {
    */
   stageReceive(leaf: LeafIndex, type: RatchetType, generation: number): StagedKey {
     if (leaf >= this.#leafSlots) throw new RejectionError("mls/no-such-sender");
-    const known = this.#ratchet(leaf, type);
-    if (generation - (known?.next ?? 0) > this.#limits.maxForward) {
+    // Before the way down to the leaf is derived; a ratchet that exists has its own check.
+    if (this.#ratchet(leaf, type) === undefined && generation > this.#limits.maxForward) {
       throw new RejectionError("mls/generation-too-far");
     }
     return this.#stage(leaf, type, (ratchet) => stepTo(this.#crypto, ratchet, generation, this.#limits));

@@ -100,6 +100,7 @@ describe("the lazy secret tree is the one that RFC 9420 section 9 defines", () =
             for (const [key, value] of writes.puts) store.set(key, value);
           }
           if (ending !== "merge") tree = reload();
+          for (const [key, value] of tree.rows()) expect(store.get(key)).toEqual(value);
         }
       }),
       { numRuns: 60 },

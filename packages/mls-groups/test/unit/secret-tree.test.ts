@@ -175,6 +175,10 @@ describe("what is consumed is deleted (RFC 9420 section 9.2)", () => {
     const consumed = [...path, deriveSecret(crypto, path.at(-1)!, "application")].map(toHex);
     const rows = hexRows(tree);
     for (const secret of consumed) expect(rows.some((row) => row.includes(secret))).toBe(false);
+    const store = new Map(newTree(8).rows());
+    apply(store, newTree(8).stageReceive(3, "application", 0).merge());
+    for (const value of store.values()) expect(consumed).not.toContain(toHex(value));
+    expect([...store.keys()].sort()).toEqual([...tree.rows().keys()].sort());
     // Siblings on the way: leaf 2 (node 4), nodes 1 and 11, and both ratchets of leaf 3.
     expect([...tree.rows().keys()].sort()).toEqual(["a3", "h3", "n1", "n11", "n4"]);
     const sibling = toHex(pathSecrets(8, 2).at(-1)!);

@@ -1,4 +1,11 @@
-import { type Bytes, type Reader, RejectionError, UsageError, type Writer } from "@murmuration/base";
+import {
+  type Bytes,
+  decodeWhole,
+  type Reader,
+  RejectionError,
+  UsageError,
+  type Writer,
+} from "@murmuration/base";
 import { type Capabilities, readCapabilities, skipCapabilities, writeCapabilities } from "./capabilities.ts";
 import { type Credential, readCredential, skipCredential, writeCredential } from "./credential.ts";
 import {
@@ -92,6 +99,11 @@ export function readLeafNode(reader: Reader): LeafNode {
     extensions: readExtensions(r),
     signature: r.bytes(),
   }));
+}
+
+/** Decodes a whole LeafNode; trailing bytes are refused. */
+export function decodeLeafNode(bytes: Uint8Array): LeafNode {
+  return decodeWhole(bytes, readLeafNode);
 }
 
 /** Moves behind a LeafNode; refuses what {@link readLeafNode} refuses and makes no LeafNode. */

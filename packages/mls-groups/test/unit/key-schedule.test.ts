@@ -136,7 +136,7 @@ describe("psk_secret (RFC 9420 section 8.4)", () => {
   });
 
   test("more PSKs than a PSKLabel can count are a misuse", () => {
-    const many = new Array<ReturnType<typeof psk>>(0x1_0000).fill(psk(1));
+    const many = Array.from({ length: 0x1_0000 }, () => psk(1));
     expectCode(() => derivePskSecret(crypto, many), "mls/bad-argument");
   });
 });
@@ -154,7 +154,7 @@ describe("sender data (RFC 9420 section 6.3)", () => {
   test("the reuse guard changes the first four bytes of the nonce and nothing else (6.3.1)", () => {
     const nonce = new Uint8Array(12).fill(0x0f);
     const guarded = guardNonce(nonce, Uint8Array.of(0xff, 0, 0x0f, 1));
-    expect([...guarded]).toEqual([0xf0, 0x0f, 0, 0x0e, ...new Array<number>(8).fill(0x0f)]);
-    expect([...nonce]).toEqual(new Array<number>(12).fill(0x0f));
+    expect([...guarded]).toEqual([0xf0, 0x0f, 0, 0x0e, ...new Uint8Array(8).fill(0x0f)]);
+    expect(nonce).toEqual(new Uint8Array(12).fill(0x0f));
   });
 });

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { random } from "../support/random.ts";
 import { startTestService, type TestService } from "../support/service.ts";
-import { call, random, recipientOf, sealedTo, TestDevice } from "../support/test-device.ts";
+import { call, recipientOf, sealedTo, TestDevice } from "../support/test-device.ts";
 import { TestSocket } from "../support/test-socket.ts";
 
 describe("an envelope travels from submit to acknowledgement", () => {

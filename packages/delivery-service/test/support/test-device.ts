@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import {
   type AccountId,
   accountId,
@@ -36,7 +36,8 @@ import {
   type SubmitSealed,
 } from "@murmuration/wire";
 
-export const random = (length: number): Bytes => new Uint8Array(randomBytes(length));
+import { random } from "./random.ts";
+
 export const digest = (bytes: Uint8Array): Bytes =>
   new Uint8Array(createHash("sha256").update(bytes).digest());
 

@@ -1,0 +1,25 @@
+import type { Stores } from "../service/context.ts";
+import { MemoryAccountStore } from "./memory-accounts.ts";
+import { MemoryKeyStore } from "./memory-keys.ts";
+import { MemoryMailboxStore } from "./memory-mailboxes.ts";
+import {
+  MemoryBlobStore,
+  MemoryCertificateStore,
+  MemoryGroupRecordStore,
+  MemoryRetentionLog,
+} from "./memory-small-stores.ts";
+
+/** Every store in memory: the model that the contract suites hold the durable engines against. */
+export function openMemoryStores(): Stores {
+  return {
+    accounts: new MemoryAccountStore(),
+    keys: new MemoryKeyStore(),
+    mailboxes: new MemoryMailboxStore(),
+    groupRecords: new MemoryGroupRecordStore(),
+    blobs: new MemoryBlobStore(),
+    certificates: new MemoryCertificateStore(),
+    retentionLog: new MemoryRetentionLog(),
+    compact: async () => {},
+    close: async () => {},
+  };
+}

@@ -1,0 +1,126 @@
+import { blobId, groupId } from "@murmuration/base";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { GroupRecord } from "../../src/ports/group-records.ts";
+import type { Stores } from "../../src/service/context.ts";
+import { engines } from "../support/engines.ts";
+import { random } from "../support/random.ts";
+
+const NOW = 1_800_000_000_000;
+
+const record = (given: Partial<GroupRecord> = {}): GroupRecord => ({
+  groupId: groupId(random(16)),
+  revision: 1,
+  blob: random(400),
+  accessPublicKey: random(32),
+  fence: random(16),
+  lastUsedDay: 100,
+  ...given,
+});
+
+describe.each(engines)("group records, blobs, certificates and retention log on $name", (engine) => {
+  let opened: ReturnType<typeof engine.open>;
+  let stores: Stores;
+  beforeEach(() => {
+    opened = engine.open();
+    stores = opened.stores;
+  });
+  afterEach(() => opened.dispose());
+
+  it("a group record is created once", async () => {
+    const first = record();
+    const rival = record({ groupId: first.groupId });
+    const { groupRecords } = stores;
+    const outcomes = await Promise.all([groupRecords.create(first), groupRecords.create(rival)]);
+    expect(outcomes).toEqual(["created", "exists"]);
+    expect(await groupRecords.load(first.groupId)).toEqual(first);
+  });
+
+  it("of two writes on one revision one wins, and it replaces key and fence as well", async () => {
+    const first = record();
+    const { groupRecords } = stores;
+    await groupRecords.create(first);
+    const [a, b] = [1, 2].map(() => record({ groupId: first.groupId, revision: 2 }));
+    const outcomes = await Promise.all([groupRecords.compareAndSet(a!), groupRecords.compareAndSet(b!)]);
+    expect(outcomes).toEqual(["stored", "conflict"]);
+    expect(await groupRecords.load(first.groupId)).toEqual(a);
+    expect(await groupRecords.compareAndSet(first)).toBe("conflict");
+    expect(await groupRecords.compareAndSet(record({ revision: 2 }))).toBe("unknown");
+  });
+
+  it("unused group records expire, used ones stay", async () => {
+    const [idle, used] = [record(), record()];
+    const { groupRecords } = stores;
+    await groupRecords.create(idle);
+    await groupRecords.create(used);
+    await groupRecords.touch(used.groupId, 120);
+    await groupRecords.touch(used.groupId, 110);
+    expect(await groupRecords.expire(120, 10)).toBe(1);
+    expect(await groupRecords.load(idle.groupId)).toBeUndefined();
+    expect((await groupRecords.load(used.groupId))?.lastUsedDay).toBe(120);
+  });
+
+  it("a blob is stored once and read in any range", async () => {
+    const [id, bytes] = [blobId(random(16)), random(200_000)];
+    const { blobs } = stores;
+    expect(await blobs.put(id, bytes, NOW)).toBe("stored");
+    expect(await blobs.put(id, bytes, NOW)).toBe("repeated");
+    expect(await blobs.put(id, random(200_000), NOW)).toBe("exists");
+    const ranges = [
+      [0, 200_000],
+      [0, 1],
+      [65_535, 65_537],
+      [65_536, 131_072],
+      [131_071, 131_073],
+      [199_999, 200_000],
+      [199_999, 999_999],
+      [200_000, 200_001],
+      [70_000, 70_000],
+    ] as const;
+    for (const [from, to] of ranges) {
+      const part = await blobs.read(id, from, to);
+      expect(part?.totalBytes).toBe(200_000);
+      expect(Buffer.compare(part!.bytes, bytes.subarray(from, to))).toBe(0);
+    }
+    expect(await blobs.read(blobId(random(16)), 0, 1)).toBeUndefined();
+  });
+
+  it("an empty blob is a blob", async () => {
+    const id = blobId(random(16));
+    await stores.blobs.put(id, new Uint8Array(0), NOW);
+    expect(await stores.blobs.read(id, 0, 10)).toMatchObject({ totalBytes: 0 });
+  });
+
+  it("blobs expire by their age", async () => {
+    const ids = [1, 2, 3].map(() => blobId(random(16)));
+    for (const [index, id] of ids.entries()) await stores.blobs.put(id, random(10), NOW + index);
+    expect(await stores.blobs.expire(NOW + 2, 1)).toBe(1);
+    expect(await stores.blobs.expire(NOW + 2, 10)).toBe(1);
+    expect(await stores.blobs.read(ids[0]!, 0, 1)).toBeUndefined();
+    expect(await stores.blobs.read(ids[2]!, 0, 1)).toMatchObject({ totalBytes: 10 });
+  });
+
+  it("the first keys of the certificate authority stay", async () => {
+    const keys = () => ({
+      trustRootPublicKey: random(33),
+      trustRootPrivateKey: undefined,
+      signerKeyId: 1,
+      signerCertificate: random(100),
+      signerPrivateKey: random(32),
+    });
+    const [first, second] = [keys(), keys()];
+    expect(await stores.certificates.load()).toBeUndefined();
+    expect(await stores.certificates.saveFirst(first)).toEqual(first);
+    expect(await stores.certificates.saveFirst(second)).toEqual(first);
+    expect(await stores.certificates.load()).toEqual(first);
+  });
+
+  it("the retention log names the latest run of each job", async () => {
+    await stores.retentionLog.record({ job: "b", ranAtMs: NOW, removed: 2 });
+    await stores.retentionLog.record({ job: "a", ranAtMs: NOW, removed: 0 });
+    await stores.retentionLog.record({ job: "b", ranAtMs: NOW + 1, removed: 3 });
+    expect(await stores.retentionLog.latest()).toEqual([
+      { job: "a", ranAtMs: NOW, removed: 0 },
+      { job: "b", ranAtMs: NOW + 1, removed: 3 },
+    ]);
+  });
+});

@@ -20,6 +20,12 @@ export interface OpenedEnvelope extends IdentifiedCiphertext {
   readonly certifiedKey: PublicKey | undefined;
 }
 
+/**
+ * Sealed sender v1, as we send it. libsignal looks at the upper four bits only, and would take v2 as well: one
+ * envelope has one encoding here.
+ */
+const SEALED_VERSION = 0x11;
+
 const TYPES: ReadonlySet<number> = new Set([
   CiphertextMessageType.Whisper,
   CiphertextMessageType.PreKey,
@@ -78,6 +84,7 @@ async function unsealContent(
   envelope: IncomingEnvelope,
   stores: LibsignalStores,
 ): Promise<UnidentifiedSenderMessageContent> {
+  refuseUnless(envelope.ciphertext[0] === SEALED_VERSION, "pairwise/unseal-failed");
   try {
     return await sealedSenderDecryptToUsmc(envelope.ciphertext, stores.identities);
   } catch (error) {

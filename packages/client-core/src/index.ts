@@ -1,3 +1,7 @@
+export { connectTo } from "./adapters/network-transport.ts";
+export { type Argon2Cost, DEFAULT_ARGON2_COST, keyFromPassphrase } from "./adapters/passphrase.ts";
+export { DATABASE_KEY_BYTES, openSqlcipher, type SqlcipherOptions } from "./adapters/sqlcipher.ts";
+export { systemEnvironment } from "./adapters/system-environment.ts";
 export type * from "./api.ts";
 export type { Parameters, Row, Storage, Value } from "./ports/storage.ts";
 export type {

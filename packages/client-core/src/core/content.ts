@@ -1,0 +1,216 @@
+/** Content between clients; proto/content.proto says what each field means, here are its sizes. */
+import {
+  type AccountId,
+  accountId,
+  type Bytes,
+  blobId,
+  groupId,
+  type MessageId,
+  messageId,
+  RejectionError,
+  utf8,
+} from "@murmuration/base";
+import {
+  bool,
+  bytes,
+  id,
+  type MessageOf,
+  message,
+  optional,
+  repeated,
+  required,
+  text,
+  uint,
+} from "./protobuf.ts";
+
+/** Most bytes of a message's text, in UTF-8. Longer text belongs into an attachment. */
+export const MAX_TEXT_BYTES = 16_384;
+export const MAX_ATTACHMENTS = 32;
+export const MAX_NAME_BYTES = 128;
+export const MAX_TITLE_BYTES = 256;
+/** Most message ids of one receipt, and most entries of one sync page. */
+export const MAX_RECEIPT_IDS = 512;
+export const SYNC_PAGE = 256;
+/** Four weeks: the longest timer of a disappearing message. */
+export const MAX_EXPIRY_SECONDS = 28 * 86_400;
+export const PROFILE_KEY_BYTES = 32;
+export const GROUP_KEY_BYTES = 32;
+export const FENCE_BYTES = 16;
+export const HASH_BYTES = 32;
+
+const seconds = uint(MAX_EXPIRY_SECONDS);
+const revision = uint(Number.MAX_SAFE_INTEGER, 1);
+
+export const target = message("Target", {
+  accountId: required(1, id(accountId)),
+  messageId: required(2, id(messageId)),
+});
+
+export const attachment = message("Attachment", {
+  blobId: required(1, id(blobId)),
+  key: required(2, bytes(64)),
+  digest: required(3, bytes(32)),
+  incrementalMac: required(4, bytes({ min: 32, max: 32 * 256 })),
+  chunkBytes: required(5, uint(0xffff_ffff, 1)),
+  size: required(6, uint()),
+  contentType: required(7, text(128)),
+  fileName: required(8, text(256)),
+});
+
+export const textBody = message("Text", {
+  text: required(1, text(MAX_TEXT_BYTES)),
+  replyTo: optional(2, target),
+  attachments: repeated(3, attachment, MAX_ATTACHMENTS),
+  expireAfterSeconds: optional(4, seconds),
+});
+
+export const profile = message("Profile", {
+  profileKey: required(1, bytes(PROFILE_KEY_BYTES)),
+  name: required(2, text(MAX_NAME_BYTES)),
+});
+
+const groupContext = message("GroupContext", {
+  groupId: required(1, id(groupId)),
+  revision: required(2, uint()),
+});
+const edit = message("Edit", {
+  messageId: required(1, id(messageId)),
+  text: required(2, text(MAX_TEXT_BYTES)),
+});
+const reaction = message("Reaction", { target: required(1, target), emoji: optional(2, text(64)) });
+const deletion = message("Delete", { target: required(1, target) });
+const receipt = message("Receipt", {
+  read: required(1, bool),
+  messageIds: repeated(2, id(messageId), MAX_RECEIPT_IDS),
+});
+const typing = message("Typing", { started: required(1, bool) });
+const expiry = message("Expiry", { seconds: required(1, seconds) });
+
+export const groupInvite = message("GroupInvite", {
+  groupKey: required(1, bytes(GROUP_KEY_BYTES)),
+  fence: required(2, bytes(FENCE_BYTES)),
+  revision: required(3, revision),
+  hash: required(4, bytes(HASH_BYTES)),
+});
+const groupKey = message("GroupKey", {
+  groupKey: required(1, bytes(GROUP_KEY_BYTES)),
+  fence: required(2, bytes(FENCE_BYTES)),
+  revision: required(3, revision),
+});
+const groupChange = message("GroupChange", { change: required(1, bytes({ min: 1, max: 48 * 1024 })) });
+
+const syncSent = message("SyncSent", {
+  conversationId: required(1, bytes(16)),
+  content: required(2, bytes({ min: 1, max: 60 * 1024 })),
+  sentAtMs: required(3, uint()),
+});
+const syncRead = message("SyncRead", {
+  messages: repeated(1, target, SYNC_PAGE),
+  readAtMs: required(2, uint()),
+});
+const syncContact = message("SyncContact", {
+  accountId: required(1, id(accountId)),
+  profileKey: optional(2, bytes(PROFILE_KEY_BYTES)),
+  name: required(3, text(MAX_NAME_BYTES)),
+  accepted: required(4, bool),
+  blocked: required(5, bool),
+});
+const syncContacts = message("SyncContacts", { contacts: repeated(1, syncContact, SYNC_PAGE) });
+const syncGroup = message("SyncGroup", {
+  groupId: required(1, id(groupId)),
+  invite: required(2, groupInvite),
+});
+const syncGroups = message("SyncGroups", { groups: repeated(1, syncGroup, SYNC_PAGE) });
+const syncConversation = message("SyncConversation", {
+  conversationId: required(1, bytes(16)),
+  accepted: required(2, bool),
+});
+export const sync = message("Sync", {
+  sent: optional(1, syncSent),
+  read: optional(2, syncRead),
+  contacts: optional(3, syncContacts),
+  groups: optional(4, syncGroups),
+  conversation: optional(5, syncConversation),
+});
+
+export const content = message("Content", {
+  messageId: required(1, id(messageId)),
+  group: optional(2, groupContext),
+  profile: optional(3, profile),
+  text: optional(10, textBody),
+  edit: optional(11, edit),
+  reaction: optional(12, reaction),
+  delete: optional(13, deletion),
+  receipt: optional(14, receipt),
+  typing: optional(15, typing),
+  expiry: optional(16, expiry),
+  groupInvite: optional(17, groupInvite),
+  groupKey: optional(18, groupKey),
+  groupChange: optional(19, groupChange),
+  sync: optional(20, sync),
+});
+
+export type Content = MessageOf<typeof content>;
+export type TextBody = MessageOf<typeof textBody>;
+export type Attachment = MessageOf<typeof attachment>;
+export type Target = MessageOf<typeof target>;
+export type GroupInvite = MessageOf<typeof groupInvite>;
+export type Sync = MessageOf<typeof sync>;
+export type SyncContact = MessageOf<typeof syncContact>;
+
+/** The kinds of body. */
+export const bodyKinds = [
+  "text",
+  "edit",
+  "reaction",
+  "delete",
+  "receipt",
+  "typing",
+  "expiry",
+  "groupInvite",
+  "groupKey",
+  "groupChange",
+  "sync",
+] as const;
+export type BodyKind = (typeof bodyKinds)[number];
+
+/** The one body that a content has; undefined for none. RejectionError `content/several-bodies`. */
+export function bodyKind(value: Content): BodyKind | undefined {
+  const present = bodyKinds.filter((kind) => value[kind] !== undefined);
+  if (present.length > 1) throw new RejectionError("content/several-bodies");
+  return present[0];
+}
+
+/** Decodes and checks that there is one body at most. */
+export function decodeContent(input: Uint8Array): Content {
+  const value = content.decode(input);
+  bodyKind(value);
+  return value;
+}
+
+export function encodeContent(value: Content): Bytes {
+  return content.encode(value);
+}
+
+/** A content that says nothing: fills the other devices' places where only one device is meant. */
+export function emptyContent(messageId: MessageId): Bytes {
+  return content.encode({ messageId });
+}
+
+/** Shortens to at most `max` bytes of UTF-8 without breaking a character. */
+export function shorten(value: string, max: number): string {
+  if (utf8(value).length <= max) return value;
+  let out = "";
+  let used = 0;
+  for (const character of value) {
+    used += utf8(character).length;
+    if (used > max) break;
+    out += character;
+  }
+  return out;
+}
+
+/** Whether a target names this author and id. */
+export function isTarget(value: Target, author: AccountId, id: MessageId): boolean {
+  return Buffer.compare(value.accountId, author) === 0 && Buffer.compare(value.messageId, id) === 0;
+}

@@ -1,0 +1,131 @@
+import { type AccountId, accountId, type Bytes, equalBytes } from "@murmuration/base";
+import { deriveRecipientAccessKey } from "@murmuration/pairwise";
+import type { Row, Storage } from "../ports/storage.ts";
+
+/** What is known of another account. */
+export interface ContactRow {
+  readonly account: AccountId;
+  /** What the account calls itself. */
+  readonly name: string;
+  /** What the user calls it. */
+  readonly givenName: string;
+  readonly profileKey: Bytes | undefined;
+  /** The one before: for the moments in which the service and we know different ones. */
+  readonly previousProfileKey: Bytes | undefined;
+  /** SHA-256 of the account identity key, from a contact card. */
+  readonly fingerprint: Bytes | undefined;
+  /** Shown among the contacts, not just a member of some group. */
+  readonly known: boolean;
+  /** The user wrote to it or accepted its request. */
+  readonly accepted: boolean;
+  readonly blocked: boolean;
+  /** It has our present profile key. */
+  readonly shared: boolean;
+}
+
+const optionalBytes = (value: unknown): Bytes | undefined =>
+  value === null ? undefined : new Uint8Array(value as Bytes);
+
+function contactOf(row: Row): ContactRow {
+  return {
+    account: accountId(row["account"] as Bytes),
+    name: row["name"] as string,
+    givenName: row["given_name"] as string,
+    profileKey: optionalBytes(row["profile_key"]),
+    previousProfileKey: optionalBytes(row["previous_profile_key"]),
+    fingerprint: optionalBytes(row["fingerprint"]),
+    known: row["known"] === 1,
+    accepted: row["accepted"] === 1,
+    blocked: row["blocked"] === 1,
+    shared: row["shared"] === 1,
+  };
+}
+
+export class ContactStore {
+  private readonly storage: Storage;
+
+  constructor(storage: Storage) {
+    this.storage = storage;
+  }
+
+  get(account: AccountId): ContactRow | undefined {
+    const row = this.storage.get("SELECT * FROM contact WHERE account = ?", [account]);
+    return row === undefined ? undefined : contactOf(row);
+  }
+
+  /** Contacts and blocked accounts, by account id. */
+  list(): readonly ContactRow[] {
+    return this.storage
+      .all("SELECT * FROM contact WHERE known = 1 OR blocked = 1 ORDER BY account")
+      .map(contactOf);
+  }
+
+  /** Accounts that get a new profile key: all that had the old one, but blocked ones. */
+  sharedWith(): readonly ContactRow[] {
+    return this.storage.all("SELECT * FROM contact WHERE accepted = 1 AND blocked = 0").map(contactOf);
+  }
+
+  /** Creates the row where there is none. */
+  ensure(account: AccountId): void {
+    this.storage.run("INSERT INTO contact (account) VALUES (?) ON CONFLICT DO NOTHING", [account]);
+  }
+
+  setFlags(
+    account: AccountId,
+    flags: {
+      readonly known?: boolean;
+      readonly accepted?: boolean;
+      readonly blocked?: boolean;
+      readonly shared?: boolean;
+    },
+  ): void {
+    this.ensure(account);
+    for (const [flag, value] of Object.entries(flags)) {
+      // The four names are those of the type above, never input.
+      this.storage.run(`UPDATE contact SET ${flag} = ? WHERE account = ?`, [value ? 1 : 0, account]);
+    }
+  }
+
+  setName(account: AccountId, name: string): void {
+    if (name !== "") this.storage.run("UPDATE contact SET name = ? WHERE account = ?", [name, account]);
+  }
+
+  setGivenName(account: AccountId, name: string): void {
+    this.storage.run("UPDATE contact SET given_name = ? WHERE account = ?", [name, account]);
+  }
+
+  setFingerprint(account: AccountId, fingerprint: Bytes): void {
+    this.storage.run("UPDATE contact SET fingerprint = ? WHERE account = ?", [fingerprint, account]);
+  }
+
+  /** Keeps the newest profile key and the one before it. Returns whether it was news. */
+  setProfileKey(account: AccountId, profileKey: Bytes): boolean {
+    this.ensure(account);
+    const known = this.get(account)?.profileKey;
+    if (known !== undefined && equalBytes(known, profileKey)) return false;
+    this.storage.run(
+      "UPDATE contact SET previous_profile_key = profile_key, profile_key = ? WHERE account = ?",
+      [profileKey, account],
+    );
+    return true;
+  }
+
+  /** The service refuses the key that we took for the newest: tries the one before next, or none. */
+  demoteProfileKey(account: AccountId): void {
+    this.storage.run(
+      "UPDATE contact SET profile_key = previous_profile_key, previous_profile_key = NULL WHERE account = ?",
+      [account],
+    );
+  }
+
+  /** Lets sealed envelopes in; undefined where only a message request can reach the account. */
+  accessKey(account: AccountId): Bytes | undefined {
+    const row = this.storage.get("SELECT profile_key FROM contact WHERE account = ?", [account]);
+    const profileKey = optionalBytes(row?.["profile_key"] ?? null);
+    return profileKey === undefined ? undefined : deriveRecipientAccessKey(profileKey);
+  }
+
+  unshareAll(): void {
+    this.storage.run("UPDATE contact SET shared = 0");
+  }
+}

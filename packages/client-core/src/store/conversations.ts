@@ -1,0 +1,226 @@
+import { type AccountId, accountId, type Bytes } from "@murmuration/base";
+import type { ConversationState, Role } from "../api.ts";
+import type { Row, Storage } from "../ports/storage.ts";
+
+export interface ConversationRow {
+  readonly id: Bytes;
+  readonly kind: "direct" | "group";
+  readonly state: ConversationState;
+  readonly protocol: "pairwise" | "mls";
+  readonly title: string;
+  readonly expireAfterSeconds: number;
+}
+
+/** The verified state of a group record, without its members. */
+export interface GroupRow {
+  readonly groupKey: Bytes;
+  readonly fence: Bytes;
+  readonly revision: number;
+  readonly hash: Bytes;
+  /** The service showed another past than before: nothing is sent until the user decided. */
+  readonly forked: boolean;
+  /** Revision of a leave after which the group key has to be replaced; 0 for none. */
+  readonly rotateAfter: number;
+}
+
+export interface MemberRow {
+  readonly account: AccountId;
+  readonly role: Role;
+  readonly invited: boolean;
+  readonly identityKey: Bytes;
+}
+
+export interface PendingKey {
+  readonly revision: number;
+  readonly author: AccountId;
+  readonly groupKey: Bytes;
+  readonly fence: Bytes;
+}
+
+const bytesOf = (row: Row, key: string): Bytes => new Uint8Array(row[key] as Bytes);
+
+function conversationOf(row: Row): ConversationRow {
+  return {
+    id: bytesOf(row, "id"),
+    kind: row["kind"] as ConversationRow["kind"],
+    state: row["state"] as ConversationState,
+    protocol: row["protocol"] as ConversationRow["protocol"],
+    title: row["title"] as string,
+    expireAfterSeconds: row["expiry"] as number,
+  };
+}
+
+const memberOf = (row: Row): MemberRow => ({
+  account: accountId(bytesOf(row, "account")),
+  role: row["role"] as Role,
+  invited: row["invited"] === 1,
+  identityKey: bytesOf(row, "identity_key"),
+});
+
+export class ConversationStore {
+  private readonly storage: Storage;
+
+  constructor(storage: Storage) {
+    this.storage = storage;
+  }
+
+  get(id: Bytes): ConversationRow | undefined {
+    const row = this.storage.get("SELECT * FROM conversation WHERE id = ?", [id]);
+    return row === undefined ? undefined : conversationOf(row);
+  }
+
+  list(): readonly ConversationRow[] {
+    return this.storage.all("SELECT * FROM conversation ORDER BY active_at DESC, id").map(conversationOf);
+  }
+
+  insert(row: ConversationRow, atMs: number): void {
+    this.storage.run(
+      "INSERT INTO conversation (id, kind, state, protocol, title, expiry, active_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+      [row.id, row.kind, row.state, row.protocol, row.title, row.expireAfterSeconds, atMs],
+    );
+  }
+
+  setState(id: Bytes, state: ConversationState): void {
+    this.storage.run("UPDATE conversation SET state = ? WHERE id = ?", [state, id]);
+  }
+
+  setTitle(id: Bytes, title: string): void {
+    this.storage.run("UPDATE conversation SET title = ? WHERE id = ?", [title, id]);
+  }
+
+  setExpiry(id: Bytes, seconds: number): void {
+    this.storage.run("UPDATE conversation SET expiry = ? WHERE id = ?", [seconds, id]);
+  }
+
+  touch(id: Bytes, atMs: number): void {
+    this.storage.run("UPDATE conversation SET active_at = max(active_at, ?) WHERE id = ?", [atMs, id]);
+  }
+
+  delete(id: Bytes): void {
+    this.storage.run("DELETE FROM conversation WHERE id = ?", [id]);
+    this.storage.run("DELETE FROM group_state WHERE id = ?", [id]);
+    this.storage.run("DELETE FROM group_member WHERE group_id = ?", [id]);
+    this.storage.run("DELETE FROM group_pending_key WHERE group_id = ?", [id]);
+    this.storage.run("DELETE FROM group_write WHERE group_id = ?", [id]);
+  }
+
+  // Groups.
+
+  group(id: Bytes): GroupRow | undefined {
+    const row = this.storage.get("SELECT * FROM group_state WHERE id = ?", [id]);
+    if (row === undefined) return undefined;
+    return {
+      groupKey: bytesOf(row, "group_key"),
+      fence: bytesOf(row, "fence"),
+      revision: row["revision"] as number,
+      hash: bytesOf(row, "hash"),
+      forked: row["forked"] === 1,
+      rotateAfter: row["rotate_after"] as number,
+    };
+  }
+
+  groups(): readonly Bytes[] {
+    return this.storage.all("SELECT id FROM group_state ORDER BY id").map((row) => bytesOf(row, "id"));
+  }
+
+  saveGroup(id: Bytes, group: GroupRow): void {
+    this.storage.run(
+      `INSERT INTO group_state (id, group_key, fence, revision, hash, forked, rotate_after) VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET group_key = excluded.group_key, fence = excluded.fence,
+         revision = excluded.revision, hash = excluded.hash, forked = excluded.forked,
+         rotate_after = excluded.rotate_after`,
+      [id, group.groupKey, group.fence, group.revision, group.hash, group.forked ? 1 : 0, group.rotateAfter],
+    );
+  }
+
+  members(id: Bytes, after: Bytes = new Uint8Array(0), limit = -1): readonly MemberRow[] {
+    return this.storage
+      .all(
+        `SELECT account, role, invited, identity_key FROM group_member
+           WHERE group_id = ? AND removed_at IS NULL AND account > ? ORDER BY account LIMIT ?`,
+        [id, after, limit],
+      )
+      .map(memberOf);
+  }
+
+  member(id: Bytes, account: AccountId): MemberRow | undefined {
+    const row = this.storage.get(
+      "SELECT account, role, invited, identity_key FROM group_member WHERE group_id = ? AND account = ? AND removed_at IS NULL",
+      [id, account],
+    );
+    return row === undefined ? undefined : memberOf(row);
+  }
+
+  /** When we learned that an account is no member any more; undefined for a present or unknown one. */
+  removedAt(id: Bytes, account: AccountId): number | undefined {
+    const row = this.storage.get("SELECT removed_at FROM group_member WHERE group_id = ? AND account = ?", [
+      id,
+      account,
+    ]);
+    return (row?.["removed_at"] as number | null | undefined) ?? undefined;
+  }
+
+  /** Replaces the member list. Those who are gone stay as a mark, with the time at which we learned it. */
+  saveMembers(id: Bytes, members: readonly MemberRow[], atMs: number): void {
+    const present = new Set(members.map((member) => Buffer.from(member.account).toString("hex")));
+    for (const { account } of this.members(id)) {
+      if (present.has(Buffer.from(account).toString("hex"))) continue;
+      this.storage.run("UPDATE group_member SET removed_at = ? WHERE group_id = ? AND account = ?", [
+        atMs,
+        id,
+        account,
+      ]);
+    }
+    for (const member of members) {
+      this.storage.run(
+        `INSERT INTO group_member (group_id, account, role, invited, identity_key) VALUES (?, ?, ?, ?, ?)
+           ON CONFLICT DO UPDATE SET role = excluded.role, invited = excluded.invited,
+           identity_key = excluded.identity_key, removed_at = NULL`,
+        [id, member.account, member.role, member.invited ? 1 : 0, member.identityKey],
+      );
+    }
+  }
+
+  countMembers(id: Bytes): number {
+    const row = this.storage.get(
+      "SELECT count(*) AS n FROM group_member WHERE group_id = ? AND removed_at IS NULL AND invited = 0",
+      [id],
+    );
+    return (row?.["n"] as number | undefined) ?? 0;
+  }
+
+  /** Groups in which an account is a present member. */
+  groupsWith(account: AccountId): readonly Bytes[] {
+    return this.storage
+      .all("SELECT group_id FROM group_member WHERE account = ? AND removed_at IS NULL", [account])
+      .map((row) => bytesOf(row, "group_id"));
+  }
+
+  // Keys announced for a coming generation.
+
+  addPendingKey(id: Bytes, key: PendingKey): void {
+    this.storage.run(
+      `INSERT INTO group_pending_key (group_id, revision, author, group_key, fence) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET group_key = excluded.group_key, fence = excluded.fence`,
+      [id, key.revision, key.author, key.groupKey, key.fence],
+    );
+  }
+
+  pendingKeys(id: Bytes): readonly PendingKey[] {
+    return this.storage
+      .all("SELECT * FROM group_pending_key WHERE group_id = ? ORDER BY revision DESC LIMIT 16", [id])
+      .map((row) => ({
+        revision: row["revision"] as number,
+        author: accountId(bytesOf(row, "author")),
+        groupKey: bytesOf(row, "group_key"),
+        fence: bytesOf(row, "fence"),
+      }));
+  }
+
+  dropPendingKeys(id: Bytes, throughRevision: number): void {
+    this.storage.run("DELETE FROM group_pending_key WHERE group_id = ? AND revision <= ?", [
+      id,
+      throughRevision,
+    ]);
+  }
+}

@@ -1,0 +1,302 @@
+import { type AccountId, accountId, type Bytes, type MessageId, messageId } from "@murmuration/base";
+import type { SendState } from "../api.ts";
+import type { Row, Storage } from "../ports/storage.ts";
+
+export interface HistoryRow {
+  readonly id: number;
+  readonly conversation: Bytes;
+  readonly messageId: MessageId;
+  readonly author: AccountId;
+  readonly authorDevice: number;
+  readonly outgoing: boolean;
+  readonly kind: "message" | "notice";
+  /** An encoded Text or notice; undefined once deleted. */
+  readonly body: Bytes | undefined;
+  readonly sentAtMs: number;
+  readonly storedAtMs: number;
+  readonly edited: boolean;
+  readonly deleted: boolean;
+  readonly expireAfterSeconds: number;
+  readonly expiresAtMs: number | undefined;
+  readonly sendState: SendState | undefined;
+  readonly failure: string | undefined;
+  readonly readAtMs: number | undefined;
+}
+
+export type NewHistoryRow = Pick<
+  HistoryRow,
+  | "conversation"
+  | "messageId"
+  | "author"
+  | "authorDevice"
+  | "outgoing"
+  | "kind"
+  | "sentAtMs"
+  | "storedAtMs"
+  | "expireAfterSeconds"
+  | "sendState"
+> & { readonly body: Bytes };
+
+function rowOf(row: Row): HistoryRow {
+  return {
+    id: row["id"] as number,
+    conversation: new Uint8Array(row["conversation"] as Bytes),
+    messageId: messageId(row["message_id"] as Bytes),
+    author: accountId(row["author"] as Bytes),
+    authorDevice: row["author_device"] as number,
+    outgoing: row["outgoing"] === 1,
+    kind: row["kind"] as HistoryRow["kind"],
+    body: row["body"] === null ? undefined : new Uint8Array(row["body"] as Bytes),
+    sentAtMs: row["sent_at"] as number,
+    storedAtMs: row["stored_at"] as number,
+    edited: row["edited"] === 1,
+    deleted: row["deleted"] === 1,
+    expireAfterSeconds: row["expire_after"] as number,
+    expiresAtMs: (row["expires_at"] as number | null) ?? undefined,
+    sendState: (row["send_state"] as SendState | null) ?? undefined,
+    failure: (row["failure"] as string | null) ?? undefined,
+    readAtMs: (row["read_at"] as number | null) ?? undefined,
+  };
+}
+
+/** Lines, and what hangs on them: reactions, receipts, changes that came before their line. */
+export class HistoryStore {
+  private readonly storage: Storage;
+
+  constructor(storage: Storage) {
+    this.storage = storage;
+  }
+
+  /** Appends a line and returns its id; undefined when this author's device sent this message id before. */
+  append(line: NewHistoryRow): number | undefined {
+    const { changes, lastId } = this.storage.run(
+      `INSERT INTO history (conversation, message_id, author, author_device, outgoing, kind, body, sent_at, stored_at,
+         expire_after, send_state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+      [
+        line.conversation,
+        line.messageId,
+        line.author,
+        line.authorDevice,
+        line.outgoing ? 1 : 0,
+        line.kind,
+        line.body,
+        line.sentAtMs,
+        line.storedAtMs,
+        line.expireAfterSeconds,
+        line.sendState ?? null,
+      ],
+    );
+    return changes === 0 ? undefined : lastId;
+  }
+
+  get(id: number): HistoryRow | undefined {
+    const row = this.storage.get("SELECT * FROM history WHERE id = ?", [id]);
+    return row === undefined ? undefined : rowOf(row);
+  }
+
+  find(author: AccountId, id: MessageId): HistoryRow | undefined {
+    const row = this.storage.get("SELECT * FROM history WHERE author = ? AND message_id = ? LIMIT 1", [
+      author,
+      id,
+    ]);
+    return row === undefined ? undefined : rowOf(row);
+  }
+
+  after(conversation: Bytes, after: number, limit: number): readonly HistoryRow[] {
+    return this.storage
+      .all("SELECT * FROM history WHERE conversation = ? AND id > ? ORDER BY id LIMIT ?", [
+        conversation,
+        after,
+        limit,
+      ])
+      .map(rowOf);
+  }
+
+  before(conversation: Bytes, before: number, limit: number): readonly HistoryRow[] {
+    return this.storage
+      .all("SELECT * FROM history WHERE conversation = ? AND id < ? ORDER BY id DESC LIMIT ?", [
+        conversation,
+        before,
+        limit,
+      ])
+      .map(rowOf)
+      .reverse();
+  }
+
+  /** Incoming messages up to a line that were not marked read. */
+  unreadThrough(conversation: Bytes, through: number): readonly HistoryRow[] {
+    return this.storage
+      .all(
+        `SELECT * FROM history WHERE conversation = ? AND id <= ? AND outgoing = 0 AND kind = 'message'
+           AND read_at IS NULL ORDER BY id`,
+        [conversation, through],
+      )
+      .map(rowOf);
+  }
+
+  setBody(id: number, body: Bytes): void {
+    this.storage.run("UPDATE history SET body = ?, edited = 1 WHERE id = ?", [body, id]);
+  }
+
+  /** The line stays as a mark that something was deleted; its content goes. */
+  markDeleted(id: number): void {
+    this.storage.run("UPDATE history SET body = NULL, deleted = 1, edited = 0 WHERE id = ?", [id]);
+    this.storage.run("DELETE FROM reaction WHERE history_id = ?", [id]);
+  }
+
+  remove(id: number): void {
+    this.storage.run("DELETE FROM history WHERE id = ?", [id]);
+  }
+
+  setSendState(id: number, state: SendState, failure: string | undefined): void {
+    this.storage.run("UPDATE history SET send_state = ?, failure = ? WHERE id = ?", [
+      state,
+      failure ?? null,
+      id,
+    ]);
+  }
+
+  markRead(id: number, atMs: number): void {
+    this.storage.run("UPDATE history SET read_at = ? WHERE id = ?", [atMs, id]);
+  }
+
+  /** Starts the timer of a disappearing message, once. */
+  startExpiry(id: number, atMs: number): void {
+    this.storage.run(
+      "UPDATE history SET expires_at = ? + expire_after * 1000 WHERE id = ? AND expire_after > 0 AND expires_at IS NULL",
+      [atMs, id],
+    );
+  }
+
+  expired(nowMs: number): readonly HistoryRow[] {
+    return this.storage
+      .all("SELECT * FROM history WHERE expires_at IS NOT NULL AND expires_at <= ? LIMIT 500", [nowMs])
+      .map(rowOf);
+  }
+
+  nextExpiry(): number | undefined {
+    const row = this.storage.get("SELECT min(expires_at) AS at FROM history WHERE expires_at IS NOT NULL");
+    return (row?.["at"] as number | null) ?? undefined;
+  }
+
+  removeConversation(conversation: Bytes): void {
+    this.storage.run("DELETE FROM history WHERE conversation = ?", [conversation]);
+    this.storage.run("DELETE FROM waiting_change WHERE conversation = ?", [conversation]);
+  }
+
+  // Reactions.
+
+  react(historyId: number, author: AccountId, emoji: string | undefined): void {
+    if (emoji === undefined) {
+      this.storage.run("DELETE FROM reaction WHERE history_id = ? AND author = ?", [historyId, author]);
+      return;
+    }
+    this.storage.run(
+      "INSERT INTO reaction (history_id, author, emoji) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET emoji = excluded.emoji",
+      [historyId, author, emoji],
+    );
+  }
+
+  reactions(historyId: number): readonly { readonly author: AccountId; readonly emoji: string }[] {
+    return this.storage
+      .all("SELECT author, emoji FROM reaction WHERE history_id = ? ORDER BY author", [historyId])
+      .map((row) => ({ author: accountId(row["author"] as Bytes), emoji: row["emoji"] as string }));
+  }
+
+  // Receipts.
+
+  /** Notes a receipt of one device. Returns true when it says something new. */
+  confirm(message: MessageId, account: AccountId, device: number, read: boolean, atMs: number): boolean {
+    const key = [message, account, device] as const;
+    const added = this.storage.run(
+      "INSERT INTO receipt (message_id, account, device, delivered_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+      [...key, atMs],
+    ).changes;
+    if (!read) return added > 0;
+    return (
+      this.storage.run(
+        "UPDATE receipt SET read_at = ? WHERE message_id = ? AND account = ? AND device = ? AND read_at IS NULL",
+        [atMs, ...key],
+      ).changes > 0
+    );
+  }
+
+  receipts(message: MessageId): {
+    readonly delivered: readonly AccountId[];
+    readonly read: readonly AccountId[];
+  } {
+    const rows = this.storage.all(
+      "SELECT account, max(read_at) AS read_at FROM receipt WHERE message_id = ? GROUP BY account ORDER BY account",
+      [message],
+    );
+    const account = (row: Row) => accountId(row["account"] as Bytes);
+    return { delivered: rows.map(account), read: rows.filter((row) => row["read_at"] !== null).map(account) };
+  }
+
+  removeReceipts(message: MessageId): void {
+    this.storage.run("DELETE FROM receipt WHERE message_id = ?", [message]);
+  }
+
+  // Changes that came before their message.
+
+  keepChange(change: {
+    readonly conversation: Bytes;
+    readonly targetAuthor: AccountId;
+    readonly targetMessage: MessageId;
+    readonly author: AccountId;
+    readonly authorDevice: number;
+    readonly content: Bytes;
+    readonly atMs: number;
+  }): void {
+    this.storage.run(
+      `INSERT INTO waiting_change (conversation, target_author, target_message, author, author_device, content, at)
+         VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      [
+        change.conversation,
+        change.targetAuthor,
+        change.targetMessage,
+        change.author,
+        change.authorDevice,
+        change.content,
+        change.atMs,
+      ],
+    );
+  }
+
+  /** Takes out what waited for a message, in the order it came. */
+  takeChanges(
+    author: AccountId,
+    message: MessageId,
+  ): readonly { readonly author: AccountId; readonly content: Bytes }[] {
+    const key = [author, message];
+    const rows = this.storage.all(
+      "SELECT author, content FROM waiting_change WHERE target_author = ? AND target_message = ? ORDER BY id",
+      key,
+    );
+    this.storage.run("DELETE FROM waiting_change WHERE target_author = ? AND target_message = ?", key);
+    return rows.map((row) => ({
+      author: accountId(row["author"] as Bytes),
+      content: new Uint8Array(row["content"] as Bytes),
+    }));
+  }
+
+  forgetOldChanges(beforeMs: number): void {
+    this.storage.run("DELETE FROM waiting_change WHERE at < ?", [beforeMs]);
+  }
+
+  // Messages seen.
+
+  /** Notes a message; false when it was seen before. */
+  noteSeen(author: AccountId, device: number, message: MessageId, atMs: number): boolean {
+    return (
+      this.storage.run(
+        "INSERT INTO seen (author, device, message_id, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        [author, device, message, atMs],
+      ).changes > 0
+    );
+  }
+
+  forgetOldSeen(beforeMs: number): void {
+    this.storage.run("DELETE FROM seen WHERE at < ?", [beforeMs]);
+  }
+}

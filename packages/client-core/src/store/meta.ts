@@ -1,0 +1,67 @@
+import { type Bytes, fromUtf8, InvariantError, utf8 } from "@murmuration/base";
+import type { Storage } from "../ports/storage.ts";
+
+/** Names of the single values. Numbers are stored as decimal text. */
+export type MetaKey =
+  | "access-published"
+  | "account-id"
+  | "cursor"
+  | "event-cursor"
+  | "link-request"
+  | "name"
+  | "profile-key"
+  | "previous-profile-key"
+  | "registered"
+  | "registration"
+  | "repair-needed"
+  | "store-id"
+  | "token"
+  | "trust-root";
+
+export class MetaStore {
+  private readonly storage: Storage;
+
+  constructor(storage: Storage) {
+    this.storage = storage;
+  }
+
+  bytes(key: MetaKey): Bytes | undefined {
+    const value = this.storage.get("SELECT value FROM meta WHERE key = ?", [key])?.["value"];
+    return value === undefined ? undefined : new Uint8Array(value as Bytes);
+  }
+
+  setBytes(key: MetaKey, value: Bytes): void {
+    this.storage.run(
+      "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+      [key, value],
+    );
+  }
+
+  require(key: MetaKey): Bytes {
+    const value = this.bytes(key);
+    if (value === undefined) throw new InvariantError("meta/missing");
+    return value;
+  }
+
+  number(key: MetaKey): number {
+    const value = this.bytes(key);
+    return value === undefined ? 0 : Number(fromUtf8(value));
+  }
+
+  setNumber(key: MetaKey, value: number): void {
+    this.setBytes(key, utf8(String(value)));
+  }
+
+  text(key: MetaKey): string {
+    const value = this.bytes(key);
+    return value === undefined ? "" : fromUtf8(value);
+  }
+
+  setText(key: MetaKey, value: string): void {
+    this.setBytes(key, utf8(value));
+  }
+
+  delete(key: MetaKey): void {
+    this.storage.run("DELETE FROM meta WHERE key = ?", [key]);
+  }
+}

@@ -1,0 +1,290 @@
+import {
+  type AccountId,
+  accountId,
+  type Bytes,
+  type DeviceId,
+  decodeWhole,
+  deviceId,
+  encode,
+  type MessageId,
+  messageId,
+  type SubmitId,
+  submitId,
+} from "@murmuration/base";
+import type { Row, Storage } from "../ports/storage.ts";
+
+/** Whom a message is for. `own`: the account's other devices. `device`: one device of an account. */
+export type OutboxTarget =
+  | { readonly kind: "account"; readonly account: AccountId }
+  | { readonly kind: "group"; readonly group: Bytes }
+  | { readonly kind: "own"; readonly account: AccountId }
+  | { readonly kind: "device"; readonly account: AccountId; readonly device: DeviceId };
+
+/** `new`: no ciphertext yet, or not for all. `ready`: only submits are left. */
+export type OutboxState = "new" | "ready" | "accepted" | "failed";
+
+export interface OutboxRow {
+  readonly id: number;
+  /** Rows of one lane leave one after the other. */
+  readonly lane: string;
+  readonly target: OutboxTarget;
+  readonly messageId: MessageId;
+  readonly content: Bytes;
+  readonly historyId: number | undefined;
+  /** The pairwise reference, from the first encryption on. */
+  readonly reference: number | undefined;
+  readonly state: OutboxState;
+  /** Accounts that ciphertexts were made for, from the first encryption on. */
+  readonly accounts: readonly AccountId[] | undefined;
+  /** A delivery receipt is expected; until it came the message may have to be sent again. */
+  readonly confirm: boolean;
+  readonly createdAtMs: number;
+}
+
+export type NewOutboxRow = Pick<OutboxRow, "lane" | "target" | "messageId" | "content" | "confirm"> & {
+  readonly historyId?: number;
+  readonly reference?: number;
+  readonly createdAtMs: number;
+};
+
+export interface PartDevice {
+  readonly deviceId: DeviceId;
+  readonly registrationId: number;
+  readonly ciphertext: Bytes;
+}
+
+export interface PartRecipient {
+  readonly account: AccountId;
+  readonly devices: readonly PartDevice[];
+}
+
+/** One submit. Its bytes stay as they are until it was answered. */
+export interface OutboxPart {
+  readonly id: number;
+  readonly submitId: SubmitId;
+  readonly mode: "sealed" | "identified";
+  readonly recipients: readonly PartRecipient[];
+  /** The group whose fence the submit carries, and that fence when the part was made. */
+  readonly group: Bytes | undefined;
+  readonly fence: Bytes | undefined;
+  /** When the sender certificate inside runs out; sealed parts only. */
+  readonly certificateUntilMs: number;
+}
+
+const encodeRecipients = (recipients: readonly PartRecipient[]): Bytes =>
+  encode(recipients, (writer, all) => {
+    writer.uint16(all.length);
+    for (const { account, devices } of all) {
+      writer.fixed(account).uint8(devices.length);
+      for (const device of devices) {
+        writer.uint8(device.deviceId).uint16(device.registrationId).bytes(device.ciphertext);
+      }
+    }
+  });
+
+const decodeRecipients = (input: Uint8Array): PartRecipient[] =>
+  decodeWhole(input, (reader) =>
+    Array.from({ length: reader.uint16() }, () => ({
+      account: accountId(reader.fixed(16)),
+      devices: Array.from({ length: reader.uint8() }, () => ({
+        deviceId: deviceId(reader.uint8()),
+        registrationId: reader.uint16(),
+        ciphertext: new Uint8Array(reader.bytes()),
+      })),
+    })),
+  );
+
+const joinAccounts = (accounts: readonly AccountId[]): Bytes => new Uint8Array(Buffer.concat(accounts));
+
+function splitAccounts(bytes: Bytes): AccountId[] {
+  return Array.from({ length: bytes.length / 16 }, (_, i) => accountId(bytes.subarray(i * 16, i * 16 + 16)));
+}
+
+function targetOf(row: Row): OutboxTarget {
+  const kind = row["target_kind"] as OutboxTarget["kind"];
+  const id = new Uint8Array(row["target"] as Bytes);
+  if (kind === "group") return { kind, group: id };
+  if (kind === "device") return { kind, account: accountId(id), device: deviceId(row["device"] as number) };
+  return { kind, account: accountId(id) };
+}
+
+function rowOf(row: Row): OutboxRow {
+  return {
+    id: row["id"] as number,
+    lane: row["lane"] as string,
+    target: targetOf(row),
+    messageId: messageId(row["message_id"] as Bytes),
+    content: new Uint8Array(row["content"] as Bytes),
+    historyId: (row["history_id"] as number | null) ?? undefined,
+    reference: (row["reference"] as number | null) ?? undefined,
+    state: row["state"] as OutboxState,
+    accounts: row["accounts"] === null ? undefined : splitAccounts(new Uint8Array(row["accounts"] as Bytes)),
+    confirm: row["confirm"] === 1,
+    createdAtMs: row["created_at"] as number,
+  };
+}
+
+function partOf(row: Row): OutboxPart {
+  const optionalBytes = (key: string) => (row[key] === null ? undefined : new Uint8Array(row[key] as Bytes));
+  return {
+    id: row["id"] as number,
+    submitId: submitId(row["submit_id"] as Bytes),
+    mode: row["mode"] as OutboxPart["mode"],
+    recipients: decodeRecipients(row["recipients"] as Bytes),
+    group: optionalBytes("group_id"),
+    fence: optionalBytes("fence"),
+    certificateUntilMs: row["certificate_until"] as number,
+  };
+}
+
+export class OutboxStore {
+  private readonly storage: Storage;
+
+  constructor(storage: Storage) {
+    this.storage = storage;
+  }
+
+  append(row: NewOutboxRow): number {
+    const { target } = row;
+    return this.storage.run(
+      `INSERT INTO outbox (lane, target_kind, target, device, message_id, content, history_id, reference, state, confirm,
+         created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'new', ?, ?)`,
+      [
+        row.lane,
+        target.kind,
+        target.kind === "group" ? target.group : target.account,
+        target.kind === "device" ? target.device : null,
+        row.messageId,
+        row.content,
+        row.historyId ?? null,
+        row.reference ?? null,
+        row.confirm ? 1 : 0,
+        row.createdAtMs,
+      ],
+    ).lastId;
+  }
+
+  get(id: number): OutboxRow | undefined {
+    const row = this.storage.get("SELECT * FROM outbox WHERE id = ?", [id]);
+    return row === undefined ? undefined : rowOf(row);
+  }
+
+  /** Lanes that have something to send. */
+  busyLanes(): readonly string[] {
+    return this.storage
+      .all("SELECT DISTINCT lane FROM outbox WHERE state IN ('new', 'ready')")
+      .map((row) => row["lane"] as string);
+  }
+
+  next(lane: string): OutboxRow | undefined {
+    const row = this.storage.get(
+      "SELECT * FROM outbox WHERE lane = ? AND state IN ('new', 'ready') ORDER BY id LIMIT 1",
+      [lane],
+    );
+    return row === undefined ? undefined : rowOf(row);
+  }
+
+  /** Rows that wait, of one lane or of all. */
+  waiting(lane?: string): number {
+    const row =
+      lane === undefined
+        ? this.storage.get("SELECT count(*) AS n FROM outbox WHERE state IN ('new', 'ready')")
+        : this.storage.get("SELECT count(*) AS n FROM outbox WHERE state IN ('new', 'ready') AND lane = ?", [
+            lane,
+          ]);
+    return row?.["n"] as number;
+  }
+
+  /** Ids of rows that wait: all of them, or those of one message. */
+  waitingIds(message?: MessageId): readonly number[] {
+    const rows =
+      message === undefined
+        ? this.storage.all("SELECT id FROM outbox WHERE state IN ('new', 'ready')")
+        : this.storage.all("SELECT id FROM outbox WHERE state IN ('new', 'ready') AND message_id = ?", [
+            message,
+          ]);
+    return rows.map((row) => row["id"] as number);
+  }
+
+  setState(id: number, state: OutboxState, atMs: number, failure?: string): void {
+    this.storage.run("UPDATE outbox SET state = ?, failure = ?, accepted_at = ? WHERE id = ?", [
+      state,
+      failure ?? null,
+      state === "accepted" ? atMs : null,
+      id,
+    ]);
+  }
+
+  setPlan(id: number, accounts: readonly AccountId[], reference: number | undefined): void {
+    this.storage.run("UPDATE outbox SET accounts = ?, reference = coalesce(?, reference) WHERE id = ?", [
+      joinAccounts(accounts),
+      reference ?? null,
+      id,
+    ]);
+  }
+
+  delete(id: number): void {
+    this.storage.run("DELETE FROM outbox WHERE id = ?", [id]);
+  }
+
+  deleteOfHistory(historyId: number): void {
+    this.storage.run("DELETE FROM outbox WHERE history_id = ?", [historyId]);
+  }
+
+  deleteLane(lane: string): void {
+    this.storage.run("DELETE FROM outbox WHERE lane = ?", [lane]);
+  }
+
+  /** What a peer asks to have again. */
+  byReference(reference: number): OutboxRow | undefined {
+    const row = this.storage.get(
+      "SELECT * FROM outbox WHERE reference = ? AND target_kind <> 'device' ORDER BY id LIMIT 1",
+      [reference],
+    );
+    return row === undefined ? undefined : rowOf(row);
+  }
+
+  /** Accepted messages that expect receipts, younger than `sinceMs`. */
+  unconfirmed(sinceMs: number): readonly OutboxRow[] {
+    return this.storage
+      .all(
+        "SELECT * FROM outbox WHERE state = 'accepted' AND confirm = 1 AND target_kind <> 'device' AND created_at >= ? ORDER BY id",
+        [sinceMs],
+      )
+      .map(rowOf);
+  }
+
+  forgetAccepted(beforeMs: number): void {
+    this.storage.run("DELETE FROM outbox WHERE state IN ('accepted', 'failed') AND created_at < ?", [
+      beforeMs,
+    ]);
+  }
+
+  // Parts.
+
+  addPart(outboxId: number, part: Omit<OutboxPart, "id">): number {
+    return this.storage.run(
+      `INSERT INTO outbox_part (outbox_id, submit_id, mode, recipients, group_id, fence, certificate_until)
+         VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      [
+        outboxId,
+        part.submitId,
+        part.mode,
+        encodeRecipients(part.recipients),
+        part.group ?? null,
+        part.fence ?? null,
+        part.certificateUntilMs,
+      ],
+    ).lastId;
+  }
+
+  parts(outboxId: number): readonly OutboxPart[] {
+    return this.storage
+      .all("SELECT * FROM outbox_part WHERE outbox_id = ? ORDER BY id", [outboxId])
+      .map(partOf);
+  }
+
+  deletePart(id: number): void {
+    this.storage.run("DELETE FROM outbox_part WHERE id = ?", [id]);
+  }
+}

@@ -1,0 +1,133 @@
+import { RejectionError } from "@murmuration/base";
+import type { Storage } from "../ports/storage.ts";
+
+/**
+ * Everything the client keeps. Ids are blobs of 16 bytes. Comments say what a row is for and when it goes.
+ */
+const SCHEMA = `
+-- Single values: own keys, tokens, cursor, store id.
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+-- Rows of the pairwise engine: sessions, prekeys, identities, device lists.
+CREATE TABLE pairwise (tbl TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key));
+
+-- Accounts: people one talks with, and members of groups. known: shown among the contacts.
+CREATE TABLE contact (
+  account BLOB PRIMARY KEY, name TEXT NOT NULL DEFAULT '', given_name TEXT NOT NULL DEFAULT '',
+  profile_key BLOB, previous_profile_key BLOB, fingerprint BLOB,
+  known INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0, blocked INTEGER NOT NULL DEFAULT 0,
+  shared INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE conversation (
+  id BLOB PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, protocol TEXT NOT NULL, title TEXT NOT NULL,
+  expiry INTEGER NOT NULL DEFAULT 0, active_at INTEGER NOT NULL
+);
+
+-- The newest verified state of a group record, and its members.
+CREATE TABLE group_state (
+  id BLOB PRIMARY KEY, group_key BLOB NOT NULL, fence BLOB NOT NULL, revision INTEGER NOT NULL,
+  hash BLOB NOT NULL, forked INTEGER NOT NULL DEFAULT 0, rotate_after INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE group_member (
+  group_id BLOB NOT NULL, account BLOB NOT NULL, role TEXT NOT NULL, invited INTEGER NOT NULL,
+  identity_key BLOB NOT NULL, removed_at INTEGER, PRIMARY KEY (group_id, account)
+) WITHOUT ROWID;
+-- Keys announced for a generation that may or may not have taken effect.
+CREATE TABLE group_pending_key (
+  group_id BLOB NOT NULL, revision INTEGER NOT NULL, author BLOB NOT NULL, group_key BLOB NOT NULL,
+  fence BLOB NOT NULL, PRIMARY KEY (group_id, revision, author)
+) WITHOUT ROWID;
+-- Own changes on their way into the record: one at a time for each group, repeated after a crash.
+CREATE TABLE group_write (
+  group_id BLOB PRIMARY KEY, action BLOB NOT NULL, revision INTEGER NOT NULL, change BLOB NOT NULL,
+  body BLOB NOT NULL, group_key BLOB NOT NULL, fence BLOB, announced INTEGER NOT NULL
+);
+
+-- What the user sees. Ids rise and are never used again.
+CREATE TABLE history (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, message_id BLOB NOT NULL,
+  author BLOB NOT NULL, author_device INTEGER NOT NULL, outgoing INTEGER NOT NULL, kind TEXT NOT NULL,
+  body BLOB, sent_at INTEGER NOT NULL, stored_at INTEGER NOT NULL, edited INTEGER NOT NULL DEFAULT 0,
+  deleted INTEGER NOT NULL DEFAULT 0, expire_after INTEGER NOT NULL DEFAULT 0, expires_at INTEGER,
+  send_state TEXT, failure TEXT, read_at INTEGER,
+  UNIQUE (author, author_device, message_id)
+);
+CREATE INDEX history_conversation ON history (conversation, id);
+CREATE INDEX history_message ON history (author, message_id);
+CREATE INDEX history_expiry ON history (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE reaction (
+  history_id INTEGER NOT NULL REFERENCES history (id) ON DELETE CASCADE, author BLOB NOT NULL,
+  emoji TEXT NOT NULL, PRIMARY KEY (history_id, author)
+) WITHOUT ROWID;
+
+-- Who confirmed an own message; the devices count, the accounts are shown.
+CREATE TABLE receipt (
+  message_id BLOB NOT NULL, account BLOB NOT NULL, device INTEGER NOT NULL, delivered_at INTEGER NOT NULL,
+  read_at INTEGER, PRIMARY KEY (message_id, account, device)
+) WITHOUT ROWID;
+
+-- Edits, reactions and deletes whose message has not come yet. Goes when it comes, or after 30 days.
+CREATE TABLE waiting_change (
+  id INTEGER PRIMARY KEY, conversation BLOB NOT NULL, target_author BLOB NOT NULL, target_message BLOB NOT NULL,
+  author BLOB NOT NULL, author_device INTEGER NOT NULL, content BLOB NOT NULL, at INTEGER NOT NULL
+);
+CREATE INDEX waiting_change_target ON waiting_change (target_author, target_message);
+
+-- Recognises a message that comes twice. Goes after 60 days, when no sender can repeat it any more.
+CREATE TABLE seen (
+  author BLOB NOT NULL, device INTEGER NOT NULL, message_id BLOB NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (author, device, message_id)
+) WITHOUT ROWID;
+CREATE INDEX seen_at ON seen (at);
+
+-- Receipts that wait to be gathered into one message for their author.
+CREATE TABLE receipt_due (
+  author BLOB NOT NULL, message_id BLOB NOT NULL, read INTEGER NOT NULL, PRIMARY KEY (author, message_id, read)
+) WITHOUT ROWID;
+
+-- Messages on their way, and (accepted) those that may have to be sent again.
+CREATE TABLE outbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, lane TEXT NOT NULL, target_kind TEXT NOT NULL, target BLOB NOT NULL,
+  device INTEGER, message_id BLOB NOT NULL, content BLOB NOT NULL, history_id INTEGER, reference INTEGER,
+  state TEXT NOT NULL, failure TEXT, accounts BLOB, confirm INTEGER NOT NULL, created_at INTEGER NOT NULL,
+  accepted_at INTEGER
+);
+CREATE INDEX outbox_state ON outbox (state, lane, id);
+CREATE INDEX outbox_reference ON outbox (reference);
+CREATE INDEX outbox_message ON outbox (message_id);
+CREATE INDEX outbox_history ON outbox (history_id);
+-- The ciphertexts of a message, as they leave: the same bytes under the same submit id until an answer came.
+CREATE TABLE outbox_part (
+  id INTEGER PRIMARY KEY, outbox_id INTEGER NOT NULL REFERENCES outbox (id) ON DELETE CASCADE,
+  submit_id BLOB NOT NULL, mode TEXT NOT NULL, recipients BLOB NOT NULL, group_id BLOB, fence BLOB,
+  certificate_until INTEGER NOT NULL
+);
+CREATE INDEX outbox_part_outbox ON outbox_part (outbox_id);
+
+-- Envelopes that could not be opened yet: an identity to decide on, a device list to fetch.
+CREATE TABLE held (
+  id INTEGER PRIMARY KEY, ciphertext BLOB NOT NULL, sender BLOB, sender_device INTEGER, accepted_at INTEGER NOT NULL,
+  account BLOB, reason TEXT NOT NULL, held_at INTEGER NOT NULL
+);
+
+-- What the application has not acknowledged yet. Holds references, never content.
+CREATE TABLE event (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, conversation BLOB, history_id INTEGER, account BLOB,
+  detail TEXT NOT NULL, at INTEGER NOT NULL
+);
+`;
+
+const VERSION = 1;
+
+/** Creates the tables in an empty database. RejectionError `storage/newer-version` for a younger program's. */
+export function prepareSchema(storage: Storage): void {
+  const version = storage.get("PRAGMA user_version")?.["user_version"];
+  if (version === VERSION) return;
+  if (version !== 0) throw new RejectionError("storage/newer-version");
+  storage.transaction(() => {
+    storage.exec(SCHEMA);
+    storage.exec(`PRAGMA user_version = ${VERSION}`);
+  });
+}

@@ -169,7 +169,7 @@ describe("arbitrary interleavings between two to four devices", () => {
     await fc.assert(
       fc.asyncProperty(
         fc.integer({ min: 2, max: 4 }),
-        fc.array(step, { maxLength: 40 }),
+        fc.array(step, { minLength: 30, maxLength: 70, size: "max" }),
         async (devices, steps) => {
           const network = await Network.open(devices);
           for (const action of steps) await network.run(action);
@@ -183,7 +183,7 @@ describe("arbitrary interleavings between two to four devices", () => {
           }
         },
       ),
-      { seed, numRuns: 25, endOnFailure: true },
+      { seed, numRuns: 16, endOnFailure: true },
     );
     console.log("outcomes:", seen);
     // A run in which nothing was repeated or asked for again would have shown nothing.

@@ -91,14 +91,12 @@ export const rules = {
 
   // Commits: 12.4, 12.4.2, 6.1.
   "commit/path-required": "12.4",
-  "commit/epoch": "12.4.2",
-  "commit/group": "6",
   "commit/confirmation-tag": "6.1",
-  "proposal/epoch": "12.1",
-  "proposal/group": "6",
+  "message/epoch": "12.4.2",
+  "message/group": "6",
+  "message/sender-not-removed-before": "14",
+  "framing/sender-is-member": "6.3.2",
   "proposal/external-sender-known": "12.1.8",
-  "proposal/external-sender-type": "12.1.8",
-  "proposal/new-member-adds-itself": "12.1.8",
 
   // Joining: 11.2, 11.3, 12.4.3.
   "welcome/cipher-suite": "12.4.3.1",
@@ -107,7 +105,9 @@ export const rules = {
   "welcome/single-subgroup-psk": "12.4.3.1",
   "welcome/subgroup-epoch": "11.2",
   "welcome/reinit-matches": "11.2",
+  "welcome/reinit-members": "11.2",
   "welcome/branch-matches": "11.3",
+  "welcome/branch-members": "11.3",
   "group-info/signer-not-blank": "12.4.3.1",
   "group-info/signature": "12.4.3",
   "group-info/tree-hash": "12.4.3.1",

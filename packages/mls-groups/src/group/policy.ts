@@ -12,6 +12,8 @@ import type { PublicEpoch } from "./public-epoch.ts";
 export interface GroupPolicy {
   /** Authentication Service: may this credential stand with this signature key? (5.3.1) */
   credentialIsValid(credential: Credential, signatureKey: Uint8Array): boolean;
+  /** Set when {@link GroupPolicy.credentialIsValid} is always true: a joiner then need not decode every leaf for it. */
+  readonly acceptsAnyCredential?: boolean;
   /** Whether `next` may follow `previous` in one leaf: an Update, a path, a resync (7.3, 12.2). */
   isSuccessor(previous: LeafNode, next: LeafNode): boolean;
   /** Whether two leaves present one client (12.2: no client twice). Equal signature keys are refused anyway. */
@@ -53,6 +55,7 @@ export function equalCredentials(a: Credential, b: Credential): boolean {
  */
 export const openPolicy: GroupPolicy = {
   credentialIsValid: () => true,
+  acceptsAnyCredential: true,
   isSuccessor: (previous, next) => equalCredentials(previous.credential, next.credential),
   isSameClient: () => false,
 };

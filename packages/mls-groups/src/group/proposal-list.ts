@@ -41,6 +41,12 @@ export interface ProposalPlan {
   readonly pathRequired: boolean;
 }
 
+/**
+ * Which resumption PSK of a subgroup a commit may inject (11.2, 11.3): only the first commit of a group that continues
+ * another one has any. "any" is for a pending commit of our own that was validated before it was stored.
+ */
+export type SubgroupPsk = "reinit" | "branch" | "any";
+
 /** Who commits: a member at this leaf, or somebody who joins by external commit. */
 export type Committer =
   | { readonly kind: "member"; readonly leaf: LeafIndex }
@@ -55,7 +61,7 @@ export function planProposals(
   epoch: PublicEpoch,
   list: readonly CommittedProposal[],
   committer: Committer,
-  special: { readonly allowSubgroupPsk?: "reinit" | "branch" } = {},
+  special: { readonly allowSubgroupPsk?: SubgroupPsk } = {},
 ): ProposalPlan {
   validateSenders(list, committer);
   const of = <K extends Proposal["kind"]>(kind: K): Extract<Proposal, { kind: K }>[] =>
@@ -157,13 +163,16 @@ function removedLeaf(
 function validatePsks(
   epoch: PublicEpoch,
   psks: readonly PreSharedKeyId[],
-  allowed: "reinit" | "branch" | undefined,
+  allowed: SubgroupPsk | undefined,
 ): void {
   const seen = new Set<string>();
   for (const psk of psks) {
     check("psk/nonce-length", psk.pskNonce.length === epoch.crypto.suite.hashLength);
     if (psk.kind === "resumption" && psk.usage !== "application") {
-      check(psk.usage === "reinit" ? "psk/no-reinit-usage" : "psk/no-branch-usage", psk.usage === allowed);
+      check(
+        psk.usage === "reinit" ? "psk/no-reinit-usage" : "psk/no-branch-usage",
+        allowed === "any" || psk.usage === allowed,
+      );
     }
     const id = toHex(encode(psk, writePreSharedKeyId));
     check("proposal-list/distinct-psks", !seen.has(id));

@@ -16,6 +16,7 @@ import {
   type Committer,
   type ProposalPlan,
   planProposals,
+  type SubgroupPsk,
   validateSuccessor,
 } from "./proposal-list.ts";
 import { encodeGroupContext, type PublicEpoch } from "./public-epoch.ts";
@@ -62,7 +63,7 @@ export function stagePublic(
   sender: Sender,
   resolve: ResolveProposal,
   policy: GroupPolicy,
-  special: { readonly allowSubgroupPsk?: "reinit" | "branch" } = {},
+  special: { readonly allowSubgroupPsk?: SubgroupPsk } = {},
 ): StagedPublic {
   const committer = committerOf(sender);
   const proposals = resolveProposals(commit, sender, resolve);
@@ -78,7 +79,6 @@ export function stagePublic(
     mergeUpdatePath(applied.tree, {
       sender: leaf,
       updatePath: commit.path,
-      groupId: epoch.context.groupId,
       addedLeaves: applied.addedLeaves,
     });
   }

@@ -62,12 +62,11 @@ function privateKeysOf(tree: RatchetTree, member: TreeKemVector["leaves_private"
     expectBytes("public key of a path secret's node", keyPair.publicKey, toHex(tree.encryptionKey(node)!));
     keys.set(node, keyPair.privateKey);
   }
-  for (const [node, privateKey] of keys) {
-    const publicKey = tree.encryptionKey(node)!;
-    const { kemOutput, ciphertext } = crypto.hpkeSeal(publicKey, EMPTY, EMPTY, PROBE);
-    const opened = crypto.hpkeOpen(privateKey, publicKey, kemOutput, EMPTY, EMPTY, ciphertext);
-    expectBytes("probe sealed to the public key", opened, toHex(PROBE));
-  }
+  const publicKey = tree.encryptionKey(leafToNode(member.index))!;
+  const { kemOutput, ciphertext } = crypto.hpkeSeal(publicKey, EMPTY, EMPTY, PROBE);
+  const leafKey = fromHex(member.encryption_priv);
+  const opened = crypto.hpkeOpen(leafKey, publicKey, kemOutput, EMPTY, EMPTY, ciphertext);
+  expectBytes("probe sealed to the leaf's public key", opened, toHex(PROBE));
   return keys;
 }
 

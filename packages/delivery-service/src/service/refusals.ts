@@ -31,6 +31,9 @@ export function toRefusal(error: unknown, log: Log): Refusal {
   if (error instanceof RejectionError && isRejectionCode(error.code)) {
     return { code: error.code, retryAfterMs: undefined };
   }
+  if (error instanceof RejectionError && error.code.startsWith("id/")) {
+    return { code: "http/bad-path", retryAfterMs: undefined };
+  }
   if (error instanceof UnavailableError) {
     log.warn("unavailable", { code: error.code });
     return { code: "service/overloaded", retryAfterMs: OVERLOADED_RETRY_MS };

@@ -1,0 +1,60 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { Limits } from "@murmuration/wire";
+
+const ENTRY = fileURLToPath(new URL("./serve.ts", import.meta.url));
+
+/** A delivery service in a process of its own. */
+export interface ServiceProcess {
+  readonly port: number;
+  readonly base: string;
+  readonly pid: number;
+  /** What it has written to its standard output and error: its log. */
+  output(): string;
+  /** SIGKILL: no handler runs, nothing is flushed. */
+  kill(): Promise<void>;
+  /** SIGTERM, then waits for the end. Resolves with the exit code. */
+  terminate(): Promise<number | null>;
+}
+
+export async function startServiceProcess(
+  dataDirectory: string,
+  limits: Partial<Limits> = {},
+): Promise<ServiceProcess> {
+  const child: ChildProcess = fork(ENTRY, [dataDirectory, JSON.stringify(limits)], {
+    execArgv: [
+      "--conditions=@murmuration/source",
+      "--experimental-strip-types",
+      "--disable-warning=ExperimentalWarning",
+    ],
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+  });
+  let output = "";
+  child.stdout!.on("data", (chunk) => {
+    output += chunk;
+  });
+  child.stderr!.on("data", (chunk) => {
+    output += chunk;
+  });
+  const ended = once(child, "exit");
+  const port = await Promise.race([
+    once(child, "message").then(([message]) => (message as { port: number }).port),
+    ended.then(() => Promise.reject(new Error(`the service did not start: ${output}`))),
+  ]);
+  return {
+    port,
+    base: `http://127.0.0.1:${port}`,
+    pid: child.pid!,
+    output: () => output,
+    async kill() {
+      child.kill("SIGKILL");
+      await ended;
+    },
+    async terminate() {
+      child.kill("SIGTERM");
+      await ended;
+      return child.exitCode;
+    },
+  };
+}

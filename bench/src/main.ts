@@ -1,0 +1,38 @@
+/** `npm run bench -- <sub-command>`: see benchmarks in the README. */
+import { UsageError } from "@murmuration/base";
+import { compareHelp, runCompare } from "./compare.ts";
+import { mlsHelp, runMls } from "./mls/run.ts";
+
+interface SubCommand {
+  readonly help: string;
+  readonly run: (argv: readonly string[]) => number | Promise<number>;
+}
+
+const subCommands: Readonly<Record<string, SubCommand>> = {
+  mls: { help: mlsHelp, run: runMls },
+  compare: { help: compareHelp, run: runCompare },
+};
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [name = "mls", ...rest] = argv;
+  const names = Object.keys(subCommands).join(", ");
+  if (name === "--help" || name === "help") {
+    for (const { help } of Object.values(subCommands)) console.log(`${help}\n`);
+    return 0;
+  }
+  const subCommand = Object.hasOwn(subCommands, name) ? subCommands[name] : undefined;
+  if (subCommand === undefined) throw new UsageError("bench/arguments", `"${name}" is none of: ${names}`);
+  if (rest.includes("--help")) {
+    console.log(subCommand.help);
+    return 0;
+  }
+  return subCommand.run(rest);
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  console.error(error.message.replace(/^[\w/-]+: /, ""));
+  process.exitCode = 2;
+}

@@ -1,0 +1,311 @@
+/**
+ * The measured operations, written once over {@link MlsImplementation}. A unit yields the operations that one
+ * preparation serves: a commit is created by one member and processed by others.
+ */
+import { utf8 } from "@murmuration/base";
+import { type GroupFixture, type KeyPackageFixture, makeGroup, makeKeyPackage } from "./fixture.ts";
+import type { MlsImplementation, StoredRows } from "./implementation.ts";
+import type { Counts, Operation } from "./rows.ts";
+
+/** One run of one operation. */
+export interface Sample {
+  readonly operation: Operation;
+  readonly ms: number;
+  readonly worstMs: number | null;
+  readonly bytes: number | null;
+  readonly counts: Counts;
+}
+
+/** Told before each part, so that a run which takes too long can be named and cut. */
+export type Announce = (operation: Operation, phase: "preparing" | "measuring") => void;
+
+export const unitOperations = {
+  "key-package": ["key-package"],
+  "bulk-add": ["bulk-add"],
+  "join-cold": ["join-cold"],
+  "join-warm": ["join-warm"],
+  "commit-cold": ["commit-create-cold", "commit-process-cold"],
+  "commit-warm": ["commit-create-warm", "commit-process-warm"],
+  application: ["application-create", "application-process"],
+  load: ["load"],
+  store: ["store-application", "store-commit"],
+} as const satisfies Record<string, readonly Operation[]>;
+
+export type Unit = keyof typeof unitOperations;
+export const units = Object.keys(unitOperations) as Unit[];
+
+const RECEIVERS = 6;
+const MESSAGES_PER_RUN = 20;
+/** 32 bytes. */
+const PLAINTEXT = utf8("thirty-two bytes of chat message");
+
+/** Leaves that receive: spread over the whole tree, the same for each implementation; leaf 0 is the sender. */
+export function receiverLeaves(members: number): number[] {
+  const count = Math.min(RECEIVERS, members - 1);
+  const leaves = new Set<number>();
+  for (let i = 0; leaves.size < count; i++) {
+    const spread = Math.floor((i + 0.5) * 0.618_033_988_75 * members) % members;
+    if (spread !== 0) leaves.add(spread);
+    if (i > 4 * members) leaves.add(leaves.size + 1);
+  }
+  return [...leaves];
+}
+
+export class UnitRunner<M> {
+  private readonly mls: MlsImplementation<M>;
+  private readonly seed: string;
+  private readonly announce: Announce;
+  private members = 0;
+  private prepared = new Map<string, unknown>();
+
+  constructor(mls: MlsImplementation<M>, seed: string, announce: Announce) {
+    this.mls = mls;
+    this.seed = seed;
+    this.announce = announce;
+  }
+
+  async run(unit: Unit, members: number): Promise<Sample[]> {
+    if (members !== this.members) this.prepared = new Map();
+    this.members = members;
+    this.announce(unitOperations[unit][0], "preparing");
+    switch (unit) {
+      case "key-package":
+        return this.keyPackage();
+      case "bulk-add":
+        return this.bulkAdd();
+      case "join-cold":
+        return this.joinCold();
+      case "join-warm":
+        return this.joinWarm();
+      case "commit-cold":
+        return this.commits("cold");
+      case "commit-warm":
+        return this.commits("warm");
+      case "application":
+        return this.application();
+      case "load":
+        return this.load();
+      case "store":
+        return this.store();
+    }
+  }
+
+  private async once<T>(key: string, make: () => T | Promise<T>): Promise<T> {
+    if (!this.prepared.has(key)) this.prepared.set(key, await make());
+    return this.prepared.get(key) as T;
+  }
+
+  private group(members: number, temperature: "warm" | "cold"): Promise<GroupFixture> {
+    return this.once(`${temperature}/${members}`, () => makeGroup(this.seed, members, temperature));
+  }
+
+  private keyPackages(): Promise<KeyPackageFixture[]> {
+    return this.once("key-packages", () =>
+      Array.from({ length: this.members }, (_, index) => makeKeyPackage(this.seed, index)),
+    );
+  }
+
+  /** Times one operation and takes its counts. Garbage of what came before is collected first. */
+  private async timed<T>(
+    operation: Operation,
+    action: () => T | Promise<T>,
+    bytesOf: (result: T) => number | null,
+    collectFirst = true,
+  ): Promise<{ result: T; sample: Sample }> {
+    if (collectFirst) {
+      this.announce(operation, "measuring");
+      globalThis.gc?.();
+    }
+    this.mls.takeCounts();
+    const start = performance.now();
+    const outcome = action();
+    const result = outcome instanceof Promise ? await outcome : outcome;
+    const ms = performance.now() - start;
+    const counts = this.mls.takeCounts();
+    return { result, sample: { operation, ms, worstMs: null, bytes: bytesOf(result), counts } };
+  }
+
+  private async keyPackage(): Promise<Sample[]> {
+    const identity = await this.once("identity", () => makeKeyPackage(this.seed, 0));
+    const action = () => this.mls.generateKeyPackage(identity);
+    return [(await this.timed("key-package", action, (bytes) => bytes.length)).sample];
+  }
+
+  private async bulkAdd(): Promise<Sample[]> {
+    const [creator, ...others] = await this.keyPackages();
+    const member = await this.mls.createGroup(creator!, utf8("bulk-add group"));
+    const encoded = others.map(({ keyPackage }) => keyPackage);
+    const { result, sample } = await this.timed(
+      "bulk-add",
+      () => this.mls.add(member, encoded),
+      ({ commit, welcome, tree }) => commit.length + welcome.length + (tree?.length ?? 0),
+    );
+    this.prepared.set("bulk-added", result);
+    return [sample];
+  }
+
+  private async joinCold(): Promise<Sample[]> {
+    if (!this.prepared.has("bulk-added")) await this.bulkAdd();
+    this.announce("join-cold", "preparing");
+    const { welcome, tree } = this.prepared.get("bulk-added") as Awaited<ReturnType<typeof this.mls.add>>;
+    const joiner = (await this.keyPackages()).at(-1)!;
+    return this.join("join-cold", joiner, welcome, tree);
+  }
+
+  private async joinWarm(): Promise<Sample[]> {
+    const { joiner, welcome, tree } = await this.once("warm-welcome", async () => {
+      const adder = await this.mls.adopt(await this.group(this.members - 1, "warm"), 0);
+      const newcomer = makeKeyPackage(this.seed, this.members - 1);
+      return { joiner: newcomer, ...(await this.mls.add(adder, [newcomer.keyPackage])) };
+    });
+    return this.join("join-warm", joiner, welcome, tree);
+  }
+
+  private async join(
+    operation: Operation,
+    joiner: KeyPackageFixture,
+    welcome: Uint8Array,
+    tree: Uint8Array | undefined,
+  ): Promise<Sample[]> {
+    const own = await this.once(`${operation}/own`, () => this.mls.trimWelcome(welcome, joiner));
+    const bytes = own.length + (tree?.length ?? 0);
+    const action = () => this.mls.join(joiner, own, tree);
+    return [(await this.timed(operation, action, () => bytes)).sample];
+  }
+
+  /** The sender at leaf 0 first, then the receivers. */
+  private team(temperature: "warm" | "cold"): Promise<M[]> {
+    return this.once(`team/${temperature}`, async () => {
+      const group = await this.group(this.members, temperature);
+      const team: M[] = [];
+      for (const leaf of [0, ...receiverLeaves(this.members)]) team.push(await this.mls.adopt(group, leaf));
+      return team;
+    });
+  }
+
+  /**
+   * A cold commit is always that of leaf 0, whose copath stays blank; a warm one is that of each member in
+   * turn. Every other member processes it.
+   */
+  private async commits(temperature: "warm" | "cold"): Promise<Sample[]> {
+    const team = await this.team(temperature);
+    const turn = temperature === "warm" ? ((this.prepared.get("turn") as number | undefined) ?? 0) : 0;
+    this.prepared.set("turn", (turn + 1) % team.length);
+    const created = await this.timed(
+      `commit-create-${temperature}`,
+      () => this.mls.commit(team[turn]!),
+      ({ commit }) => commit.length,
+    );
+    const { commit, member } = created.result;
+    const processed: Sample[] = [];
+    for (const [index, receiver] of team.entries()) {
+      if (index === turn) continue;
+      const { result, sample } = await this.timed(
+        `commit-process-${temperature}`,
+        () => this.mls.process(receiver, commit),
+        () => commit.length,
+      );
+      team[index] = result;
+      processed.push(sample);
+    }
+    team[turn] = member;
+    return [created.sample, meanOf(processed)];
+  }
+
+  private async application(): Promise<Sample[]> {
+    const team = await this.once<M[]>("application-team", async () => {
+      const group = await this.group(this.members, "warm");
+      const pair = [await this.mls.adopt(group, 0), await this.mls.adopt(group, this.members - 1)];
+      // A sender's first message in an epoch derives its way down the secret tree; steady state comes after.
+      const first = await this.mls.encrypt(pair[0]!, PLAINTEXT);
+      return [first.member, await this.mls.decrypt(pair[1]!, first.message)];
+    });
+    const created: Sample[] = [];
+    const processed: Sample[] = [];
+    const messages: Uint8Array[] = [];
+    for (let i = 0; i < MESSAGES_PER_RUN; i++) {
+      const { result, sample } = await this.timed(
+        "application-create",
+        () => this.mls.encrypt(team[0]!, PLAINTEXT),
+        ({ message }) => message.length,
+        i === 0,
+      );
+      team[0] = result.member;
+      messages.push(result.message);
+      created.push(sample);
+    }
+    for (const [i, message] of messages.entries()) {
+      const { result, sample } = await this.timed(
+        "application-process",
+        () => this.mls.decrypt(team[1]!, message),
+        () => message.length,
+        i === 0,
+      );
+      team[1] = result;
+      processed.push(sample);
+    }
+    return [meanOf(created), meanOf(processed)];
+  }
+
+  private async load(): Promise<Sample[]> {
+    const stored = await this.once<Uint8Array | StoredRows>("stored", async () => {
+      const member = await this.mls.adopt(await this.group(this.members, "warm"), this.members - 1);
+      return this.mls.stored(member);
+    });
+    const size = stored instanceof Uint8Array ? stored.length : stored.size;
+    return [
+      (
+        await this.timed(
+          "load",
+          () => this.mls.load(stored),
+          () => size,
+        )
+      ).sample,
+    ];
+  }
+
+  /** Receiving one message, or one warm commit, until what changed is handed to storage. */
+  private async store(): Promise<Sample[]> {
+    const pair = await this.once<M[]>("store-team", async () => {
+      const group = await this.group(this.members, "warm");
+      const team = [await this.mls.adopt(group, 0), await this.mls.adopt(group, this.members - 1)];
+      await this.mls.store(team[1]!);
+      return team;
+    });
+    const sent = await this.mls.encrypt(pair[0]!, PLAINTEXT);
+    const message = await this.stored("store-application", async () => {
+      pair[1] = await this.mls.decrypt(pair[1]!, sent.message);
+      return pair[1];
+    });
+    const committed = await this.mls.commit(sent.member);
+    pair[0] = committed.member;
+    const commit = await this.stored("store-commit", async () => {
+      pair[1] = await this.mls.process(pair[1]!, committed.commit);
+      return pair[1];
+    });
+    return [message, commit];
+  }
+
+  private async stored(operation: Operation, receive: () => Promise<M>): Promise<Sample> {
+    const action = async (): Promise<number> => this.mls.store(await receive());
+    return (await this.timed(operation, action, (bytes) => bytes)).sample;
+  }
+}
+
+/** One sample for several receivers or messages: mean time, the slowest beside it, mean counts. */
+function meanOf(samples: readonly Sample[]): Sample {
+  const first = samples[0]!;
+  const names = new Set(samples.flatMap(({ counts }) => Object.keys(counts)));
+  const mean = (of: (sample: Sample) => number) =>
+    samples.reduce((sum, sample) => sum + of(sample), 0) / samples.length;
+  const counts = Object.fromEntries(
+    [...names].map((name) => [name, Math.round(mean((sample) => sample.counts[name] ?? 0) * 100) / 100]),
+  );
+  return {
+    operation: first.operation,
+    ms: mean(({ ms }) => ms),
+    worstMs: Math.max(...samples.map(({ ms }) => ms)),
+    bytes: Math.round(mean(({ bytes }) => bytes ?? 0)),
+    counts,
+  };
+}

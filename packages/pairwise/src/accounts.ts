@@ -98,7 +98,7 @@ function adoptList(
 }
 
 /** Deletes everything that is held for one device of a peer: no session outlives its entry on the list. */
-export function forgetDevice(overlay: Overlay, address: DeviceAddress): void {
+function forgetDevice(overlay: Overlay, address: DeviceAddress): void {
   const key = addressKey(address);
   for (const table of ["session", "received", "resent"] as const) overlay.write(table, key, undefined);
 }

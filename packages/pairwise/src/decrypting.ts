@@ -1,4 +1,4 @@
-import { equalBytes, RejectionError, refuseUnless, rejected } from "@murmuration/base";
+import { equalBytes, RejectionError, refuseUnless, rejected, zeroize } from "@murmuration/base";
 import {
   CiphertextMessage,
   CiphertextMessageType,
@@ -15,12 +15,13 @@ import { accountKey, addressKey, protocolAddress } from "./address.ts";
 import type { DecryptOutcome, DeviceAddress } from "./api.ts";
 import { decodeDeviceList, listedDevice } from "./device-list.ts";
 import { wrap } from "./encrypting.ts";
+import { isReference } from "./envelope-format.ts";
 import { classifyLibsignal } from "./libsignal-errors.ts";
 import { LibsignalStores } from "./libsignal-stores.ts";
 import type { OpenedEnvelope } from "./opening.ts";
 import type { Overlay } from "./overlay.ts";
 import { type OwnDevice, usableCertificate } from "./own-identity.ts";
-import { decodePlaintext } from "./plaintext.ts";
+import { decodePlaintext, type Plaintext } from "./plaintext.ts";
 import { countFailure, countResend, digestOf, MAX_RETRIES, noteAccepted, wasAccepted } from "./received.ts";
 import { accountRow } from "./rows.ts";
 
@@ -94,8 +95,7 @@ async function decryptMessage(
   } catch (error) {
     return await decideFailure(overlay, receiver, opened, stores, error);
   }
-  const plaintext = decodePlaintext(decrypted, sender, receiver.own.address);
-  decrypted.fill(0);
+  const plaintext = readAndZeroize(decrypted, sender, receiver.own.address);
   noteAccepted(staged, sender, digest, opened.marker.reference);
   overlay.absorb(staged);
   const version = (address: DeviceAddress) => readDeviceList(overlay, address.accountId)?.version ?? 0;
@@ -108,6 +108,14 @@ async function decryptMessage(
     senderListNewer: plaintext.senderListVersion > version(sender),
     ownListOlderAtSender: plaintext.recipientListVersion < version(receiver.own.address),
   };
+}
+
+function readAndZeroize(decrypted: Uint8Array, sender: DeviceAddress, recipient: DeviceAddress): Plaintext {
+  try {
+    return decodePlaintext(decrypted, sender, recipient);
+  } finally {
+    zeroize(decrypted);
+  }
 }
 
 async function decryptSession(
@@ -193,22 +201,27 @@ async function requestRetry(
 /** A peer could not decrypt a message of ours. If it came over our current session, that one is given up. */
 function receiveRetryRequest(overlay: Overlay, receiver: Receiver, opened: OpenedEnvelope): DecryptOutcome {
   const { sender } = opened;
-  const failed = parseRetryRequest(opened);
+  const { failed, reference } = parseRetryRequest(opened);
   refuseUnless(failed.deviceId() === receiver.own.address.deviceId, "pairwise/wrong-recipient");
-  const reference = failed.timestamp();
   const attempt = countResend(overlay, sender, reference);
   refuseUnless(attempt <= MAX_RETRIES, "pairwise/too-many-retries");
   const sessionArchived = archiveIfCurrent(overlay, sender, failed, receiver.nowMs);
   return { kind: "retry-requested", sender, reference, attempt, sessionArchived };
 }
 
-function parseRetryRequest({ message }: OpenedEnvelope): DecryptionErrorMessage {
+function parseRetryRequest({ message }: OpenedEnvelope): {
+  failed: DecryptionErrorMessage;
+  reference: number;
+} {
   try {
-    return DecryptionErrorMessage.extractFromSerializedBody(PlaintextContent.deserialize(message).body());
+    const body = PlaintextContent.deserialize(message).body();
+    const failed = DecryptionErrorMessage.extractFromSerializedBody(body);
+    const reference = failed.timestamp();
+    if (isReference(reference)) return { failed, reference };
   } catch (error) {
     classifyLibsignal(error);
-    throw new RejectionError("pairwise/malformed");
   }
+  throw new RejectionError("pairwise/malformed");
 }
 
 function archiveIfCurrent(

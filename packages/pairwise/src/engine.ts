@@ -1,13 +1,13 @@
-import { type AccountId, type Bytes, type DeviceAddress, type DeviceId, UsageError } from "@murmuration/base";
-import type { PublicKey } from "@signalapp/libsignal-client";
 import {
-  acceptDeviceList,
-  decideIdentity,
-  forgetDevice,
-  identityOf,
-  readDeviceList,
-  setVerified,
-} from "./accounts.ts";
+  type AccountId,
+  type Bytes,
+  type DeviceAddress,
+  type DeviceId,
+  RejectionError,
+  UsageError,
+} from "@murmuration/base";
+import type { PublicKey } from "@signalapp/libsignal-client";
+import { acceptDeviceList, decideIdentity, identityOf, readDeviceList, setVerified } from "./accounts.ts";
 import { accountKey, addressKey, sameAddress } from "./address.ts";
 import type {
   AccountIdentity,
@@ -71,7 +71,7 @@ class Engine implements PairwiseEngine {
   constructor(options: PairwiseEngineOptions) {
     if (options.trustRoots.length === 0) throw new UsageError("pairwise/bad-trust-root");
     this.options = options;
-    this.trustRoots = options.trustRoots.map((root) => decodePublicKey(root, "pairwise/bad-trust-root"));
+    this.trustRoots = options.trustRoots.map(parseTrustRoot);
     this.meter = new WorkMeter(options.yieldToOthers ?? nextTurn, () => options.store.transactionOpen());
   }
 
@@ -286,10 +286,20 @@ class Engine implements PairwiseEngine {
 
   deleteSessions<R>(addresses: readonly DeviceAddress[] | undefined, persist: Persist<void, R>): Promise<R> {
     const work = (overlay: Overlay) => {
-      if (addresses !== undefined) for (const address of addresses) forgetDevice(overlay, address);
-      else for (const key of overlay.keys("session")) overlay.write("session", key, undefined);
+      const keys = addresses?.map(addressKey) ?? overlay.keys("session");
+      for (const key of keys) overlay.write("session", key, undefined);
     };
     return this.operate(addresses === undefined ? "all" : accountQueues(addresses), work, persist);
+  }
+}
+
+/** A pinned key is the caller's, so a wrong one is the caller's mistake. */
+function parseTrustRoot(root: Bytes): PublicKey {
+  try {
+    return decodePublicKey(root, "pairwise/bad-trust-root");
+  } catch (error) {
+    if (error instanceof RejectionError) throw new UsageError(error.code);
+    throw error;
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Bytes, decodeWhole, encode, type Reader, type Writer } from "@murmuration/base";
+import { type Bytes, decodeWhole, encode, type Reader, refuseUnless, type Writer } from "@murmuration/base";
 
 /**
  * What stands beside a session ciphertext, readable before (and without) decrypting it:
@@ -34,14 +34,16 @@ function writeMarker(writer: Writer, marker: Marker): void {
 }
 
 function readMarker(reader: Reader): Marker {
-  return { reference: Number(reader.uint64()), registrationId: reader.uint16() };
+  const reference = Number(reader.uint64());
+  refuseUnless(isReference(reference), "pairwise/malformed");
+  return { reference, registrationId: reader.uint16() };
 }
 
 export function encodeMarker(marker: Marker): Bytes {
   return encode(marker, writeMarker, 10);
 }
 
-/** Throws RejectionError with a `coder/` code. */
+/** Throws RejectionError `pairwise/malformed` or with a `coder/` code. */
 export function decodeMarker(bytes: Uint8Array): Marker {
   return decodeWhole(bytes, readMarker);
 }
@@ -64,7 +66,7 @@ export function encodeIdentified(ciphertext: IdentifiedCiphertext): Bytes {
   );
 }
 
-/** Throws RejectionError with a `coder/` code. */
+/** Throws RejectionError `pairwise/malformed` or with a `coder/` code. */
 export function decodeIdentified(bytes: Uint8Array): IdentifiedCiphertext {
   return decodeWhole(bytes, (reader) => ({
     type: reader.uint8(),

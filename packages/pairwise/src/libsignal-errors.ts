@@ -37,8 +37,12 @@ const TEXTS: readonly (readonly [RegExp, LibsignalFailure])[] = [
   [/^error in method call '/, "store-refused"],
 ];
 
+/** Thrown as a plain RangeError when a peer's 64-bit number has no exact JavaScript number. */
+const NOT_A_NUMBER = /^(?:precision loss during conversion of |cannot convert )/;
+
 /** What a failure of libsignal means; rethrows anything that libsignal did not throw. */
 export function classifyLibsignal(error: unknown): LibsignalFailure {
+  if (error instanceof RangeError && NOT_A_NUMBER.test(error.message)) return "malformed";
   if (!(error instanceof LibSignalErrorBase)) throw error;
   switch (error.code) {
     case ErrorCode.DuplicatedMessage:

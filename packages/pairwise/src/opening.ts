@@ -44,6 +44,10 @@ export async function openEnvelope(
   trustRoots: readonly PublicKey[],
 ): Promise<OpenedEnvelope> {
   refuseUnless(envelope.ciphertext.length <= MAX_CIPHERTEXT_BYTES, "pairwise/oversize");
+  refuseUnless(
+    Number.isSafeInteger(envelope.acceptedAtMs) && envelope.acceptedAtMs >= 0,
+    "pairwise/malformed",
+  );
   const opened =
     envelope.identifiedSender === undefined
       ? await unseal(envelope, stores, trustRoots)
@@ -100,11 +104,21 @@ function validateCertificate(
   acceptedAtMs: number,
 ): void {
   const roots = [...trustRoots];
-  const trusted = certificate.validateWithTrustRoots(roots, certificate.expiration());
+  const trusted = certificate.validateWithTrustRoots(roots, expirationOf(certificate));
   refuseUnless(trusted, "pairwise/certificate-untrusted");
   const valid = certificate.validateWithTrustRoots(roots, acceptedAtMs);
   refuseUnless(valid, "pairwise/certificate-expired");
   refuseUnless(certificate.senderE164() === null, "pairwise/certificate-malformed");
+}
+
+/** A number chosen by whoever wrote the certificate, which nobody has verified yet. */
+function expirationOf(certificate: SenderCertificate): number {
+  try {
+    return certificate.expiration();
+  } catch (error) {
+    classifyLibsignal(error);
+    throw new RejectionError("pairwise/certificate-malformed");
+  }
 }
 
 function malformedUnless<T>(read: () => T): T {

@@ -3,7 +3,7 @@ import { PrivateKey, PublicKey, SenderCertificate, ServerCertificate } from "@si
 import { serviceId } from "../address.ts";
 import type { CertificateSigner, SigningKeyPair } from "./api.ts";
 
-/** Key ids that libsignal refuses or replaces by certificates of Signal's own service. */
+/** Key ids that libsignal keeps for itself: 0xdeadc357 is revoked, the others name certificates it knows. */
 const RESERVED_KEY_IDS: ReadonlySet<number> = new Set([2, 3, 0x7357c357, 0xdead_c357]);
 const MAX_KEY_ID = 0xffff_ffff;
 

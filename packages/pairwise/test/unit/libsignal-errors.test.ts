@@ -244,6 +244,18 @@ describe("gotcha 4: failures of libsignal are classified in one place, pinned to
     expect(await unseal(new Uint8Array(300).fill(0x99))).toBe("malformed");
   });
 
+  test("a peer's number that JavaScript cannot hold, which is thrown as a plain RangeError", async () => {
+    // Content with a DecryptionErrorMessage whose timestamp is 2^64 - 1.
+    const huge = [0x10, ...Array(9).fill(0xff), 0x01, 0x18, 0x01];
+    const body = new Uint8Array([0x42, huge.length, ...huge, 0x80]);
+    const message = libsignal.DecryptionErrorMessage.extractFromSerializedBody(body);
+    expect(await failureOf(() => message.timestamp())).toBe("malformed");
+    expect(await failureOf(() => libsignal.DecryptionErrorMessage.forOriginal(answer, 2, -1, 1))).toBe(
+      "malformed",
+    );
+    expect(() => classifyLibsignal(new RangeError("ours"))).toThrow(RangeError);
+  });
+
   test("what libsignal did not throw is not interpreted", () => {
     expect(() => classifyLibsignal(new TypeError("ours"))).toThrow(TypeError);
   });

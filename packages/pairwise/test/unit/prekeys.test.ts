@@ -1,4 +1,4 @@
-import { accountId } from "@murmuration/base";
+import { accountId, formatAddress } from "@murmuration/base";
 import { describe, expect, test } from "vitest";
 import { validatePreKeyUpload } from "../../src/server/index.ts";
 import { DAY_MS, establishedPair, Peer, random, START_MS, World } from "../support/peers.ts";
@@ -115,8 +115,10 @@ describe("gotcha 5: markKyberPreKeyUsed", () => {
     expect(await bob.read(first)).toBe("first");
     expect(rowsOf(bob)).toEqual({ preKeys: 100, kyber: 101, signed: 1, baseKeys: 1 });
 
-    // Without the session libsignal would run the handshake again: this is what a replay would want.
-    await bob.engine.deleteSessions([alice.address], bob.store.persist());
+    // Without the session, and without the note of what was accepted, libsignal runs the handshake again.
+    const key = formatAddress(alice.address);
+    const gone = (["session", "received"] as const).map((table) => ({ table, key, value: undefined }));
+    bob.store.applyWriteSet({ changes: gone });
     expect(await bob.receive(first)).toMatchObject({ kind: "rejected", code: "pairwise/base-key-reused" });
     expect(rowsOf(bob)).toEqual({ preKeys: 100, kyber: 101, signed: 1, baseKeys: 1 });
   });

@@ -83,6 +83,9 @@ export interface Member {
   readonly leafNode: LeafNode;
 }
 
+/** The inside of a group, for this package's tests and benchmarks. No entry point exports it. */
+export let internalsOf: (group: Group) => Internals;
+
 /**
  * One MLS group from the side of a member (RFC 9420).
  *
@@ -92,6 +95,10 @@ export interface Member {
  */
 export class Group {
   readonly #inside: Internals;
+
+  static {
+    internalsOf = (group) => group.#inside;
+  }
 
   /** For the functions of this folder that make groups. */
   constructor(inside: Internals) {

@@ -30,10 +30,17 @@ describe("a submit to 255 recipients", () => {
     console.log(`seed ${seed}`);
     let service = await startServiceProcess(directory.path);
     let whole = 0;
+    // Kills close in on the moment between arrival and answer: later than the last one that cut an answer off,
+    // earlier than the first one that came too late.
+    let early = 0;
+    let late = 60;
     const fates = { "killed-in-flight-nothing": 0, "killed-in-flight-whole": 0, "killed-after-answer": 0 };
     for (let round = 0; round < 14; round++) {
       const submit = { kind: "submitSealed", ...sealedTo(members, random(400)) } as const;
-      const answered = await submitAndKill(service, submit, next() * 60);
+      const delayMs = early + next() * (late - early);
+      const answered = await submitAndKill(service, submit, delayMs);
+      if (answered) late = Math.max(delayMs, early + 2);
+      else early = Math.max(0, Math.min(delayMs, late) - 4);
       const now = stored();
       // Whole or nothing, the memory of the submit in the same transaction, and accepted means durable.
       expect([whole * RECIPIENTS, (whole + 1) * RECIPIENTS]).toContain(now);

@@ -1,31 +1,18 @@
-import { createHash, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { type Bytes, formatId, type GroupId, groupId } from "@murmuration/base";
-import {
-  encodeGroupAccessTbs,
-  encodeMessage,
-  formatGroupAccess,
-  type GroupOperation,
-  groupWriteRequest,
-  PROTOBUF_CONTENT_TYPE,
-} from "@murmuration/wire";
+import { encodeMessage, groupWriteRequest, PROTOBUF_CONTENT_TYPE } from "@murmuration/wire";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import {
+  fetchChallenge,
+  type Generation,
+  generateGeneration as generation,
+  groupAccessHeader as header,
+  readGroup,
+  writeGroup,
+} from "../support/group-access.ts";
 import { random } from "../support/random.ts";
 import { movableClock, startTestService, type TestService } from "../support/service.ts";
-import { call, callRaw, sealedTo, TestDevice } from "../support/test-device.ts";
+import { callRaw, sealedTo, TestDevice } from "../support/test-device.ts";
 import { TestSocket } from "../support/test-socket.ts";
-
-/** What the members of one generation know. */
-interface Generation {
-  readonly privateKey: KeyObject;
-  readonly accessPublicKey: Bytes;
-  readonly fence: Bytes;
-}
-
-function generation(): Generation {
-  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
-  const spki = publicKey.export({ format: "der", type: "spki" });
-  return { privateKey, accessPublicKey: new Uint8Array(spki.subarray(-32)), fence: random(16) };
-}
 
 describe("removed member cannot read or write the group record", () => {
   let service: TestService;
@@ -35,36 +22,10 @@ describe("removed member cannot read or write the group record", () => {
   });
   afterEach(() => service.stop());
 
-  const challenge = async () => (await call(service.base, "challenge")).body["challenge"] as Bytes;
-
-  function header(
-    id: GroupId,
-    key: Generation,
-    operation: GroupOperation,
-    theirChallenge: Bytes,
-    body: Uint8Array,
-  ): Record<string, string> {
-    const bodyHash = createHash("sha256").update(body).digest();
-    const tbs = encodeGroupAccessTbs({ challenge: theirChallenge, groupId: id, operation, bodyHash });
-    const signature = new Uint8Array(sign(null, tbs, key.privateKey));
-    return { "murmuration-group-access": formatGroupAccess({ challenge: theirChallenge, signature }) };
-  }
-
-  async function read(id: GroupId, key: Generation) {
-    const headers = header(id, key, "read", await challenge(), new Uint8Array(0));
-    return call(service.base, "readGroup", { parameters: { groupId: formatId(id) }, headers });
-  }
-
-  async function write(id: GroupId, key: Generation, revision: number, blob: Bytes, next?: Generation) {
-    const body = {
-      expectedRevision: revision,
-      blob,
-      ...(next && { generation: { accessPublicKey: next.accessPublicKey, fence: next.fence } }),
-    };
-    const encoded = encodeMessage(groupWriteRequest, body);
-    const headers = header(id, key, "write", await challenge(), encoded);
-    return call(service.base, "writeGroup", { parameters: { groupId: formatId(id) }, headers, body });
-  }
+  const challenge = () => fetchChallenge(service.base);
+  const read = (id: GroupId, key: Generation) => readGroup(service.base, id, key);
+  const write = (id: GroupId, key: Generation, revision: number, blob: Bytes, next?: Generation) =>
+    writeGroup(service.base, id, key, revision, blob, next);
 
   it("not with the old key, not with the old blob replayed, and its submits stop with its removal", async () => {
     const [id, first, second] = [groupId(random(16)), generation(), generation()];

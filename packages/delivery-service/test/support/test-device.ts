@@ -5,6 +5,7 @@ import {
   type Bytes,
   type DeviceAddress,
   type DeviceId,
+  formatId,
   submitId,
 } from "@murmuration/base";
 import {
@@ -16,6 +17,7 @@ import {
 } from "@murmuration/pairwise";
 import { generateTrustRoot } from "@murmuration/pairwise/server";
 import {
+  type BundleReply,
   type DeviceAuth,
   decodeMessage,
   encodeMessage,
@@ -159,14 +161,15 @@ export class TestDevice implements DeviceAddress {
   }
 
   /** Makes the first device of a new account, without a server. `oneTime`: 100 one-time keys of each kind. */
-  static async generate(oneTime = false): Promise<TestDevice> {
-    const memory = new MemoryEngine(ANY_TRUST_ROOT);
+  static async generate(oneTime = false, trustRoot = ANY_TRUST_ROOT): Promise<TestDevice> {
+    const memory = new MemoryEngine(trustRoot);
     const local = await memory.engine.generateAccount(accountId(random(16)), memory.keep());
     return new TestDevice(memory, local, await prepareUpload(memory, oneTime));
   }
 
   static async register(base: string, oneTime = false): Promise<TestDevice> {
-    const device = await TestDevice.generate(oneTime);
+    const info = await call(base, "info");
+    const device = await TestDevice.generate(oneTime, info.body["certificateTrustRoot"] as Bytes);
     const answer = await call(base, "register", { body: device.registration() });
     if (answer.status !== 200) throw new Error(`registration refused: ${answer.rejection?.code}`);
     return device;
@@ -207,6 +210,43 @@ export class TestDevice implements DeviceAddress {
     return device;
   }
 
+  /** Needs the engine to have been made for this service's trust root: see `register`. */
+  async acceptCertificate(certificate: Bytes): Promise<void> {
+    await this.memory.engine.acceptCertificate(certificate, this.memory.keep());
+  }
+
+  /** Fetches list and bundles of another account, as a client does before it sends. */
+  async meet(base: string, other: TestDevice): Promise<void> {
+    const parameters = { accountId: formatId(other.accountId) };
+    const headers = other.accessHeaders();
+    const reply = (await call(base, "bundles", { parameters, headers, body: { deviceIds: [] } }))
+      .body as unknown as BundleReply;
+    const { engine } = this.memory;
+    const accepted = await engine.acceptDeviceList(other.accountId, reply.deviceList, this.memory.keep());
+    if (accepted.kind !== "accepted") throw new Error(`device list: ${accepted.kind}`);
+    const bundles = reply.bundles.map((bundle) => ({
+      address: { accountId: other.accountId, deviceId: bundle.deviceId },
+      registrationId: bundle.registrationId,
+      identityKey: bundle.identityKey,
+      preKey: bundle.oneTimePreKey && fromWire(bundle.oneTimePreKey),
+      signedPreKey: fromWire(bundle.signedPreKey),
+      kyberPreKey: fromWire(bundle.kyberPreKey),
+    }));
+    const outcomes = await engine.processBundles(bundles, this.memory.keep());
+    if (outcomes.some((outcome) => outcome.kind !== "session-created")) throw new Error("no session");
+  }
+
+  /** Seals one body to other devices with real sealed sender; one ciphertext each, in order. */
+  async sealTo(others: readonly TestDevice[], body: Bytes): Promise<readonly Bytes[]> {
+    const recipients = others.map((other) => other.local.address);
+    const outcome = await this.memory.engine.encrypt(
+      { recipients, body, mode: "sealed" },
+      this.memory.keep(),
+    );
+    if (outcome.kind !== "persisted") throw new Error("not ready to seal");
+    return outcome.result.ciphertexts.map((each) => each.ciphertext);
+  }
+
   auth(): DeviceAuth {
     return { accountId: this.accountId, deviceId: this.deviceId, token: this.token };
   }
@@ -218,6 +258,10 @@ export class TestDevice implements DeviceAddress {
   accessHeaders(accessKey = this.accessKey): Record<string, string> {
     return { "murmuration-access": formatAccessKey(accessKey) };
   }
+}
+
+function fromWire<T extends { readonly keyId: number }>({ keyId, ...key }: T) {
+  return { id: keyId, ...key };
 }
 
 async function prepareUpload(memory: MemoryEngine, oneTime: boolean): Promise<PreKeyUpload> {

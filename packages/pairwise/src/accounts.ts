@@ -14,7 +14,7 @@ import { type AccountRow, accountRow } from "./rows.ts";
 
 /** What is known of accounts: one account key each, and the newest list of devices it signed. */
 
-export function readAccount(rows: Rows, accountId: AccountId): AccountRow | undefined {
+function readAccount(rows: Rows, accountId: AccountId): AccountRow | undefined {
   const bytes = rows.read("account", accountKey(accountId));
   return bytes === undefined ? undefined : accountRow.decode(bytes);
 }

@@ -1,5 +1,7 @@
 import type { AccountId, Bytes, DeviceAddress, DeviceId } from "@murmuration/base";
 
+import { limits } from "@murmuration/wire";
+
 export type { AccountId, DeviceAddress, DeviceId } from "@murmuration/base";
 
 /**
@@ -327,14 +329,14 @@ export type DecryptOutcome =
 
 // --------------------------------------------------------------------------------------------------- limits
 
-/** Largest body of one message, in bytes, before padding. */
-export const MAX_BODY_BYTES = 65_536;
+/** Largest body of one message, in bytes, before padding: with its header it fits the class of 40,960. */
+export const MAX_BODY_BYTES = 40_896;
 
-/** Largest ciphertext the engine looks at, in bytes: the largest padded body, sealed, with a prekey header. */
-export const MAX_CIPHERTEXT_BYTES = 90_112;
+/** Largest ciphertext the engine looks at, in bytes: what the delivery service carries for one device. */
+export const MAX_CIPHERTEXT_BYTES = limits.envelopeBytes;
 
 /** Recipient devices of one encrypt operation, at most: 256 members with 5 devices each. */
-export const MAX_RECIPIENTS = 1_280;
+export const MAX_RECIPIENTS = limits.recipientsPerSubmit * limits.devicesPerAccount;
 
 // --------------------------------------------------------------------------------------------------- engine
 

@@ -12,7 +12,7 @@ export interface Rows {
 export const OWN_QUEUE = "own";
 
 /** The queue that owns a row. Two operations overlap only when they hold different queues. */
-export function queueOf(table: PairwiseTable, key: string): string {
+function queueOf(table: PairwiseTable, key: string): string {
   switch (table) {
     case "account":
     case "device-list":

@@ -24,10 +24,10 @@ import { type DeviceAddress, MAX_BODY_BYTES } from "./api.ts";
 const FORMAT = 1;
 const PADDING_START = 0x80;
 const SMALLEST_CLASS = 160;
-/** 160 doubled nine times: holds the largest body. */
-const LARGEST_CLASS = 81_920;
+/** 160 doubled eight times: holds the largest body, and sealed it fits one envelope. */
+const LARGEST_CLASS = 40_960;
 
-export interface PlaintextHeader {
+interface PlaintextHeader {
   readonly sender: DeviceAddress;
   /** Version of the sender's own device list, as the sender knows it. */
   readonly senderListVersion: number;

@@ -26,13 +26,13 @@ const DAY_MS = 24 * 60 * 60 * 1_000;
 /** One-time keys of each kind that the key directory should have. */
 export const ONE_TIME_TARGET = 100;
 /** Below this many, the directory is filled up to the target. */
-export const REPLENISH_BELOW = 25;
+const REPLENISH_BELOW = 25;
 /** Signed prekey and last-resort Kyber prekey are replaced this often. */
-export const ROTATE_AFTER_MS = 7 * DAY_MS;
+const ROTATE_AFTER_MS = 7 * DAY_MS;
 /** A replaced key still opens first messages that lie in a mailbox: as long as those are kept. */
-export const KEEP_REPLACED_MS = 30 * DAY_MS;
+const KEEP_REPLACED_MS = 30 * DAY_MS;
 /** One-time private keys kept of each kind; an attacker who claims bundles cannot fill our disk. */
-export const MAX_ONE_TIME_KEPT = 2_000;
+const MAX_ONE_TIME_KEPT = 2_000;
 /** libsignal's prekey ids are 24 bits; 0 is not used. */
 export const MAX_PRE_KEY_ID = 0xff_ffff;
 

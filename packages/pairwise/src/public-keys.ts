@@ -5,7 +5,7 @@ import { classifyLibsignal } from "./libsignal-errors.ts";
 /** A serialized EC public key: type byte 0x05 and 32 bytes. */
 export const PUBLIC_KEY_BYTES = 33;
 /** A serialized Kyber-1024 public key: type byte 0x08 and 1,568 bytes. */
-export const KYBER_PUBLIC_KEY_BYTES = 1_569;
+const KYBER_PUBLIC_KEY_BYTES = 1_569;
 export const SIGNATURE_BYTES = 64;
 
 /** Parses an EC public key of another party. Throws RejectionError with the given code. */

@@ -22,64 +22,49 @@ class Party {
   readonly kyberStore: libsignal.KyberPreKeyStore;
 
   constructor(byte: number) {
-    const party = this;
     const aci = libsignal.Aci.fromUuidBytes(new Uint8Array(16).fill(byte));
     this.address = libsignal.ProtocolAddress.new(aci, 1);
+    const sign = (bytes: Uint8Array<ArrayBuffer>) => this.identity.privateKey.sign(bytes);
     const records = new Map<string, Uint8Array<ArrayBuffer>>();
-    this.sessionStore = new (class extends libsignal.SessionStore {
-      async saveSession(name: libsignal.ProtocolAddress, record: libsignal.SessionRecord) {
-        records.set(name.toString(), record.serialize());
-      }
-      async getSession(name: libsignal.ProtocolAddress) {
+    this.sessionStore = {
+      saveSession: async (name, record) => void records.set(name.toString(), record.serialize()),
+      getSession: async (name) => {
         const bytes = records.get(name.toString());
         return bytes === undefined ? null : libsignal.SessionRecord.deserialize(bytes);
-      }
-      async getExistingSessions() {
-        return [];
-      }
-    })();
-    this.identityStore = new (class extends libsignal.IdentityKeyStore {
-      async getIdentityKey() {
-        return party.identity.privateKey;
-      }
-      async getLocalRegistrationId() {
-        return 5;
-      }
-      async saveIdentity() {
-        return libsignal.IdentityChange.NewOrUnchanged;
-      }
-      async isTrustedIdentity() {
-        return party.trust;
-      }
-      async getIdentity() {
-        return null;
-      }
-    })();
-    this.preKeyStore = new (class extends libsignal.PreKeyStore {
-      async savePreKey() {}
-      async getPreKey(id: number) {
-        return libsignal.PreKeyRecord.new(id, party.preKey.getPublicKey(), party.preKey);
-      }
-      async removePreKey() {}
-    })();
-    this.signedStore = new (class extends libsignal.SignedPreKeyStore {
-      async saveSignedPreKey() {}
-      async getSignedPreKey(id: number) {
-        const publicKey = party.signedPreKey.getPublicKey();
-        const signature = party.identity.privateKey.sign(publicKey.serialize());
-        return libsignal.SignedPreKeyRecord.new(id, 1, publicKey, party.signedPreKey, signature);
-      }
-    })();
-    this.kyberStore = new (class extends libsignal.KyberPreKeyStore {
-      async saveKyberPreKey() {}
-      async getKyberPreKey(id: number) {
-        const signature = party.identity.privateKey.sign(party.kyberPreKey.getPublicKey().serialize());
-        return libsignal.KyberPreKeyRecord.new(id, 1, party.kyberPreKey, signature);
-      }
-      async markKyberPreKeyUsed() {
-        if (party.refuseKyber) throw new Error("refused by the store");
-      }
-    })();
+      },
+      getExistingSessions: async () => [],
+    };
+    this.identityStore = {
+      getIdentityKey: async () => this.identity.privateKey,
+      getIdentityKeyPair: async () => this.identity,
+      getLocalRegistrationId: async () => 5,
+      saveIdentity: async () => libsignal.IdentityChange.NewOrUnchanged,
+      isTrustedIdentity: async () => this.trust,
+      getIdentity: async () => null,
+    };
+    this.preKeyStore = {
+      savePreKey: async () => {},
+      getPreKey: async (id) => libsignal.PreKeyRecord.new(id, this.preKey.getPublicKey(), this.preKey),
+      removePreKey: async () => {},
+    };
+    this.signedStore = {
+      saveSignedPreKey: async () => {},
+      getSignedPreKey: async (id) => {
+        const publicKey = this.signedPreKey.getPublicKey();
+        const signature = sign(publicKey.serialize());
+        return libsignal.SignedPreKeyRecord.new(id, 1, publicKey, this.signedPreKey, signature);
+      },
+    };
+    this.kyberStore = {
+      saveKyberPreKey: async () => {},
+      getKyberPreKey: async (id) => {
+        const signature = sign(this.kyberPreKey.getPublicKey().serialize());
+        return libsignal.KyberPreKeyRecord.new(id, 1, this.kyberPreKey, signature);
+      },
+      markKyberPreKeyUsed: async () => {
+        if (this.refuseKyber) throw new Error("refused by the store");
+      },
+    };
   }
 
   bundle(spoil?: "signed" | "kyber"): libsignal.PreKeyBundle {

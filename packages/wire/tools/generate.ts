@@ -24,13 +24,8 @@ function runPbjs(args: string[]): Promise<string> {
 export async function generate(): Promise<Record<"messages.js" | "messages.d.ts", string>> {
   const files = readdirSync(proto).filter((name) => name.endsWith(".proto"));
   const paths = files.sort().map((name) => join(proto, name));
-  const script = await runPbjs([
-    ...["-t", "static-module", "-w", "esm"],
-    ...FLAGS,
-    ...QUIET,
-    ...["-p", proto],
-    ...paths,
-  ]);
+  const flags = ["-t", "static-module", "-w", "esm", ...FLAGS, ...QUIET, "-p", proto];
+  const script = await runPbjs([...flags, ...paths]);
   const names = paths.flatMap((path) =>
     [...readFileSync(path, "utf8").matchAll(/^message (\w+)/gm)].map((match) => match[1]!),
   );
@@ -45,7 +40,7 @@ export async function generate(): Promise<Record<"messages.js" | "messages.d.ts"
     "  };",
     "};",
   ];
-  return { "messages.js": script, "messages.d.ts": `${types.join("\n")}\n` };
+  return { "messages.js": `/* oxlint-disable */\n${script}`, "messages.d.ts": `${types.join("\n")}\n` };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -114,6 +114,8 @@ export const rules = {
   "group-info/cipher-suite": "12.4.3.1",
   "group-info/confirmation-tag": "12.4.3.1",
   "group-info/external-pub": "12.4.3.2",
+  "group-info/signed-by-committer": "12.4.3",
+  "group-info/follows-commit": "12.4.1",
 
   // Framing: 6 and 6.1 (who may send what, signature), 6.2, 6.3.1, 12.1.8 (external senders).
   "framing/application-data-encrypted": "6",

@@ -1,0 +1,61 @@
+/** The result of a demo run: as JSON with exactly these keys, and as a table for people. */
+export interface DemoReport {
+  readonly members: number;
+  readonly protocol: string;
+  readonly messages: number;
+  /** Pairs of message and receiving member that arrived. */
+  readonly deliveries: number;
+  readonly lost: number;
+  readonly duplicated: number;
+  /** Bytes that the measured sender put on the network for one message. */
+  readonly senderBytesPerMessage: number;
+  /** Bytes that one receiver took from the network for one message. */
+  readonly receiverBytesPerMessage: number;
+  readonly senderCpuUsPerMessage: number;
+  readonly receiverCpuUsPerMessage: number;
+  readonly dsCpuUsPerMessage: number;
+  readonly kills: number;
+  readonly restarts: number;
+  readonly processIds: readonly number[];
+  readonly wallMs: number;
+  readonly seed: number;
+}
+
+/** True when every message is exactly once in every history. */
+export function isClean(report: DemoReport): boolean {
+  return report.lost === 0 && report.duplicated === 0;
+}
+
+const number = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
+const milliseconds = (us: number): string =>
+  `${(us / 1000).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })} ms`;
+
+/** The report as aligned lines. */
+export function formatReport(report: DemoReport): string {
+  const rows: ReadonlyArray<readonly [string, string]> = [
+    ["members", `${number(report.members)} (${report.protocol})`],
+    ["messages", number(report.messages)],
+    ["deliveries", number(report.deliveries)],
+    ["lost", number(report.lost)],
+    ["duplicated", number(report.duplicated)],
+    ["kills and restarts", `${number(report.kills)} and ${number(report.restarts)}`],
+    ["processes", number(report.processIds.length)],
+    [
+      "sender, per message",
+      `${number(report.senderBytesPerMessage)} bytes, ${milliseconds(report.senderCpuUsPerMessage)} CPU`,
+    ],
+    [
+      "each receiver, per message",
+      `${number(report.receiverBytesPerMessage)} bytes, ${milliseconds(report.receiverCpuUsPerMessage)} CPU`,
+    ],
+    ["delivery service, per message", `${milliseconds(report.dsCpuUsPerMessage)} CPU`],
+    ["time", `${(report.wallMs / 1000).toFixed(1)} s`],
+    ["seed", String(report.seed)],
+  ];
+  const width = Math.max(...rows.map(([label]) => label.length));
+  const body = rows.map(([label, value]) => `  ${label.padEnd(width)}   ${value}`).join("\n");
+  const verdict = isClean(report)
+    ? "Every message is exactly once in every member's history."
+    : "MESSAGES WERE LOST OR DOUBLED.";
+  return `${body}\n\n${verdict}\n`;
+}

@@ -1,0 +1,80 @@
+/**
+ * Counts what arrived. Two independent sources: the histories that the clients have at the end, and the events
+ * that they reported on the way, which come at least once and are de-duplicated by client and event id.
+ */
+export interface Tally {
+  /** Pairs of message and receiving member that are in a history. */
+  readonly deliveries: number;
+  /** Pairs that are missing, in histories or in events: the larger of both counts. */
+  readonly lost: number;
+  /** Copies beyond the first, in histories or in events: the larger of both counts. */
+  readonly duplicated: number;
+}
+
+/** The text of a planned message names it: `message 17`. Any other text belongs to no message. */
+export const messageText = (index: number): string => `message ${index}`;
+export function messageIndex(text: string): number | undefined {
+  const match = /^message (0|[1-9]\d{0,8})$/.exec(text);
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** Events of all clients, as they come. */
+export class EventLedger {
+  private readonly seen = new Map<number, Map<number, number | undefined>>();
+  private readonly counts = new Map<string, number>();
+
+  /** Records one event of a member; the same event id again changes nothing. */
+  record(member: number, eventId: number, message: number | undefined): void {
+    const events = this.seen.get(member) ?? new Map<number, number | undefined>();
+    this.seen.set(member, events);
+    if (events.has(eventId)) return;
+    events.set(eventId, message);
+    if (message === undefined) return;
+    const key = `${member}/${message}`;
+    this.counts.set(key, (this.counts.get(key) ?? 0) + 1);
+  }
+
+  /** How often events said that this message came to this member. */
+  count(member: number, message: number): number {
+    return this.counts.get(`${member}/${message}`) ?? 0;
+  }
+
+  /** How many of the members have this message. */
+  membersWith(message: number, members: number): number {
+    let having = 0;
+    for (let member = 0; member < members; member++) if (this.count(member, message) > 0) having++;
+    return having;
+  }
+}
+
+/**
+ * Compares what every member should have with what it has.
+ * `histories[member]` are the message indices in that member's history, as often as they stand there.
+ */
+export function tally(
+  messages: readonly { readonly index: number; readonly sender: number }[],
+  histories: readonly (readonly number[])[],
+  events: EventLedger,
+): Tally {
+  let deliveries = 0;
+  const lost = { histories: 0, events: 0 };
+  const duplicated = { histories: 0, events: 0 };
+  histories.forEach((history, member) => {
+    const copies = new Map<number, number>();
+    for (const index of history) copies.set(index, (copies.get(index) ?? 0) + 1);
+    for (const { index, sender } of messages) {
+      const inHistory = copies.get(index) ?? 0;
+      const inEvents = events.count(member, index);
+      if (inHistory > 0 && member !== sender) deliveries++;
+      if (inHistory === 0) lost.histories++;
+      if (inEvents === 0) lost.events++;
+      duplicated.histories += Math.max(0, inHistory - 1);
+      duplicated.events += Math.max(0, inEvents - 1);
+    }
+  });
+  return {
+    deliveries,
+    lost: Math.max(lost.histories, lost.events),
+    duplicated: Math.max(duplicated.histories, duplicated.events),
+  };
+}

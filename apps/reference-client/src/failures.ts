@@ -1,0 +1,52 @@
+/** From an error to one sentence and an exit code. */
+import { MurmurationError, UnavailableError } from "@murmuration/base";
+import { isRejectionCode, rejections } from "@murmuration/wire";
+import { WrongUsage } from "./arguments.ts";
+
+export const EXIT_FAILED = 1;
+const EXIT_WRONG_USAGE = 2;
+const EXIT_UNREACHABLE = 3;
+
+/** A command cannot do what was asked; the message is one sentence for the user. */
+export class CommandFailed extends Error {
+  readonly exitCode: number;
+  constructor(sentence: string, exitCode: number = EXIT_FAILED) {
+    super(sentence);
+    this.exitCode = exitCode;
+  }
+}
+
+const sentences: Readonly<Record<string, string>> = {
+  "conversation/not-active":
+    "Nothing can be sent in this conversation: it was left, removed or blocked, or waits to be accepted.",
+  "conversation/text-too-long": "The text is too long for one message.",
+  "conversation/outbox-full": "Too many messages wait for the delivery service in this conversation.",
+  "conversation/not-a-group": "This conversation is not a group.",
+  "outbox/still-waiting": "The delivery service cannot be reached; the message stays in the outbox.",
+  "transport/unreachable": "The delivery service cannot be reached.",
+};
+
+export interface Failure {
+  readonly sentence: string;
+  readonly exitCode: number;
+}
+
+/** What main prints and exits with. An error of no known kind is a bug and keeps its stack. */
+export function explain(error: unknown): Failure {
+  if (error instanceof WrongUsage) return { sentence: error.message, exitCode: EXIT_WRONG_USAGE };
+  if (error instanceof CommandFailed) return { sentence: error.message, exitCode: error.exitCode };
+  if (error instanceof UnavailableError) {
+    const sentence = sentences[error.code] ?? "The delivery service cannot be reached.";
+    return { sentence: `${sentence} (${error.code})`, exitCode: EXIT_UNREACHABLE };
+  }
+  if (error instanceof MurmurationError) {
+    const { code } = error;
+    const sentence =
+      sentences[code] ?? (isRejectionCode(code) ? rejections[code].sentence : "This was refused.");
+    return { sentence: `${sentence} (${code})`, exitCode: EXIT_FAILED };
+  }
+  return {
+    sentence: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    exitCode: EXIT_FAILED,
+  };
+}

@@ -1,0 +1,64 @@
+import { describe, expect, test } from "vitest";
+import { createProgress, progressLine } from "../../src/demo/progress.ts";
+import { type DemoReport, formatReport, isClean } from "../../src/demo/report.ts";
+
+const report: DemoReport = {
+  members: 8,
+  protocol: "pairwise",
+  messages: 50,
+  deliveries: 350,
+  lost: 0,
+  duplicated: 0,
+  senderBytesPerMessage: 6123,
+  receiverBytesPerMessage: 812,
+  senderCpuUsPerMessage: 4321,
+  receiverCpuUsPerMessage: 1234,
+  dsCpuUsPerMessage: 987,
+  kills: 6,
+  restarts: 6,
+  processIds: [1, 2, 3],
+  wallMs: 21_345,
+  seed: 9,
+};
+
+describe("the table", () => {
+  test("says what was counted, aligned, and the verdict in words", () => {
+    const text = formatReport(report);
+    expect(text).toMatch(/members +8 \(pairwise\)\n/);
+    expect(text).toMatch(/sender, per message +6,123 bytes, 4\.32 ms CPU\n/);
+    expect(text).toMatch(/time +21\.3 s\n/);
+    expect(text).toContain("Every message is exactly once");
+  });
+
+  test("a loss and a double are never clean", () => {
+    for (const bad of [
+      { ...report, lost: 1 },
+      { ...report, duplicated: 1 },
+    ]) {
+      expect(isClean(bad)).toBe(false);
+      expect(formatReport(bad)).toContain("LOST OR DOUBLED");
+    }
+  });
+});
+
+describe("progress", () => {
+  test("a line shows the share and fits the terminal", () => {
+    expect(progressLine("sending", 5, 10, 80)).toBe(`[${"#".repeat(15)}${".".repeat(15)}] 5/10 sending`);
+    expect(progressLine("sending", 0, 0, 80)).toContain("#".repeat(30));
+    expect(progressLine("sending", 5, 10, 20)).toHaveLength(19);
+  });
+
+  test("is a bar on a terminal and one line a stage elsewhere", () => {
+    const drawn = (isTTY: boolean): string => {
+      let written = "";
+      const progress = createProgress({ isTTY, columns: 60, write: (text) => (written += text) });
+      progress.stage("first", 2);
+      progress.step();
+      progress.end();
+      return written;
+    };
+    expect(drawn(false)).toBe("first\n");
+    expect(drawn(true)).toContain("1/2 first");
+    expect(drawn(true).endsWith("\r\u001b[2K")).toBe(true);
+  });
+});

@@ -53,6 +53,7 @@ export const areas: Readonly<Record<string, Area>> = {
       base,
       wire,
       "@murmuration/mls-groups",
+      "@murmuration/mls-groups/bench",
       "@murmuration/mls-groups/portable",
       "@murmuration/mls-groups/public-group",
       "@murmuration/pairwise",

@@ -59,5 +59,5 @@ export function estimateSeconds(
       ms += cut ? limitMs : once * runs;
     }
   }
-  return Math.ceil(ms / 1000) + 10;
+  return Math.ceil(ms / 1000) + 15;
 }

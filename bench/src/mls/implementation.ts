@@ -11,8 +11,6 @@ export interface Committed<M> {
 export interface Added<M> extends Committed<M> {
   /** MLSMessage with a Welcome for all who were added. */
   readonly welcome: Uint8Array;
-  /** Content of a ratchet_tree extension; undefined where the Welcome carries it. */
-  readonly tree: Uint8Array | undefined;
 }
 
 /**
@@ -27,6 +25,11 @@ export interface MlsImplementation<M> {
   createGroup(creator: KeyPackageFixture, groupId: Uint8Array): Eventually<M>;
   /** One commit that adds all of these encoded KeyPackages, by value and without a path, with its Welcome. */
   add(member: M, keyPackages: readonly Uint8Array[]): Eventually<Added<M>>;
+  /**
+   * The ratchet_tree of the epoch that the member is in, as the delivery service hands it out; undefined where
+   * Welcomes of this implementation carry it. Not timed.
+   */
+  tree(member: M): Eventually<Uint8Array | undefined>;
   /** The Welcome with the entry of one joiner alone, as the delivery service hands it out. Not timed. */
   trimWelcome(welcome: Uint8Array, joiner: KeyPackageFixture): Eventually<Uint8Array>;
   /** Joins and has fully validated state; the joiner's private keys are those of the fixture. */

@@ -2,6 +2,10 @@
 import type { MlsImplementation } from "./implementation.ts";
 
 const factories: Readonly<Record<string, () => Promise<MlsImplementation<unknown>>>> = {
+  murmuration: async () => {
+    const { murmuration } = await import("./murmuration.ts");
+    return murmuration() as MlsImplementation<unknown>;
+  },
   "ts-mls": async () => {
     const [{ tsMls }, { defaultSuite }] = await Promise.all([
       import("./ts-mls.ts"),

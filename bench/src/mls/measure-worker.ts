@@ -12,6 +12,7 @@ export interface UnitRequest {
 }
 
 export type WorkerReport =
+  /** Sent once, when its code is compiled. */
   | { readonly kind: "ready" }
   | { readonly kind: "phase"; readonly operation: Operation; readonly phase: "preparing" | "measuring" }
   | { readonly kind: "samples"; readonly samples: readonly Sample[] }
@@ -35,4 +36,5 @@ process.on("message", async ({ unit, members }: UnitRequest) => {
     report({ kind: "failed", reason: error instanceof Error ? error.message : "unknown" });
   }
 });
+await runner.warmUp();
 report({ kind: "ready" });

@@ -137,13 +137,9 @@ export function tsMls(inner: CiphersuiteImpl): MlsImplementation<ClientState> {
         ratchetTreeExtension: true,
       });
       const commit = encode(mlsMessageEncoder, made.commit);
-      return {
-        member: made.newState,
-        commit,
-        welcome: encode(mlsMessageEncoder, made.welcome!),
-        tree: undefined,
-      };
+      return { member: made.newState, commit, welcome: encode(mlsMessageEncoder, made.welcome!) };
     },
+    tree: () => undefined,
     trimWelcome(welcome, joiner) {
       const message = decoded(mlsMessageDecoder, welcome);
       if (message.wireformat !== wireformats.mls_welcome) throw new Error("not a Welcome");

@@ -62,14 +62,15 @@ export class WorkerProcess {
   private async ready(): Promise<ChildProcess> {
     if (this.child !== undefined) return this.child;
     const path = fileURLToPath(new URL("./measure-worker.ts", import.meta.url));
-    const execArgv = [...process.execArgv.filter((flag) => flag !== "--expose-gc"), "--expose-gc"];
+    // V8 throws away the code of functions that several collections saw idle; collections are forced here.
+    const execArgv = [...process.execArgv, "--expose-gc", "--no-flush-bytecode"];
     const child = fork(path, [this.name, this.seed], { execArgv, serialization: "advanced" });
     this.child = child;
     await new Promise<void>((resolve, reject) => {
-      child.once("message", () => resolve());
+      child.on("message", ({ kind }: WorkerReport) => (kind === "ready" ? resolve() : undefined));
       child.once("exit", () => reject(new Error(`the process of ${this.name} did not start`)));
     });
-    child.removeAllListeners("exit");
+    child.removeAllListeners();
     return child;
   }
 

@@ -1,0 +1,58 @@
+import { type Bytes, decodeWhole, equalBytes, InvariantError } from "@murmuration/base";
+import type { CryptoProvider } from "../crypto/provider.ts";
+import { memberState } from "../group/advance.ts";
+import { Group } from "../group/group.ts";
+import { type GroupConfig, groupDefaults } from "../group/group-config.ts";
+import type { WriteSet } from "../group/store.ts";
+import type { EpochSecrets } from "../schedule/key-schedule.ts";
+import { readGroupContext } from "../structs/group-context.ts";
+import { RatchetTree } from "../tree/ratchet-tree.ts";
+
+/** Everything that one member knows in one epoch, as data. The arrays are copied. */
+export interface AdoptedMember {
+  /** Content of a ratchet_tree extension. */
+  readonly ratchetTree: Uint8Array;
+  /** Encoded GroupContext. */
+  readonly groupContext: Uint8Array;
+  readonly confirmationTag: Uint8Array;
+  readonly interimTranscriptHash: Uint8Array;
+  readonly secrets: EpochSecrets;
+  readonly leaf: number;
+  readonly signaturePrivateKey: Uint8Array;
+  /** By node index. */
+  readonly privateKeys: ReadonlyMap<number, Uint8Array>;
+}
+
+/**
+ * Makes a group for benchmarks out of what a member would know, without the protocol that leads there: warming
+ * 10,000 leaves by commits takes longer than what is measured afterwards. Nothing is verified but that the tree
+ * is that of the GroupContext; no application may use this. O(N).
+ */
+export function adoptMember(
+  crypto: CryptoProvider,
+  member: AdoptedMember,
+  config: Partial<GroupConfig> = {},
+): { group: Group; writes: WriteSet } {
+  const contextBytes = member.groupContext.slice() as Bytes;
+  const context = decodeWhole(contextBytes, readGroupContext);
+  const tree = RatchetTree.decode(crypto, member.ratchetTree);
+  if (!equalBytes(tree.treeHash(), context.treeHash)) throw new InvariantError("mls/adopted-tree-hash");
+  const epoch = {
+    crypto,
+    context,
+    contextBytes,
+    tree,
+    confirmationTag: member.confirmationTag.slice() as Bytes,
+    interimTranscriptHash: member.interimTranscriptHash.slice() as Bytes,
+  };
+  const secrets = Object.fromEntries(
+    Object.entries(member.secrets).map(([name, secret]) => [name, secret.slice()]),
+  ) as unknown as EpochSecrets;
+  const state = memberState(epoch, secrets, {
+    ownLeaf: member.leaf,
+    signaturePrivateKey: member.signaturePrivateKey.slice() as Bytes,
+    privateKeys: new Map([...member.privateKeys].map(([node, key]) => [node, key.slice() as Bytes])),
+    ratchetLimits: config.ratchetLimits ?? groupDefaults.ratchetLimits,
+  });
+  return Group.start(state, config);
+}

@@ -210,6 +210,14 @@ export class TestDevice implements DeviceAddress {
     return device;
   }
 
+  /** Removes a linked device from the account, at the server too. */
+  async unlink(base: string, linked: TestDevice): Promise<void> {
+    const { deviceList } = await this.memory.engine.removeDevice(linked.deviceId, this.memory.keep());
+    const body = { deviceList, added: [] };
+    const answer = await call(base, "updateDevices", { headers: this.headers(), body });
+    if (answer.status !== 204) throw new Error(`unlink refused: ${answer.rejection?.code}`);
+  }
+
   /** Needs the engine to have been made for this service's trust root: see `register`. */
   async acceptCertificate(certificate: Bytes): Promise<void> {
     await this.memory.engine.acceptCertificate(certificate, this.memory.keep());

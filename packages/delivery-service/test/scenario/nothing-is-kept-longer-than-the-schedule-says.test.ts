@@ -1,0 +1,107 @@
+import { type AccountId, blobId, formatId, groupId } from "@murmuration/base";
+import { BLOB_CONTENT_TYPE } from "@murmuration/wire";
+import { describe, expect, it } from "vitest";
+import { openSqliteStores } from "../../src/adapters/sqlite-stores.ts";
+import { createConfig } from "../../src/config.ts";
+import { startDeliveryService } from "../../src/main.ts";
+import { query } from "../support/database.ts";
+import { createGroup } from "../support/group-access.ts";
+import { random } from "../support/random.ts";
+import { movableClock, temporaryDirectory, unhurried } from "../support/service.ts";
+import { callRaw, sealedTo, TestDevice } from "../support/test-device.ts";
+import { TestSocket } from "../support/test-socket.ts";
+
+const DAY_MS = 86_400_000;
+
+describe("nothing is kept longer than the schedule says", () => {
+  it("a retention run removes what is overdue and nothing else, and an auditor can see it", async () => {
+    const directory = temporaryDirectory();
+    const database = `${directory.path}/delivery-service.sqlite`;
+    const overdue = () =>
+      Object.fromEntries(
+        query(database, "SELECT * FROM retention_overdue").map((row) => [row["job"], row["overdue"]]),
+      );
+    const none = {
+      envelopes: 0,
+      submits: 0,
+      blobs: 0,
+      "idle-devices": 0,
+      "idle-groups": 0,
+      "orphaned-mailboxes": 0,
+    };
+    const clock = movableClock(Date.now() - 401 * DAY_MS);
+    const service = await startDeliveryService(
+      createConfig({ dataDirectory: directory.path, limits: unhurried, logLevel: "silent" }),
+      { clock },
+    );
+    const base = `http://127.0.0.1:${service.port}`;
+    const send = async (to: TestDevice) => {
+      const sender = await TestSocket.anonymous(service.port);
+      await sender.request({ kind: "submitSealed", ...sealedTo([to]) });
+      await sender.close();
+    };
+    const put = async (owner: TestDevice) => {
+      const headers = { ...owner.headers(), "content-type": BLOB_CONTENT_TYPE };
+      const path = `/v1/blobs/${formatId(blobId(random(16)))}`;
+      expect((await callRaw(base, "PUT", path, headers, random(70_000))).status).toBe(204);
+      return path;
+    };
+
+    // 401 days ago: an account that never comes back, a group, and a mailbox that a crash left behind.
+    const gone = await TestDevice.register(base);
+    await createGroup(base, groupId(random(16)), random(16), random(50));
+    const bare = openSqliteStores(directory.path);
+    const nobody = random(16) as unknown as AccountId;
+    await bare.mailboxes.open({ accountId: nobody, deviceId: gone.deviceId }, clock.now());
+    await bare.close();
+    // 31 days ago: an envelope, a submit and a blob of somebody who is active.
+    clock.advance(370 * DAY_MS);
+    const bob = await TestDevice.register(base);
+    await send(bob);
+    const oldBlob = await put(bob);
+    // Today: what has to stay.
+    clock.advance(31 * DAY_MS);
+    await send(bob);
+    const newBlob = await put(bob);
+    await createGroup(base, groupId(random(16)), random(16), random(50));
+
+    expect(overdue()).toEqual({
+      envelopes: 1,
+      submits: 1,
+      blobs: 1,
+      "idle-devices": 1,
+      "idle-groups": 1,
+      // The idle account's mailbox has its device yet.
+      "orphaned-mailboxes": 1,
+    });
+    await service.runRetention();
+    expect(overdue()).toEqual(none);
+    expect((await callRaw(base, "GET", oldBlob)).rejection?.code).toBe("blob/unknown");
+    expect((await callRaw(base, "GET", newBlob)).status).toBe(200);
+    const own = await TestSocket.device(service.port, bob);
+    expect((await own.envelopes(1)).map((envelope) => envelope.envelopeId)).toEqual([2]);
+    await own.next("queueEmpty");
+    const late = await TestSocket.open(service.port);
+    expect(await late.request({ kind: "hello", versions: [1], auth: gone.auth() })).toMatchObject({
+      code: "auth/invalid",
+    });
+
+    const runs = query(database, "SELECT job, removed, removed_total FROM retention_runs ORDER BY job");
+    expect(runs.map((run) => [run["job"], run["removed"]])).toEqual([
+      ["blobs", 1],
+      ["envelopes", 1],
+      ["idle-devices", 1],
+      ["idle-groups", 1],
+      ["orphaned-mailboxes", 1],
+      ["submits", 1],
+    ]);
+    await service.runRetention();
+    const again = query(
+      database,
+      "SELECT sum(removed) AS now, sum(removed_total) AS ever FROM retention_runs",
+    );
+    expect(again).toEqual([{ now: 0, ever: 6 }]);
+    await service.close();
+    directory.remove();
+  });
+});

@@ -35,6 +35,8 @@ export interface OpenedPrivateMessage {
    * Call it when the message is accepted, once.
    */
   readonly consume: () => SecretTreeWrites;
+  /** Lets go of the key for now, for a commit that is merged or discarded later; returns what consumes it then. */
+  readonly release: () => () => SecretTreeWrites;
 }
 
 function ratchetFor(contentType: ContentType): RatchetType {
@@ -58,7 +60,15 @@ export function openPrivateMessage(epoch: ReceiveEpoch, message: PrivateMessage)
   try {
     const unverified = unprotectPrivateMessage(crypto, message, senderData, staged);
     const content = verifyContent(crypto, unverified, signatureKey, epoch.contextBytes);
-    return { content, sender, consume: () => staged.merge() };
+    return {
+      content,
+      sender,
+      consume: () => staged.merge(),
+      release: () => {
+        staged.discard();
+        return () => epoch.secretTree.stageReceive(sender, type, senderData.generation).merge();
+      },
+    };
   } catch (error) {
     staged.discard();
     throw error;

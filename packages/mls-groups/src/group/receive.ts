@@ -20,7 +20,7 @@ import {
   putSecretTreeWrites,
   retainedReceiveEpoch,
 } from "./internals.ts";
-import { openPrivateMessage } from "./messages.ts";
+import { type OpenedPrivateMessage, openPrivateMessage } from "./messages.ts";
 import type { PublicEpoch } from "./public-epoch.ts";
 import { receiveCommit, type StagedCommit } from "./receive-commit.ts";
 import { WriteSet } from "./store.ts";
@@ -87,7 +87,7 @@ function receivePublic(group: Internals, message: PublicMessage): Received {
     groupContext: contextBytes,
   });
   const content = verifySender(group.state.public, unverified);
-  return handshake(group, content, () => undefined);
+  return handshake(group, content, undefined);
 }
 
 /** The signature key of each kind of sender (6.1), and the signature. One verification. */
@@ -125,7 +125,7 @@ function receiveCurrent(group: Internals, message: PrivateMessage): Received {
   if (message.contentType === "application") {
     return application(opened.content, opened.sender, message.epoch, opened.consume());
   }
-  return handshake(group, opened.content, opened.consume);
+  return handshake(group, opened.content, opened);
 }
 
 function requireNotRemovedBefore(
@@ -169,10 +169,11 @@ function isCommit(content: AuthenticatedContent): content is CommitContent {
   return content.content.contentType === "commit";
 }
 
+/** `opened` is undefined for a PublicMessage, which used no key. */
 function handshake(
   group: Internals,
   content: VerifiedContent,
-  consume: () => SecretTreeWrites | undefined,
+  opened: OpenedPrivateMessage | undefined,
 ): Received {
   const { epoch } = group.state.public.context;
   if (isCommit(content)) {
@@ -187,10 +188,10 @@ function handshake(
       ratchetLimits: group.config.ratchetLimits,
       ownUpdate: (reference) => group.ownUpdates.get(toHex(reference)),
     });
-    return { kind: "commit", commit: { staged, consume } };
+    return { kind: "commit", commit: { staged, consume: opened?.release() ?? (() => undefined) } };
   }
   const cached = group.proposals.add(group.crypto, content);
-  const writes = putSecretTreeWrites(new WriteSet(), epoch, consume());
+  const writes = putSecretTreeWrites(new WriteSet(), epoch, opened?.consume());
   writes.put(rowKeys.proposal(toHex(cached.reference)), encodeProposalRow(cached));
   const { proposal, sender, reference } = cached;
   return { kind: "proposal", proposal, sender, reference, writes };

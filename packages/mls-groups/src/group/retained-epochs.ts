@@ -35,13 +35,15 @@ export interface EpochAge {
   readonly endedAtMs: number;
 }
 
-/** The epochs to forget, given the ones kept in ascending order. Pure. O(kept). */
+/**
+ * The epochs to forget, given the ones kept in ascending order. What is older than a forgotten epoch goes with it,
+ * also when the clock was set back in between: the kept ones have no gap. Pure. O(kept).
+ */
 export function expiredEpochs(kept: readonly EpochAge[], window: ReceiveWindow, nowMs: number): bigint[] {
-  return kept
-    .filter(({ endedAtMs }, i) => {
-      const newer = kept.length - 1 - i;
-      if (newer >= window.maxEpochs) return true;
-      return newer >= window.epochs && nowMs - endedAtMs > window.durationMs;
-    })
-    .map(({ epoch }) => epoch);
+  const newestForgotten = kept.findLastIndex(({ endedAtMs }, i) => {
+    const newer = kept.length - 1 - i;
+    if (newer >= window.maxEpochs) return true;
+    return newer >= window.epochs && nowMs - endedAtMs > window.durationMs;
+  });
+  return kept.slice(0, newestForgotten + 1).map(({ epoch }) => epoch);
 }

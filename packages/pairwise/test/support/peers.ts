@@ -178,6 +178,11 @@ export class Peer {
     return this.engine.local()!.address;
   }
 
+  /** The row key under which others keep what they have for this device. */
+  get key(): string {
+    return formatAddress(this.address);
+  }
+
   get account(): AccountId {
     return this.address.accountId;
   }

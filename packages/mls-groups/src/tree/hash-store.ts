@@ -1,7 +1,8 @@
 import type { Bytes } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { opaqueSize, putOpaque, putUint32 } from "./encoded-node.ts";
-import { isLeafNode, left, type NodeIndex, nodeToLeaf, right } from "./math.ts";
+import type { Journal } from "./journal.ts";
+import { isLeafNode, left, type NodeIndex, nodeToLeaf, parent, right } from "./math.ts";
 import { enlarged, type NodeStore } from "./node-store.ts";
 
 /** NodeType of TreeHashInput (RFC 9420 section 7.8). */
@@ -43,13 +44,17 @@ export class TreeHasher {
   }
 }
 
+const DIRTY: Bytes = new Uint8Array(0);
+
 /**
  * The tree hash of every node in one byte array, and which of them are up to date. A dirty node has only
- * dirty ancestors, so that a change marks one path and a rehash visits nothing that is clean.
+ * dirty ancestors, so that a change marks one path and a rehash visits nothing that is up to date.
  */
 export class HashStore {
+  /** Where every change between dirty and up to date is noted, so that an epoch finds its hashes again. */
+  journal: Journal | undefined;
   private hashes: Bytes;
-  private clean: Bytes; // 1 for a hash that is up to date
+  private valid: Bytes; // 1 for a hash that is up to date
   private readonly nodes: NodeStore;
   private readonly length: number;
   private readonly hasher: TreeHasher;
@@ -59,41 +64,43 @@ export class HashStore {
     this.nodes = nodes;
     this.hasher = new TreeHasher(crypto);
     this.hashes = new Uint8Array(nodeCount * this.length);
-    this.clean = new Uint8Array(nodeCount);
+    this.valid = new Uint8Array(nodeCount);
   }
 
   ensureNodes(nodeCount: number): void {
-    if (nodeCount <= this.clean.length) return;
+    if (nodeCount <= this.valid.length) return;
     this.hashes = enlarged(this.hashes, nodeCount * this.length);
-    this.clean = enlarged(this.clean, nodeCount);
+    this.valid = enlarged(this.valid, nodeCount);
   }
 
-  isClean(node: NodeIndex): boolean {
-    return this.clean[node] === 1;
-  }
-
-  markDirty(node: NodeIndex): void {
-    this.clean[node] = 0;
-  }
-
-  /** The stored hash of a clean node, as a view that changes with the tree. */
-  view(node: NodeIndex): Bytes {
+  /** The hash in store, as a view that changes with the tree. */
+  private view(node: NodeIndex): Bytes {
     return this.hashes.subarray(node * this.length, (node + 1) * this.length);
   }
 
-  /** Puts a hash that is known to be right. */
-  restore(node: NodeIndex, hash: Uint8Array): void {
-    this.hashes.set(hash, node * this.length);
-    this.clean[node] = 1;
+  /** Puts a hash that is known to be right, or marks it dirty if it is empty. */
+  put(node: NodeIndex, hash: Uint8Array): void {
+    if (hash.length === 0 && this.valid[node] === 0) return;
+    this.journal?.noteHash(node, this.valid[node] === 1 ? this.view(node) : DIRTY);
+    if (hash.length > 0) this.hashes.set(hash, node * this.length);
+    this.valid[node] = Number(hash.length > 0);
+  }
+
+  /** Marks a node and everything above it, up to `top`, dirty. O(log N). */
+  spoil(node: NodeIndex, top: NodeIndex): void {
+    for (let n = node; this.valid[n] === 1; n = parent(n)) {
+      this.put(n, DIRTY);
+      if (n === top) break;
+    }
   }
 
   /** Brings a node up to date and returns its hash as a view. One hash for each dirty node below it. */
   update(node: NodeIndex): Bytes {
-    if (this.clean[node] === 0) {
+    if (this.valid[node] === 0) {
       const hash = isLeafNode(node)
         ? this.hasher.leaf(nodeToLeaf(node), this.nodes.view(node))
         : this.hasher.parent(this.nodes.view(node), this.update(left(node)), this.update(right(node)));
-      this.restore(node, hash);
+      this.put(node, hash);
     }
     return this.view(node);
   }

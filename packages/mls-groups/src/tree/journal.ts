@@ -23,43 +23,50 @@ class Notes {
 
 /**
  * What has to be undone to get from one epoch's tree to another: for each write the node's bytes as they were
- * before, for each hash that was spoiled the hash. O(path) entries for a commit. It owns copies.
+ * before, for each hash that changed between up to date and dirty what it was before. O(path) notes for a
+ * commit. It owns copies.
  */
 export class Journal {
   private readonly written = new Notes();
-  private readonly spoiled = new Notes();
+  private readonly rehashed = new Notes();
 
   /** Notes the bytes that a node had before a write, empty for a blank node. */
   noteNode(node: NodeIndex, before: Uint8Array): void {
     this.written.add(node, before);
   }
 
-  /** Notes the hash that a node had before it became dirty. */
+  /** Notes the hash that a node had before it became dirty; empty when it was dirty and was computed. */
   noteHash(node: NodeIndex, before: Uint8Array): void {
-    this.spoiled.add(node, before);
+    this.rehashed.add(node, before);
   }
 
   /** Number of notes. */
   get length(): number {
-    return this.written.nodes.length + this.spoiled.nodes.length;
+    return this.written.nodes.length + this.rehashed.nodes.length;
   }
 
-  /** What a node was before the first write, as a view; undefined if it was not written. O(entries). */
+  /** What a node was before the first write, as a view; undefined if it was not written. O(notes). */
   before(node: NodeIndex): Uint8Array | undefined {
     const first = this.written.nodes.indexOf(node);
     return first < 0 ? undefined : this.written.at(first);
   }
 
-  /** Replays the writes backwards, so that the first note of a node is the last to count; then the hashes. */
+  /**
+   * Replays the writes backwards, in which order no two nodes ever share a key, and then puts each hash to
+   * what its first note says, empty for dirty.
+   */
   undo(
     write: (node: NodeIndex, value: Uint8Array) => void,
-    restoreHash: (node: NodeIndex, hash: Uint8Array) => void,
+    putHash: (node: NodeIndex, hash: Uint8Array) => void,
   ): void {
     for (let i = this.written.nodes.length - 1; i >= 0; i--) {
       write(this.written.nodes[i]!, this.written.at(i));
     }
-    for (let i = this.spoiled.nodes.length - 1; i >= 0; i--) {
-      restoreHash(this.spoiled.nodes[i]!, this.spoiled.at(i));
+    const seen = new Set<NodeIndex>();
+    for (const [i, node] of this.rehashed.nodes.entries()) {
+      if (seen.has(node)) continue;
+      seen.add(node);
+      putHash(node, this.rehashed.at(i));
     }
   }
 }

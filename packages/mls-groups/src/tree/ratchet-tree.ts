@@ -199,9 +199,12 @@ export class RatchetTree {
 
   /** A tree of the next epoch that starts out equal. O(1) beside the hashes that `treeHash()` would compute now. */
   fork(): RatchetTree {
-    if (this.link === undefined) this.state.hashes.update(this.state.rootNode);
+    // From here on no hash of this tree changes: the journals that lead to and from it stay right.
+    const state = this.shown();
+    state.hashes.update(state.rootNode);
     this.readOnly = true;
-    return new RatchetTree(this.state, this.linkTo(this, new Journal()));
+    const { leafSlots, memberCount } = this;
+    return new RatchetTree(this.state, { next: this, journal: new Journal(), leafSlots, memberCount });
   }
 
   /** Add (12.1.1): leftmost blank leaf, or the tree is extended. O(log N). Throws RejectionError on a duplicate key. */
@@ -380,8 +383,8 @@ export class RatchetTree {
     return this.state.nodes.view(node);
   }
 
-  /** Entries that this tree keeps apart from the shared arrays: what a retained epoch costs. */
-  get keptEntries(): number {
+  /** Notes that this tree keeps apart from the shared arrays: what a retained epoch costs. */
+  get notes(): number {
     return this.link?.journal.length ?? 0;
   }
 
@@ -389,10 +392,6 @@ export class RatchetTree {
   shown(): TreeState {
     this.reroot();
     return this.state;
-  }
-
-  private linkTo(next: RatchetTree, journal: Journal): Link {
-    return { next, journal, leafSlots: this.leafSlots, memberCount: this.memberCount };
   }
 
   /**
@@ -408,14 +407,10 @@ export class RatchetTree {
       shown = shown.link.next;
     }
     for (let target = way.pop(); target !== undefined; target = way.pop()) {
-      const state = this.state;
       const { journal, leafSlots } = target.link!;
-      // Journals lead from clean hashes to clean hashes.
-      state.hashes.update(state.rootNode);
-      state.journal = new Journal();
-      const back = shown.linkTo(target, state.journal);
-      state.undo(journal, leafSlots);
-      shown.link = back;
+      const { leafSlots: ownSlots, memberCount } = shown;
+      const back = this.state.reroot(journal, leafSlots);
+      shown.link = { next: target, journal: back, leafSlots: ownSlots, memberCount };
       target.link = undefined;
       shown = target;
     }

@@ -124,7 +124,7 @@ export function decodeSnapshot(crypto: CryptoProvider, snapshot: Uint8Array): Tr
   reader.bytes();
   const state = decodeRatchetTree(crypto, snapshot.subarray(start, reader.offset));
   for (let node = 0; node < nodeCount(state.leafSlots); node++) {
-    state.hashes.restore(node, reader.fixed(hashLength));
+    state.hashes.put(node, reader.fixed(hashLength));
   }
   reader.finish();
   return state;

@@ -1,10 +1,10 @@
-import type { Bytes } from "@murmuration/base";
+import { type Bytes, invariant } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { check, type RuleId } from "../rules.ts";
 import { CapabilityCounters } from "./capability-counters.ts";
 import { contentEnd, contentStart, locateLeafFields, newLeafFields, unmergedCount } from "./encoded-node.ts";
 import { HashStore } from "./hash-store.ts";
-import type { Journal } from "./journal.ts";
+import { Journal } from "./journal.ts";
 import { type KeyRange, KeyTable, type TableSeed } from "./key-table.ts";
 import { LeafChains } from "./leaf-chains.ts";
 import {
@@ -42,7 +42,7 @@ export class TreeState {
   readonly signatureKeys: KeyTable;
   readonly credentials: LeafChains;
   /** Where notes for the way back go while there is an earlier tree that wants them. */
-  journal: Journal | undefined;
+  private journal: Journal | undefined;
   /** Length of the resolution (RFC 9420 section 4.1.1) of each node. */
   private resolutionSizes: Uint32Array<ArrayBuffer>;
   /** Members below each node. */
@@ -111,6 +111,7 @@ export class TreeState {
    * no view into the store. That keys are unique is checked before; an index keeps the first of two.
    */
   write(node: NodeIndex, value: Uint8Array): void {
+    invariant(node < nodeCount(this.leafSlots), "mls/node-outside-tree");
     const wasBlank = this.nodes.isBlank(node);
     if (wasBlank && value.length === 0) return;
     this.journal?.noteNode(node, this.nodes.view(node));
@@ -118,7 +119,7 @@ export class TreeState {
     this.nodes.set(node, value);
     if (value.length !== 0) this.index(node);
     this.recount(node, Number(value.length !== 0) - Number(!wasBlank));
-    this.markDirty(node);
+    this.hashes.spoil(node, this.rootNode);
   }
 
   /**
@@ -189,16 +190,7 @@ export class TreeState {
     }
   }
 
-  private markDirty(node: NodeIndex): void {
-    const top = this.rootNode;
-    for (let n = node; this.hashes.isClean(n); n = parent(n)) {
-      this.journal?.noteHash(n, this.hashes.view(n));
-      this.hashes.markDirty(n);
-      if (n === top) break;
-    }
-  }
-
-  /** Doubles the width (section 7.7). The new half is blank; its hashes are kept from an earlier time if there was one. */
+  /** Doubles the width (section 7.7). The new half is blank; hashes that it had at an earlier time still stand. */
   extend(): void {
     check("ratchet-tree/size-limit", this.leafSlots * 2 <= MAX_LEAF_SLOTS);
     this.leafSlots *= 2;
@@ -213,7 +205,7 @@ export class TreeState {
     const top = this.rootNode;
     this.resolutionSizes[top] = this.ownResolutionSize(top);
     this.members[top] = this.members[left(top)]! + this.members[right(top)]!;
-    this.markDirty(top);
+    this.hashes.spoil(top, top);
   }
 
   /** Halves the width (section 7.7) while the right half has no member. */
@@ -235,18 +227,25 @@ export class TreeState {
     return nodeToLeaf(node);
   }
 
-  /** Turns the tree into the one that the journal leads to, of the given width. O(entries log N). */
-  undo(journal: Journal, leafSlots: number): void {
+  /**
+   * Turns the tree into the one that `journal` leads to, of the given width, and begins the journal that leads
+   * back. O(notes log N).
+   */
+  reroot(journal: Journal, leafSlots: number): Journal {
+    const back = new Journal();
+    this.journal = back;
+    this.hashes.journal = back;
     while (this.leafSlots < leafSlots) this.extend();
-    const count = nodeCount(leafSlots);
     journal.undo(
-      (node, value) => this.write(node, value),
-      // Beyond the width of that tree a hash may stem from later content: it stays dirty.
-      (node, hash) => {
-        if (node < count) this.hashes.restore(node, hash);
+      (node, value) => {
+        // The tree may have been wider in between than at either end.
+        while (node >= nodeCount(this.leafSlots)) this.extend();
+        this.write(node, value);
       },
+      (node, hash) => this.hashes.put(node, hash),
     );
     this.leafSlots = leafSlots;
+    return back;
   }
 }
 

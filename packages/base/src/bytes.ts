@@ -1,9 +1,20 @@
-import { timingSafeEqual } from "node:crypto";
+/*
+ * Nothing here needs Node: where its Buffer and its constant-time comparison exist they are used, elsewhere (browsers,
+ * other runtimes) the same results come from plain JavaScript.
+ */
 
 /** Bytes whose buffer is never shared between threads: what libsignal and WebCrypto accept. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 const HEX = /^(?:[0-9a-f]{2})*$/i;
+/** One character alone encodes nothing, so lengths of the form 4n + 1 do not occur. */
+const BASE64URL = /^(?:[\w-]{4})*(?:[\w-]{2,3})?$/;
+
+const hasBuffer = typeof Buffer !== "undefined";
+
+function view(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
 
 /** Concatenates parts into one new array. O(total length). */
 export function concatBytes(...parts: readonly Uint8Array[]): Bytes {
@@ -25,9 +36,18 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
+const timingSafeEqual = globalThis.process?.getBuiltinModule?.("node:crypto")?.timingSafeEqual;
+
 /** Byte equality in time that depends on the lengths only: for tags, tokens and every other secret. */
 export function equalSecret(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && timingSafeEqual(a, b);
+  return a.length === b.length && (timingSafeEqual ?? portableEqual)(a, b);
+}
+
+/** The comparison for runtimes without Node's: every byte is looked at, whatever the first ones say. */
+export function portableEqual(a: Uint8Array, b: Uint8Array): boolean {
+  let difference = 0;
+  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ b[i]!;
+  return difference === 0;
 }
 
 /** Lexicographic order of bytes, shorter first on a common prefix. */
@@ -42,23 +62,34 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
 
 /** Lower-case hexadecimal. */
 export function toHex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
+  if (hasBuffer) return view(bytes).toString("hex");
+  let text = "";
+  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
+  return text;
 }
 
 /** Parses hexadecimal of either case. Throws RangeError on an odd length or another character. */
 export function fromHex(hex: string): Bytes {
   if (!HEX.test(hex)) throw new RangeError("not hexadecimal");
-  return new Uint8Array(Buffer.from(hex, "hex"));
+  if (hasBuffer) return new Uint8Array(Buffer.from(hex, "hex"));
+  const bytes = new Uint8Array(hex.length / 2);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16);
+  return bytes;
 }
 
 /** Unpadded base64url (RFC 4648 section 5). */
 export function toBase64Url(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64url");
+  if (hasBuffer) return view(bytes).toString("base64url");
+  const text = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+  return text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
 /** Parses unpadded base64url; the encoding must be canonical. Throws RangeError otherwise. */
 export function fromBase64Url(text: string): Bytes {
-  const bytes = new Uint8Array(Buffer.from(text, "base64url"));
+  if (!BASE64URL.test(text)) throw new RangeError("not canonical base64url");
+  const bytes = hasBuffer
+    ? new Uint8Array(Buffer.from(text, "base64url"))
+    : Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
   if (toBase64Url(bytes) !== text) throw new RangeError("not canonical base64url");
   return bytes;
 }

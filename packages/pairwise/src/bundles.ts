@@ -9,7 +9,7 @@ import { LibsignalStores } from "./libsignal-stores.ts";
 import type { Overlay } from "./overlay.ts";
 import { MAX_REGISTRATION_ID, type OwnDevice } from "./own-identity.ts";
 import { MAX_PRE_KEY_ID } from "./prekeys.ts";
-import { decodeKyberPublicKey, decodePublicKey, verifySignature } from "./public-keys.ts";
+import { decodeKyberPublicKey, decodePublicKey } from "./public-keys.ts";
 
 const TAMPERED = "pairwise/bundle-tampered";
 
@@ -30,7 +30,7 @@ export async function processBundle(
   }
   const staged = overlay.child();
   try {
-    const parsed = verifyBundle(bundle);
+    const parsed = parseBundle(bundle);
     await createSession(staged, own, parsed, bundle, nowMs);
   } catch (error) {
     return { ...rejected(error), address };
@@ -39,8 +39,11 @@ export async function processBundle(
   return { kind: "session-created", address };
 }
 
-/** Throws RejectionError `pairwise/bundle-tampered` unless both signatures and every number fit. */
-function verifyBundle(bundle: PreKeyBundle): LibsignalBundle {
+/**
+ * Throws RejectionError `pairwise/bundle-tampered` unless every key parses and every number fits: libsignal takes
+ * registration id 0 and any key id. The signatures over both prekeys it verifies itself, before anything else.
+ */
+function parseBundle(bundle: PreKeyBundle): LibsignalBundle {
   const { registrationId, address, preKey, signedPreKey, kyberPreKey } = bundle;
   const registered = Number.isInteger(registrationId) && registrationId >= 1;
   refuseUnless(registered && registrationId <= MAX_REGISTRATION_ID, TAMPERED);
@@ -48,8 +51,6 @@ function verifyBundle(bundle: PreKeyBundle): LibsignalBundle {
   const identityKey = decodePublicKey(bundle.identityKey, TAMPERED);
   const signedKey = decodePublicKey(signedPreKey.publicKey, TAMPERED);
   const kyberKey = decodeKyberPublicKey(kyberPreKey.publicKey, TAMPERED);
-  refuseUnless(verifySignature(identityKey, signedPreKey.publicKey, signedPreKey.signature), TAMPERED);
-  refuseUnless(verifySignature(identityKey, kyberPreKey.publicKey, kyberPreKey.signature), TAMPERED);
   return LibsignalBundle.new(
     registrationId,
     address.deviceId,

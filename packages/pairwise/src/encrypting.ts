@@ -1,4 +1,4 @@
-import { type Bytes, invariant, UsageError } from "@murmuration/base";
+import { type Bytes, InvariantError, invariant, UsageError, zeroize } from "@murmuration/base";
 import {
   type CiphertextMessage,
   ContentHint,
@@ -26,6 +26,7 @@ import {
 } from "./api.ts";
 import { listedDevice } from "./device-list.ts";
 import { encodeIdentified, encodeMarker, isReference, type Marker } from "./envelope-format.ts";
+import { classifyLibsignal } from "./libsignal-errors.ts";
 import { RecipientStores } from "./libsignal-stores.ts";
 import type { Overlay, Rows } from "./overlay.ts";
 import { type OwnDevice, usableCertificate } from "./own-identity.ts";
@@ -161,21 +162,30 @@ class Sender {
     });
     const stores = new RecipientStores(this.overlay, this.own, recipient);
     const remote = protocolAddress(address);
-    const now = new Date(this.nowMs);
-    const message = await signalEncrypt(
-      plaintext,
-      remote,
-      this.local,
-      stores.sessions,
-      stores.identities,
-      now,
-    );
-    plaintext.fill(0);
+    const message = await this.encryptOn(stores, plaintext, remote);
     return {
       address,
       registrationId: session.remoteRegistrationId(),
       ciphertext: await wrap(message, remote, this.marker, this.certificate, stores.identities),
     };
+  }
+
+  /** Nothing that peers do can make this fail: readiness was decided on the same rows. */
+  private async encryptOn(
+    { sessions, identities }: RecipientStores,
+    plaintext: Bytes,
+    remote: ProtocolAddress,
+  ): Promise<CiphertextMessage> {
+    try {
+      const now = new Date(this.nowMs);
+      return await signalEncrypt(plaintext, remote, this.local, sessions, identities, now);
+    } catch (error) {
+      const failure = classifyLibsignal(error);
+      invariant(failure !== "untrusted-identity", "pairwise/session-of-another-key");
+      throw new InvariantError("pairwise/session-unusable");
+    } finally {
+      zeroize(plaintext);
+    }
   }
 }
 

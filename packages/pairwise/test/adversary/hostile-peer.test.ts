@@ -1,6 +1,7 @@
 import { UsageError } from "@murmuration/base";
 import {
   CiphertextMessage,
+  DecryptionErrorMessage,
   PlaintextContent,
   SenderCertificate,
   SessionRecord,
@@ -9,12 +10,13 @@ import {
 import { describe, expect, test } from "vitest";
 import { addressKey, protocolAddress } from "../../src/address.ts";
 import { wrap } from "../../src/encrypting.ts";
+import { encodeIdentified } from "../../src/envelope-format.ts";
 import type { IncomingEnvelope } from "../../src/index.ts";
 import { LibsignalStores } from "../../src/libsignal-stores.ts";
 import { Overlay, rowsOf } from "../../src/overlay.ts";
 import { readCertificate, requireOwnDevice } from "../../src/own-identity.ts";
 import { encodePlaintext, type Plaintext } from "../../src/plaintext.ts";
-import { establishedPair, type Peer, textOf } from "../support/peers.ts";
+import { establishedPair, Peer, textOf } from "../support/peers.ts";
 
 /** A peer with valid keys that keeps no rule: it writes what it wants into each layer. */
 class Hostile {
@@ -114,6 +116,47 @@ describe("a peer with valid keys that keeps no rule", () => {
       "pairwise/malformed",
       "message",
     ]);
+  });
+
+  test("Mallory and the delivery service together: a first message under Alice's address, naming Alice inside, is refused", async () => {
+    const { alice, bob, world } = await establishedPair();
+    const mallory = await Peer.create(world);
+    await mallory.meet(bob);
+    const message = await new Hostile(mallory).encrypt(bob, encodePlaintext(plaintextFrom(alice, bob)));
+    const marker = { reference: 1, registrationId: 7 };
+    const ciphertext = encodeIdentified({ type: message.type(), marker, message: message.serialize() });
+    const forged = { ciphertext, identifiedSender: alice.address, acceptedAtMs: world.nowMs };
+    const before = bob.store.copy();
+    expect(await bob.receiveOnly(forged)).toEqual([{ kind: "device-list-needed", sender: alice.address }]);
+    expect(await bob.receive(forged)).toMatchObject({ code: "pairwise/device-not-listed" });
+    expect(bob.store.copy()).toEqual(before);
+  });
+
+  test("a session row that belongs to another device's key is never encrypted on", async () => {
+    const { alice, bob, world } = await establishedPair();
+    const carol = await Peer.create(world);
+    await alice.meet(carol);
+    const value = alice.store.read("session", carol.key);
+    alice.store.applyWriteSet({ changes: [{ table: "session", key: bob.key, value }] });
+    await expect(alice.send("to whom?", [bob])).rejects.toThrow("pairwise/session-of-another-key");
+  });
+
+  test("a request to send again what another device of the account had sent is refused", async () => {
+    const { alice, bob } = await establishedPair();
+    const hostile = new Hostile(alice);
+    const original = await hostile.encrypt(bob, encodePlaintext(plaintextFrom(alice, bob)));
+    const before = bob.store.copy();
+    for (const [device, code] of [
+      [9, "pairwise/wrong-recipient"],
+      [1, undefined],
+    ] as const) {
+      const failed = DecryptionErrorMessage.forOriginal(original.serialize(), original.type(), 5, device);
+      const request = CiphertextMessage.from(PlaintextContent.from(failed));
+      const outcome = await bob.receive(await hostile.seal(bob, request));
+      if (code === undefined) expect(outcome).toMatchObject({ kind: "retry-requested", reference: 5 });
+      else expect(outcome).toMatchObject({ kind: "rejected", code });
+      if (code !== undefined) expect(bob.store.copy()).toEqual(before);
+    }
   });
 
   test("garbage inside a sealed layer is refused, whichever type it claims", async () => {

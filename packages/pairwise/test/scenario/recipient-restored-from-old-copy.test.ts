@@ -35,6 +35,22 @@ test("a recipient restored from an old copy of its store asks again and gets eve
   expect(await alice.read((await bob.send("and back", [alice])).envelopes[0]!)).toBe("and back");
 });
 
+test("the session that a peer could not read is given up: nothing is encrypted on it before a new bundle came", async () => {
+  const { alice, bob } = await establishedPair();
+  const sent = await alice.send("hello", [bob]);
+  await bob.engine.deleteSessions([alice.address], bob.store.persist());
+  const failed = await bob.receive(sent.envelopes[0]!);
+  if (failed.kind !== "retry") throw new Error(failed.kind);
+  expect(await alice.receive(bob.envelope(failed.request))).toMatchObject({ sessionArchived: true });
+  const request = { recipients: [bob.address], body: new Uint8Array(1), mode: "sealed" } as const;
+  const outcome = await alice.engine.encrypt(request, alice.store.persist());
+  expect(outcome).toMatchObject({ kind: "not-ready", sessionsNeeded: [bob.address] });
+  // Asked a second time for the old message, Alice must not give up the session that she made since.
+  await alice.meet(bob);
+  expect(await alice.receive(bob.envelope(failed.request))).toMatchObject({ sessionArchived: false });
+  expect(await bob.read((await alice.send("hello", [bob])).envelopes[0]!)).toBe("hello");
+});
+
 test("a sender restored from an old copy reuses counters: what it sends is asked for again, not taken for a duplicate", async () => {
   const { alice, bob } = await establishedPair();
   const oldCopy = alice.store.copy();

@@ -1,4 +1,4 @@
-import { type BlobId, type Bytes, equalBytes, formatId, type GroupId } from "@murmuration/base";
+import { type BlobId, type Bytes, concatBytes, equalBytes, formatId, type GroupId } from "@murmuration/base";
 import type { BlobPart, BlobStore } from "../ports/blobs.ts";
 import type { CertificateAuthorityKeys, CertificateStore } from "../ports/certificates.ts";
 import type { GroupRecord, GroupRecordStore } from "../ports/group-records.ts";
@@ -43,7 +43,14 @@ export class MemoryGroupRecordStore implements GroupRecordStore {
 export class MemoryBlobStore implements BlobStore {
   private readonly blobs = new Map<string, { readonly bytes: Bytes; readonly storedAtMs: number }>();
 
-  async put(blobId: BlobId, bytes: Bytes, storedAtMs: number): Promise<"stored" | "repeated" | "exists"> {
+  async put(
+    blobId: BlobId,
+    content: AsyncIterable<Uint8Array>,
+    storedAtMs: number,
+  ): Promise<"stored" | "repeated" | "exists"> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of content) pieces.push(piece);
+    const bytes = concatBytes(...pieces);
     const known = this.blobs.get(formatId(blobId));
     if (known !== undefined) return equalBytes(known.bytes, bytes) ? "repeated" : "exists";
     this.blobs.set(formatId(blobId), { bytes, storedAtMs });
@@ -61,6 +68,11 @@ export class MemoryBlobStore implements BlobStore {
     const old = [...this.blobs].filter(([, { storedAtMs }]) => storedAtMs < beforeMs).slice(0, limit);
     for (const [name] of old) this.blobs.delete(name);
     return old.length;
+  }
+
+  /** An unfinished upload is nowhere but in the call that makes it. */
+  async expireUploads(): Promise<number> {
+    return 0;
   }
 }
 

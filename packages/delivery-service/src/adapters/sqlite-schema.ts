@@ -98,8 +98,14 @@ const MIGRATIONS: readonly string[] = [
     last_used_day INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
 
+  CREATE TABLE blob_uploads (
+    upload INTEGER PRIMARY KEY,
+    started_at_ms INTEGER NOT NULL
+  ) STRICT;
+
   CREATE TABLE blobs (
     blob_id BLOB PRIMARY KEY,
+    upload INTEGER NOT NULL UNIQUE REFERENCES blob_uploads (upload) ON DELETE CASCADE,
     digest BLOB NOT NULL,
     total_bytes INTEGER NOT NULL,
     stored_at_ms INTEGER NOT NULL
@@ -107,10 +113,10 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX blobs_by_age ON blobs (stored_at_ms);
 
   CREATE TABLE blob_chunks (
-    blob_id BLOB NOT NULL REFERENCES blobs (blob_id) ON DELETE CASCADE,
+    upload INTEGER NOT NULL REFERENCES blob_uploads (upload) ON DELETE CASCADE,
     chunk INTEGER NOT NULL,
     bytes BLOB NOT NULL,
-    PRIMARY KEY (blob_id, chunk)
+    PRIMARY KEY (upload, chunk)
   ) STRICT, WITHOUT ROWID;
 
   CREATE TABLE certificate_authority (
@@ -138,6 +144,8 @@ const MIGRATIONS: readonly string[] = [
       WHERE accepted_at_ms < (unixepoch() - 2 * 86400) * 1000
     UNION ALL SELECT 'blobs', count(*) FROM blobs
       WHERE stored_at_ms < (unixepoch() - 30 * 86400) * 1000
+    UNION ALL SELECT 'unfinished-uploads', count(*) FROM blob_uploads
+      WHERE started_at_ms < (unixepoch() - 86400) * 1000 AND upload NOT IN (SELECT upload FROM blobs)
     UNION ALL SELECT 'idle-devices', count(*) FROM devices
       WHERE last_seen_day < unixepoch() / 86400 - 180
     UNION ALL SELECT 'idle-groups', count(*) FROM group_records

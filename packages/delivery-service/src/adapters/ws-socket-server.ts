@@ -1,17 +1,19 @@
+import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { type Bytes, RejectionError, UnavailableError } from "@murmuration/base";
+import { type Bytes, concatBytes, RejectionError, UnavailableError } from "@murmuration/base";
 import { type RawData, type WebSocket, WebSocketServer } from "ws";
 import type {
+  ByteStream,
   CloseCause,
   Connection,
   ConnectionHandler,
   HttpRequest,
-  HttpResponse,
   SocketServer,
   SocketServerHandlers,
   SocketServerOptions,
+  UpgradeRefusal,
 } from "../ports/socket-server.ts";
 
 const CLOSE_GRACE_MS = 1_000;
@@ -27,7 +29,8 @@ export class WsSocketServer implements SocketServer {
   async listen(options: SocketServerOptions, handlers: SocketServerHandlers): Promise<number> {
     const server = createServer({
       headersTimeout: options.headersTimeoutMs,
-      requestTimeout: options.requestTimeoutMs,
+      // Bodies have timeouts of their own: a large attachment may take its time as long as it moves.
+      requestTimeout: 0,
       connectionsCheckingInterval: Math.min(1_000, options.headersTimeoutMs),
       keepAliveTimeout: 5_000,
       maxHeaderSize: 8_192,
@@ -140,13 +143,18 @@ class WsConnection implements Connection {
   /** ws would hold up to a whole frame of anybody: before the first one is complete the bytes are counted. */
   private boundFirstFrame(maxBytes: number): void {
     const before = this.socket.bytesRead;
+    let complete = false;
+    // ws sees a chunk before this does: one that completes the first frame may hold further frames as well.
     const count = () => {
-      if (this.socket.bytesRead - before <= maxBytes) return;
+      if (complete || this.socket.bytesRead - before <= maxBytes) return;
       this.cause ??= "oversize-frame";
       this.close(TOO_BIG, "");
     };
     this.socket.on("data", count);
-    this.webSocket.once("message", () => this.socket.off("data", count));
+    this.webSocket.once("message", () => {
+      complete = true;
+      this.socket.off("data", count);
+    });
   }
 
   bufferedBytes(): number {
@@ -192,59 +200,99 @@ async function respond(
   options: SocketServerOptions,
   handlers: SocketServerHandlers,
 ): Promise<void> {
-  const response = await handlers.request(toRequest(incoming, options.trustedProxies));
+  const response = await handlers.request(toRequest(incoming, options));
   if (outgoing.destroyed) return;
   // A body that nobody read to its end would be taken for the next request of a kept-alive connection.
   const finished = incoming.complete;
   outgoing.writeHead(response.status, {
     ...response.headers,
-    "content-length": String(response.body.length),
+    ...(response.status === 204 ? {} : { "content-length": String(response.body.length) }),
     ...(finished ? {} : { connection: "close" }),
   });
-  outgoing.end(response.body, () => {
-    if (!finished) incoming.destroy();
-  });
+  try {
+    if (!(response.body instanceof Uint8Array)) await sendPieces(outgoing, response.body, options);
+    outgoing.end(response.body instanceof Uint8Array ? response.body : undefined, () => {
+      if (!finished) incoming.destroy();
+    });
+  } catch {
+    outgoing.destroy();
+  }
 }
 
-function toRequest(incoming: IncomingMessage, trustedProxies: number): HttpRequest {
+/** Writes a body at the pace of the peer; rejects when it goes away or reads nothing for too long. */
+async function sendPieces(
+  outgoing: ServerResponse,
+  body: ByteStream,
+  options: SocketServerOptions,
+): Promise<void> {
+  for await (const piece of body.pieces) {
+    if (outgoing.destroyed) throw new UnavailableError("http/peer-gone");
+    if (outgoing.write(piece)) continue;
+    await drainOrClose(outgoing, options.bodyTimeoutMs);
+  }
+}
+
+async function drainOrClose(outgoing: ServerResponse, timeoutMs: number): Promise<void> {
+  const waiting = new AbortController();
+  const timer = setTimeout(() => waiting.abort(), timeoutMs);
+  try {
+    const { signal } = waiting;
+    await Promise.race([once(outgoing, "drain", { signal }), once(outgoing, "close", { signal })]);
+  } finally {
+    clearTimeout(timer);
+    // Takes the other listener away; its promise was raced, so nobody misses it.
+    waiting.abort();
+  }
+}
+
+function toRequest(incoming: IncomingMessage, options: SocketServerOptions): HttpRequest {
   const [path = "/", query = ""] = (incoming.url ?? "/").split("?", 2);
   return {
     method: incoming.method ?? "GET",
     path,
     query: new URLSearchParams(query),
-    remoteAddress: remoteAddressOf(incoming, trustedProxies),
+    remoteAddress: remoteAddressOf(incoming, options.trustedProxies),
     header: (name) => {
       const value = incoming.headers[name];
       return Array.isArray(value) ? value[0] : value;
     },
-    body: (maxBytes) => readBody(incoming, maxBytes),
+    body: (maxBytes) => readBody(incoming, maxBytes, options.bodyTimeoutMs),
+    pieces: (maxBytes) => readPieces(incoming, maxBytes, options.bodyTimeoutMs),
   };
 }
 
-/** Reads without destroying the stream on a refusal: the peer shall still get its answer. */
-function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Bytes> {
-  return new Promise((resolve, reject) => {
-    const refuse = () => {
-      incoming.off("data", take);
-      incoming.pause();
-      reject(new RejectionError("wire/too-large"));
-    };
-    if (Number(incoming.headers["content-length"] ?? 0) > maxBytes) {
-      refuse();
-      return;
+async function readBody(incoming: IncomingMessage, maxBytes: number, timeoutMs: number): Promise<Bytes> {
+  const parts: Uint8Array[] = [];
+  const timer = setTimeout(() => incoming.destroy(), timeoutMs);
+  try {
+    for await (const part of readPieces(incoming, maxBytes, timeoutMs)) parts.push(part);
+  } finally {
+    clearTimeout(timer);
+  }
+  return concatBytes(...parts);
+}
+
+/** Does not destroy the stream on a refusal: the peer shall still get its answer. */
+async function* readPieces(
+  incoming: IncomingMessage,
+  maxBytes: number,
+  timeoutMs: number,
+): AsyncIterable<Uint8Array> {
+  let length = 0;
+  let timer = setTimeout(() => incoming.destroy(), timeoutMs);
+  try {
+    for await (const piece of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      clearTimeout(timer);
+      length += piece.length;
+      if (length > maxBytes) throw new RejectionError("wire/too-large");
+      yield piece;
+      timer = setTimeout(() => incoming.destroy(), timeoutMs);
     }
-    const parts: Buffer[] = [];
-    let length = 0;
-    function take(part: Buffer): void {
-      length += part.length;
-      if (length > maxBytes) refuse();
-      else parts.push(part);
-    }
-    incoming.on("data", take);
-    incoming.once("end", () => resolve(new Uint8Array(Buffer.concat(parts, length))));
-    incoming.once("error", () => reject(new RejectionError("http/body-incomplete")));
-    incoming.once("close", () => reject(new RejectionError("http/body-incomplete")));
-  });
+  } catch (error) {
+    throw error instanceof RejectionError ? error : new RejectionError("http/body-incomplete");
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** The address that the outermost trusted proxy saw; entries further left are the peer's own claims. */
@@ -256,7 +304,7 @@ function remoteAddressOf(incoming: IncomingMessage, trustedProxies: number): str
   return claimed.at(-trustedProxies)?.trim() || direct;
 }
 
-function refuseUpgrade(socket: Duplex, refusal: HttpResponse): void {
+function refuseUpgrade(socket: Duplex, refusal: UpgradeRefusal): void {
   const headers = Object.entries(refusal.headers).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.write(
     `HTTP/1.1 ${refusal.status} Refused\r\n${headers.join("")}content-length: ${refusal.body.length}\r\nconnection: close\r\n\r\n`,

@@ -5,7 +5,7 @@ import { type Bytes, concatBytes, equalSecret, Reader, RejectionError, Writer } 
  * Challenges that cost no memory until one is spent: 8 bytes expiry, 8 random bytes, 16 bytes of HMAC-SHA-256
  * under a key that lives as long as the process. A flood of requests for challenges therefore stores nothing.
  */
-export const CHALLENGE_BYTES = 32;
+const CHALLENGE_BYTES = 32;
 const MAC_BYTES = 16;
 const NONCE_BYTES = 8;
 

@@ -65,7 +65,7 @@ export function decideGroupWrite(
     kind: "replace",
     record: {
       ...record,
-      ...(write.generation ?? {}),
+      ...write.generation,
       revision: record.revision + 1,
       blob: write.blob,
       lastUsedDay: today,

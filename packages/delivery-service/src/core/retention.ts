@@ -7,6 +7,8 @@ export const retention = {
   envelopesMs: 30 * DAY_MS,
   submitsMs: 2 * DAY_MS,
   blobsMs: 30 * DAY_MS,
+  /** Age from which an upload that was never finished is a leftover of a crash. */
+  unfinishedUploadMs: 86_400_000,
   /** Age from which a mailbox without a device is a leftover of a crash and not of a registration under way. */
   orphanMs: 3_600_000,
   idleDeviceDays: 180,
@@ -19,7 +21,7 @@ export const retention = {
 
 /** Jobs in the order of a run. */
 export type RetentionJob =
-  | { readonly name: "envelopes" | "submits" | "blobs"; readonly beforeMs: number }
+  | { readonly name: "envelopes" | "submits" | "blobs" | "unfinished-uploads"; readonly beforeMs: number }
   | { readonly name: "idle-devices" | "idle-groups"; readonly beforeDay: number }
   | { readonly name: "orphaned-mailboxes"; readonly beforeMs: number };
 
@@ -29,6 +31,7 @@ export function planRetention(now: number): readonly RetentionJob[] {
     { name: "envelopes", beforeMs: now - retention.envelopesMs },
     { name: "submits", beforeMs: now - retention.submitsMs },
     { name: "blobs", beforeMs: now - retention.blobsMs },
+    { name: "unfinished-uploads", beforeMs: now - retention.unfinishedUploadMs },
     { name: "idle-devices", beforeDay: dayOf(now) - retention.idleDeviceDays },
     { name: "idle-groups", beforeDay: dayOf(now) - retention.idleGroupDays },
     { name: "orphaned-mailboxes", beforeMs: now - retention.orphanMs },

@@ -87,7 +87,7 @@ export function decideIdentifiedSubmit(
 }
 
 /** What a submit got wrong about one account's devices; undefined if nothing. */
-export function compareDevices(
+function compareDevices(
   accountId: AccountRecord["accountId"],
   account: AccountRecord | undefined,
   named: readonly NamedDevice[],

@@ -14,7 +14,7 @@ export interface DeviceRecord {
 }
 
 /** A stored device list: the service checks and serves the bytes, clients verify them. */
-export interface StoredDeviceList {
+interface StoredDeviceList {
   readonly version: number;
   readonly bytes: Bytes;
 }

@@ -9,10 +9,20 @@ export interface BlobPart {
 
 /** Opaque attachments under unguessable ids. Who uploaded one is not known here. */
 export interface BlobStore {
-  /** Durable when resolved. `repeated` for the same bytes again, `exists` for other bytes under a taken id. */
-  put(blobId: BlobId, bytes: Bytes, storedAtMs: number): Promise<"stored" | "repeated" | "exists">;
+  /**
+   * Stores what `content` yields, piece by piece, so that no more than a chunk of it is in memory. The blob can
+   * be read once all of it is durable; when `content` throws, nothing of it is kept and the error passes on.
+   * `repeated` for the same bytes again, `exists` for other bytes under a taken id.
+   */
+  put(
+    blobId: BlobId,
+    content: AsyncIterable<Uint8Array>,
+    storedAtMs: number,
+  ): Promise<"stored" | "repeated" | "exists">;
   /** Bytes `from` up to but not including `to`, both cut to the blob's length. Undefined for an unknown id. */
   read(blobId: BlobId, from: number, to: number): Promise<BlobPart | undefined>;
   /** Deletes at most `limit` blobs stored before `beforeMs`. Returns how many. */
   expire(beforeMs: number, limit: number): Promise<number>;
+  /** Deletes at most `limit` uploads that began before `beforeMs` and were never finished. Returns how many. */
+  expireUploads(beforeMs: number, limit: number): Promise<number>;
 }

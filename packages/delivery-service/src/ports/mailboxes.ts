@@ -16,7 +16,7 @@ export interface StoredEnvelope {
   readonly acceptedAtMs: number;
 }
 
-export interface MailboxLimits {
+interface MailboxLimits {
   readonly maxEnvelopes: number;
   readonly maxBytes: number;
 }

@@ -14,12 +14,25 @@ export interface HttpRequest {
    * rest is not read), and `http/body-incomplete` when the peer goes away.
    */
   body(maxBytes: number): Promise<Bytes>;
+  /** The body piece by piece, at the pace of the reader. Throws like {@link body}. To be read once. */
+  pieces(maxBytes: number): AsyncIterable<Uint8Array>;
 }
 
 export interface HttpResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array | ByteStream;
+}
+
+/** The answer to an upgrade that is refused. */
+export interface UpgradeRefusal extends HttpResponse {
   readonly body: Uint8Array;
+}
+
+/** A body that is made while it is sent, at the pace of the peer. */
+export interface ByteStream {
+  readonly length: number;
+  readonly pieces: AsyncIterable<Uint8Array>;
 }
 
 /** One WebSocket. Local to this process; it has no name outside. */
@@ -53,7 +66,7 @@ export interface SocketServerHandlers {
   /** Never rejects. */
   request(request: HttpRequest): Promise<HttpResponse>;
   /** Asked before the upgrade. A refusal is answered as HTTP and costs no connection. */
-  admit(remoteAddress: string): HttpResponse | undefined;
+  admit(remoteAddress: string): UpgradeRefusal | undefined;
   opened(connection: Connection): ConnectionHandler;
 }
 
@@ -72,7 +85,8 @@ export interface SocketServerOptions {
   readonly maxConnections: number;
   /** A request whose headers have not come after this time is closed. */
   readonly headersTimeoutMs: number;
-  readonly requestTimeoutMs: number;
+  /** A body must be there after this time; one that is read in pieces may pause for as long between two. */
+  readonly bodyTimeoutMs: number;
   /** Number of proxies in front whose X-Forwarded-For entries are believed. */
   readonly trustedProxies: number;
 }

@@ -1,6 +1,6 @@
 import { encodeRejection, PROTOBUF_CONTENT_TYPE } from "@murmuration/wire";
 import { addressKey } from "../core/token-bucket.ts";
-import type { CloseCause, Connection, ConnectionHandler, HttpResponse } from "../ports/socket-server.ts";
+import type { CloseCause, Connection, ConnectionHandler, UpgradeRefusal } from "../ports/socket-server.ts";
 import { ClientConnection, type ConnectionSet } from "./client-connection.ts";
 import type { ServiceContext } from "./context.ts";
 
@@ -25,7 +25,7 @@ export class Connections implements ConnectionSet {
   readonly draining = (): boolean => this.stopping;
 
   /** Answers for an upgrade that is refused; undefined to go on. */
-  admit(remoteAddress: string): HttpResponse | undefined {
+  admit(remoteAddress: string): UpgradeRefusal | undefined {
     const { limits, metrics, timing } = this.context;
     const code = this.stopping
       ? "service/draining"

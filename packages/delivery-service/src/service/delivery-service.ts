@@ -67,7 +67,7 @@ export class DeliveryService {
         pingIntervalMs: limits.pingIntervalMs,
         pingTimeoutMs: limits.silenceTimeoutMs,
         headersTimeoutMs: limits.helloTimeoutMs,
-        requestTimeoutMs: limits.httpRequestTimeoutMs,
+        bodyTimeoutMs: limits.httpRequestTimeoutMs,
       },
       {
         admit: (remoteAddress) => this.connections.admit(remoteAddress),

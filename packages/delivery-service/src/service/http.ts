@@ -29,7 +29,7 @@ import { toRefusal } from "./refusals.ts";
 export interface Call {
   readonly request: HttpRequest;
   readonly parameters: Partial<Record<PathParameter, string>>;
-  /** The body as received: empty where the route takes none. */
+  /** The protobuf body as received: empty where the route takes none, or a blob, which is read in pieces. */
   readonly raw: Bytes;
   /** The decoded body of a protobuf route. */
   readonly body: unknown;
@@ -42,8 +42,8 @@ export interface Call {
 }
 
 /** What a handler gives back: a message of the route's reply type, a whole response, or nothing. */
-export type Answer = HttpResponse | object | undefined;
-export type Handler = (context: ServiceContext, call: Call) => Promise<Answer>;
+type Answer = HttpResponse | object | undefined;
+type Handler = (context: ServiceContext, call: Call) => Promise<Answer>;
 export type Handlers = Readonly<Record<RouteName, Handler>>;
 
 const EMPTY: Bytes = new Uint8Array(0);
@@ -89,11 +89,10 @@ async function toCall(
   const either = auth === "device-or-access" ? await deviceOrAccess(context, parameters, request) : undefined;
   const groupAccess =
     auth === "group-access" ? parseGroupAccess(requireHeader(request, GROUP_ACCESS_HEADER)) : undefined;
-  const raw = bodyType === undefined ? EMPTY : await readBody(request, bodyType, maxBodyBytes);
-  const body =
-    bodyType === undefined || bodyType === "blob"
-      ? undefined
-      : decodeMessage(bodyType as MessageType<unknown>, raw, maxBodyBytes);
+  if (bodyType !== undefined) checkBodyHeaders(request, bodyType, maxBodyBytes);
+  const isMessage = bodyType !== undefined && bodyType !== "blob";
+  const raw = isMessage ? await request.body(maxBodyBytes) : EMPTY;
+  const body = isMessage ? decodeMessage(bodyType as MessageType<unknown>, raw, maxBodyBytes) : undefined;
   return {
     request,
     parameters,
@@ -105,17 +104,18 @@ async function toCall(
   };
 }
 
-async function readBody(
+function checkBodyHeaders(
   request: HttpRequest,
   bodyType: MessageType<unknown> | "blob",
   maxBodyBytes: number,
-): Promise<Bytes> {
+): void {
   const expected = bodyType === "blob" ? BLOB_CONTENT_TYPE : PROTOBUF_CONTENT_TYPE;
   if (request.header("content-type") !== expected) throw new RejectionError("http/bad-content-type");
-  if (bodyType === "blob" && request.header("content-length") === undefined) {
-    throw new RejectionError("http/length-required");
+  const announced = request.header("content-length");
+  if (bodyType === "blob" && announced === undefined) throw new RejectionError("http/length-required");
+  if (announced !== undefined && Number(announced) > maxBodyBytes) {
+    throw new RejectionError("wire/too-large");
   }
-  return request.body(maxBodyBytes);
 }
 
 function requireHeader(request: HttpRequest, name: string): string {

@@ -4,7 +4,7 @@ import type { Log } from "../ports/environment.ts";
 import type { Charge, RateLimits } from "../ports/rate-limits.ts";
 
 /** A refusal that a later try may get past. */
-export class RateLimited extends RejectionError {
+class RateLimited extends RejectionError {
   readonly retryAfterMs: number;
   constructor(retryAfterMs: number) {
     super("rate/limited");

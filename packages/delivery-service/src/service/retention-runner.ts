@@ -51,6 +51,8 @@ export class RetentionRunner {
         return repeat((limit) => stores.mailboxes.expireSubmits(job.beforeMs, limit));
       case "blobs":
         return repeat((limit) => stores.blobs.expire(job.beforeMs, limit));
+      case "unfinished-uploads":
+        return repeat((limit) => stores.blobs.expireUploads(job.beforeMs, limit));
       case "idle-groups":
         return repeat((limit) => stores.groupRecords.expire(job.beforeDay, limit));
       case "idle-devices":

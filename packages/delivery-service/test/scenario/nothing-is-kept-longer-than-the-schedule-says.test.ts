@@ -25,6 +25,7 @@ describe("nothing is kept longer than the schedule says", () => {
       envelopes: 0,
       submits: 0,
       blobs: 0,
+      "unfinished-uploads": 0,
       "idle-devices": 0,
       "idle-groups": 0,
       "orphaned-mailboxes": 0,
@@ -69,6 +70,7 @@ describe("nothing is kept longer than the schedule says", () => {
       envelopes: 1,
       submits: 1,
       blobs: 1,
+      "unfinished-uploads": 0,
       "idle-devices": 1,
       "idle-groups": 1,
       // The idle account's mailbox has its device yet.
@@ -94,6 +96,7 @@ describe("nothing is kept longer than the schedule says", () => {
       ["idle-groups", 1],
       ["orphaned-mailboxes", 1],
       ["submits", 1],
+      ["unfinished-uploads", 0],
     ]);
     await service.runRetention();
     const again = query(

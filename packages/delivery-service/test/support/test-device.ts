@@ -40,8 +40,7 @@ import {
 
 import { random } from "./random.ts";
 
-export const digest = (bytes: Uint8Array): Bytes =>
-  new Uint8Array(createHash("sha256").update(bytes).digest());
+const digest = (bytes: Uint8Array): Bytes => new Uint8Array(createHash("sha256").update(bytes).digest());
 
 /** An HTTP answer: a decoded body, or the rejection. */
 export interface HttpAnswer {

@@ -1,0 +1,285 @@
+import { once } from "node:events";
+import { connect } from "node:net";
+import type { Bytes } from "@murmuration/base";
+import { afterEach, describe, expect, it } from "vitest";
+import { WebSocket } from "ws";
+import { WsSocketServer } from "../../src/adapters/ws-socket-server.ts";
+import type {
+  CloseCause,
+  Connection,
+  HttpRequest,
+  HttpResponse,
+  SocketServer,
+  SocketServerOptions,
+} from "../../src/ports/socket-server.ts";
+import { random } from "../support/random.ts";
+
+/** Every adapter of the port. One that is loaded at run time is added when it is installed. */
+const adapters: readonly { readonly name: string; create(): SocketServer }[] = [
+  { name: "ws", create: () => new WsSocketServer() },
+];
+
+interface Seen {
+  readonly connection: Connection;
+  readonly frames: Bytes[];
+  readonly causes: CloseCause[];
+  drains: number;
+}
+
+describe.each(adapters)("socket server on $name", ({ create }) => {
+  let server: SocketServer;
+  const clients: WebSocket[] = [];
+  afterEach(async () => {
+    for (const client of clients.splice(0)) client.terminate();
+    await server.close();
+  });
+
+  async function listen(
+    options: Partial<SocketServerOptions> = {},
+    handlers: {
+      readonly request?: (request: HttpRequest) => Promise<HttpResponse>;
+      readonly refuse?: boolean;
+      readonly onFrame?: (seen: Seen, frame: Bytes) => void;
+    } = {},
+  ) {
+    server = create();
+    const connections: Seen[] = [];
+    const port = await server.listen(
+      {
+        host: "127.0.0.1",
+        port: 0,
+        socketPath: "/socket",
+        maxFrameBytes: 100_000,
+        maxFirstFrameBytes: 50_000,
+        pingIntervalMs: 10_000,
+        pingTimeoutMs: 20_000,
+        maxConnections: 100,
+        headersTimeoutMs: 1_000,
+        bodyTimeoutMs: 500,
+        trustedProxies: 0,
+        ...options,
+      },
+      {
+        admit: () => (handlers.refuse ? { status: 429, headers: {}, body: random(5) } : undefined),
+        request: handlers.request ?? (async () => ({ status: 204, headers: {}, body: new Uint8Array(0) })),
+        opened: (connection) => {
+          const seen: Seen = { connection, frames: [], causes: [], drains: 0 };
+          connections.push(seen);
+          return {
+            received: (frame) => {
+              seen.frames.push(frame);
+              handlers.onFrame?.(seen, frame);
+            },
+            drained: () => seen.drains++,
+            closed: (cause) => void seen.causes.push(cause),
+          };
+        },
+      },
+    );
+    return { port, connections, base: `http://127.0.0.1:${port}` };
+  }
+
+  async function open(port: number, options: object = {}): Promise<WebSocket> {
+    const client = new WebSocket(`ws://127.0.0.1:${port}/socket`, options);
+    clients.push(client);
+    client.on("error", () => {});
+    await once(client, "open");
+    return client;
+  }
+
+  it("carries frames both ways, whole and in order", async () => {
+    const echo = (seen: Seen, frame: Bytes) => seen.connection.send(frame);
+    const { port, connections } = await listen({}, { onFrame: echo });
+    const client = await open(port);
+    const sent = Array.from({ length: 50 }, (_, index) => random(1 + index * 700));
+    const back: Uint8Array[] = [];
+    client.on("message", (data: Buffer) => back.push(new Uint8Array(data)));
+    for (const frame of sent) client.send(frame);
+    await expect.poll(() => back.length).toBe(50);
+    expect(back).toEqual(sent);
+    expect(connections[0]!.frames).toEqual(sent);
+    expect(connections[0]!.connection.remoteAddress).toContain("127.0.0.1");
+  });
+
+  it("says once why a connection ended", async () => {
+    const { port, connections } = await listen();
+    (await open(port)).close();
+    await expect.poll(() => connections[0]!.causes).toEqual(["peer"]);
+    const told = await open(port);
+    connections[1]!.connection.close(4001, "a/reason");
+    const [code, reason] = await once(told, "close");
+    expect([code, String(reason)]).toEqual([4001, "a/reason"]);
+    await expect.poll(() => connections[1]!.causes).toEqual(["server"]);
+    (await open(port)).send(random(100_001));
+    await expect.poll(() => connections[2]!.causes).toEqual(["oversize-frame"]);
+    connections[1]!.connection.send(random(5));
+    expect(connections[1]!.connection.bufferedBytes()).toBe(0);
+  });
+
+  it("cuts a peer that never answers the closing handshake", async () => {
+    const { port, connections } = await listen();
+    const client = await open(port);
+    client.pause();
+    connections[0]!.connection.close(4001, "bye");
+    await expect.poll(() => connections[0]!.causes, { timeout: 3_000 }).toEqual(["server"]);
+  });
+
+  it("bounds the first frame while it is incomplete, and text frames end a connection", async () => {
+    const { port, connections } = await listen();
+    const client = await open(port);
+    client.send(random(60_000), { fin: false });
+    await expect.poll(() => connections[0]!.causes).toEqual(["oversize-frame"]);
+    const texter = await open(port);
+    texter.send("text");
+    expect((await once(texter, "close"))[0]).toBe(1003);
+  });
+
+  it("cuts who answers no ping, keeps who does", async () => {
+    const { port, connections } = await listen({ pingIntervalMs: 50, pingTimeoutMs: 150 });
+    const [alive, dead] = [await open(port), await open(port, { autoPong: false })];
+    await expect.poll(() => connections[1]!.causes, { timeout: 3_000 }).toEqual(["silent"]);
+    expect(connections[0]!.causes).toEqual([]);
+    expect(alive.readyState).toBe(WebSocket.OPEN);
+    await expect.poll(() => dead.readyState).toBe(WebSocket.CLOSED);
+  });
+
+  it("shows what a slow peer leaves in the buffer, and says when it is empty again", async () => {
+    const { port, connections } = await listen();
+    const client = await open(port);
+    client.pause();
+    const { connection } = connections[0]!;
+    for (let i = 0; i < 400; i++) connection.send(new Uint8Array(50_000));
+    expect(connection.bufferedBytes()).toBeGreaterThan(5_000_000);
+    expect(connections[0]!.drains).toBe(0);
+    client.resume();
+    await expect.poll(() => connections[0]!.drains, { timeout: 5_000 }).toBeGreaterThan(0);
+    await expect.poll(() => connection.bufferedBytes()).toBe(0);
+  });
+
+  it("reads nothing while it is told not to", async () => {
+    const { port, connections } = await listen();
+    const client = await open(port);
+    connections[0]!.connection.setReading(false);
+    client.send(random(10));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(connections[0]!.frames).toEqual([]);
+    connections[0]!.connection.setReading(true);
+    await expect.poll(() => connections[0]!.frames.length).toBe(1);
+  });
+
+  it("refuses an upgrade with an answer, on another path as well", async () => {
+    const { port } = await listen({}, { refuse: true });
+    for (const [path, status] of [
+      ["/socket", 429],
+      ["/other", 404],
+    ] as const) {
+      const client = new WebSocket(`ws://127.0.0.1:${port}${path}`);
+      client.on("error", () => {});
+      const [, response] = await once(client, "unexpected-response");
+      expect(response.statusCode).toBe(status);
+      client.terminate();
+    }
+  });
+
+  it("answers a request whose body is too long, and one whose body never comes", async () => {
+    const codes: string[] = [];
+    const { base, port } = await listen(
+      {},
+      {
+        request: async (request) => {
+          const code = await request.body(1_000).then(
+            (body) => `read ${body.length}`,
+            (error: { code: string }) => error.code,
+          );
+          codes.push(code);
+          return { status: 200, headers: {}, body: new TextEncoder().encode(code) };
+        },
+      },
+    );
+    const post = async (bytes: Bytes) =>
+      (await fetch(base, { method: "POST", body: bytes })).text().catch(() => "cut");
+    expect(await post(random(1_000))).toBe("read 1000");
+    expect(await post(random(1_001))).toBe("wire/too-large");
+    const stalled = connect(port, "127.0.0.1");
+    stalled.on("error", () => {});
+    stalled.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nabc");
+    await once(stalled, "close");
+    expect(codes).toEqual(["read 1000", "wire/too-large", "http/body-incomplete"]);
+  });
+
+  it("streams bodies both ways at the pace of the slower side", async () => {
+    let made = 0;
+    const { base } = await listen(
+      {},
+      {
+        request: async (request) => {
+          let length = 0;
+          for await (const piece of request.pieces(30_000_000)) length += piece.length;
+          async function* pieces() {
+            for (let i = 0; i < 300; i++) {
+              made++;
+              yield new Uint8Array(100_000).fill(i);
+            }
+          }
+          const headers = { "x-length": String(length) };
+          return { status: 200, headers, body: { length: 30_000_000, pieces: pieces() } };
+        },
+      },
+    );
+    const response = await fetch(base, { method: "PUT", body: new Uint8Array(20_000_000) });
+    expect(response.headers.get("x-length")).toBe("20000000");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(made).toBeLessThan(300);
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    expect(bytes.length).toBe(30_000_000);
+    expect(bytes[29_999_999]).toBe(299 % 256);
+  });
+
+  it("believes the address that the trusted proxy saw, and no other claim", async () => {
+    const addressOf = async (trustedProxies: number) => {
+      const { base } = await listen(
+        { trustedProxies },
+        {
+          request: async ({ remoteAddress }) => ({
+            status: 200,
+            headers: {},
+            body: new TextEncoder().encode(remoteAddress),
+          }),
+        },
+      );
+      const headers = { "x-forwarded-for": "203.0.113.66, 198.51.100.7" };
+      const text = await (await fetch(base, { headers })).text();
+      if (trustedProxies === 0) await server.close();
+      return text;
+    };
+    expect(await addressOf(0)).toBe("127.0.0.1");
+    expect(await addressOf(1)).toBe("198.51.100.7");
+  });
+
+  it("a taken port is UnavailableError", async () => {
+    const { port } = await listen();
+    const second = create();
+    const refused = second.listen(
+      {
+        host: "127.0.0.1",
+        port,
+        socketPath: "/socket",
+        maxFrameBytes: 1,
+        maxFirstFrameBytes: 1,
+        pingIntervalMs: 1_000,
+        pingTimeoutMs: 1_000,
+        maxConnections: 1,
+        headersTimeoutMs: 1_000,
+        bodyTimeoutMs: 1_000,
+        trustedProxies: 0,
+      },
+      {
+        admit: () => undefined,
+        request: async () => ({ status: 204, headers: {}, body: new Uint8Array(0) }),
+        opened: () => ({ received() {}, drained() {}, closed() {} }),
+      },
+    );
+    await expect(refused).rejects.toMatchObject({ code: "server/cannot-listen" });
+    await second.close();
+  });
+});

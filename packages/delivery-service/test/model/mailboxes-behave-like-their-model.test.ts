@@ -1,0 +1,84 @@
+import { accountId, type DeviceAddress, type DeviceId, type EnvelopeId, envelopeId } from "@murmuration/base";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { openMemoryStores } from "../../src/adapters/memory-stores.ts";
+import { openSqliteStores } from "../../src/adapters/sqlite-stores.ts";
+import type { MailboxStore } from "../../src/ports/mailboxes.ts";
+import { temporaryDirectory } from "../support/service.ts";
+
+const NOW = 1_800_000_000_000;
+const bytes = (length: number, fill: number) => new Uint8Array(length).fill(fill);
+const owner = (n: number): DeviceAddress => ({
+  accountId: accountId(bytes(16, n)),
+  deviceId: ((n % 5) + 1) as DeviceId,
+});
+
+const ownerArbitrary = fc.nat(3).map(owner);
+const limitsArbitrary = fc.record({ maxEnvelopes: fc.integer({ min: 1, max: 6 }), maxBytes: fc.nat(400) });
+
+/** One operation on a mailbox store; its answer is what two stores are compared by. */
+type Operation = (mailboxes: MailboxStore) => Promise<unknown>;
+
+const operations: readonly fc.Arbitrary<readonly [string, Operation]>[] = [
+  ownerArbitrary.map((address) => ["open", (m: MailboxStore) => m.open(address, NOW)] as const),
+  ownerArbitrary.map((address) => ["remove", (m: MailboxStore) => m.remove(address)] as const),
+  fc
+    .tuple(
+      fc.uniqueArray(fc.nat(3), { minLength: 1, maxLength: 4 }),
+      fc.nat(12),
+      fc.nat(120),
+      fc.nat(50),
+      limitsArbitrary,
+    )
+    .map(([recipients, submit, length, age, limits]) => {
+      const append = {
+        submitHash: bytes(32, submit),
+        envelopes: recipients.map((n) => ({
+          recipient: owner(n),
+          ciphertext: bytes(length, n),
+          source: n === 2 ? owner(1) : undefined,
+        })),
+        acceptedAtMs: NOW - age,
+        limits,
+      };
+      return ["append", (m: MailboxStore) => m.append(append)] as const;
+    }),
+  fc
+    .tuple(ownerArbitrary, fc.nat(8))
+    .map(([address, id]) => ["acknowledge", (m) => m.acknowledge(address, envelopeId(id))] as const),
+  fc.tuple(ownerArbitrary, fc.nat(8), limitsArbitrary).map(([address, after, limits]) => {
+    return ["read", (m: MailboxStore) => m.read(address, after as EnvelopeId, limits)] as const;
+  }),
+  fc.nat(50).map((age) => ["expire envelopes", (m) => m.expireEnvelopes(NOW - age, 1_000)] as const),
+  fc.nat(50).map((age) => ["expire submits", (m) => m.expireSubmits(NOW - age, 1_000)] as const),
+  fc.constant(["totals", (m: MailboxStore) => m.totals()] as const),
+];
+
+describe("mailboxes behave like their model", () => {
+  it("after any operations SQLite and memory give the same answers and hold the same envelopes", async () => {
+    const everything = { maxEnvelopes: 1_000, maxBytes: 1_000_000 };
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.oneof(...operations), { minLength: 5, maxLength: 60 }), async (run) => {
+        const directory = temporaryDirectory();
+        const durable = openSqliteStores(directory.path);
+        const model = openMemoryStores();
+        try {
+          for (const [name, operation] of run) {
+            const answers = [await operation(durable.mailboxes), await operation(model.mailboxes)];
+            expect(answers[0], name).toEqual(answers[1]);
+          }
+          for (const address of [0, 1, 2, 3].map(owner)) {
+            const read = (m: MailboxStore) => m.read(address, envelopeId(0), everything);
+            expect(await read(durable.mailboxes)).toEqual(await read(model.mailboxes));
+            expect(await durable.mailboxes.depth(address)).toEqual(await model.mailboxes.depth(address));
+            expect(await durable.mailboxes.lastId(address)).toEqual(await model.mailboxes.lastId(address));
+          }
+        } finally {
+          await durable.close();
+          directory.remove();
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+});

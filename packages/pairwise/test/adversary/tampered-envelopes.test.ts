@@ -101,6 +101,17 @@ describe("tampered envelopes", () => {
   });
 });
 
+test("a type that this protocol does not use, such as a sender-key message, is refused before libsignal sees it", async () => {
+  const { alice, bob } = await establishedPair();
+  const { envelopes } = await alice.send("hello", [bob], { mode: "identified" });
+  for (const type of [0, 1, 7, 9, 255]) {
+    const ciphertext = envelopes[0]!.ciphertext.slice();
+    ciphertext[0] = type;
+    const outcome = await bob.receive({ ...envelopes[0]!, ciphertext });
+    expect(outcome).toMatchObject({ kind: "rejected", code: "pairwise/unsupported-type" });
+  }
+});
+
 describe("envelopes of somebody else", () => {
   test("one for another device does not open, and one of oneself is refused", async () => {
     const { alice, bob, world } = await establishedPair();

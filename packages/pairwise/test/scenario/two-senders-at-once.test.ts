@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { IncomingEnvelope } from "../../src/index.ts";
 import { establishedPair, Peer, World } from "../support/peers.ts";
 
 describe("gotcha 1: libsignal has no locks, so operations on one address stand in a queue", () => {
@@ -44,6 +45,28 @@ describe("gotcha 1: libsignal has no locks, so operations on one address stand i
     expect(bob.store.keys("pre-key")).toHaveLength(98);
     expect(bob.store.keys("kyber-pre-key")).toHaveLength(99);
   });
+});
+
+test("decrypts are stored in the order they were asked for, also when a later one has less to do", async () => {
+  const { alice, bob, world } = await establishedPair();
+  const carol = await Peer.create(world);
+  await carol.meet(bob);
+  await bob.fetchList(carol.account);
+  const many = await Promise.all(Array.from({ length: 30 }, (_, i) => alice.send(`${i}`, [bob])));
+  const one = await carol.send("one", [bob]);
+  const order: string[] = [];
+  const decrypt = (name: string, envelopes: readonly IncomingEnvelope[]) =>
+    bob.engine.decrypt({ envelopes }, ({ writeSet, output }) => {
+      expect(output.every((outcome) => outcome.kind === "message")).toBe(true);
+      bob.store.applyWriteSet(writeSet);
+      order.push(name);
+    });
+  const first = decrypt(
+    "thirty",
+    many.map((sent) => sent.envelopes[0]!),
+  );
+  await Promise.all([first, decrypt("one", one.envelopes)]);
+  expect(order).toEqual(["thirty", "one"]);
 });
 
 describe("gotcha 2: the cryptography runs on the main thread", () => {

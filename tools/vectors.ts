@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { MurmurationError } from "@murmuration/base";
 import { nativeCrypto } from "../packages/mls-groups/src/crypto/native.ts";
 import { portableCrypto } from "../packages/mls-groups/src/crypto/portable.ts";
+import { requireCipherSuite } from "../packages/mls-groups/src/crypto/suites.ts";
 import { runCryptoBasics } from "../packages/mls-groups/src/vectors/crypto-basics.ts";
 import { verifyDeserialization } from "../packages/mls-groups/src/vectors/deserialization.ts";
 import type { MakeProvider } from "../packages/mls-groups/src/vectors/expect.ts";
@@ -44,7 +45,9 @@ const formats: readonly Format[] = [
   crypto("crypto-basics", ["ref_hash", "expand_with_label"], runCryptoBasics),
   plain("deserialization", ["vlbytes_header", "length"], verifyDeserialization),
   crypto("key-schedule", ["initial_init_secret", "epochs"], runKeySchedule),
-  crypto("message-protection", ["membership_key", "application_priv"], verifyMessageProtection),
+  crypto("message-protection", ["membership_key", "application_priv"], (vector, make) =>
+    verifyMessageProtection(vector, (suite) => make(requireCipherSuite(suite).id)),
+  ),
   plain("messages", ["mls_welcome", "mls_group_info"], verifyMessages),
   crypto("psk-secret", ["psks", "psk_secret"], runPskSecret),
   crypto("secret-tree", ["sender_data", "leaves"], runSecretTree),

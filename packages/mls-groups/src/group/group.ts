@@ -9,6 +9,7 @@ import { encodeMlsMessage } from "../structs/mls-message.ts";
 import type { Proposal, ReInit } from "../structs/proposal.ts";
 import { type LeafIndex, leafToNode } from "../tree/math.ts";
 import { RatchetTree } from "../tree/ratchet-tree.ts";
+import { validateLifetime } from "../tree/tree-validation.ts";
 import { memberState } from "./advance.ts";
 import { createCommit, type LeafChange } from "./create-commit.ts";
 import { type GroupConfig, groupDefaults } from "./group-config.ts";
@@ -63,6 +64,11 @@ export interface CommitOptions {
   readonly authenticatedData?: Uint8Array;
   /** Of the GroupInfo for the DS and in the Welcome. */
   readonly groupInfo?: GroupInfoOptions;
+  /**
+   * Seconds since 1970. With it an Add outside of its lifetime is refused (7.3), and one that came from another member
+   * is left out of the commit. Only a committer looks at lifetimes: no clock decides whether a commit is valid.
+   */
+  readonly nowSeconds?: bigint;
   /** Only for the first commit of a group that continues another one (11.2, 11.3). */
   readonly allowSubgroupPsk?: "reinit" | "branch";
 }
@@ -300,8 +306,10 @@ export class Group {
     this.#requireActive();
     if (this.#inside.pending !== undefined) throw new UsageError("mls/commit-pending");
     const { state, config } = this.#inside;
+    const proposals = this.#committed(options);
+    for (const { proposal } of proposals) requireCurrentAdd(proposal, options.nowSeconds);
     const created = createCommit(state, {
-      proposals: this.#committed(options),
+      proposals,
       path: options.path ?? "always",
       leafChange: options.leafChange ?? {},
       authenticatedData: options.authenticatedData ?? EMPTY,
@@ -413,11 +421,13 @@ export class Group {
   }
 
   #committed(options: CommitOptions): CommittedProposal[] {
-    const { cached = "all", proposals = [] } = options;
+    const { cached = "all", proposals = [], nowSeconds } = options;
     const sender = { kind: "member", leafIndex: this.ownLeaf } as const;
     const byValue = proposals.map((proposal): CommittedProposal => ({ proposal, sender }));
     if (cached === "none") return byValue;
-    if (cached === "all") return [...this.#selected(), ...byValue];
+    if (cached === "all") {
+      return [...this.#selected().filter(({ proposal }) => isCurrentAdd(proposal, nowSeconds)), ...byValue];
+    }
     const byReference = cached.map((reference) => {
       const found = this.#inside.proposals.get(reference);
       if (found === undefined) throw new RejectionError("mls/commit/unknown-proposal-reference");
@@ -432,5 +442,22 @@ export class Group {
 
   #requireActive(): void {
     if (this.status !== "active") throw new UsageError(`mls/group-${this.status}`);
+  }
+}
+
+/** The lifetime rule (7.3) for an Add that is about to be committed; nothing else has a lifetime. */
+function requireCurrentAdd(proposal: Proposal, nowSeconds: bigint | undefined): void {
+  if (proposal.kind === "add" && nowSeconds !== undefined) {
+    validateLifetime(proposal.keyPackage.leafNode, nowSeconds);
+  }
+}
+
+function isCurrentAdd(proposal: Proposal, nowSeconds: bigint | undefined): boolean {
+  try {
+    requireCurrentAdd(proposal, nowSeconds);
+    return true;
+  } catch (error) {
+    if (error instanceof RejectionError) return false;
+    throw error;
   }
 }

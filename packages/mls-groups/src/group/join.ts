@@ -99,8 +99,8 @@ function openWelcome(crypto: CryptoProvider, request: JoinRequest): OpenedWelcom
 
 function openGroupSecrets(crypto: CryptoProvider, welcome: Welcome, bundle: KeyPackageBundle): Bytes {
   const index = findNewMember(welcome, keyPackageRef(crypto, bundle.keyPackage));
-  if (index === undefined) throw new RejectionError("mls/welcome/key-package-listed");
-  const { kemOutput, ciphertext } = welcome.secrets.at(index).encryptedGroupSecrets;
+  check("welcome/key-package-listed", index !== undefined);
+  const { kemOutput, ciphertext } = welcome.secrets.at(index ?? 0).encryptedGroupSecrets;
   return decryptWithLabel(
     crypto,
     bundle.initPrivateKey,

@@ -99,11 +99,10 @@ function validateSenders(list: readonly CommittedProposal[], committer: Committe
     check("proposal-list/no-external-init", proposal.kind !== "external_init");
     const byCommitter = sender.kind === "member" && sender.leafIndex === committer.leaf;
     check("proposal-list/no-own-update", proposal.kind !== "update" || !byCommitter);
-    check("proposal-list/no-own-self-remove", proposal.kind !== "self_remove" || !byCommitter);
-    check(
-      "proposal-list/self-remove-by-reference",
-      proposal.kind !== "self_remove" || reference !== undefined,
-    );
+    if (proposal.kind === "self_remove") {
+      check("proposal-list/self-remove-by-reference", reference !== undefined);
+      check("proposal-list/no-own-self-remove", !byCommitter);
+    }
   }
 }
 

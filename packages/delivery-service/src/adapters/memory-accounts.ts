@@ -1,5 +1,11 @@
 import { type AccountId, type Bytes, compareBytes, type DeviceAddress, formatId } from "@murmuration/base";
-import type { AccountRecord, AccountStore, DevicesUpdate, NewAccount } from "../ports/accounts.ts";
+import type {
+  AccountRecord,
+  AccountStore,
+  DeviceRecord,
+  DevicesUpdate,
+  NewAccount,
+} from "../ports/accounts.ts";
 
 /** {@link AccountStore} in memory: gone with the process. */
 export class MemoryAccountStore implements AccountStore {
@@ -49,15 +55,15 @@ export class MemoryAccountStore implements AccountStore {
     return "stored";
   }
 
+  async markKeys(address: DeviceAddress): Promise<void> {
+    this.changeDevice(address, (device) => ({ ...device, hasKeys: true }));
+  }
+
   async touch(address: DeviceAddress, day: number): Promise<void> {
-    const account = this.accounts.get(formatId(address.accountId));
-    if (account === undefined) return;
-    const devices = account.devices.map((device) =>
-      device.deviceId === address.deviceId && device.lastSeenDay < day
-        ? { ...device, lastSeenDay: day }
-        : device,
-    );
-    this.accounts.set(formatId(address.accountId), { ...account, devices });
+    this.changeDevice(address, (device) => ({
+      ...device,
+      lastSeenDay: Math.max(day, device.lastSeenDay),
+    }));
   }
 
   async delete(accountId: AccountId, day: number): Promise<"deleted" | "unknown"> {
@@ -87,5 +93,14 @@ export class MemoryAccountStore implements AccountStore {
     if (devices.length === 0) await this.delete(address.accountId, day);
     else this.accounts.set(formatId(address.accountId), { ...account, devices });
     return "removed";
+  }
+
+  private changeDevice(address: DeviceAddress, change: (device: DeviceRecord) => DeviceRecord): void {
+    const account = this.accounts.get(formatId(address.accountId));
+    if (account === undefined) return;
+    const devices = account.devices.map((device) =>
+      device.deviceId === address.deviceId ? change(device) : device,
+    );
+    this.accounts.set(formatId(address.accountId), { ...account, devices });
   }
 }

@@ -57,11 +57,6 @@ export class MemoryKeyStore implements KeyStore {
     return { signedPreKey: set.signedPreKey, preKey, kyberPreKey, left: countsOf(next) };
   }
 
-  async hasKeys(address: DeviceAddress): Promise<boolean> {
-    const set = this.sets.get(formatAddress(address));
-    return set?.signedPreKey !== undefined && set.lastResort !== undefined;
-  }
-
   async count(address: DeviceAddress): Promise<KeyCounts> {
     return countsOf(this.sets.get(formatAddress(address)));
   }

@@ -11,7 +11,7 @@ import { blob, type SqliteDatabase, type Statements } from "./sqlite-database.ts
 const SELECT_ACCOUNT =
   "SELECT identity_key, access_key_hash, profile, list_version, list_bytes FROM accounts WHERE account_id = ?";
 const SELECT_DEVICES =
-  "SELECT device_id, registration_id, identity_key, token_hash, last_seen_day FROM devices WHERE account_id = ? ORDER BY device_id";
+  "SELECT device_id, registration_id, identity_key, token_hash, last_seen_day, has_keys FROM devices WHERE account_id = ? ORDER BY device_id";
 
 /** {@link AccountStore} on SQLite. */
 export class SqliteAccountStore implements AccountStore {
@@ -71,6 +71,14 @@ export class SqliteAccountStore implements AccountStore {
         .prepare("UPDATE accounts SET access_key_hash = ?, profile = ? WHERE account_id = ?")
         .run(accessKeyHash, profile, accountId);
       return updated.changes === 1 ? "stored" : "unknown";
+    });
+  }
+
+  async markKeys(address: DeviceAddress): Promise<void> {
+    await this.database.write((statements) => {
+      statements
+        .prepare("UPDATE devices SET has_keys = 1 WHERE account_id = ? AND device_id = ?")
+        .run(address.accountId, address.deviceId);
     });
   }
 
@@ -143,6 +151,7 @@ function loadAccount(statements: Statements, accountId: AccountId): AccountRecor
         identityKey: blob(device["identity_key"]),
         tokenHash: blob(device["token_hash"]),
         lastSeenDay: device["last_seen_day"] as number,
+        hasKeys: device["has_keys"] === 1,
       })),
   };
 }
@@ -159,7 +168,7 @@ function hasTombstone(statements: Statements, accountId: AccountId): boolean {
 
 function insertDevice(statements: Statements, accountId: AccountId, device: DeviceRecord): void {
   statements
-    .prepare("INSERT INTO devices VALUES (?, ?, ?, ?, ?, ?)")
+    .prepare("INSERT INTO devices VALUES (?, ?, ?, ?, ?, ?, ?)")
     .run(
       accountId,
       device.deviceId,
@@ -167,5 +176,6 @@ function insertDevice(statements: Statements, accountId: AccountId, device: Devi
       device.identityKey,
       device.tokenHash,
       device.lastSeenDay,
+      device.hasKeys ? 1 : 0,
     );
 }

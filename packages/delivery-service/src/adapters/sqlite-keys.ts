@@ -68,13 +68,6 @@ export class SqliteKeyStore implements KeyStore {
     });
   }
 
-  hasKeys(address: DeviceAddress): Promise<boolean> {
-    return this.database.read((statements) => {
-      const set = loadSet(statements, address);
-      return set !== undefined && set["signed_id"] !== null && set["last_resort_id"] !== null;
-    });
-  }
-
   count(address: DeviceAddress): Promise<KeyCounts> {
     return this.database.read((statements) => countKeys(statements, address));
   }

@@ -23,6 +23,7 @@ const MIGRATIONS: readonly string[] = [
     identity_key BLOB NOT NULL,
     token_hash BLOB NOT NULL,
     last_seen_day INTEGER NOT NULL,
+    has_keys INTEGER NOT NULL,
     PRIMARY KEY (account_id, device_id)
   ) STRICT, WITHOUT ROWID;
 

@@ -90,5 +90,6 @@ function toRecord(device: NewDevice, today: number): DeviceRecord {
     identityKey: device.identityKey,
     tokenHash: device.tokenHash,
     lastSeenDay: today,
+    hasKeys: false,
   };
 }

@@ -86,7 +86,10 @@ export function decideIdentifiedSubmit(
   };
 }
 
-/** What a submit got wrong about one account's devices; undefined if nothing. */
+/**
+ * What a submit got wrong about one account's devices; undefined if nothing. A device that has no prekeys yet may
+ * be left out: nobody could have encrypted to it.
+ */
 function compareDevices(
   accountId: AccountRecord["accountId"],
   account: AccountRecord | undefined,
@@ -95,7 +98,9 @@ function compareDevices(
   if (account === undefined) return { ...noMismatch(accountId), unknownAccount: true };
   const registrations = new Map(account.devices.map((device) => [device.deviceId, device.registrationId]));
   const namedIds = new Set(named.map((device) => device.deviceId));
-  const missingDevices = [...registrations.keys()].filter((id) => !namedIds.has(id));
+  const missingDevices = account.devices
+    .filter((device) => device.hasKeys && !namedIds.has(device.deviceId))
+    .map((device) => device.deviceId);
   const extraDevices = named.filter((d) => !registrations.has(d.deviceId)).map((d) => d.deviceId);
   const staleDevices = named
     .filter((d) => registrations.has(d.deviceId) && registrations.get(d.deviceId) !== d.registrationId)

@@ -11,6 +11,8 @@ export interface DeviceRecord {
   readonly tokenHash: Bytes;
   /** Days since 1970; coarse on purpose. */
   readonly lastSeenDay: number;
+  /** True once its prekeys are stored: before that nobody can send to it, and nobody has to. */
+  readonly hasKeys: boolean;
 }
 
 /** A stored device list: the service checks and serves the bytes, clients verify them. */
@@ -63,6 +65,8 @@ export interface AccountStore {
   updateDevices(update: DevicesUpdate): Promise<"stored" | "conflict" | "unknown">;
   /** Replaces access key and profile: whoever knew the old access key is shut out from then on. */
   updateProfile(accountId: AccountId, accessKeyHash: Bytes, profile: Bytes): Promise<"stored" | "unknown">;
+  /** Notes that a device's prekeys are stored; an unknown device is ignored. */
+  markKeys(address: DeviceAddress): Promise<void>;
   /** Notes that a device was here on this day; an unknown device is ignored. */
   touch(address: DeviceAddress, day: number): Promise<void>;
   /** Deletes everything about the account and leaves a tombstone: the id and the day. */

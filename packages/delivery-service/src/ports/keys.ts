@@ -51,8 +51,6 @@ export interface KeyStore {
    * Undefined when the device has no signed prekey or no Kyber prekey at all.
    */
   claim(address: DeviceAddress, oneTime: boolean): Promise<ClaimedKeys | undefined>;
-  /** True once the device has uploaded a signed prekey and a last-resort Kyber prekey. */
-  hasKeys(address: DeviceAddress): Promise<boolean>;
   count(address: DeviceAddress): Promise<KeyCounts>;
   /** Deletes every key of the device. */
   remove(address: DeviceAddress): Promise<void>;

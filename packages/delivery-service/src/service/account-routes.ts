@@ -27,8 +27,9 @@ export function deviceOf(call: Call): AuthenticatedDevice {
 }
 
 /**
- * Creates an account. The mailbox and the keys come first and the account, which makes them reachable, last: a
- * crash in between leaves at most a mailbox without a device, which the retention job removes.
+ * Creates an account. The mailbox comes before the account, which makes it reachable, and the keys after it, so
+ * that only the holder of the account id ever writes them. After a crash in between the client asks again and
+ * the rest is done; a mailbox without an account is removed by the retention job.
  */
 export async function register(context: ServiceContext, call: Call): Promise<RegisterReply> {
   const { limits, rateLimits, stores, clock, storeId, authority } = context;
@@ -36,28 +37,31 @@ export async function register(context: ServiceContext, call: Call): Promise<Reg
   await charge(rateLimits, [
     chargeFor("registrations", addressKey(call.request.remoteAddress), limits.rates.registrationsPerAddress),
   ]);
-  const reply = { storeId, certificateTrustRoot: authority.trustRootPublicKey };
   const existing = await stores.accounts.load(request.accountId);
-  if (existing !== undefined) {
-    if (isSameRegistration(existing, request)) return reply;
-    throw new RejectionError("register/account-exists");
-  }
-  const verdict = await context.registrationVerifier.verify({ inviteCode: request.inviteCode });
-  if (verdict === "refused") throw new RejectionError("register/not-invited");
-  if (await stores.accounts.hasTombstone(request.accountId)) {
-    throw new RejectionError("register/account-deleted");
-  }
+  if (existing === undefined) await admit(context, request);
+  else if (!isSameRegistration(existing, request)) throw new RejectionError("register/account-exists");
   const account = decideRegistration(request, dayOf(clock.now()));
   const upload = decideKeyUpload(account.device.identityKey, request.preKeys, true);
   const address = { accountId: account.accountId, deviceId: account.device.deviceId };
-  await Promise.all([
-    stores.mailboxes.open(address, clock.now()),
-    stores.keys.upload(address, upload, limits.oneTimePreKeysStored),
-  ]);
-  const outcome = await stores.accounts.create(account);
-  if (outcome === "deleted") throw new RejectionError("register/account-deleted");
-  if (outcome === "exists") throw new RejectionError("register/account-exists");
-  return reply;
+  if (existing === undefined) {
+    await stores.mailboxes.open(address, clock.now());
+    const outcome = await stores.accounts.create(account);
+    if (outcome === "deleted") throw new RejectionError("register/account-deleted");
+    if (outcome === "exists") throw new RejectionError("register/account-exists");
+  }
+  if (existing === undefined || existing.devices.some((device) => !device.hasKeys)) {
+    await stores.keys.upload(address, upload, limits.oneTimePreKeysStored);
+    await stores.accounts.markKeys(address);
+  }
+  return { storeId, certificateTrustRoot: authority.trustRootPublicKey };
+}
+
+async function admit(context: ServiceContext, request: RegisterRequest): Promise<void> {
+  const verdict = await context.registrationVerifier.verify({ inviteCode: request.inviteCode });
+  if (verdict === "refused") throw new RejectionError("register/not-invited");
+  if (await context.stores.accounts.hasTombstone(request.accountId)) {
+    throw new RejectionError("register/account-deleted");
+  }
 }
 
 /** Deletes the account: first the record, so that nothing reaches it any more, then what belonged to it. */

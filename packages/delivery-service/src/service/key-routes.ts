@@ -23,11 +23,11 @@ const HOUR_MS = 3_600_000;
 /** Adds one-time prekeys, replaces signed and last-resort ones. */
 export async function uploadKeys(context: ServiceContext, call: Call): Promise<PreKeyCounts> {
   const { address, device } = deviceOf(call);
-  const { keys } = context.stores;
-  const known = await keys.hasKeys(address);
-  const upload = decideKeyUpload(device.identityKey, call.body as PreKeyUpload, !known);
+  const { accounts, keys } = context.stores;
+  const upload = decideKeyUpload(device.identityKey, call.body as PreKeyUpload, !device.hasKeys);
   const outcome = await keys.upload(address, upload, context.limits.oneTimePreKeysStored);
   if (outcome === "too-many") throw new RejectionError("keys/too-many");
+  if (!device.hasKeys) await accounts.markKeys(address);
   return toCounts(await keys.count(address));
 }
 

@@ -10,6 +10,7 @@ const device = (deviceId: number, lastSeenDay = 100): DeviceRecord => ({
   identityKey: random(33),
   tokenHash: random(32),
   lastSeenDay,
+  hasKeys: false,
 });
 
 const account = (given: Partial<NewAccount> = {}): NewAccount => ({
@@ -94,6 +95,16 @@ describe.each(engines)("account store on $name", (engine) => {
     expect(await accounts.updateProfile(created.accountId, hash, profile)).toBe("stored");
     expect(await accounts.load(created.accountId)).toMatchObject({ accessKeyHash: hash, profile });
     expect(await accounts.updateProfile(accountId(random(16)), hash, profile)).toBe("unknown");
+  });
+
+  it("a device has keys from the moment they are marked", async () => {
+    const created = account();
+    await accounts.create(created);
+    const marked = { accountId: created.accountId, deviceId: created.device.deviceId };
+    await accounts.markKeys({ ...marked, deviceId: 9 as DeviceId });
+    expect((await accounts.load(created.accountId))?.devices[0]?.hasKeys).toBe(false);
+    await accounts.markKeys(marked);
+    expect((await accounts.load(created.accountId))?.devices[0]?.hasKeys).toBe(true);
   });
 
   it("finds idle devices, spares those that came back, and buries an account without devices", async () => {

@@ -8,6 +8,9 @@ const bytes = (length: number, fill: number) => new Uint8Array(length).fill(fill
 const id = (n: number): AccountId => accountId(bytes(16, n));
 const key = (n: number) => bytes(16, 100 + n);
 
+/** Registration id of a device that has not uploaded its prekeys. */
+const KEYLESS = 99;
+
 /** Account n with devices of these registration ids. */
 function account(n: number, registrations: Readonly<Record<number, number>>): AccountRecord {
   return {
@@ -22,6 +25,7 @@ function account(n: number, registrations: Readonly<Record<number, number>>): Ac
       identityKey: bytes(33, 1),
       tokenHash: bytes(32, 1),
       lastSeenDay: 1,
+      hasKeys: registrationId !== KEYLESS,
     })),
   };
 }
@@ -84,6 +88,12 @@ describe("decide on a sealed submit", () => {
       kind: "mismatch",
       accounts: [{ ...nothing, accountId: id(1), ...complaint }],
     });
+  });
+
+  it("a device without prekeys may be left out, and may be addressed", () => {
+    const snapshot = { accounts: [account(1, { 1: 7, 2: KEYLESS })], group: undefined };
+    expect(decideSealedSubmit(snapshot, submit([to(1, { 1: 7 })])).kind).toBe("store");
+    expect(decideSealedSubmit(snapshot, submit([to(1, { 1: 7, 2: KEYLESS })])).kind).toBe("store");
   });
 
   it("a group's submit needs the fence of its present generation", () => {

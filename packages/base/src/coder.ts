@@ -126,13 +126,22 @@ export function varintSize(length: number): 1 | 2 | 4 {
   return length < 0x40 ? 1 : length < 0x4000 ? 2 : 4;
 }
 
+/** Small writers share a few buffers of this size: making and collecting an ArrayBuffer costs more than most encodings. */
+const SHARED_SIZE = 1024;
+const SHARED_COUNT = 8;
+const sharedBuffers: Bytes[] = [];
+const NOTHING = new Uint8Array(0);
+
 /** Grows by doubling; `finish()` copies what was written into an array of its own. */
 export class Writer {
   private buffer: Bytes;
   private used = 0;
 
   constructor(capacity = 256) {
-    this.buffer = new Uint8Array(capacity);
+    this.buffer =
+      capacity <= SHARED_SIZE
+        ? (sharedBuffers.pop() ?? new Uint8Array(SHARED_SIZE))
+        : new Uint8Array(capacity);
   }
 
   get length(): number {
@@ -143,7 +152,7 @@ export class Writer {
     const at = this.used;
     const needed = at + length;
     if (needed > this.buffer.length) {
-      const larger = new Uint8Array(Math.max(needed, this.buffer.length * 2));
+      const larger = new Uint8Array(Math.max(needed, this.buffer.length * 2, SHARED_SIZE));
       larger.set(this.buffer.subarray(0, at));
       // The old buffer may hold a secret that the caller will zeroize in its own copy.
       this.buffer.fill(0, 0, at);
@@ -231,10 +240,13 @@ export class Writer {
     return this;
   }
 
-  /** The written bytes, as a copy that the caller owns; the internal buffer is cleared. */
+  /** The written bytes, as a copy that the caller owns. The internal buffer is cleared and given to another writer. */
   finish(): Bytes {
     const out = this.buffer.slice(0, this.used);
     this.buffer.fill(0, 0, this.used);
+    if (this.buffer.length === SHARED_SIZE && sharedBuffers.length < SHARED_COUNT)
+      sharedBuffers.push(this.buffer);
+    this.buffer = NOTHING;
     this.used = 0;
     return out;
   }

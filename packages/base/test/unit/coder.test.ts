@@ -83,4 +83,27 @@ describe("the coder of RFC 9420 section 2.1", () => {
       expect(reader.uint8()).toBe(7);
     },
   );
+
+  it("keeps writers apart that are open at the same time, and a finished one can write again", () => {
+    const [a, b] = [new Writer(), new Writer()];
+    a.uint8(1);
+    b.uint8(2);
+    const first = a.finish();
+    const c = new Writer().uint8(3);
+    a.uint8(4);
+    b.uint8(5);
+    expect([first, a.finish(), b.finish(), c.finish()].map((bytes) => toHex(bytes))).toEqual([
+      "01",
+      "04",
+      "0205",
+      "03",
+    ]);
+  });
+
+  it("leaves nothing of what was written in a buffer that the next writer gets", () => {
+    new Writer().fixed(new Uint8Array(1024).fill(0xee)).finish();
+    const next = new Writer();
+    next.nested((w) => w.fixed(new Uint8Array(3)));
+    expect(toHex(next.finish())).toBe("03000000");
+  });
 });

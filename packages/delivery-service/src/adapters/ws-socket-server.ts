@@ -127,7 +127,7 @@ class WsConnection implements Connection {
     this.webSocket.on("message", (data: RawData, isBinary: boolean) => {
       heard();
       if (isBinary) handler.received(toBytes(data));
-      else this.close(1003, "binary frames only");
+      else handler.receivedText();
     });
     this.webSocket.on("error", (error: Error & { code?: string }) => {
       this.cause ??= error.code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH" ? "oversize-frame" : "protocol-error";

@@ -1,12 +1,11 @@
+import { limits } from "@murmuration/wire";
 import { dayOf } from "./days.ts";
-
-const DAY_MS = 86_400_000;
 
 /** How long what is kept; README.md and the view retention_overdue say the same. */
 export const retention = {
-  envelopesMs: 30 * DAY_MS,
-  submitsMs: 2 * DAY_MS,
-  blobsMs: 30 * DAY_MS,
+  envelopesMs: limits.envelopeLifetimeMs,
+  submitsMs: limits.submitMemoryMs,
+  blobsMs: limits.blobLifetimeMs,
   /** Age from which an upload that was never finished is a leftover of a crash. */
   unfinishedUploadMs: 86_400_000,
   /** Age from which a mailbox without a device is a leftover of a crash and not of a registration under way. */

@@ -52,8 +52,10 @@ export interface Connection {
 
 /** Callbacks of one connection, in the order of events; nothing comes after `closed`. */
 export interface ConnectionHandler {
-  /** One binary frame, no longer than the limit. A text frame or an oversize one closes the connection. */
+  /** One binary frame, no longer than the limit: an oversize one closes the connection with code 1009. */
   received(frame: Bytes): void;
+  /** A text frame, whose content is dropped. */
+  receivedText(): void;
   /** The send buffer has become empty. */
   drained(): void;
   /** Once, whoever closed, and also when a peer stopped answering pings. */

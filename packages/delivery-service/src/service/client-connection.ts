@@ -83,6 +83,10 @@ export class ClientConnection implements ConnectionHandler {
       });
   }
 
+  receivedText(): void {
+    this.refuse(0, { code: "connection/text-frame", retryAfterMs: undefined });
+  }
+
   drained(): void {
     this.stopSlowTimer?.();
     this.stopSlowTimer = undefined;
@@ -140,7 +144,7 @@ export class ClientConnection implements ConnectionHandler {
     // Frames that follow Hello without waiting for its answer have no authorisation yet.
     if (this.state.kind === "greeting") throw new RejectionError("connection/hello-expected");
     const reply = await this.serve(body);
-    this.push(reply, requestId);
+    if (requestId !== 0) this.push(reply, requestId);
   }
 
   private async serve(body: ClientBody): Promise<ServiceBody> {

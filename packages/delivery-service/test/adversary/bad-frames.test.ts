@@ -75,7 +75,7 @@ describe("bad frames are refused with a stable code, and the service lives on", 
   it("a text frame closes the connection", async () => {
     const socket = await TestSocket.anonymous(service.port);
     socket.webSocket.send("hello");
-    expect(await socket.closed).toMatchObject({ code: 1003 });
+    expect(await socket.closed).toMatchObject({ code: 4000, reason: "connection/text-frame" });
   });
 
   it("whoever does not begin with Hello, repeats it, or never says it, is sent away", async () => {

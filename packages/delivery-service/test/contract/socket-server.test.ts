@@ -24,6 +24,7 @@ interface Seen {
   readonly frames: Bytes[];
   readonly causes: CloseCause[];
   drains: number;
+  texts: number;
 }
 
 describe.each(adapters)("socket server on $name", ({ create }) => {
@@ -63,13 +64,14 @@ describe.each(adapters)("socket server on $name", ({ create }) => {
         admit: () => (handlers.refuse ? { status: 429, headers: {}, body: random(5) } : undefined),
         request: handlers.request ?? (async () => ({ status: 204, headers: {}, body: new Uint8Array(0) })),
         opened: (connection) => {
-          const seen: Seen = { connection, frames: [], causes: [], drains: 0 };
+          const seen: Seen = { connection, frames: [], causes: [], drains: 0, texts: 0 };
           connections.push(seen);
           return {
             received: (frame) => {
               seen.frames.push(frame);
               handlers.onFrame?.(seen, frame);
             },
+            receivedText: () => seen.texts++,
             drained: () => seen.drains++,
             closed: (cause) => void seen.causes.push(cause),
           };
@@ -124,14 +126,15 @@ describe.each(adapters)("socket server on $name", ({ create }) => {
     await expect.poll(() => connections[0]!.causes, { timeout: 3_000 }).toEqual(["server"]);
   });
 
-  it("bounds the first frame while it is incomplete, and text frames end a connection", async () => {
+  it("bounds the first frame while it is incomplete, and tells a text frame from a binary one", async () => {
     const { port, connections } = await listen();
     const client = await open(port);
     client.send(random(60_000), { fin: false });
     await expect.poll(() => connections[0]!.causes).toEqual(["oversize-frame"]);
     const texter = await open(port);
     texter.send("text");
-    expect((await once(texter, "close"))[0]).toBe(1003);
+    await expect.poll(() => connections[1]!.texts).toBe(1);
+    expect(connections[1]!.frames).toEqual([]);
   });
 
   it("cuts who answers no ping, keeps who does", async () => {
@@ -276,7 +279,7 @@ describe.each(adapters)("socket server on $name", ({ create }) => {
       {
         admit: () => undefined,
         request: async () => ({ status: 204, headers: {}, body: new Uint8Array(0) }),
-        opened: () => ({ received() {}, drained() {}, closed() {} }),
+        opened: () => ({ received() {}, receivedText() {}, drained() {}, closed() {} }),
       },
     );
     await expect(refused).rejects.toMatchObject({ code: "server/cannot-listen" });

@@ -2,7 +2,7 @@ import type { Bytes } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { opaqueSize, putOpaque, putUint32 } from "./encoded-node.ts";
 import type { Journal } from "./journal.ts";
-import { isLeafNode, left, type NodeIndex, nodeToLeaf, parent, right } from "./math.ts";
+import { isLeafNode, left, type NodeIndex, nodeToLeaf, parent, parentPlace, right } from "./math.ts";
 import { enlarged, type NodeStore } from "./node-store.ts";
 
 /** NodeType of TreeHashInput (RFC 9420 section 7.8). */
@@ -47,8 +47,9 @@ export class TreeHasher {
 const DIRTY: Bytes = new Uint8Array(0);
 
 /**
- * The tree hash of every node in one byte array, and which of them are up to date. A dirty node has only
- * dirty ancestors, so that a change marks one path and a rehash visits nothing that is up to date.
+ * The tree hash of every parent node in one byte array, and which of them are up to date. A dirty node has
+ * only dirty ancestors, so that a change marks one path and a rehash visits nothing that is up to date.
+ * Hashes of leaves are half of all and cost one hash when they are needed: they are not stored.
  */
 export class HashStore {
   /** Where every change between dirty and up to date is noted, so that an epoch finds its hashes again. */
@@ -59,48 +60,58 @@ export class HashStore {
   private readonly length: number;
   private readonly hasher: TreeHasher;
 
-  constructor(crypto: CryptoProvider, nodes: NodeStore, nodeCount: number) {
+  constructor(crypto: CryptoProvider, nodes: NodeStore, leafSlots: number) {
     this.length = crypto.suite.hashLength;
     this.nodes = nodes;
     this.hasher = new TreeHasher(crypto);
-    this.hashes = new Uint8Array(nodeCount * this.length);
-    this.valid = new Uint8Array(nodeCount);
+    this.hashes = new Uint8Array(leafSlots * this.length);
+    this.valid = new Uint8Array(leafSlots);
   }
 
-  ensureNodes(nodeCount: number): void {
-    if (nodeCount <= this.valid.length) return;
-    this.hashes = enlarged(this.hashes, nodeCount * this.length);
-    this.valid = enlarged(this.valid, nodeCount);
+  ensureSlots(leafSlots: number): void {
+    if (leafSlots <= this.valid.length) return;
+    this.hashes = enlarged(this.hashes, leafSlots * this.length);
+    this.valid = enlarged(this.valid, leafSlots);
   }
 
-  /** The hash in store, as a view that changes with the tree. */
+  /** The stored hash of a parent, as a view that changes with the tree. */
   private view(node: NodeIndex): Bytes {
-    return this.hashes.subarray(node * this.length, (node + 1) * this.length);
+    const place = parentPlace(node);
+    return this.hashes.subarray(place * this.length, (place + 1) * this.length);
   }
 
-  /** Puts a hash that is known to be right, or marks it dirty if it is empty. */
+  private isValid(node: NodeIndex): boolean {
+    return this.valid[parentPlace(node)] === 1;
+  }
+
+  /** Puts the hash of a parent that is known to be right, or marks it dirty if it is empty. */
   put(node: NodeIndex, hash: Uint8Array): void {
-    if (hash.length === 0 && this.valid[node] === 0) return;
-    this.journal?.noteHash(node, this.valid[node] === 1 ? this.view(node) : DIRTY);
-    if (hash.length > 0) this.hashes.set(hash, node * this.length);
-    this.valid[node] = Number(hash.length > 0);
+    const wasValid = this.isValid(node);
+    if (hash.length === 0 && !wasValid) return;
+    this.journal?.noteHash(node, wasValid ? this.view(node) : DIRTY);
+    const place = parentPlace(node);
+    if (hash.length > 0) this.hashes.set(hash, place * this.length);
+    this.valid[place] = Number(hash.length > 0);
   }
 
-  /** Marks a node and everything above it, up to `top`, dirty. O(log N). */
+  /** Marks everything above a changed node, the node itself and up to `top`, dirty. O(log N). */
   spoil(node: NodeIndex, top: NodeIndex): void {
-    for (let n = node; this.valid[n] === 1; n = parent(n)) {
+    if (isLeafNode(top)) return;
+    for (let n = isLeafNode(node) ? parent(node) : node; this.isValid(n); n = parent(n)) {
       this.put(n, DIRTY);
       if (n === top) break;
     }
   }
 
-  /** Brings a node up to date and returns its hash as a view. One hash for each dirty node below it. */
+  /**
+   * Brings a node up to date and returns its hash, for a parent as a view. One hash for each dirty parent
+   * below it, and one for each leaf below those.
+   */
   update(node: NodeIndex): Bytes {
-    if (this.valid[node] === 0) {
-      const hash = isLeafNode(node)
-        ? this.hasher.leaf(nodeToLeaf(node), this.nodes.view(node))
-        : this.hasher.parent(this.nodes.view(node), this.update(left(node)), this.update(right(node)));
-      this.put(node, hash);
+    if (isLeafNode(node)) return this.hasher.leaf(nodeToLeaf(node), this.nodes.view(node));
+    if (!this.isValid(node)) {
+      const leftHash = this.update(left(node));
+      this.put(node, this.hasher.parent(this.nodes.view(node), leftHash, this.update(right(node))));
     }
     return this.view(node);
   }

@@ -26,6 +26,11 @@ export function isLeafNode(node: NodeIndex): boolean {
   return (node & 1) === 0;
 }
 
+/** Place of a parent node (an odd index) among the parent nodes; there are leafSlots - 1 of them. */
+export function parentPlace(node: NodeIndex): number {
+  return node >>> 1;
+}
+
 /** Height of a node: 0 for leaves, d for the root of 2^d leaves. */
 export function level(node: NodeIndex): number {
   return 31 - Math.clz32((node + 1) & ~node);

@@ -1,15 +1,15 @@
 import type { Bytes } from "@murmuration/base";
 import type { NodeIndex } from "./math.ts";
 
-/** Space lost in the arena before it is packed: a constant, or an eighth of what is alive. */
-const TOLERATED_WASTE = 1 << 16;
+/** Space lost in the arena before it is packed: this much and a sixteenth of what is alive. */
+const TOLERATED_WASTE = 1 << 15;
 
 /**
  * The encodings of all nodes in one byte array, with a start and a length for each node: no object per node.
  * A node of length 0 is blank. Views into `bytes` hold only until the next `set`.
  *
  * A changed node is written over the old one where it fits, else at the end. Waste is packed away once it
- * exceeds an eighth, so that a change costs O(its bytes) amortised.
+ * exceeds a sixteenth, so that a change costs O(its bytes) amortised.
  */
 export class NodeStore {
   bytes: Bytes;
@@ -69,14 +69,14 @@ export class NodeStore {
     this.bytes.set(value, this.starts[node]!);
     this.lengths[node] = value.length;
     this.alive += value.length - old;
-    if (this.used - this.alive > TOLERATED_WASTE + (this.alive >>> 3)) this.pack();
+    if (this.used - this.alive > TOLERATED_WASTE + (this.alive >>> 4)) this.pack();
   }
 
   private append(length: number): number {
     const at = this.used;
     if (at + length > this.bytes.length) {
-      // An eighth more at a time: amortised O(1) a byte, and little unused memory in a large group.
-      const larger = new Uint8Array(at + length + ((at + length) >>> 3) + 1024);
+      // A sixteenth more at a time: amortised O(1) a byte, and little unused memory in a large group.
+      const larger = new Uint8Array(at + length + ((at + length) >>> 4) + 1024);
       larger.set(this.bytes.subarray(0, at));
       this.bytes = larger;
     }
@@ -85,7 +85,7 @@ export class NodeStore {
   }
 
   private pack(): void {
-    const packed = new Uint8Array(this.alive + (this.alive >>> 4) + 1024);
+    const packed = new Uint8Array(this.alive + (this.alive >>> 6) + 1024);
     let at = 0;
     for (let node = 0; node < this.lengths.length; node++) {
       const length = this.lengths[node]!;

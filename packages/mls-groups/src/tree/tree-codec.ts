@@ -94,20 +94,19 @@ export function decodeRatchetTree(crypto: CryptoProvider, encoded: Uint8Array): 
 }
 
 /**
- * A tree for storage: version, hash length, ratchet_tree<V>, then the tree hash of every node in array order.
+ * A tree for storage: version, hash length, ratchet_tree<V>, then the tree hash of every parent in array order.
  * Its reader trusts it: storage is authenticated by its own layer.
  */
 export function encodeSnapshot(state: TreeState): Bytes {
   state.hashes.update(state.rootNode);
   const tree = encodeRatchetTree(state);
   const hashLength = state.crypto.suite.hashLength;
-  const count = nodeCount(state.leafSlots);
-  const out = new Uint8Array(2 + tree.length + count * hashLength);
+  const out = new Uint8Array(2 + tree.length + (state.leafSlots - 1) * hashLength);
   out[0] = SNAPSHOT_VERSION;
   out[1] = hashLength;
   out.set(tree, 2);
   let at = 2 + tree.length;
-  for (let node = 0; node < count; node++) {
+  for (let node = 1; node < nodeCount(state.leafSlots); node += 2) {
     out.set(state.hashes.update(node), at);
     at += hashLength;
   }
@@ -123,7 +122,7 @@ export function decodeSnapshot(crypto: CryptoProvider, snapshot: Uint8Array): Tr
   const start = reader.offset;
   reader.bytes();
   const state = decodeRatchetTree(crypto, snapshot.subarray(start, reader.offset));
-  for (let node = 0; node < nodeCount(state.leafSlots); node++) {
+  for (let node = 1; node < nodeCount(state.leafSlots); node += 2) {
     state.hashes.put(node, reader.fixed(hashLength));
   }
   reader.finish();

@@ -18,6 +18,7 @@ import {
   nodeCount,
   nodeToLeaf,
   parent,
+  parentPlace,
   right,
   root,
 } from "./math.ts";
@@ -43,9 +44,9 @@ export class TreeState {
   readonly credentials: LeafChains;
   /** Where notes for the way back go while there is an earlier tree that wants them. */
   private journal: Journal | undefined;
-  /** Length of the resolution (RFC 9420 section 4.1.1) of each node. */
+  /** Length of the resolution (RFC 9420 section 4.1.1) of each parent node, by {@link parentPlace}. */
   private resolutionSizes: Uint32Array<ArrayBuffer>;
-  /** Members below each node. */
+  /** Members below each parent node, by {@link parentPlace}. */
   private members: Uint32Array<ArrayBuffer>;
   private readonly fields = newLeafFields();
 
@@ -55,9 +56,9 @@ export class TreeState {
     this.crypto = crypto;
     this.leafSlots = leafSlots;
     this.nodes = new NodeStore(count, arena);
-    this.hashes = new HashStore(crypto, this.nodes, count);
-    this.resolutionSizes = new Uint32Array(count);
-    this.members = new Uint32Array(count);
+    this.hashes = new HashStore(crypto, this.nodes, leafSlots);
+    this.resolutionSizes = new Uint32Array(leafSlots);
+    this.members = new Uint32Array(leafSlots);
     const seed = randomSeed(crypto);
     const locate = {
       encryptionKey: (node: NodeIndex, range: KeyRange) => this.locateEncryptionKey(node, range),
@@ -95,15 +96,19 @@ export class TreeState {
   }
 
   get memberCount(): number {
-    return this.members[this.rootNode]!;
+    return this.membersBelow(this.rootNode);
   }
 
   resolutionSize(node: NodeIndex): number {
-    return this.resolutionSizes[node]!;
+    return isLeafNode(node) ? this.ownMembers(node) : this.resolutionSizes[parentPlace(node)]!;
   }
 
   membersBelow(node: NodeIndex): number {
-    return this.members[node]!;
+    return isLeafNode(node) ? this.ownMembers(node) : this.members[parentPlace(node)]!;
+  }
+
+  private ownMembers(leafNode: NodeIndex): number {
+    return this.nodes.isBlank(leafNode) ? 0 : 1;
   }
 
   /**
@@ -118,7 +123,7 @@ export class TreeState {
     if (!wasBlank) this.forget(node);
     this.nodes.set(node, value);
     if (value.length !== 0) this.index(node);
-    this.recount(node, Number(value.length !== 0) - Number(!wasBlank));
+    this.recount(node, isLeafNode(node) && wasBlank !== (value.length === 0));
     this.hashes.spoil(node, this.rootNode);
   }
 
@@ -152,41 +157,31 @@ export class TreeState {
     this.capabilities.count(this.nodes.bytes, this.fields, difference);
   }
 
-  private ownResolutionSize(node: NodeIndex): number {
-    if (!this.nodes.isBlank(node)) {
-      return isLeafNode(node) ? 1 : 1 + unmergedCount(this.nodes.bytes, this.nodes.start(node));
-    }
-    if (isLeafNode(node)) return 0;
-    return this.resolutionSizes[left(node)]! + this.resolutionSizes[right(node)]!;
+  /** Counts a parent anew from its bytes and its children. True if its resolution size changed. */
+  private recountParent(node: NodeIndex): boolean {
+    const place = parentPlace(node);
+    const size = this.nodes.isBlank(node)
+      ? this.resolutionSize(left(node)) + this.resolutionSize(right(node))
+      : 1 + unmergedCount(this.nodes.bytes, this.nodes.start(node));
+    const changed = size !== this.resolutionSizes[place];
+    this.resolutionSizes[place] = size;
+    this.members[place] = this.membersBelow(left(node)) + this.membersBelow(right(node));
+    return changed;
   }
 
-  private recount(node: NodeIndex, difference: number): void {
+  /** After a write: counts everything above that depends on the node. */
+  private recount(node: NodeIndex, membersChanged: boolean): void {
     const top = this.rootNode;
-    if (isLeafNode(node) && difference !== 0) {
-      for (let n = node; ; n = parent(n)) {
-        this.members[n]! += difference;
-        if (n === top) break;
-      }
-    }
-    for (let n = node; ; n = parent(n)) {
-      const size = this.ownResolutionSize(n);
-      if (n !== node && size === this.resolutionSizes[n]) break;
-      this.resolutionSizes[n] = size;
-      if (n === top) break;
-    }
+    let n = isLeafNode(node) ? parent(node) : node;
+    if (node === top && isLeafNode(node)) return;
+    while ((this.recountParent(n) || membersChanged) && n !== top) n = parent(n);
   }
 
   /** Counts all nodes anew: after a bulk load. O(N). */
   recountAll(): void {
     const count = nodeCount(this.leafSlots);
-    for (let step = 1; step <= this.leafSlots; step *= 2) {
-      for (let node = step - 1; node < count; node += step * 2) {
-        this.resolutionSizes[node] = this.ownResolutionSize(node);
-        this.members[node] =
-          step === 1
-            ? Number(!this.nodes.isBlank(node))
-            : this.members[left(node)]! + this.members[right(node)]!;
-      }
+    for (let step = 2; step <= this.leafSlots; step *= 2) {
+      for (let node = step - 1; node < count; node += step * 2) this.recountParent(node);
     }
   }
 
@@ -196,21 +191,20 @@ export class TreeState {
     this.leafSlots *= 2;
     const count = nodeCount(this.leafSlots);
     this.nodes.ensureNodes(count);
-    this.hashes.ensureNodes(count);
+    this.hashes.ensureSlots(this.leafSlots);
     this.credentials.ensureLeaves(this.leafSlots);
-    if (count > this.members.length) {
-      this.resolutionSizes = enlarged(this.resolutionSizes, count);
-      this.members = enlarged(this.members, count);
+    if (this.leafSlots > this.members.length) {
+      this.resolutionSizes = enlarged(this.resolutionSizes, this.leafSlots);
+      this.members = enlarged(this.members, this.leafSlots);
     }
     const top = this.rootNode;
-    this.resolutionSizes[top] = this.ownResolutionSize(top);
-    this.members[top] = this.members[left(top)]! + this.members[right(top)]!;
+    this.recountParent(top);
     this.hashes.spoil(top, top);
   }
 
   /** Halves the width (section 7.7) while the right half has no member. */
   truncate(): void {
-    while (this.leafSlots > 1 && this.members[right(this.rootNode)] === 0) {
+    while (this.leafSlots > 1 && this.membersBelow(right(this.rootNode)) === 0) {
       this.write(this.rootNode, BLANK);
       this.leafSlots /= 2;
     }
@@ -222,7 +216,7 @@ export class TreeState {
     let node = this.rootNode;
     while (!isLeafNode(node)) {
       const child = left(node);
-      node = this.members[child]! < 1 << level(child) ? child : right(node);
+      node = this.membersBelow(child) < 1 << level(child) ? child : right(node);
     }
     return nodeToLeaf(node);
   }

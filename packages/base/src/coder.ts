@@ -18,7 +18,11 @@ export class Reader {
   readonly end: number;
 
   constructor(input: Uint8Array, offset = 0, end: number = input.length) {
-    this.input = input;
+    // The slice() of a Buffer is a view where that of a Uint8Array is a copy; who copies a secret out of what
+    // was read and wipes the copy must not wipe the input.
+    this.input = Buffer.isBuffer(input)
+      ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength)
+      : input;
     this.offset = offset;
     this.end = end;
   }

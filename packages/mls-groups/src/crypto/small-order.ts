@@ -52,7 +52,8 @@ export function hasSmallOrder(curve: KemName | SignatureName, publicKey: Uint8Ar
   if (curve === "p256" || curve === "p384" || curve === "p521") return false;
   const last = publicKey.length - 1;
   if (curve === "x448" || (publicKey[last]! & 0x80) === 0) return isListed(curve, publicKey);
-  const masked = publicKey.slice();
+  // Not slice(): that of a Buffer is a view, and the caller's bytes would change.
+  const masked = Uint8Array.from(publicKey);
   masked[last]! &= 0x7f;
   return isListed(curve, masked);
 }

@@ -3,6 +3,7 @@ import {
   type Bytes,
   type DeviceAddress,
   type DeviceId,
+  equalBytes,
   equalSecret,
   formatId,
   RejectionError,
@@ -65,7 +66,8 @@ export function decideSealedSubmit(snapshot: SubmitSnapshot, submit: SubmitSeale
 }
 
 /**
- * Decides on a message request: one recipient account, the sender visible. Throws RejectionError
+ * Decides on an identified submit: one recipient account, the sender visible. It is a message request, or goes to
+ * the other devices of the sender's own account, of which the sending device is none. Throws RejectionError
  * `submit/duplicate-recipient`.
  */
 export function decideIdentifiedSubmit(
@@ -74,7 +76,11 @@ export function decideIdentifiedSubmit(
   sender: DeviceAddress,
 ): SubmitDecision {
   refuseDuplicates(submit.devices.map((device) => device.deviceId));
-  const mismatch = compareDevices(submit.accountId, account, submit.devices);
+  const others =
+    account !== undefined && equalBytes(account.accountId, sender.accountId)
+      ? { ...account, devices: account.devices.filter((device) => device.deviceId !== sender.deviceId) }
+      : account;
+  const mismatch = compareDevices(submit.accountId, others, submit.devices);
   if (mismatch !== undefined) return { kind: "mismatch", accounts: [mismatch] };
   return {
     kind: "store",

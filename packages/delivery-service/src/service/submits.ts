@@ -1,4 +1,10 @@
-import { type DeviceAddress, formatId, RejectionError, UnavailableError } from "@murmuration/base";
+import {
+  type DeviceAddress,
+  equalBytes,
+  formatId,
+  RejectionError,
+  UnavailableError,
+} from "@murmuration/base";
 import type { ServiceBody, SubmitIdentified, SubmitSealed } from "@murmuration/wire";
 import { toMinute } from "../core/days.ts";
 import { decideIdentifiedSubmit, decideSealedSubmit, type SubmitDecision, sha256 } from "../core/submit.ts";
@@ -32,8 +38,8 @@ export async function submitSealed(
 }
 
 /**
- * Takes a message request of an authenticated device: one recipient, the sender visible. Throws RejectionError
- * like {@link submitSealed}.
+ * Takes an identified submit of an authenticated device: a message request, or copies for the account's own other
+ * devices, which count as no request. Throws RejectionError like {@link submitSealed}.
  */
 export async function submitIdentified(
   context: ServiceContext,
@@ -41,9 +47,11 @@ export async function submitIdentified(
   submit: SubmitIdentified,
 ): Promise<SubmitAnswer> {
   const { limits, rateLimits, stores } = context;
-  await charge(rateLimits, [
-    chargeFor("requests", formatId(sender.accountId), limits.rates.requestsPerAccount),
-  ]);
+  if (!equalBytes(submit.accountId, sender.accountId)) {
+    await charge(rateLimits, [
+      chargeFor("requests", formatId(sender.accountId), limits.rates.requestsPerAccount),
+    ]);
+  }
   const decide = async () =>
     decideIdentifiedSubmit(await stores.accounts.load(submit.accountId), submit, sender);
   return store(context, submit.submitId, decide);

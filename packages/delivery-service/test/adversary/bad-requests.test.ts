@@ -4,7 +4,7 @@ import { BLOB_CONTENT_TYPE, PROTOBUF_CONTENT_TYPE } from "@murmuration/wire";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { query } from "../support/database.ts";
 import { random } from "../support/random.ts";
-import { startTestService, type TestService } from "../support/service.ts";
+import { startTestService, type TestService, unhurried } from "../support/service.ts";
 import { call, callRaw, TestDevice } from "../support/test-device.ts";
 
 const protobuf = { "content-type": PROTOBUF_CONTENT_TYPE };
@@ -188,7 +188,6 @@ describe("the door", () => {
 
   it("rates are limited per address, with a time to come back", async () => {
     const rates = { registrationsPerAddress: { burst: 2, perMinute: 1 } };
-    const { unhurried } = await import("../support/service.ts");
     const service = await startTestService({ limits: { rates: { ...unhurried.rates, ...rates } } });
     try {
       await TestDevice.register(service.base);

@@ -1,3 +1,4 @@
+import { encodeClientFrame } from "@murmuration/wire";
 import { afterEach, describe, expect, it } from "vitest";
 import { random } from "../support/random.ts";
 import { startTestService, type TestService } from "../support/service.ts";
@@ -72,7 +73,6 @@ describe("a slow reader is told to come back, and loses nothing", () => {
     });
     const flood = await TestSocket.anonymous(service.port);
     flood.webSocket.pause();
-    const { encodeClientFrame } = await import("@murmuration/wire");
     for (let requestId = 1; requestId <= 400_000; requestId++) {
       flood.sendRaw(encodeClientFrame({ requestId, body: { kind: "ping" } }));
       if (requestId % 20_000 === 0) await new Promise((resolve) => setTimeout(resolve, 20));

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { random } from "../support/random.ts";
-import { startTestService, type TestService } from "../support/service.ts";
+import { startTestService, type TestService, unhurried } from "../support/service.ts";
 import { call, recipientOf, sealedTo, TestDevice } from "../support/test-device.ts";
 import { TestSocket } from "../support/test-socket.ts";
 
@@ -102,6 +102,23 @@ describe("an envelope travels from submit to acknowledgement", () => {
       senderDeviceId: alice.deviceId,
       ciphertext,
     });
+  });
+
+  it("copies for the own other devices count as no message request", async () => {
+    await service.stop();
+    const requestsPerAccount = { burst: 1, perMinute: 1 };
+    service = await startTestService({ limits: { rates: { ...unhurried.rates, requestsPerAccount } } });
+    const phone = await TestDevice.register(service.base);
+    const laptop = await phone.link(service.base);
+    const own = await TestSocket.device(service.port, phone);
+    for (let i = 0; i < 5; i++) {
+      const { devices, accountId } = recipientOf([laptop], random(50));
+      const { submitId } = sealedTo([]);
+      const answer = await own.request({ kind: "submitIdentified", submitId, accountId, devices });
+      expect(answer).toMatchObject({ kind: "submitAccepted" });
+    }
+    const copies = await (await TestSocket.device(service.port, laptop)).envelopes(5);
+    expect(copies.map((copy) => copy.identified?.senderDeviceId)).toEqual([1, 1, 1, 1, 1]);
   });
 
   it("an ephemeral envelope reaches who is connected and is never stored", async () => {

@@ -133,4 +133,19 @@ describe("decide on a message request", () => {
     expect(decision).toMatchObject({ kind: "store", envelopes: [{ source: sender }, { source: sender }] });
     expect(decideIdentifiedSubmit(undefined, request, sender)).toMatchObject({ kind: "mismatch" });
   });
+
+  it("to the own account it goes to the other devices, and the sending one is none of them", () => {
+    const own = account(1, { 1: 7, 2: 8, 3: 9 });
+    const me = { accountId: id(1), deviceId: 1 as DeviceId };
+    const decide = (registrations: Readonly<Record<number, number>>) => {
+      const { devices } = to(1, registrations);
+      return decideIdentifiedSubmit(own, { submitId: submitId(bytes(16, 1)), accountId: id(1), devices }, me);
+    };
+    expect(decide({ 2: 8, 3: 9 })).toMatchObject({ kind: "store", envelopes: [{}, {}] });
+    expect(decide({ 2: 8 })).toMatchObject({ kind: "mismatch", accounts: [{ missingDevices: [3] }] });
+    expect(decide({ 1: 7, 2: 8, 3: 9 })).toMatchObject({
+      kind: "mismatch",
+      accounts: [{ extraDevices: [1] }],
+    });
+  });
 });

@@ -1,0 +1,97 @@
+import { DatabaseSync } from "node:sqlite";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { SqliteDatabase, type TransactionReport } from "../../src/adapters/sqlite-database.ts";
+import { query } from "../support/database.ts";
+import { temporaryDirectory } from "../support/service.ts";
+
+describe("the embedded database", () => {
+  let directory: ReturnType<typeof temporaryDirectory>;
+  let path: string;
+  let database: SqliteDatabase;
+  let reports: TransactionReport[];
+  beforeEach(() => {
+    directory = temporaryDirectory();
+    path = `${directory.path}/test.sqlite`;
+    reports = [];
+    database = new SqliteDatabase(path, (report) => reports.push(report));
+  });
+  afterEach(() => {
+    database.close();
+    directory.remove();
+  });
+
+  const insert = (job: string) =>
+    database.write((statements) => {
+      statements.prepare("INSERT INTO retention_runs VALUES (?, 0, 0, 0)").run(job);
+      return job;
+    });
+  const jobs = () => query(path, "SELECT job FROM retention_runs ORDER BY job").map((row) => row["job"]);
+
+  it("writes of one turn share one transaction, and each is answered after it is durable", async () => {
+    const seen: unknown[][] = [];
+    await Promise.all(["a", "b", "c", "d"].map((job) => insert(job).then(() => seen.push(jobs()))));
+    // Whoever is answered first sees all of them from another connection.
+    expect(seen).toEqual(Array.from({ length: 4 }, () => ["a", "b", "c", "d"]));
+    expect(reports.map((report) => report.writes)).toEqual([4]);
+    await insert("e");
+    expect(reports.map((report) => report.writes)).toEqual([4, 1]);
+  });
+
+  it("a write that throws is undone alone", async () => {
+    const failing = database.write((statements) => {
+      statements.prepare("INSERT INTO retention_runs VALUES ('half', 0, 0, 0)").run();
+      throw new Error("changed its mind");
+    });
+    const outcomes = await Promise.allSettled([insert("a"), failing, insert("b")]);
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect(jobs()).toEqual(["a", "b"]);
+  });
+
+  it("a transaction that cannot be made durable answers nobody with success, and the next one works", async () => {
+    const rival = new DatabaseSync(path);
+    rival.exec("BEGIN IMMEDIATE");
+    const blocked = new SqliteDatabase(path);
+    await blocked.read((statements) => statements.prepare("PRAGMA busy_timeout = 50").get());
+    const write = () =>
+      blocked.write((statements) => {
+        statements.prepare("INSERT INTO retention_runs VALUES ('late', 0, 0, 0)").run();
+      });
+    const outcomes = await Promise.allSettled([write(), write()]);
+    expect(outcomes.map((outcome) => outcome.status === "rejected" && outcome.reason.code)).toEqual([
+      "store/write-failed",
+      "store/write-failed",
+    ]);
+    rival.exec("ROLLBACK");
+    rival.close();
+    expect(jobs()).toEqual([]);
+    await write();
+    expect(jobs()).toEqual(["late"]);
+    blocked.close();
+  });
+
+  it("is set to survive a power cut and to overwrite what is deleted", async () => {
+    const pragma = (name: string) =>
+      database.read((statements) => Object.values(statements.prepare(`PRAGMA ${name}`).get()!)[0]);
+    expect(await pragma("journal_mode")).toBe("wal");
+    expect(await pragma("synchronous")).toBe(2);
+    expect(await pragma("secure_delete")).toBe(1);
+    expect(await pragma("foreign_keys")).toBe(1);
+  });
+
+  it("is not kept in memory, and is closed only once", async () => {
+    expect(() => new SqliteDatabase(":memory:")).toThrow("store/path-not-durable");
+    const pending = insert("last");
+    database.close();
+    database.close();
+    await pending;
+    expect(jobs()).toEqual(["last"]);
+    await expect(insert("later")).rejects.toMatchObject({ code: "store/closed" });
+    await expect(database.read(() => 1)).rejects.toMatchObject({ code: "store/closed" });
+  });
+
+  it("opens a database again and leaves its schema as it is", () => {
+    const again = new SqliteDatabase(path);
+    again.close();
+    expect(query(path, "PRAGMA user_version")).toEqual([{ user_version: 1 }]);
+  });
+});

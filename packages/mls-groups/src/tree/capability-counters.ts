@@ -1,12 +1,8 @@
 import { isDefaultExtensionType, isDefaultProposalType } from "../structs/code-points.ts";
-import { contentEnd, contentStart, type LeafFields } from "./encoded-node.ts";
+import { contentEnd, contentStart, type LeafFields, uint16At } from "./encoded-node.ts";
 
 /** Lists up to this length are searched for repetitions directly; longer ones through a Set. */
 const SHORT_LIST = 64;
-
-function uint16At(bytes: Uint8Array, at: number): number {
-  return (bytes[at]! << 8) | bytes[at + 1]!;
-}
 
 /** Calls `visit` once for each distinct value of the `uint16 values<V>` at `at`. */
 function forEachDistinct(bytes: Uint8Array, at: number, visit: (value: number) => void): void {

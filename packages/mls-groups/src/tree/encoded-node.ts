@@ -102,6 +102,10 @@ export function unmergedCount(bytes: Uint8Array, start: number): number {
   return (contentEnd(bytes, at) - contentStart(bytes, at)) >>> 2;
 }
 
+export function uint16At(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! << 8) | bytes[at + 1]!;
+}
+
 export function uint32At(bytes: Uint8Array, at: number): number {
   return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
 }

@@ -1,9 +1,12 @@
 import { verifyWithLabel } from "../crypto/labeled.ts";
+import type { CryptoProvider } from "../crypto/provider.ts";
 import { check } from "../rules.ts";
 import { isDefaultExtensionType, isDefaultProposalType, MLS10 } from "../structs/code-points.ts";
 import { credentialType } from "../structs/credential.ts";
-import { areDistinct, type Extension, requiredCapabilities } from "../structs/extension.ts";
-import { type LeafNode, leafNodeTbs } from "../structs/leaf-node.ts";
+import { type Extension, requiredCapabilities } from "../structs/extension.ts";
+import { type LeafNode, leafNodeBytes, leafNodeTbs } from "../structs/leaf-node.ts";
+import { listsType } from "./capability-counters.ts";
+import { contentEnd, contentStart, locateLeafFields, newLeafFields, uint16At } from "./encoded-node.ts";
 import type { LeafIndex } from "./math.ts";
 import type { RatchetTree } from "./ratchet-tree.ts";
 
@@ -48,37 +51,49 @@ export function groupRequirements(extensions: readonly Extension[]): GroupRequir
   };
 }
 
-const includesAll = (list: readonly number[], types: readonly number[]): boolean =>
-  types.every((type) => list.includes(type));
+const fields = newLeafFields();
+
+/** The types of a leaf's extensions, in their order. */
+function extensionTypesAt(bytes: Uint8Array, at: number): number[] {
+  const types: number[] = [];
+  const end = contentEnd(bytes, at);
+  for (let i = contentStart(bytes, at); i < end; i = contentEnd(bytes, i + 2)) types.push(uint16At(bytes, i));
+  return types;
+}
 
 /**
- * What a LeafNode says about itself and the group's parameters (sections 7.2, 7.3, 13.4); needs no other
- * member. O(its size).
+ * What an encoded LeafNode says about itself and the group's parameters (sections 7.2, 7.3, 13.4); needs no
+ * other member. `bytes` has passed `requireLeafNode`. O(its size), nothing is decoded: a joiner asks this of
+ * every member.
  */
 export function validateLeafNodeAlone(
-  tree: RatchetTree,
-  leafNode: LeafNode,
+  crypto: CryptoProvider,
+  bytes: Uint8Array,
   requirements: GroupRequirements,
 ): void {
-  const { capabilities, extensions } = leafNode;
-  check("leaf-node/protocol-version-supported", capabilities.versions.includes(MLS10));
-  const type = credentialType(leafNode.credential);
-  check("leaf-node/own-credential-type-listed", capabilities.credentials.includes(type));
-  check("leaf-node/extensions-distinct", areDistinct(extensions));
-  const own = extensions.map((extension) => extension.type).filter((t) => !isDefaultExtensionType(t));
-  check("leaf-node/own-extensions-listed", includesAll(capabilities.extensions, own));
+  locateLeafFields(bytes, 0, fields);
+  const [versionsAt, , extensionsAt, proposalsAt, credentialsAt] = fields.capabilitiesAt;
+  const listsAll = (at: number, types: readonly number[]) =>
+    types.every((type) => listsType(bytes, at, type));
+  check("leaf-node/protocol-version-supported", listsType(bytes, versionsAt, MLS10));
+  const credential = uint16At(bytes, fields.credentialAt);
+  check("leaf-node/own-credential-type-listed", listsType(bytes, credentialsAt, credential));
+  const own = extensionTypesAt(bytes, fields.extensionsAt);
+  check("leaf-node/extensions-distinct", own.length < 2 || new Set(own).size === own.length);
   check(
-    "leaf-node/group-extensions-supported",
-    includesAll(capabilities.extensions, requirements.extensions),
+    "leaf-node/own-extensions-listed",
+    own.every((type) => isDefaultExtensionType(type) || listsType(bytes, extensionsAt, type)),
   );
+  check("leaf-node/group-extensions-supported", listsAll(extensionsAt, requirements.extensions));
   const { required } = requirements;
   check(
     "leaf-node/required-capabilities",
-    includesAll(capabilities.extensions, required.extensions) &&
-      includesAll(capabilities.proposals, required.proposals) &&
-      includesAll(capabilities.credentials, required.credentials),
+    listsAll(extensionsAt, required.extensions) &&
+      listsAll(proposalsAt, required.proposals) &&
+      listsAll(credentialsAt, required.credentials),
   );
-  check("leaf-node/encryption-key-valid", tree.crypto.isValidHpkePublicKey(leafNode.encryptionKey));
+  const encryptionKey = bytes.subarray(contentStart(bytes, 0), contentEnd(bytes, 0));
+  check("leaf-node/encryption-key-valid", crypto.isValidHpkePublicKey(encryptionKey));
 }
 
 /** The credential rules between a leaf and the other members (section 7.3). O(credential types in use). */
@@ -117,7 +132,7 @@ function validateKeys(tree: RatchetTree, leafNode: LeafNode, context: LeafNodeCo
  */
 export function validateLeafNode(tree: RatchetTree, leafNode: LeafNode, context: LeafNodeContext): void {
   check("leaf-node/source", leafNode.source.kind === context.source);
-  validateLeafNodeAlone(tree, leafNode, groupRequirements(context.extensions));
+  validateLeafNodeAlone(tree.crypto, leafNodeBytes(leafNode), groupRequirements(context.extensions));
   const replaced = context.leaf === undefined ? undefined : tree.leaf(context.leaf);
   validateCredentialSupport(tree, leafNode, replaced);
   validateKeys(tree, leafNode, context);

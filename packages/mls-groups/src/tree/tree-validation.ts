@@ -1,4 +1,3 @@
-import type { Bytes } from "@murmuration/base";
 import { signContent } from "../crypto/labeled.ts";
 import type { VerifyJob } from "../crypto/provider.ts";
 import { check } from "../rules.ts";
@@ -161,25 +160,28 @@ function validateLeaves(tree: RatchetTree, context: TreeContext): void {
     check("leaf-node/credential-supported-by-members", tree.lackingCredential(type) === 0);
   }
   const requirements = groupRequirements(context.extensions);
-  for (const leaf of tree.members()) validateLeafNodeAlone(tree, tree.leaf(leaf)!, requirements);
+  for (const leaf of tree.members()) {
+    validateLeafNodeAlone(tree.crypto, tree.peek(leafToNode(leaf)), requirements);
+  }
 }
 
 const fields = newLeafFields();
 
 /** The signature of a leaf of the tree over its LeafNodeTBS (section 7.2), cut out of its bytes. */
 function signatureJob(tree: RatchetTree, leaf: LeafIndex, groupId: Uint8Array): VerifyJob {
-  const bytes = tree.leafBytes(leaf)!;
+  const bytes = tree.peek(leafToNode(leaf));
   locateLeafFields(bytes, 0, fields);
   const { signatureKeyAt, signatureAt } = fields;
-  let tbs: Bytes = bytes.subarray(0, signatureAt);
+  let tbs = bytes.subarray(0, signatureAt);
   if (fields.source !== SOURCE_KEY_PACKAGE) {
     tbs = new Uint8Array(signatureAt + opaqueSize(groupId.length) + 4);
     tbs.set(bytes.subarray(0, signatureAt));
     putUint32(tbs, putOpaque(tbs, signatureAt, groupId), leaf);
   }
   return {
-    publicKey: bytes.subarray(contentStart(bytes, signatureKeyAt), contentEnd(bytes, signatureKeyAt)),
+    // Copies: a batch is still being verified when others may go on with the tree.
+    publicKey: bytes.slice(contentStart(bytes, signatureKeyAt), contentEnd(bytes, signatureKeyAt)),
     data: signContent("LeafNodeTBS", tbs),
-    signature: bytes.subarray(contentStart(bytes, signatureAt), contentEnd(bytes, signatureAt)),
+    signature: bytes.slice(contentStart(bytes, signatureAt), contentEnd(bytes, signatureAt)),
   };
 }

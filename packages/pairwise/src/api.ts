@@ -110,6 +110,12 @@ export interface LinkRequest {
   readonly deviceSignature: Bytes;
 }
 
+/** What a new device generates: the request, and what the delivery service has to know of it besides. */
+export interface NewLinkRequest extends LinkRequest {
+  /** 1..16380. */
+  readonly registrationId: number;
+}
+
 /** One entry of a device list: account key and device key vouch for each other. */
 export interface ListedDevice {
   readonly deviceId: DeviceId;
@@ -356,7 +362,7 @@ export interface PairwiseEngine {
   /** On a new device: generates its identity key for an account whose key came over a trusted channel. */
   generateLinkRequest<R>(
     account: { readonly accountId: AccountId; readonly accountIdentityKey: Bytes },
-    persist: Persist<LinkRequest, R>,
+    persist: Persist<NewLinkRequest, R>,
   ): Promise<R>;
   /** On the first device: signs a list with the new device on the lowest device id never used before. */
   addDevice<R>(

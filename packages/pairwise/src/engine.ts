@@ -20,6 +20,7 @@ import type {
   EncryptRequest,
   LinkRequest,
   LocalDevice,
+  NewLinkRequest,
   NotReady,
   PairwiseEngine,
   PairwiseEngineOptions,
@@ -124,7 +125,7 @@ class Engine implements PairwiseEngine {
 
   generateLinkRequest<R>(
     account: { readonly accountId: AccountId; readonly accountIdentityKey: Bytes },
-    persist: Persist<LinkRequest, R>,
+    persist: Persist<NewLinkRequest, R>,
   ): Promise<R> {
     const work = (overlay: Overlay) => generateLinkRequest(overlay, account, this.options.random);
     return this.operate("all", work, persist);

@@ -13,7 +13,7 @@ import {
 } from "@murmuration/base";
 import { IdentityKeyPair, type PublicKey, SenderCertificate } from "@signalapp/libsignal-client";
 import { accountKey, serviceId } from "./address.ts";
-import type { DeviceList, LinkRequest, ListedDevice, LocalDevice } from "./api.ts";
+import type { DeviceList, LinkRequest, ListedDevice, LocalDevice, NewLinkRequest } from "./api.ts";
 import {
   createListedDevice,
   decodeDeviceList,
@@ -123,24 +123,25 @@ export function generateLinkRequest(
   overlay: Overlay,
   account: { readonly accountId: AccountId; readonly accountIdentityKey: Bytes },
   random: (length: number) => Bytes,
-): LinkRequest {
+): NewLinkRequest {
   if ((readOwnRow(overlay)?.deviceId ?? 0) !== 0) throw new UsageError("pairwise/already-registered");
   accountKey(account.accountId);
   const accountPublicKey = decodePublicKey(account.accountIdentityKey, "device-list/malformed");
   const devicePair = IdentityKeyPair.generate();
+  const registrationId = generateRegistrationId(random);
   overlay.write(
     "own",
     "identity",
     ownIdentityRow.encode({
       ...account,
       deviceId: 0,
-      registrationId: generateRegistrationId(random),
+      registrationId,
       deviceKeyPair: devicePair.serialize(),
       accountKeyPair: undefined,
       highestDeviceId: 0,
     }),
   );
-  return linkRequestOf(devicePair, accountPublicKey);
+  return { ...linkRequestOf(devicePair, accountPublicKey), registrationId };
 }
 
 /** The new device finds itself on the list that the account key signed. */

@@ -2,6 +2,7 @@ import type { DeviceAddress } from "@murmuration/base";
 import { planRetention, type RetentionJob, retention } from "../core/retention.ts";
 import { type EndDevice, forget } from "./account-routes.ts";
 import type { ServiceContext } from "./context.ts";
+import { toRefusal } from "./refusals.ts";
 
 /** Runs the retention schedule: at start, then every hour. Batches are small, so that delivery goes on. */
 export class RetentionRunner {
@@ -20,7 +21,10 @@ export class RetentionRunner {
     if (this.stopped) return;
     this.cancel = this.context.clock.after(delayMs, () => {
       this.runOnce()
-        .catch(() => this.context.log.error("retention-failed"))
+        .catch((error: unknown) => {
+          const { code } = toRefusal(error, this.context.log);
+          this.context.log.error("retention-failed", { code });
+        })
         .finally(() => this.start());
     });
   }

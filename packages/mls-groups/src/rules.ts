@@ -147,8 +147,10 @@ export function check(rule: RuleId, condition: boolean): void {
  * that switches it on again. No public entry point exports it.
  */
 export function disableRule(rule: RuleId): () => void {
+  // A rule that was off already stays off: the mutant runner's outer switch wins over a test's own.
+  const wasOn = !disabledRules.has(rule);
   disabledRules.add(rule);
   return () => {
-    disabledRules.delete(rule);
+    if (wasOn) disabledRules.delete(rule);
   };
 }

@@ -127,6 +127,7 @@ export const helloReply = message("HelloReply", {
   challenge: bytes(limits.challengeBytes),
   serverTimeMs: uint64(),
   limits: nested(connectionLimits),
+  lastEnvelopeId: optional(envelope),
 });
 export const sealedContent = message("SealedContent", { ciphertext });
 export const identifiedContent = message("IdentifiedContent", {

@@ -1,4 +1,10 @@
-import { type Bytes, formatAddress, InvariantError, RejectionError } from "@murmuration/base";
+import {
+  type Bytes,
+  type EnvelopeId,
+  formatAddress,
+  InvariantError,
+  RejectionError,
+} from "@murmuration/base";
 import {
   type ClientBody,
   type ClientFrame,
@@ -179,7 +185,7 @@ export class ClientConnection implements ConnectionHandler {
     // The connection may have been closed while the stores were asked.
     if (this.state.kind !== "greeting") return;
     this.stopHelloTimer();
-    this.push(this.helloReply(version), requestId);
+    this.push(this.helloReply(version, queueEnd), requestId);
     if (device === undefined) {
       this.state = { kind: "anonymous" };
       this.set.identified(this, undefined);
@@ -198,7 +204,7 @@ export class ClientConnection implements ConnectionHandler {
     delivery.lookAgain();
   }
 
-  private helloReply(version: number): ServiceBody {
+  private helloReply(version: number, lastEnvelopeId: EnvelopeId | undefined): ServiceBody {
     const { challengeKey, clock, limits, random, storeId } = this.context;
     const now = clock.now();
     return {
@@ -213,6 +219,7 @@ export class ClientConnection implements ConnectionHandler {
         recipientsPerSubmit: limits.recipientsPerSubmit,
         pingIntervalMs: limits.pingIntervalMs,
       },
+      ...(lastEnvelopeId === undefined ? {} : { lastEnvelopeId }),
     };
   }
 

@@ -924,6 +924,15 @@ export const murmuration = $root.murmuration = (() => {
                 HelloReply.prototype.challenge = $util.newBuffer([]);
                 HelloReply.prototype.serverTimeMs = 0;
                 HelloReply.prototype.limits = null;
+                HelloReply.prototype.lastEnvelopeId = null;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(HelloReply.prototype, "_lastEnvelopeId", {
+                    get: $util.oneOfGetter($oneOfFields = ["lastEnvelopeId"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
 
                 HelloReply.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -942,6 +951,8 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(32).uint64(message.serverTimeMs);
                     if (message.limits != null && $Object.hasOwnProperty.call(message, "limits"))
                         $root.murmuration.wire.v1.ConnectionLimits.encode(message.limits, writer.uint32(42).fork(), _depth + 1).ldelim();
+                    if (message.lastEnvelopeId != null && $Object.hasOwnProperty.call(message, "lastEnvelopeId"))
+                        writer.uint32(48).uint64(message.lastEnvelopeId);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -1015,6 +1026,13 @@ export const murmuration = $root.murmuration = (() => {
                                 if (wireType !== 2)
                                     break;
                                 message.limits = $root.murmuration.wire.v1.ConnectionLimits.decode(reader, reader.size(), $undefined, _depth + 1, message.limits);
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 0)
+                                    break;
+                                message.lastEnvelopeId = reader.uint64();
+                                message._lastEnvelopeId = "lastEnvelopeId";
                                 continue;
                             }
                         }

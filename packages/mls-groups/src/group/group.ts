@@ -56,7 +56,7 @@ export interface CreateGroup {
 export interface CommitOptions {
   /** Proposals of our own to cover by value. */
   readonly proposals?: readonly Proposal[];
-  /** Which cached proposals to cover: all valid ones (default), none, or those with these ProposalRefs. */
+  /** Which cached proposals to cover: all valid ones beside `proposals` (default), none, or those with these ProposalRefs. */
   readonly cached?: "all" | "none" | readonly Uint8Array[];
   /** "required" omits the path where section 12.4 allows it: for bulk Adds. Default "always". */
   readonly path?: "always" | "required";
@@ -415,9 +415,11 @@ export class Group {
     return generateLeaf(crypto, identity, { kind: "update" }, options, position);
   }
 
-  #selected(): CommittedProposal[] {
+  #selected(byValue: readonly CommittedProposal[] = []): CommittedProposal[] {
     const { state, proposals, config } = this.#inside;
-    return selectProposals(state.public, proposals.all(), state.ownLeaf, config.policy);
+    const psks = pskSourceOf(this.#inside);
+    const request = { ownLeaf: state.ownLeaf, policy: config.policy, psks, byValue };
+    return selectProposals(state.public, proposals.all(), request);
   }
 
   #committed(options: CommitOptions): CommittedProposal[] {
@@ -426,7 +428,10 @@ export class Group {
     const byValue = proposals.map((proposal): CommittedProposal => ({ proposal, sender }));
     if (cached === "none") return byValue;
     if (cached === "all") {
-      return [...this.#selected().filter(({ proposal }) => isCurrentAdd(proposal, nowSeconds)), ...byValue];
+      return [
+        ...this.#selected(byValue).filter(({ proposal }) => isCurrentAdd(proposal, nowSeconds)),
+        ...byValue,
+      ];
     }
     const byReference = cached.map((reference) => {
       const found = this.#inside.proposals.get(reference);

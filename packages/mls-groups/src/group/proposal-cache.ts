@@ -5,6 +5,7 @@ import { type AuthenticatedContent, authenticatedContentBytes } from "../structs
 import type { LeafIndex } from "../tree/math.ts";
 import type { GroupPolicy } from "./policy.ts";
 import { applyProposals, type CommittedProposal, planProposals } from "./proposal-list.ts";
+import type { PskSource } from "./psk-source.ts";
 import type { PublicEpoch } from "./public-epoch.ts";
 
 export interface CachedProposal extends CommittedProposal {
@@ -13,6 +14,8 @@ export interface CachedProposal extends CommittedProposal {
   readonly order: number;
   readonly authenticated: AuthenticatedContent;
 }
+
+const NO_REFERENCE = new Uint8Array(0);
 
 /** The proposals of the current epoch that were verified, by their ProposalRef (12.1). */
 export class ProposalCache {
@@ -56,19 +59,32 @@ export class ProposalCache {
   }
 }
 
+export interface SelectProposals {
+  readonly ownLeaf: LeafIndex;
+  readonly policy: GroupPolicy;
+  readonly psks: PskSource;
+  /** The committer's own. They win over cached ones that exclude them. */
+  readonly byValue: readonly CommittedProposal[];
+}
+
 /**
- * The cached proposals that a committer should cover (12.4): all that are valid together. Of several changes to
- * one leaf a Remove wins over an Update and a later Update over an earlier one (12.2). A ReInit is left for
- * another commit when there is anything else. Each proposal is tried on the epoch by itself, so an invalid one
- * cannot make the commit fail. O(proposals x log N).
+ * The cached proposals that a committer should cover (12.4): all that are valid together and beside its own. Of
+ * several changes to one leaf a Remove wins over an Update and a later Update over an earlier one (12.2). A ReInit is
+ * left for another commit when there is anything else. No proposal of another member can make the commit fail, or
+ * somebody could keep itself in the group by proposing an Update. O(proposals x log N); O(proposals^2 x log N) when
+ * some are valid only without the others.
  */
 export function selectProposals(
   epoch: PublicEpoch,
   cached: readonly CachedProposal[],
-  ownLeaf: LeafIndex,
-  policy: GroupPolicy,
+  request: SelectProposals,
 ): CachedProposal[] {
-  const usable = cached.filter((candidate) => isValidAlone(epoch, candidate, ownLeaf, policy));
+  const { byValue } = request;
+  if (byValue.some(({ proposal }) => proposal.kind === "reinit")) return [];
+  const taken = new Set(byValue.map(slotOf));
+  const usable = cached.filter(
+    (candidate) => !taken.has(slotOf(candidate)) && isValid(epoch, [candidate], request),
+  );
   const chosen = new Map<string, CachedProposal>();
   for (const candidate of usable) {
     const slot = slotOf(candidate);
@@ -79,11 +95,27 @@ export function selectProposals(
   }
   const list = [...chosen.values()].sort((a, b) => a.order - b.order);
   const reinit = list.find(({ proposal }) => proposal.kind === "reinit");
-  return list.length > 1 ? list.filter((candidate) => candidate !== reinit) : list;
+  const rest = list.length + byValue.length > 1 ? list.filter((candidate) => candidate !== reinit) : list;
+  return validTogether(epoch, rest, request);
+}
+
+/** The longest run of first come, first served that is valid beside the committer's own proposals. */
+function validTogether(
+  epoch: PublicEpoch,
+  list: readonly CachedProposal[],
+  request: SelectProposals,
+): CachedProposal[] {
+  const { byValue } = request;
+  if (list.length + byValue.length < 2 || isValid(epoch, [...list, ...byValue], request)) return [...list];
+  const kept: CachedProposal[] = [];
+  for (const candidate of list) {
+    if (isValid(epoch, [...kept, candidate, ...byValue], request)) kept.push(candidate);
+  }
+  return kept;
 }
 
 /** Two proposals of one slot exclude each other. */
-function slotOf({ proposal, sender, reference }: CachedProposal): string {
+function slotOf({ proposal, sender, reference = NO_REFERENCE }: CommittedProposal): string {
   switch (proposal.kind) {
     case "update":
     case "self_remove":
@@ -104,17 +136,16 @@ function slotOf({ proposal, sender, reference }: CachedProposal): string {
   }
 }
 
-function isValidAlone(
+function isValid(
   epoch: PublicEpoch,
-  candidate: CachedProposal,
-  ownLeaf: LeafIndex,
-  policy: GroupPolicy,
+  proposals: readonly CommittedProposal[],
+  { ownLeaf, policy, psks }: SelectProposals,
 ): boolean {
   try {
-    const plan = planProposals(epoch, [candidate], { kind: "member", leaf: ownLeaf });
+    const plan = planProposals(epoch, proposals, { kind: "member", leaf: ownLeaf });
     applyProposals(epoch, plan, policy);
-    policy.authorize?.({ epoch, committer: ownLeaf, proposals: [candidate], pathLeaf: undefined });
-    return true;
+    policy.authorize?.({ epoch, committer: ownLeaf, proposals, pathLeaf: undefined });
+    return plan.psks.every((id) => psks(id) !== undefined);
   } catch (error) {
     if (error instanceof RejectionError) return false;
     throw error;

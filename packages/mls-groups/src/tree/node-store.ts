@@ -66,7 +66,8 @@ export class NodeStore {
   set(node: NodeIndex, value: Uint8Array): void {
     const old = this.lengths[node]!;
     if (value.length > old) this.starts[node] = this.append(value.length);
-    this.bytes.set(value, this.starts[node]!);
+    // The start of a blank node means nothing, it may lie outside a packed arena.
+    if (value.length > 0) this.bytes.set(value, this.starts[node]!);
     this.lengths[node] = value.length;
     this.alive += value.length - old;
     if (this.used - this.alive > TOLERATED_WASTE + (this.alive >>> 4)) this.pack();

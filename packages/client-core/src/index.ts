@@ -3,6 +3,7 @@ export { type Argon2Cost, DEFAULT_ARGON2_COST, keyFromPassphrase } from "./adapt
 export { DATABASE_KEY_BYTES, openSqlcipher, type SqlcipherOptions } from "./adapters/sqlcipher.ts";
 export { systemEnvironment } from "./adapters/system-environment.ts";
 export type * from "./api.ts";
+export { openClient } from "./client/client.ts";
 export type { Parameters, Row, Storage, Value } from "./ports/storage.ts";
 export type {
   HttpReply,

@@ -1,1 +1,10 @@
-export {};
+export {
+  type DeviceOptions,
+  introduce,
+  SimulatedDevice,
+  testLimits,
+  textsOf,
+  until,
+  World,
+  type WorldOptions,
+} from "./world.ts";

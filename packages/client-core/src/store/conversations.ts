@@ -37,6 +37,21 @@ export interface PendingKey {
   readonly fence: Bytes;
 }
 
+/** An own change between the moment it was decided and the moment the service took it. */
+export interface PendingWrite {
+  readonly action: Bytes;
+  readonly revision: number;
+  readonly change: Bytes;
+  /** The request body, sent again as it is. */
+  readonly body: Bytes;
+  /** The key under which the record will lie: a new one where a generation starts. */
+  readonly groupKey: Bytes;
+  /** The new generation's fence; undefined where the generation stays. */
+  readonly fence: Bytes | undefined;
+  /** Outbox row that announces the new key and has to be accepted first; 0 for none. */
+  readonly announcement: number;
+}
+
 const bytesOf = (row: Row, key: string): Bytes => new Uint8Array(row[key] as Bytes);
 
 function conversationOf(row: Row): ConversationRow {
@@ -101,6 +116,7 @@ export class ConversationStore {
     this.storage.run("DELETE FROM group_state WHERE id = ?", [id]);
     this.storage.run("DELETE FROM group_member WHERE group_id = ?", [id]);
     this.storage.run("DELETE FROM group_pending_key WHERE group_id = ?", [id]);
+    this.storage.run("DELETE FROM group_log WHERE group_id = ?", [id]);
     this.storage.run("DELETE FROM group_write WHERE group_id = ?", [id]);
   }
 
@@ -194,6 +210,62 @@ export class ConversationStore {
     return this.storage
       .all("SELECT group_id FROM group_member WHERE account = ? AND removed_at IS NULL", [account])
       .map((row) => bytesOf(row, "group_id"));
+  }
+
+  /** The encoded changes of the record, from revision 1 on. */
+  changes(id: Bytes): readonly Bytes[] {
+    return this.storage
+      .all("SELECT change FROM group_log WHERE group_id = ? ORDER BY revision", [id])
+      .map((row) => bytesOf(row, "change"));
+  }
+
+  appendChange(id: Bytes, revision: number, change: Bytes): void {
+    this.storage.run("INSERT INTO group_log (group_id, revision, change) VALUES (?, ?, ?)", [
+      id,
+      revision,
+      change,
+    ]);
+  }
+
+  // Own changes on their way.
+
+  pendingWrite(id: Bytes): PendingWrite | undefined {
+    const row = this.storage.get("SELECT * FROM group_write WHERE group_id = ?", [id]);
+    if (row === undefined) return undefined;
+    return {
+      action: bytesOf(row, "action"),
+      revision: row["revision"] as number,
+      change: bytesOf(row, "change"),
+      body: bytesOf(row, "body"),
+      groupKey: bytesOf(row, "group_key"),
+      fence: row["fence"] === null ? undefined : bytesOf(row, "fence"),
+      announcement: row["announced"] as number,
+    };
+  }
+
+  pendingWrites(): readonly Bytes[] {
+    return this.storage.all("SELECT group_id FROM group_write").map((row) => bytesOf(row, "group_id"));
+  }
+
+  savePendingWrite(id: Bytes, write: PendingWrite): void {
+    this.storage.run(
+      `INSERT INTO group_write (group_id, action, revision, change, body, group_key, fence, announced)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      [
+        id,
+        write.action,
+        write.revision,
+        write.change,
+        write.body,
+        write.groupKey,
+        write.fence ?? null,
+        write.announcement,
+      ],
+    );
+  }
+
+  deletePendingWrite(id: Bytes): void {
+    this.storage.run("DELETE FROM group_write WHERE group_id = ?", [id]);
   }
 
   // Keys announced for a coming generation.

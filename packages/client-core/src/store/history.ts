@@ -296,6 +296,14 @@ export class HistoryStore {
     );
   }
 
+  forgetSeen(author: AccountId, device: number, message: MessageId): void {
+    this.storage.run("DELETE FROM seen WHERE author = ? AND device = ? AND message_id = ?", [
+      author,
+      device,
+      message,
+    ]);
+  }
+
   forgetOldSeen(beforeMs: number): void {
     this.storage.run("DELETE FROM seen WHERE at < ?", [beforeMs]);
   }

@@ -36,6 +36,8 @@ export interface OutboxRow {
   readonly state: OutboxState;
   /** Accounts that ciphertexts were made for, from the first encryption on. */
   readonly accounts: readonly AccountId[] | undefined;
+  /** Members of the group that do not get it. */
+  readonly exclude: readonly AccountId[];
   /** A delivery receipt is expected; until it came the message may have to be sent again. */
   readonly confirm: boolean;
   readonly createdAtMs: number;
@@ -44,6 +46,7 @@ export interface OutboxRow {
 export type NewOutboxRow = Pick<OutboxRow, "lane" | "target" | "messageId" | "content" | "confirm"> & {
   readonly historyId?: number;
   readonly reference?: number;
+  readonly exclude?: readonly AccountId[];
   readonly createdAtMs: number;
 };
 
@@ -119,6 +122,7 @@ function rowOf(row: Row): OutboxRow {
     reference: (row["reference"] as number | null) ?? undefined,
     state: row["state"] as OutboxState,
     accounts: row["accounts"] === null ? undefined : splitAccounts(new Uint8Array(row["accounts"] as Bytes)),
+    exclude: row["exclude"] === null ? [] : splitAccounts(new Uint8Array(row["exclude"] as Bytes)),
     confirm: row["confirm"] === 1,
     createdAtMs: row["created_at"] as number,
   };
@@ -147,8 +151,8 @@ export class OutboxStore {
   append(row: NewOutboxRow): number {
     const { target } = row;
     return this.storage.run(
-      `INSERT INTO outbox (lane, target_kind, target, device, message_id, content, history_id, reference, state, confirm,
-         created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'new', ?, ?)`,
+      `INSERT INTO outbox (lane, target_kind, target, device, message_id, content, history_id, reference, state, exclude,
+         confirm, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, ?)`,
       [
         row.lane,
         target.kind,
@@ -158,6 +162,7 @@ export class OutboxStore {
         row.content,
         row.historyId ?? null,
         row.reference ?? null,
+        row.exclude === undefined || row.exclude.length === 0 ? null : joinAccounts(row.exclude),
         row.confirm ? 1 : 0,
         row.createdAtMs,
       ],
@@ -227,8 +232,9 @@ export class OutboxStore {
     this.storage.run("DELETE FROM outbox WHERE id = ?", [id]);
   }
 
-  deleteOfHistory(historyId: number): void {
-    this.storage.run("DELETE FROM outbox WHERE history_id = ?", [historyId]);
+  /** Everything that carries this message, also to the own other devices. */
+  deleteOfMessage(message: MessageId): void {
+    this.storage.run("DELETE FROM outbox WHERE message_id = ?", [message]);
   }
 
   deleteLane(lane: string): void {

@@ -33,6 +33,10 @@ CREATE TABLE group_member (
   group_id BLOB NOT NULL, account BLOB NOT NULL, role TEXT NOT NULL, invited INTEGER NOT NULL,
   identity_key BLOB NOT NULL, removed_at INTEGER, PRIMARY KEY (group_id, account)
 ) WITHOUT ROWID;
+-- The record's changes as they were verified: what an own change is appended to.
+CREATE TABLE group_log (
+  group_id BLOB NOT NULL, revision INTEGER NOT NULL, change BLOB NOT NULL, PRIMARY KEY (group_id, revision)
+);
 -- Keys announced for a generation that may or may not have taken effect.
 CREATE TABLE group_pending_key (
   group_id BLOB NOT NULL, revision INTEGER NOT NULL, author BLOB NOT NULL, group_key BLOB NOT NULL,
@@ -91,7 +95,8 @@ CREATE TABLE receipt_due (
 CREATE TABLE outbox (
   id INTEGER PRIMARY KEY AUTOINCREMENT, lane TEXT NOT NULL, target_kind TEXT NOT NULL, target BLOB NOT NULL,
   device INTEGER, message_id BLOB NOT NULL, content BLOB NOT NULL, history_id INTEGER, reference INTEGER,
-  state TEXT NOT NULL, failure TEXT, accounts BLOB, confirm INTEGER NOT NULL, created_at INTEGER NOT NULL,
+  state TEXT NOT NULL, failure TEXT, accounts BLOB, exclude BLOB, confirm INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
   accepted_at INTEGER
 );
 CREATE INDEX outbox_state ON outbox (state, lane, id);
@@ -106,11 +111,13 @@ CREATE TABLE outbox_part (
 );
 CREATE INDEX outbox_part_outbox ON outbox_part (outbox_id);
 
--- Envelopes that could not be opened yet: an identity to decide on, a device list to fetch.
+-- What could not be dealt with yet. Envelopes: an identity to decide on, a device list or certificate to fetch.
+-- Contents: an invite whose record has to be read, a message of a group or member that is not known yet.
 CREATE TABLE held (
-  id INTEGER PRIMARY KEY, ciphertext BLOB NOT NULL, sender BLOB, sender_device INTEGER, accepted_at INTEGER NOT NULL,
-  account BLOB, reason TEXT NOT NULL, held_at INTEGER NOT NULL
+  id INTEGER PRIMARY KEY, reason TEXT NOT NULL, bytes BLOB NOT NULL, sender BLOB, sender_device INTEGER,
+  subject BLOB, sent_at INTEGER NOT NULL, accepted_at INTEGER NOT NULL, held_at INTEGER NOT NULL
 );
+CREATE INDEX held_reason ON held (reason, subject);
 
 -- What the application has not acknowledged yet. Holds references, never content.
 CREATE TABLE event (

@@ -1,0 +1,224 @@
+import { type AccountId, formatId, RejectionError, UnavailableError, UsageError } from "@murmuration/base";
+import { deriveRecipientAccessKey } from "@murmuration/pairwise";
+import type { AccountRef, Contact, Contacts } from "../api.ts";
+import { MAX_NAME_BYTES, shorten } from "../core/content.ts";
+import { isContactCard, parseContactCard } from "../core/profile.ts";
+import type { Context } from "../shell/context.ts";
+import type { Directory } from "../shell/directory.ts";
+import type { Groups } from "../shell/groups.ts";
+import type { Sender } from "../shell/sender.ts";
+import type { ContactRow } from "../store/contacts.ts";
+import { callersAccount } from "./view.ts";
+
+export class ClientContacts implements Contacts {
+  private readonly context: Context;
+  private readonly directory: Directory;
+  private readonly groups: Groups;
+  private readonly sender: Sender;
+  private readonly decided: (account: AccountId) => Promise<void>;
+  private readonly wake: (lane: string) => void;
+
+  constructor(
+    context: Context,
+    directory: Directory,
+    groups: Groups,
+    sender: Sender,
+    effects: {
+      readonly decided: (account: AccountId) => Promise<void>;
+      readonly wake: (lane: string) => void;
+    },
+  ) {
+    this.context = context;
+    this.directory = directory;
+    this.groups = groups;
+    this.sender = sender;
+    this.decided = effects.decided;
+    this.wake = effects.wake;
+  }
+
+  async add(cardOrAccountId: string, name?: string): Promise<Contact> {
+    const { context } = this;
+    const card = isContactCard(cardOrAccountId) ? parseContactCard(cardOrAccountId) : undefined;
+    const account = card?.accountId ?? callersAccount(cardOrAccountId);
+    if (context.isOwn(account)) throw new UsageError("contact/own-account");
+    context.transaction(() => {
+      context.contacts.setFlags(account, { known: true, accepted: true });
+      if (card !== undefined) {
+        context.contacts.setProfileKey(account, card.profileKey);
+        context.contacts.setFingerprint(account, card.fingerprint);
+        context.contacts.setName(account, card.name);
+      }
+      if (name !== undefined) context.contacts.setGivenName(account, shorten(name, MAX_NAME_BYTES));
+      if (context.conversations.get(account)?.state === "request") {
+        context.conversations.setState(account, "active");
+      }
+      this.syncContact(account);
+      context.events.append({ kind: "contact-changed", account, atMs: context.now() });
+    });
+    context.notifier.flush();
+    return this.view(context.contacts.get(account)!);
+  }
+
+  get(accountId: AccountRef): Contact | undefined {
+    const row = this.context.contacts.get(callersAccount(accountId));
+    return row === undefined ? undefined : this.view(row);
+  }
+
+  list(): readonly Contact[] {
+    return this.context.contacts.list().map((row) => this.view(row));
+  }
+
+  private view(row: ContactRow): Contact {
+    const identity = this.context.registered ? this.context.engine.identityOf(row.account) : undefined;
+    return {
+      accountId: formatId(row.account),
+      name: row.givenName || row.name,
+      blocked: row.blocked,
+      verified: identity?.verified === true || (identity !== undefined && row.fingerprint !== undefined),
+      reachable: row.profileKey !== undefined,
+    };
+  }
+
+  private syncContact(account: AccountId): void {
+    const row = this.context.contacts.get(account);
+    if (row === undefined) return;
+    const { accepted, blocked, name, profileKey } = row;
+    const key = profileKey === undefined ? {} : { profileKey };
+    this.sender.sync({ contacts: { contacts: [{ accountId: account, name, accepted, blocked, ...key }] } });
+  }
+
+  async block(accountId: AccountRef): Promise<void> {
+    const { context } = this;
+    const account = callersAccount(accountId);
+    if (context.isOwn(account)) throw new UsageError("contact/own-account");
+    context.transaction(() => {
+      context.contacts.setFlags(account, { blocked: true, accepted: false, shared: false });
+      if (context.conversations.get(account) !== undefined)
+        context.conversations.setState(account, "blocked");
+      context.meta.setBytes("previous-profile-key", context.meta.require("profile-key"));
+      context.meta.setBytes("profile-key", context.environment.random(32));
+      context.meta.setNumber("access-published", 0);
+      context.contacts.unshareAll();
+      this.syncContact(account);
+      context.events.append({ kind: "contact-changed", account, atMs: context.now() });
+    });
+    context.notifier.flush();
+    // The block holds here from now on; the service learns of it as soon as it can be reached.
+    await this.publishProfile().catch(ignoreUnavailable);
+  }
+
+  /**
+   * Publishes the access key of the present profile key, and tells contacts and groups. Taken up again after an
+   * interruption: every step says whether it was done.
+   */
+  async publishProfile(): Promise<void> {
+    const { context } = this;
+    if (context.meta.number("access-published") === 1) return;
+    const profileKey = context.meta.require("profile-key");
+    const accessKey = deriveRecipientAccessKey(profileKey);
+    await context.api.call("updateProfile", context.deviceAuthorisation, {
+      accessKey,
+      profile: new Uint8Array(0),
+    });
+    const lanes = context.transaction(() => {
+      context.meta.setNumber("access-published", 1);
+      this.sender.sync({
+        contacts: {
+          contacts: [
+            {
+              accountId: context.own.accountId,
+              profileKey,
+              name: context.meta.text("name"),
+              accepted: true,
+              blocked: false,
+            },
+          ],
+        },
+      });
+      const rest = context.contacts.sharedWith().filter((contact) => !contact.shared);
+      return rest.map((contact) => this.sender.shareProfile(contact.account));
+    });
+    for (const lane of lanes) this.wake(lane);
+    await this.publishToGroups();
+  }
+
+  private async publishToGroups(): Promise<void> {
+    const { context } = this;
+    const profileKey = context.meta.require("profile-key");
+    const name = context.meta.text("name");
+    for (const group of context.conversations.groupsWith(context.own.accountId)) {
+      const id = group as Parameters<Groups["change"]>[0];
+      await this.groups
+        .change(id, (state) =>
+          state.members.get(formatId(context.own.accountId))?.invited === false
+            ? { kind: "profile", profileKey, name }
+            : undefined,
+        )
+        .catch(ignoreUnavailable);
+    }
+  }
+
+  async unblock(accountId: AccountRef): Promise<void> {
+    const { context } = this;
+    const account = callersAccount(accountId);
+    context.transaction(() => {
+      context.contacts.setFlags(account, { blocked: false });
+      if (context.conversations.get(account)?.state === "blocked")
+        context.conversations.setState(account, "request");
+      this.syncContact(account);
+      context.events.append({ kind: "contact-changed", account, atMs: context.now() });
+    });
+    context.notifier.flush();
+  }
+
+  private async known(account: AccountId): Promise<void> {
+    if (this.context.engine.identityOf(account) !== undefined) return;
+    const why = await this.directory.refreshDeviceList(account);
+    if (why === undefined) return;
+    if (why.kind === "later") throw new UnavailableError("contact/try-later");
+    throw new RejectionError(why.kind === "refused" ? why.code : "accounts/unknown");
+  }
+
+  async safetyNumber(accountId: AccountRef): Promise<string> {
+    const account = callersAccount(accountId);
+    await this.known(account);
+    const number = this.context.engine.safetyNumber(account);
+    if (number === undefined) throw new RejectionError("accounts/unknown");
+    return number.digits;
+  }
+
+  async setVerified(accountId: AccountRef, verified: boolean): Promise<void> {
+    const { context } = this;
+    const account = callersAccount(accountId);
+    await this.known(account);
+    const { accountIdentityKey } = context.engine.identityOf(account)!;
+    await context.engine.setVerified({ accountId: account, accountIdentityKey, verified }, ({ writeSet }) =>
+      context.transaction(() => {
+        context.pairwiseRows.applyWriteSet(writeSet);
+        context.events.append({ kind: "contact-changed", account, atMs: context.now() });
+      }),
+    );
+    context.notifier.flush();
+  }
+
+  async decideIdentity(accountId: AccountRef, accept: boolean): Promise<void> {
+    const { context } = this;
+    const account = callersAccount(accountId);
+    const claimedAccountKey = context.engine.identityOf(account)?.claimedAccountKey;
+    if (claimedAccountKey === undefined) throw new UsageError("contact/nothing-to-decide");
+    await context.engine.decideIdentity({ accountId: account, claimedAccountKey, accept }, ({ writeSet }) =>
+      context.transaction(() => {
+        context.pairwiseRows.applyWriteSet(writeSet);
+        if (!accept) context.held.removeOf(account);
+        context.events.append({ kind: "contact-changed", account, atMs: context.now() });
+      }),
+    );
+    context.notifier.flush();
+    if (accept) await this.decided(account);
+  }
+}
+
+function ignoreUnavailable(error: unknown): void {
+  if (error instanceof UnavailableError || error instanceof RejectionError) return;
+  throw error;
+}

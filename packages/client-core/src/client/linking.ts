@@ -1,0 +1,221 @@
+/**
+ * Linking a second device. What travels between the two devices is text for a channel that the user trusts:
+ *
+ *   offer     first -> new    account id, account identity key
+ *   request   new -> first    device identity key, signature over the account key, registration id, token hash
+ *   answer    first -> new    device list, profile key, name, trust root: a secret
+ */
+import { createHash } from "node:crypto";
+import {
+  accountId,
+  type Bytes,
+  decodeWhole,
+  deviceId,
+  encode,
+  fromBase64Url,
+  fromUtf8,
+  type Reader,
+  RejectionError,
+  toBase64Url,
+  UsageError,
+  utf8,
+  type Writer,
+} from "@murmuration/base";
+import type { Linking, OwnAccount } from "../api.ts";
+import { SYNC_PAGE } from "../core/content.ts";
+import type { Context } from "../shell/context.ts";
+import { type Directory, toWireUpload } from "../shell/directory.ts";
+import type { Groups } from "../shell/groups.ts";
+import type { Sender } from "../shell/sender.ts";
+
+const PREFIXES = {
+  offer: "murmuration-offer:",
+  request: "murmuration-request:",
+  answer: "murmuration-answer:",
+} as const;
+const TOKEN_BYTES = 32;
+
+function format(kind: keyof typeof PREFIXES, write: (writer: Writer) => void): string {
+  return PREFIXES[kind] + toBase64Url(encode(undefined, write));
+}
+
+function parse<T>(kind: keyof typeof PREFIXES, text: string, read: (reader: Reader) => T): T {
+  try {
+    if (!text.startsWith(PREFIXES[kind])) throw new RejectionError("linking/bad-text");
+    return decodeWhole(fromBase64Url(text.slice(PREFIXES[kind].length)), read);
+  } catch {
+    throw new RejectionError("linking/bad-text");
+  }
+}
+
+const copy = (bytes: Uint8Array): Bytes => new Uint8Array(bytes);
+
+/** What the client does before and after. */
+export interface LinkingEffects {
+  registered(): OwnAccount;
+  wakeOwn(): void;
+}
+
+export class ClientLinking implements Linking {
+  private readonly context: Context;
+  private readonly directory: Directory;
+  private readonly groups: Groups;
+  private readonly sender: Sender;
+  private readonly effects: LinkingEffects;
+
+  constructor(
+    context: Context,
+    directory: Directory,
+    groups: Groups,
+    sender: Sender,
+    effects: LinkingEffects,
+  ) {
+    this.context = context;
+    this.directory = directory;
+    this.groups = groups;
+    this.sender = sender;
+    this.effects = effects;
+  }
+
+  offer(): string {
+    const { engine, own } = this.context;
+    const { accountIdentityKey } = engine.local()!;
+    return format("offer", (writer) => void writer.fixed(own.accountId).bytes(accountIdentityKey));
+  }
+
+  async request(offer: string): Promise<string> {
+    const { context } = this;
+    if (context.registered) throw new UsageError("client/already-registered");
+    const account = parse("offer", offer, (reader) => ({
+      accountId: accountId(reader.fixed(16)),
+      accountIdentityKey: copy(reader.bytes()),
+    }));
+    const info = await context.api.call("info");
+    context.transaction(() => context.meta.setBytes("trust-root", info.certificateTrustRoot));
+    context.trust(info.certificateTrustRoot);
+    const token = context.environment.random(TOKEN_BYTES);
+    const request = await context.engine.generateLinkRequest(account, ({ writeSet, output }) =>
+      context.transaction(() => {
+        context.pairwiseRows.applyWriteSet(writeSet);
+        context.meta.setBytes("token", token);
+        context.meta.setBytes("account-id", account.accountId);
+        return output;
+      }),
+    );
+    const tokenHash = createHash("sha256").update(token).digest();
+    return format("request", (writer) => {
+      writer
+        .bytes(request.identityKey)
+        .bytes(request.deviceSignature)
+        .uint16(request.registrationId)
+        .fixed(tokenHash);
+    });
+  }
+
+  async approve(text: string): Promise<string> {
+    const { context } = this;
+    const { registrationId, tokenHash, ...request } = parse("request", text, (reader) => ({
+      identityKey: copy(reader.bytes()),
+      deviceSignature: copy(reader.bytes()),
+      registrationId: reader.uint16(),
+      tokenHash: copy(reader.fixed(TOKEN_BYTES)),
+    }));
+    const added = await context.engine.addDevice(request, ({ writeSet, output }) =>
+      context.transaction(() => {
+        context.pairwiseRows.applyWriteSet(writeSet);
+        return output;
+      }),
+    );
+    await context.api.call("updateDevices", context.deviceAuthorisation, {
+      deviceList: added.deviceList,
+      added: [
+        { deviceId: deviceId(added.deviceId), registrationId, identityKey: request.identityKey, tokenHash },
+      ],
+    });
+    context.transaction(() => this.introduceAll());
+    return format("answer", (writer) => {
+      writer
+        .bytes(added.deviceList)
+        .bytes(context.meta.require("profile-key"))
+        .bytes(utf8(context.meta.text("name")));
+    });
+  }
+
+  /** Inside a transaction: contacts and groups for the new device. */
+  private introduceAll(): void {
+    const { context } = this;
+    const contacts = context.contacts.list();
+    for (let at = 0; at < contacts.length; at += SYNC_PAGE) {
+      const page = contacts
+        .slice(at, at + SYNC_PAGE)
+        .map(({ account, name, accepted, blocked, profileKey }) => ({
+          accountId: account,
+          name,
+          accepted,
+          blocked,
+          ...(profileKey === undefined ? {} : { profileKey }),
+        }));
+      this.sender.sync({ contacts: { contacts: page } });
+    }
+    const groups = context.conversations.groupsWith(context.own.accountId).flatMap((id) => {
+      const groupId = id as Parameters<Groups["inviteFor"]>[0];
+      const invite = this.groups.inviteFor(groupId);
+      return invite === undefined ? [] : [{ groupId, invite }];
+    });
+    for (let at = 0; at < groups.length; at += SYNC_PAGE) {
+      this.sender.sync({ groups: { groups: groups.slice(at, at + SYNC_PAGE) } });
+    }
+  }
+
+  async finish(answer: string): Promise<OwnAccount> {
+    const { context } = this;
+    if (context.registered) throw new UsageError("client/already-registered");
+    const { deviceList, profileKey, name } = parse("answer", answer, (reader) => ({
+      deviceList: copy(reader.bytes()),
+      profileKey: copy(reader.bytes()),
+      name: fromUtf8(reader.bytes()),
+    }));
+    if (context.engine.local() === undefined) {
+      await context.engine.adoptLink(deviceList, ({ writeSet }) =>
+        context.transaction(() => {
+          context.pairwiseRows.applyWriteSet(writeSet);
+          context.meta.setBytes("profile-key", profileKey);
+          context.meta.setText("name", name);
+          context.meta.setNumber("access-published", 1);
+        }),
+      );
+    }
+    context.readOwn();
+    const upload = await context.engine.preparePreKeys(
+      { preKeys: 0, kyberPreKeys: 0 },
+      ({ writeSet, output }) =>
+        context.transaction(() => {
+          context.pairwiseRows.applyWriteSet(writeSet);
+          return output;
+        }),
+    );
+    if (upload !== undefined) {
+      await context.api.call("uploadKeys", context.deviceAuthorisation, toWireUpload(upload));
+      await this.directory.confirmUpload(upload.uploadId);
+    }
+    context.transaction(() => context.meta.setNumber("registered", 1));
+    this.effects.wakeOwn();
+    return this.effects.registered();
+  }
+
+  devices(): readonly number[] {
+    const { engine, own } = this.context;
+    return engine.deviceListOf(own.accountId)?.devices.map((device) => device.deviceId) ?? [];
+  }
+
+  async remove(device: number): Promise<void> {
+    const { context } = this;
+    const { deviceList } = await context.engine.removeDevice(deviceId(device), ({ writeSet, output }) =>
+      context.transaction(() => {
+        context.pairwiseRows.applyWriteSet(writeSet);
+        return output;
+      }),
+    );
+    await context.api.call("updateDevices", context.deviceAuthorisation, { deviceList, added: [] });
+  }
+}

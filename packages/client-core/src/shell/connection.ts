@@ -1,0 +1,279 @@
+import { equalBytes, UnavailableError } from "@murmuration/base";
+import {
+  acceptVersion,
+  type ClientBody,
+  type Deliver,
+  type HelloReply,
+  protocolVersions,
+  type ServiceBody,
+  type ServiceFrame,
+} from "@murmuration/wire";
+import type { Connection as ConnectionApi } from "../api.ts";
+import { backoffMs } from "../core/backoff.ts";
+import { ServiceRefusal } from "../core/refusal.ts";
+import type { Socket, Transport } from "../ports/transport.ts";
+import type { Context } from "./context.ts";
+import { Signal } from "./signal.ts";
+
+type State = ConnectionApi["state"];
+
+/** What the connection tells the client. */
+export interface ConnectionHandlers {
+  /** A new connection begins; what was delivered over the one before and not acknowledged comes again. */
+  connecting(): void;
+  /** Both sockets are open and greeted. When this throws, the connection is given up and tried again. */
+  connected(reply: HelloReply): Promise<void>;
+  delivered(deliver: Deliver): void;
+  queueEmpty(): void;
+  preKeysLow(): void;
+}
+
+/** One greeted socket: asks, and matches answers by request id. */
+class Channel {
+  private readonly context: Context;
+  private readonly unasked: (body: ServiceBody) => void;
+  private socket: Socket | undefined;
+  private nextRequest = 1;
+  private heardAt = 0;
+  private saidAt = 0;
+  private readonly asked = new Map<
+    number,
+    { resolve: (body: ServiceBody) => void; reject: (e: Error) => void }
+  >();
+  readonly ended = new AbortController();
+  /** What the service said last before it closed. */
+  farewell: ServiceRefusal | undefined;
+  retryAfterMs = 0;
+
+  constructor(context: Context, unasked: (body: ServiceBody) => void) {
+    this.context = context;
+    this.unasked = unasked;
+  }
+
+  async open(
+    transport: Transport,
+    hello: Omit<Extract<ClientBody, { kind: "hello" }>, "kind">,
+  ): Promise<HelloReply> {
+    const timeoutMs = this.context.settings.requestTimeoutMs;
+    const handlers = { frame: (frame: ServiceFrame) => this.receive(frame), closed: () => this.close() };
+    const socket = await transport.connect(handlers, timeoutMs);
+    if (this.ended.signal.aborted) {
+      socket.close();
+      throw new UnavailableError("connection/lost");
+    }
+    this.socket = socket;
+    this.heardAt = this.context.now();
+    const reply = await this.ask({ kind: "hello", ...hello });
+    if (reply.kind !== "helloReply") throw new UnavailableError("connection/unexpected-answer");
+    acceptVersion(reply.version);
+    void this.watch(reply.limits.pingIntervalMs);
+    return reply;
+  }
+
+  /** Rejects with ServiceRefusal, or with UnavailableError when the socket breaks or nothing comes in time. */
+  ask(body: ClientBody): Promise<ServiceBody> {
+    const requestId = this.nextRequest++;
+    const { socket } = this;
+    if (socket === undefined || this.ended.signal.aborted) {
+      return Promise.reject(new UnavailableError("connection/lost"));
+    }
+    const answered = new AbortController();
+    const answer = new Promise<ServiceBody>((resolve, reject) => {
+      this.asked.set(requestId, { resolve, reject });
+    }).finally(() => answered.abort());
+    void this.expire(requestId, answered.signal);
+    this.saidAt = this.context.now();
+    socket.send({ requestId, body });
+    return answer;
+  }
+
+  /** Says something that needs no answer. */
+  say(body: ClientBody): void {
+    if (this.ended.signal.aborted) return;
+    this.saidAt = this.context.now();
+    this.socket?.send({ requestId: 0, body });
+  }
+
+  /** A service that does not answer one request in time is taken to be gone. */
+  private async expire(requestId: number, answered: AbortSignal): Promise<void> {
+    await this.context.environment.sleep(
+      this.context.settings.requestTimeoutMs,
+      AbortSignal.any([answered, this.ended.signal]),
+    );
+    if (this.asked.has(requestId)) this.close();
+  }
+
+  private receive({ requestId, body }: ServiceFrame): void {
+    this.heardAt = this.context.now();
+    const waiting = this.asked.get(requestId);
+    if (waiting !== undefined) {
+      this.asked.delete(requestId);
+      if (body.kind === "rejection") waiting.reject(new ServiceRefusal(body));
+      else waiting.resolve(body);
+      return;
+    }
+    if (body.kind === "rejection") this.farewell = new ServiceRefusal(body);
+    if (body.kind === "drain" || body.kind === "resumeHint") this.retryAfterMs = body.retryAfterMs;
+    this.unasked(body);
+  }
+
+  /** Shows that we are there, and closes when the service stays silent for two intervals. */
+  private async watch(intervalMs: number): Promise<void> {
+    const { environment } = this.context;
+    while (!this.ended.signal.aborted) {
+      await environment.sleep(intervalMs / 2, this.ended.signal);
+      const now = this.context.now();
+      if (now - this.heardAt >= 2 * intervalMs) this.close();
+      else if (now - Math.min(this.saidAt, this.heardAt) >= intervalMs / 2) this.say({ kind: "ping" });
+    }
+  }
+
+  close(): void {
+    if (this.ended.signal.aborted) return;
+    this.ended.abort();
+    this.socket?.close();
+    for (const { reject } of this.asked.values()) reject(new UnavailableError("connection/lost"));
+    this.asked.clear();
+  }
+}
+
+/**
+ * The device's connection and an anonymous one, always as a pair: what identifies this device goes over the
+ * first, what must not over the second. Connects again with growing, jittered pauses.
+ */
+export class Connection {
+  state: State = "stopped";
+  private readonly context: Context;
+  private readonly transport: Transport;
+  private readonly handlers: ConnectionHandlers;
+  private readonly changed = new Signal();
+  private running: AbortController | undefined;
+  private done: Promise<void> = Promise.resolve();
+  private device: Channel | undefined;
+  private anonymous: Channel | undefined;
+
+  constructor(context: Context, transport: Transport, handlers: ConnectionHandlers) {
+    this.context = context;
+    this.transport = transport;
+    this.handlers = handlers;
+  }
+
+  start(): void {
+    if (this.running !== undefined) return;
+    const running = new AbortController();
+    this.running = running;
+    this.done = this.keepConnected(running.signal);
+  }
+
+  async stop(): Promise<void> {
+    this.running?.abort();
+    this.device?.close();
+    this.anonymous?.close();
+    await this.done;
+    this.running = undefined;
+    this.enter("stopped");
+  }
+
+  /** Resolves at the next change of state, or when aborted. */
+  wait(abort: AbortSignal): Promise<void> {
+    return this.changed.wait(abort);
+  }
+
+  private enter(state: State): void {
+    if (this.state === state) return;
+    this.state = state;
+    this.context.notifier.tell({ kind: "connection", state });
+    this.changed.notify();
+  }
+
+  private async keepConnected(abort: AbortSignal): Promise<void> {
+    const { environment, settings } = this.context;
+    let attempt = 0;
+    while (!abort.aborted) {
+      this.enter("connecting");
+      const startedAt = this.context.now();
+      const pauseMs = await this.session(abort);
+      if (abort.aborted || pauseMs === undefined) return;
+      // A connection that held for a while starts the backoff anew.
+      if (this.context.now() - startedAt > settings.reconnectMaxMs) attempt = 0;
+      this.enter("waiting");
+      const { reconnectMinMs, reconnectMaxMs } = settings;
+      const jitter = backoffMs(attempt++, reconnectMinMs, reconnectMaxMs, environment.random(4));
+      await environment.sleep(pauseMs + jitter, abort);
+    }
+  }
+
+  /** One connection from start to end. Returns how long the service asks to wait; undefined to stop for good. */
+  private async session(abort: AbortSignal): Promise<number | undefined> {
+    const device = new Channel(this.context, (body) => this.unasked(body));
+    const anonymous = new Channel(this.context, () => undefined);
+    const end = () => {
+      device.close();
+      anonymous.close();
+    };
+    abort.addEventListener("abort", end, { once: true });
+    device.ended.signal.addEventListener("abort", end, { once: true });
+    anonymous.ended.signal.addEventListener("abort", end, { once: true });
+    let failure: unknown;
+    try {
+      const versions = [...protocolVersions];
+      this.handlers.connecting();
+      const reply = await device.open(this.transport, { versions, auth: this.context.auth });
+      const anonymousReply = await anonymous.open(this.transport, { versions });
+      if (!equalBytes(reply.storeId, anonymousReply.storeId))
+        throw new UnavailableError("connection/two-services");
+      this.device = device;
+      this.anonymous = anonymous;
+      await this.handlers.connected(reply);
+      if (!device.ended.signal.aborted) this.enter("connected");
+      await ended(device.ended.signal);
+    } catch (error) {
+      failure = error;
+    } finally {
+      end();
+      abort.removeEventListener("abort", end);
+      this.device = undefined;
+      this.anonymous = undefined;
+    }
+    return this.afterwards(failure, device, anonymous);
+  }
+
+  private afterwards(failure: unknown, device: Channel, anonymous: Channel): number | undefined {
+    const refusal = failure instanceof ServiceRefusal ? failure : device.farewell;
+    if (refusal?.action === "re-register") {
+      this.enter("removed");
+      return undefined;
+    }
+    if (refusal?.code === "connection/replaced") {
+      this.enter("replaced");
+      return undefined;
+    }
+    return Math.max(refusal?.retryAfterMs ?? 0, device.retryAfterMs, anonymous.retryAfterMs);
+  }
+
+  private unasked(body: ServiceBody): void {
+    if (body.kind === "deliver") this.handlers.delivered(body);
+    else if (body.kind === "queueEmpty") this.handlers.queueEmpty();
+    else if (body.kind === "preKeysLow") this.handlers.preKeysLow();
+  }
+
+  /** Submits on the connection that fits. Rejects like {@link Channel.ask}. */
+  submit(body: Extract<ClientBody, { kind: "submitSealed" | "submitIdentified" }>): Promise<ServiceBody> {
+    const channel = body.kind === "submitSealed" ? this.anonymous : this.device;
+    return channel?.ask(body) ?? Promise.reject(new UnavailableError("connection/lost"));
+  }
+
+  acknowledge(throughEnvelopeId: Extract<ClientBody, { kind: "acknowledge" }>["throughEnvelopeId"]): void {
+    this.device?.say({ kind: "acknowledge", throughEnvelopeId });
+  }
+
+  /** Gives this connection up; it comes again. */
+  interrupt(): void {
+    this.device?.close();
+  }
+}
+
+function ended(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

@@ -1,0 +1,141 @@
+import {
+  type AccountId,
+  accountId,
+  type Bytes,
+  type DeviceAddress,
+  equalBytes,
+  type MessageId,
+  messageId,
+  UsageError,
+} from "@murmuration/base";
+import { openPairwiseEngine, type PairwiseEngine } from "@murmuration/pairwise";
+import { type DeviceAuth, limits } from "@murmuration/wire";
+import type { ClientSettings, Environment } from "../api.ts";
+import type { Storage } from "../ports/storage.ts";
+import type { Transport } from "../ports/transport.ts";
+import { ContactStore } from "../store/contacts.ts";
+import { ConversationStore } from "../store/conversations.ts";
+import { EventStore } from "../store/events.ts";
+import { HeldStore } from "../store/held.ts";
+import { HistoryStore } from "../store/history.ts";
+import { MetaStore } from "../store/meta.ts";
+import { OutboxStore } from "../store/outbox.ts";
+import { PairwiseRows } from "../store/pairwise-rows.ts";
+import { Notifier } from "./notifier.ts";
+import { SerialQueue } from "./serial-queue.ts";
+import { ServiceApi } from "./service-api.ts";
+
+export const defaultSettings: ClientSettings = {
+  mlsThreshold: 256,
+  acceptUnknown: false,
+  readReceipts: true,
+  typingNotices: true,
+  resendMemoryMs: 30 * 86_400_000,
+  receiptDelayMs: 250,
+  reconnectMinMs: 250,
+  reconnectMaxMs: 30_000,
+  requestTimeoutMs: 15_000,
+  inboxLimit: limits.unacknowledgedEnvelopes,
+  outboxLimit: 10_000,
+};
+
+/** What every part of the shell works with. Only this file builds stores and the engine. */
+export class Context {
+  readonly storage: Storage;
+  readonly environment: Environment;
+  readonly settings: ClientSettings;
+  readonly api: ServiceApi;
+  readonly meta: MetaStore;
+  readonly contacts: ContactStore;
+  readonly conversations: ConversationStore;
+  readonly history: HistoryStore;
+  readonly events: EventStore;
+  readonly outbox: OutboxStore;
+  readonly held: HeldStore;
+  readonly pairwiseRows: PairwiseRows;
+  readonly notifier: Notifier;
+  readonly queue: SerialQueue;
+  /** Aborted when the client closes: ends every pause. */
+  readonly closing = new AbortController();
+  private pairwise: PairwiseEngine | undefined;
+  private address: DeviceAddress | undefined;
+
+  constructor(storage: Storage, transport: Transport, environment: Environment, settings: ClientSettings) {
+    this.storage = storage;
+    this.environment = environment;
+    this.settings = settings;
+    this.api = new ServiceApi(transport, settings.requestTimeoutMs);
+    this.meta = new MetaStore(storage);
+    this.contacts = new ContactStore(storage);
+    this.conversations = new ConversationStore(storage);
+    this.history = new HistoryStore(storage);
+    this.events = new EventStore(storage);
+    this.outbox = new OutboxStore(storage);
+    this.held = new HeldStore(storage);
+    this.pairwiseRows = new PairwiseRows(storage);
+    this.notifier = new Notifier((id, limit) => this.events.after(id, limit), this.events.lastId());
+    this.queue = new SerialQueue(settings.outboxLimit);
+    const root = this.meta.bytes("trust-root");
+    if (root !== undefined) this.trust(root);
+    if (this.registered) this.readOwn();
+  }
+
+  get registered(): boolean {
+    return this.meta.number("registered") === 1;
+  }
+
+  /** Opens the engine on the trust root of the service that this account is registered with. */
+  trust(root: Bytes): void {
+    this.pairwise = openPairwiseEngine({
+      store: this.pairwiseRows,
+      trustRoots: [root],
+      now: () => this.environment.now(),
+      random: (length) => this.environment.random(length),
+    });
+  }
+
+  get engine(): PairwiseEngine {
+    if (this.pairwise === undefined) throw new UsageError("client/not-registered");
+    return this.pairwise;
+  }
+
+  /** To be called when registration or linking is complete. */
+  readOwn(): void {
+    this.address = this.engine.local()?.address;
+  }
+
+  /** This device. UsageError `client/not-registered`. */
+  get own(): DeviceAddress {
+    if (this.address === undefined) throw new UsageError("client/not-registered");
+    return this.address;
+  }
+
+  isOwn(account: AccountId): boolean {
+    return this.address !== undefined && equalBytes(this.address.accountId, account);
+  }
+
+  get auth(): DeviceAuth {
+    return { ...this.own, token: this.meta.require("token") };
+  }
+
+  get deviceAuthorisation(): { readonly kind: "device"; readonly auth: DeviceAuth } {
+    return { kind: "device", auth: this.auth };
+  }
+
+  now(): number {
+    return this.environment.now();
+  }
+
+  newMessageId(): MessageId {
+    return messageId(this.environment.random(16));
+  }
+
+  newAccountId(): AccountId {
+    return accountId(this.environment.random(16));
+  }
+
+  /** One durable transaction; whoever calls it tells the listeners afterwards. */
+  transaction<T>(body: () => T): T {
+    return this.storage.transaction(body);
+  }
+}

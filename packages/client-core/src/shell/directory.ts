@@ -1,0 +1,293 @@
+import {
+  type AccountId,
+  accountId,
+  type Bytes,
+  type DeviceAddress,
+  type DeviceId,
+  equalBytes,
+  formatId,
+  RejectionError,
+} from "@murmuration/base";
+import type { DeviceListOutcome, NotReady, PreKeyBundle, PreKeyUpload } from "@murmuration/pairwise";
+import { deriveRecipientAccessKey } from "@murmuration/pairwise";
+import type { BundleReply, PreKeyUpload as WirePreKeyUpload } from "@murmuration/wire";
+import { fingerprintOf } from "../core/profile.ts";
+import { ServiceRefusal } from "../core/refusal.ts";
+import type { Context } from "./context.ts";
+import { ofAccount } from "./service-api.ts";
+
+/** Why an account cannot be reached now. */
+export type Unreachable =
+  | { readonly kind: "unknown-account" }
+  /** Waits for the user: the identity key changed. */
+  | { readonly kind: "decision" }
+  /** `pairwise/bundle-tampered` and the like: nothing may be sent. */
+  | { readonly kind: "refused"; readonly code: string }
+  /** No keys uploaded yet, or too many requests. */
+  | { readonly kind: "later"; readonly retryAfterMs: number };
+
+/** How many accounts are looked up at a time. */
+const PARALLEL = 8;
+/** A certificate is replaced when it has less than this left. */
+const CERTIFICATE_RESERVE_MS = 3600_000;
+const LATER_MS = 5_000;
+
+/** Keys, certificates and device lists: what has to be fetched before anything can be encrypted or checked. */
+export class Directory {
+  private readonly context: Context;
+  private certificate: Promise<void> | undefined;
+
+  constructor(context: Context) {
+    this.context = context;
+  }
+
+  /** A sender certificate that lasts a while. Whoever asks meanwhile waits for the same one. */
+  async ensureCertificate(force = false): Promise<void> {
+    const { engine, environment } = this.context;
+    const until = engine.certificateExpiresAtMs() ?? 0;
+    if (!force && until > environment.now() + CERTIFICATE_RESERVE_MS) return;
+    this.certificate ??= this.fetchCertificate().finally(() => {
+      this.certificate = undefined;
+    });
+    await this.certificate;
+  }
+
+  private async fetchCertificate(): Promise<void> {
+    const { api, deviceAuthorisation, engine, pairwiseRows } = this.context;
+    const { certificate } = await api.call("certificate", deviceAuthorisation);
+    await engine.acceptCertificate(certificate, ({ writeSet }) =>
+      this.context.transaction(() => pairwiseRows.applyWriteSet(writeSet)),
+    );
+  }
+
+  /** Uploads prekeys where the service runs low; the same ones again after an interruption. */
+  async replenish(replaceAll = false): Promise<void> {
+    const { api, deviceAuthorisation, engine, pairwiseRows } = this.context;
+    const counts = replaceAll
+      ? { oneTimePreKeys: 0, oneTimeKyberPreKeys: 0 }
+      : await api.call("countKeys", deviceAuthorisation);
+    const upload = await engine.preparePreKeys(
+      { preKeys: counts.oneTimePreKeys, kyberPreKeys: counts.oneTimeKyberPreKeys },
+      ({ writeSet, output }) =>
+        this.context.transaction(() => {
+          pairwiseRows.applyWriteSet(writeSet);
+          return output;
+        }),
+    );
+    if (upload === undefined) return;
+    try {
+      await api.call("uploadKeys", deviceAuthorisation, toWireUpload(upload));
+    } catch (error) {
+      // Enough keys are stored: the upload is settled as well.
+      if (!(error instanceof ServiceRefusal) || error.code !== "keys/too-many") throw error;
+    }
+    await this.confirmUpload(upload.uploadId);
+  }
+
+  async confirmUpload(uploadId: Bytes): Promise<void> {
+    await this.context.engine.confirmPreKeyUpload(uploadId, ({ writeSet }) =>
+      this.context.transaction(() => this.context.pairwiseRows.applyWriteSet(writeSet)),
+    );
+  }
+
+  /** Fetches an account's device list and adopts it. */
+  async refreshDeviceList(account: AccountId): Promise<Unreachable | undefined> {
+    const { api, deviceAuthorisation } = this.context;
+    try {
+      const reply = await api.call("deviceList", deviceAuthorisation, undefined, ofAccount(account));
+      return await this.acceptDeviceList(account, reply.deviceList);
+    } catch (error) {
+      return unreachableOf(error);
+    }
+  }
+
+  private async acceptDeviceList(account: AccountId, deviceList: Bytes): Promise<Unreachable | undefined> {
+    const { context } = this;
+    const outcome = await context.engine.acceptDeviceList(account, deviceList, ({ writeSet, output }) =>
+      context.transaction(() => {
+        context.pairwiseRows.applyWriteSet(writeSet);
+        this.afterDeviceList(account, output);
+        return output;
+      }),
+    );
+    context.notifier.flush();
+    if (outcome.kind === "decision-needed") return { kind: "decision" };
+    // An older list than the one we know: the service is behind, and ours is good.
+    if (outcome.kind === "rejected" && outcome.code !== "device-list/rolled-back") {
+      return { kind: "refused", code: outcome.code };
+    }
+    return undefined;
+  }
+
+  /** Inside the transaction: compares a contact card's fingerprint, and asks the user about a changed identity. */
+  private afterDeviceList(account: AccountId, outcome: DeviceListOutcome): void {
+    const { contacts, environment, events } = this.context;
+    const atMs = environment.now();
+    if (outcome.kind === "decision-needed") {
+      events.append({ kind: "decision-needed", account, detail: outcome.code, atMs });
+      return;
+    }
+    if (outcome.kind !== "accepted") return;
+    const expected = contacts.get(account)?.fingerprint;
+    if (expected !== undefined && !equalBytes(expected, fingerprintOf(outcome.list.accountIdentityKey))) {
+      throw new RejectionError("contact/fingerprint-mismatch");
+    }
+  }
+
+  /**
+   * Fetches bundles for devices of an account (all, if none are named) and makes sessions. Undefined when that
+   * worked for each of them.
+   */
+  async fetchBundles(account: AccountId, devices: readonly DeviceId[]): Promise<Unreachable | undefined> {
+    try {
+      const reply = await this.requestBundles(account, devices);
+      const unreachable = await this.acceptDeviceList(account, reply.deviceList);
+      if (unreachable !== undefined) return unreachable;
+      return await this.processBundles(account, reply);
+    } catch (error) {
+      return unreachableOf(error);
+    }
+  }
+
+  /** Anonymously where the access key is known, so that the service does not learn who talks to whom. */
+  private async requestBundles(account: AccountId, devices: readonly DeviceId[]): Promise<BundleReply> {
+    const { api, contacts, deviceAuthorisation } = this.context;
+    const profileKey = this.context.isOwn(account) ? undefined : contacts.get(account)?.profileKey;
+    const body = { deviceIds: [...devices] };
+    if (profileKey === undefined) return api.call("bundles", deviceAuthorisation, body, ofAccount(account));
+    const accessKey = deriveRecipientAccessKey(profileKey);
+    try {
+      return await api.call("bundles", { kind: "access", accessKey }, body, ofAccount(account));
+    } catch (error) {
+      if (!(error instanceof ServiceRefusal) || error.code !== "auth/access-denied") throw error;
+      return api.call("bundles", deviceAuthorisation, body, ofAccount(account));
+    }
+  }
+
+  private async processBundles(account: AccountId, reply: BundleReply): Promise<Unreachable | undefined> {
+    const { context } = this;
+    const listed = new Set(context.engine.devicesOf(account).map((address) => address.deviceId));
+    const bundles = reply.bundles
+      .map((bundle) => toBundle(account, bundle))
+      .filter((b) => listed.has(b.address.deviceId));
+    if (bundles.length === 0) return undefined;
+    const outcomes = await context.engine.processBundles(bundles, ({ writeSet, output }) =>
+      context.transaction(() => {
+        context.pairwiseRows.applyWriteSet(writeSet);
+        return output;
+      }),
+    );
+    const refused = outcomes.find((outcome) => outcome.kind === "rejected");
+    if (refused?.kind === "rejected") return { kind: "refused", code: refused.code };
+    const stale = outcomes.some((outcome) => outcome.kind === "device-list-needed");
+    return stale ? { kind: "later", retryAfterMs: LATER_MS } : undefined;
+  }
+
+  /** Fetches whatever an encryption said is missing. Returns the accounts for which that failed, by id as text. */
+  async repair(notReady: NotReady): Promise<ReadonlyMap<string, Unreachable>> {
+    if (notReady.certificateNeeded) await this.ensureCertificate(true);
+    const failed = new Map<string, Unreachable>();
+    for (const { accountId: account } of notReady.decisionsNeeded) {
+      failed.set(formatId(accountId(account)), { kind: "decision" });
+    }
+    const devices = new Map<string, DeviceAddress[]>();
+    for (const address of notReady.sessionsNeeded) {
+      const key = formatId(accountId(address.accountId));
+      devices.set(key, [...(devices.get(key) ?? []), address as DeviceAddress]);
+    }
+    const lists = notReady.deviceListsNeeded.map((account) => accountId(account));
+    const tasks = [
+      ...lists.map((account) => ({ account, devices: [] as DeviceId[] })),
+      ...[...devices.values()].map((all) => ({
+        account: all[0]!.accountId,
+        devices: all.map((address) => address.deviceId),
+      })),
+    ];
+    await inParallel(tasks, async (task) => {
+      const key = formatId(task.account);
+      if (failed.has(key)) return;
+      const unreachable = await this.fetchBundles(task.account, task.devices);
+      if (unreachable !== undefined) failed.set(key, unreachable);
+    });
+    return failed;
+  }
+
+  /** Makes sure that a device list is known for each account. Returns the accounts for which there is none. */
+  async ensureAccounts(accounts: readonly AccountId[]): Promise<Map<string, Unreachable>> {
+    const failed = new Map<string, Unreachable>();
+    const unknown = accounts.filter((account) => this.context.engine.deviceListOf(account) === undefined);
+    await inParallel(unknown, async (account) => {
+      const unreachable = await this.fetchBundles(account, []);
+      if (unreachable !== undefined) failed.set(formatId(account), unreachable);
+    });
+    return failed;
+  }
+
+  /** Forgets sessions with devices that the service calls stale or gone. */
+  async forgetSessions(addresses: readonly DeviceAddress[] | undefined): Promise<void> {
+    const { context } = this;
+    await context.engine.deleteSessions(addresses, ({ writeSet }) =>
+      context.transaction(() => context.pairwiseRows.applyWriteSet(writeSet)),
+    );
+  }
+}
+
+/** Runs a task for each item, a few at a time. */
+async function inParallel<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void> {
+  const rest = items[Symbol.iterator]();
+  const worker = async () => {
+    for (let next = rest.next(); next.done !== true; next = rest.next()) await task(next.value);
+  };
+  await Promise.all(Array.from({ length: Math.min(PARALLEL, items.length) }, worker));
+}
+
+/** Sorts a failed look-up; what is not about the account (no connection) is thrown on. */
+function unreachableOf(error: unknown): Unreachable {
+  if (error instanceof ServiceRefusal) {
+    if (error.code === "accounts/unknown") return { kind: "unknown-account" };
+    if (error.action === "retry" || error.action === "retry-later") {
+      return { kind: "later", retryAfterMs: error.retryAfterMs ?? LATER_MS };
+    }
+    return { kind: "refused", code: error.code };
+  }
+  if (error instanceof RejectionError) return { kind: "refused", code: error.code };
+  throw error;
+}
+
+function toBundle(account: AccountId, bundle: BundleReply["bundles"][number]): PreKeyBundle {
+  const { signedPreKey, kyberPreKey, oneTimePreKey } = bundle;
+  return {
+    address: { accountId: account, deviceId: bundle.deviceId },
+    registrationId: bundle.registrationId,
+    identityKey: bundle.identityKey,
+    preKey: oneTimePreKey && { id: oneTimePreKey.keyId, publicKey: oneTimePreKey.publicKey },
+    signedPreKey: {
+      id: signedPreKey.keyId,
+      publicKey: signedPreKey.publicKey,
+      signature: signedPreKey.signature,
+    },
+    kyberPreKey: {
+      id: kyberPreKey.keyId,
+      publicKey: kyberPreKey.publicKey,
+      signature: kyberPreKey.signature,
+    },
+  };
+}
+
+/** The engine's upload in the words of the contract. */
+export function toWireUpload(upload: PreKeyUpload): WirePreKeyUpload {
+  const signed = (key: NonNullable<PreKeyUpload["signedPreKey"]>) => ({
+    keyId: key.id,
+    publicKey: key.publicKey,
+    signature: key.signature,
+  });
+  return {
+    uploadId: upload.uploadId,
+    ...(upload.signedPreKey === undefined ? {} : { signedPreKey: signed(upload.signedPreKey) }),
+    ...(upload.lastResortKyberPreKey === undefined
+      ? {}
+      : { lastResortKyberPreKey: signed(upload.lastResortKyberPreKey) }),
+    oneTimePreKeys: upload.preKeys.map((key) => ({ keyId: key.id, publicKey: key.publicKey })),
+    oneTimeKyberPreKeys: upload.kyberPreKeys.map(signed),
+  };
+}

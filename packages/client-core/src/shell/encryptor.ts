@@ -1,0 +1,375 @@
+import {
+  type AccountId,
+  accountId,
+  type Bytes,
+  type DeviceAddress,
+  equalBytes,
+  formatId,
+  groupId,
+  InvariantError,
+  submitId,
+} from "@murmuration/base";
+import type { DeviceCiphertext, EncryptOutcome, NotReady, Staged } from "@murmuration/pairwise";
+import { type ClientBody, limits } from "@murmuration/wire";
+import { emptyContent } from "../core/content.ts";
+import type { OutboxPart, OutboxRow, PartRecipient } from "../store/outbox.ts";
+import type { Context } from "./context.ts";
+import type { Directory, Unreachable } from "./directory.ts";
+import { lanes } from "./lanes.ts";
+
+export type EncryptProgress =
+  /** Every recipient has a ciphertext, or a row of its own in one of these lanes. */
+  | { readonly kind: "ready"; readonly splitLanes: readonly string[] }
+  /** There is nobody (left) to send to. */
+  | { readonly kind: "nobody" }
+  | { readonly kind: "failed"; readonly code: string }
+  | { readonly kind: "later"; readonly retryAfterMs: number }
+  | { readonly kind: "decision" };
+
+type Encrypted = Extract<EncryptOutcome, { kind: "encrypted" }>;
+type Mode = "sealed" | "identified";
+
+/** How often keys are fetched for one encryption before it is tried later. */
+const MAX_ROUNDS = 4;
+/** Ciphertext bytes of one submit; leaves room for ids and access keys in the frame. */
+const SUBMIT_BYTES = limits.frameBytes - 256 * 1024;
+
+/** Makes the ciphertexts of outbox rows and persists them with the sessions that made them. */
+export class Encryptor {
+  private readonly context: Context;
+  private readonly directory: Directory;
+
+  constructor(context: Context, directory: Directory) {
+    this.context = context;
+    this.directory = directory;
+  }
+
+  /** Accounts a row is for, as things stand now. */
+  private recipients(row: OutboxRow): readonly AccountId[] {
+    const { target } = row;
+    if (target.kind !== "group") return [target.account];
+    const excluded = new Set(row.exclude.map(formatId));
+    return this.context.conversations
+      .members(target.group)
+      .filter((member) => !member.invited && !this.context.isOwn(member.account))
+      .map((member) => member.account)
+      .filter((account) => !excluded.has(formatId(account)));
+  }
+
+  async encrypt(row: OutboxRow): Promise<EncryptProgress> {
+    if (row.target.kind === "device") return this.encryptForDevice(row);
+    const done = new Set((row.accounts ?? []).map(formatId));
+    const rest = this.recipients(row).filter((account) => !done.has(formatId(account)));
+    if (rest.length === 0) return this.finish(row, []);
+    const failed = await this.directory.ensureAccounts(rest);
+    const { contacts } = this.context;
+    const sealed = (account: AccountId) =>
+      row.target.kind !== "own" && contacts.get(account)?.profileKey !== undefined;
+    const split = this.splitOff(row, rest, failed);
+    const open = rest.filter((account) => !failed.has(formatId(account)));
+    if (row.target.kind === "group" || failed.size === 0) {
+      const batches = [
+        { mode: "sealed" as const, accounts: open.filter(sealed) },
+        ...open
+          .filter((account) => !sealed(account))
+          .map((a) => ({ mode: "identified" as const, accounts: [a] })),
+      ];
+      for (const { mode, accounts } of batches) {
+        const left = await this.encryptBatch(row, mode, accounts);
+        for (const [key, why] of left) failed.set(key, why);
+        split.push(...this.splitOff(row, accounts, left));
+      }
+    }
+    if (row.target.kind === "group") return this.finish(row, split);
+    const [why] = failed.values();
+    return why === undefined ? this.finish(row, []) : progressOf(why);
+  }
+
+  private finish(row: OutboxRow, splitLanes: readonly string[]): EncryptProgress {
+    const parts = this.context.outbox.parts(row.id);
+    if (parts.length === 0) return splitLanes.length > 0 ? { kind: "ready", splitLanes } : { kind: "nobody" };
+    this.context.transaction(() => this.context.outbox.setState(row.id, "ready", 0));
+    return { kind: "ready", splitLanes };
+  }
+
+  /**
+   * One member of a group that cannot be reached must not hold up the others: it gets a row of its own, in the
+   * lane of its account. Returns the lanes.
+   */
+  private splitOff(
+    row: OutboxRow,
+    accounts: readonly AccountId[],
+    failed: ReadonlyMap<string, Unreachable>,
+  ): string[] {
+    if (row.target.kind !== "group") return [];
+    const { context } = this;
+    const stuck = accounts.filter((account) => failed.has(formatId(account)));
+    context.transaction(() => {
+      for (const account of stuck) {
+        if (failed.get(formatId(account))?.kind === "unknown-account") continue;
+        const { content, messageId, reference, confirm, createdAtMs } = row;
+        const target = { kind: "account" as const, account };
+        const lane = lanes.account(account);
+        const known = reference === undefined ? {} : { reference };
+        context.outbox.append({ lane, target, content, messageId, confirm, createdAtMs, ...known });
+      }
+      this.notePlan(row.id, stuck, undefined);
+    });
+    return stuck.map(lanes.account);
+  }
+
+  /** Encrypts for these accounts in one write set, fetching what is missing. Returns those who were left out. */
+  private async encryptBatch(
+    row: OutboxRow,
+    mode: Mode,
+    accounts: readonly AccountId[],
+  ): Promise<ReadonlyMap<string, Unreachable>> {
+    const failed = new Map<string, Unreachable>();
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const open = accounts.filter((account) => !failed.has(formatId(account)));
+      const devices = open.flatMap((account) => this.context.engine.devicesOf(account)) as DeviceAddress[];
+      if (mode === "sealed" && devices.length > 0) await this.directory.ensureCertificate();
+      if (devices.length === 0) {
+        this.context.transaction(() => this.notePlan(row.id, open, undefined));
+        return failed;
+      }
+      const reference = this.context.outbox.get(row.id)?.reference;
+      const outcome = await this.context.engine.encrypt(
+        { recipients: devices, body: row.content, mode, ...(reference === undefined ? {} : { reference }) },
+        (staged) => this.persist(row, mode, open, staged),
+      );
+      if (outcome.kind === "persisted") return failed;
+      for (const [key, why] of await this.directory.repair(outcome)) failed.set(key, why);
+    }
+    for (const account of accounts) {
+      const key = formatId(account);
+      if (!failed.has(key)) failed.set(key, { kind: "later", retryAfterMs: 5_000 });
+    }
+    return failed;
+  }
+
+  private persist(
+    row: OutboxRow,
+    mode: Mode,
+    accounts: readonly AccountId[],
+    staged: Staged<Encrypted>,
+  ): void {
+    const { context } = this;
+    context.transaction(() => {
+      context.pairwiseRows.applyWriteSet(staged.writeSet);
+      const group = row.target.kind === "group" && mode === "sealed" ? row.target.group : undefined;
+      for (const recipients of splitBySize(groupByAccount(staged.output.ciphertexts))) {
+        this.addPart(row.id, mode, recipients, group);
+      }
+      this.notePlan(row.id, accounts, staged.output.reference);
+    });
+  }
+
+  private addPart(
+    rowId: number,
+    mode: Mode,
+    recipients: readonly PartRecipient[],
+    group: Bytes | undefined,
+  ): void {
+    const { context } = this;
+    context.outbox.addPart(rowId, {
+      submitId: submitId(context.environment.random(16)),
+      mode,
+      recipients,
+      group,
+      fence: group === undefined ? undefined : context.conversations.group(group)?.fence,
+      certificateUntilMs: mode === "sealed" ? (context.engine.certificateExpiresAtMs() ?? 0) : 0,
+    });
+  }
+
+  private notePlan(rowId: number, accounts: readonly AccountId[], reference: number | undefined): void {
+    const { outbox } = this.context;
+    outbox.setPlan(rowId, [...(outbox.get(rowId)?.accounts ?? []), ...accounts], reference);
+  }
+
+  /**
+   * For one device: the service wants a ciphertext for each device of the account, so the others get an empty
+   * content. A row that came with a ciphertext (a request to send again) keeps it.
+   */
+  private async encryptForDevice(row: OutboxRow): Promise<EncryptProgress> {
+    const { target } = row;
+    if (target.kind !== "device") throw new InvariantError("outbox/not-for-a-device");
+    const { context } = this;
+    const given = context.outbox.parts(row.id)[0];
+    const kept = given?.recipients[0]?.devices.find((device) => device.deviceId === target.device);
+    const raw = row.reference === undefined;
+    if (raw && kept === undefined) return { kind: "nobody" };
+    const mode: Mode =
+      given?.mode ??
+      (context.contacts.get(target.account)?.profileKey === undefined ? "identified" : "sealed");
+    const failed = await this.directory.ensureAccounts([target.account]);
+    for (const why of failed.values()) return progressOf(why);
+    const devices = context.engine.devicesOf(target.account) as readonly DeviceAddress[];
+    if (!devices.some((address) => address.deviceId === target.device)) return { kind: "nobody" };
+    if (!raw) {
+      const own = devices.filter((address) => address.deviceId === target.device);
+      const why = await this.encryptInto(row, mode, own, row.content, row.reference);
+      if (why !== undefined) return progressOf(why);
+    }
+    const others = devices.filter((address) => address.deviceId !== target.device);
+    if (others.length > 0) {
+      const why = await this.encryptInto(row, mode, others, emptyContent(context.newMessageId()), undefined);
+      if (why !== undefined) return progressOf(why);
+    }
+    return this.finish(row, []);
+  }
+
+  /** Encrypts for devices of one account and merges the ciphertexts into the row's one part. */
+  private async encryptInto(
+    row: OutboxRow,
+    mode: Mode,
+    devices: readonly DeviceAddress[],
+    body: Bytes,
+    reference: number | undefined,
+  ): Promise<Unreachable | undefined> {
+    const { context } = this;
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      if (mode === "sealed") await this.directory.ensureCertificate();
+      const outcome: { kind: "persisted" } | NotReady = await context.engine.encrypt(
+        { recipients: devices, body, mode, ...(reference === undefined ? {} : { reference }) },
+        ({ writeSet, output }) =>
+          context.transaction(() => {
+            context.pairwiseRows.applyWriteSet(writeSet);
+            const before = context.outbox.parts(row.id)[0];
+            const fresh = groupByAccount(output.ciphertexts)[0]!;
+            const names = new Set(fresh.devices.map((device) => device.deviceId));
+            const old = (before?.recipients[0]?.devices ?? []).filter(
+              (device) => !names.has(device.deviceId),
+            );
+            if (before !== undefined) context.outbox.deletePart(before.id);
+            this.addPart(row.id, mode, [{ ...fresh, devices: [...old, ...fresh.devices] }], undefined);
+          }),
+      );
+      if (outcome.kind === "persisted") return undefined;
+      const [why] = (await this.directory.repair(outcome)).values();
+      if (why !== undefined) return why;
+    }
+    return { kind: "later", retryAfterMs: 5_000 };
+  }
+
+  /** The frame for a part; undefined when a recipient's access key is not known any more. */
+  submitBody(
+    part: OutboxPart,
+  ): Extract<ClientBody, { kind: "submitSealed" | "submitIdentified" }> | undefined {
+    if (part.mode === "identified") {
+      const [recipient] = part.recipients;
+      if (recipient === undefined) throw new InvariantError("outbox/empty-part");
+      const { account, devices } = recipient;
+      return { kind: "submitIdentified", submitId: part.submitId, accountId: account, devices };
+    }
+    const recipients = [];
+    for (const { account, devices } of part.recipients) {
+      const accessKey = this.context.contacts.accessKey(account);
+      if (accessKey === undefined) return undefined;
+      recipients.push({ accountId: account, accessKey, devices });
+    }
+    const fence =
+      part.group === undefined || part.fence === undefined
+        ? {}
+        : { fence: { groupId: groupId(part.group), fence: part.fence } };
+    return { kind: "submitSealed", submitId: part.submitId, recipients, ephemeral: false, ...fence };
+  }
+
+  /** Inside a transaction: see OutboxWorker.takeBack. */
+  takeBack(
+    rowId: number,
+    part: OutboxPart,
+    accounts: readonly AccountId[] | undefined,
+    gone: readonly AccountId[],
+  ): void {
+    const { outbox } = this.context;
+    const row = outbox.get(rowId);
+    if (row === undefined) return;
+    const taken = new Set((accounts ?? part.recipients.map((recipient) => recipient.account)).map(formatId));
+    const raw = row.target.kind === "device" && row.reference === undefined;
+    if (!raw) {
+      outbox.deletePart(part.id);
+      const rest = part.recipients.filter((recipient) => !taken.has(formatId(recipient.account)));
+      if (rest.length > 0) outbox.addPart(rowId, { ...part, recipients: rest, submitId: this.newSubmitId() });
+    }
+    const left = new Set(gone.map(formatId));
+    const plan = (row.accounts ?? []).filter(
+      (account) => !taken.has(formatId(account)) || left.has(formatId(account)),
+    );
+    outbox.setPlan(rowId, plan, undefined);
+    outbox.setState(rowId, "new", 0);
+  }
+
+  private newSubmitId() {
+    return submitId(this.context.environment.random(16));
+  }
+
+  /** After a new generation: ciphertexts for present members stay, others go, new members are encrypted for. */
+  fitToGroup(rowId: number): void {
+    const { conversations, outbox } = this.context;
+    this.context.transaction(() => {
+      const row = outbox.get(rowId);
+      if (row === undefined || row.target.kind !== "group") return;
+      const { group } = row.target;
+      const fence = conversations.group(group)?.fence;
+      const present = new Set(this.recipients(row).map(formatId));
+      for (const part of outbox.parts(rowId)) {
+        if (part.fence === undefined || fence === undefined || equalBytes(part.fence, fence)) continue;
+        outbox.deletePart(part.id);
+        const recipients = part.recipients.filter((recipient) => present.has(formatId(recipient.account)));
+        if (recipients.length > 0) {
+          outbox.addPart(rowId, { ...part, recipients, fence, submitId: this.newSubmitId() });
+        }
+      }
+      outbox.setPlan(
+        rowId,
+        (row.accounts ?? []).filter((account) => present.has(formatId(account))),
+        undefined,
+      );
+      outbox.setState(rowId, "new", 0);
+    });
+  }
+}
+
+function progressOf(why: Unreachable): EncryptProgress {
+  switch (why.kind) {
+    case "unknown-account":
+      return { kind: "failed", code: "accounts/unknown" };
+    case "refused":
+      return { kind: "failed", code: why.code };
+    case "decision":
+      return { kind: "decision" };
+    case "later":
+      return { kind: "later", retryAfterMs: why.retryAfterMs };
+  }
+}
+
+function groupByAccount(ciphertexts: readonly DeviceCiphertext[]): PartRecipient[] {
+  const byAccount = new Map<string, { account: AccountId; devices: PartRecipient["devices"][number][] }>();
+  for (const { address, registrationId, ciphertext } of ciphertexts) {
+    const account = accountId(address.accountId);
+    const key = formatId(account);
+    const entry = byAccount.get(key) ?? { account, devices: [] };
+    entry.devices.push({ deviceId: (address as DeviceAddress).deviceId, registrationId, ciphertext });
+    byAccount.set(key, entry);
+  }
+  return [...byAccount.values()];
+}
+
+/** Cuts a list of recipients so that each piece fits one frame. */
+function splitBySize(recipients: readonly PartRecipient[]): PartRecipient[][] {
+  const pieces: PartRecipient[][] = [[]];
+  let used = 0;
+  for (const recipient of recipients) {
+    const size = recipient.devices.reduce((sum, device) => sum + device.ciphertext.length + 32, 64);
+    const piece = pieces.at(-1)!;
+    if (piece.length > 0 && (used + size > SUBMIT_BYTES || piece.length >= limits.recipientsPerSubmit)) {
+      pieces.push([recipient]);
+      used = size;
+    } else {
+      piece.push(recipient);
+      used += size;
+    }
+  }
+  return pieces;
+}

@@ -1,0 +1,13 @@
+import { type AccountId, formatId, toBase64Url } from "@murmuration/base";
+
+/** Names of outbox lanes. Messages of one lane leave in order; lanes do not wait for each other. */
+export const lanes = {
+  /** 1:1 messages to an account, and what only this account gets. */
+  account: (account: AccountId): string => `account:${formatId(account)}`,
+  group: (group: Uint8Array): string => `group:${toBase64Url(group)}`,
+  receipts: (account: AccountId): string => `receipts:${formatId(account)}`,
+  /** Requests to send something again. */
+  repair: (account: AccountId): string => `repair:${formatId(account)}`,
+  /** Copies for the account's other devices. */
+  own: "own",
+};

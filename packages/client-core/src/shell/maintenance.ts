@@ -1,0 +1,78 @@
+/** What time brings: disappearing messages, and rows that nobody can ask for any more. */
+import type { HistoryRow } from "../store/history.ts";
+import type { Context } from "./context.ts";
+
+const DAY_MS = 86_400_000;
+const LONGEST_PAUSE_MS = 3600_000;
+
+export class Maintenance {
+  private readonly context: Context;
+  private pause = new AbortController();
+  private readonly done: Promise<void>;
+
+  constructor(context: Context) {
+    this.context = context;
+    this.done = this.run();
+  }
+
+  /** A timer was started: looks again when it is due. */
+  reschedule(): void {
+    this.pause.abort();
+  }
+
+  stop(): Promise<void> {
+    return this.done;
+  }
+
+  private async run(): Promise<void> {
+    const { closing, environment, history } = this.context;
+    while (!closing.signal.aborted) {
+      this.pause = new AbortController();
+      this.removeExpired();
+      this.forgetOld();
+      const dueMs = (history.nextExpiry() ?? Number.POSITIVE_INFINITY) - this.context.now();
+      const pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(0, dueMs));
+      await environment.sleep(pauseMs, AbortSignal.any([this.pause.signal, closing.signal]));
+    }
+  }
+
+  /** Removes lines whose time has come, with every copy of their content, from the database and its log. */
+  removeExpired(): void {
+    for (;;) {
+      const lines = this.context.history.expired(this.context.now());
+      if (lines.length === 0) return;
+      this.removeLines(lines);
+    }
+  }
+
+  /** Removes lines for good. */
+  removeLines(lines: readonly HistoryRow[]): void {
+    const { context } = this;
+    context.transaction(() => {
+      for (const line of lines) {
+        if (line.outgoing) context.outbox.deleteOfMessage(line.messageId);
+        context.history.remove(line.id);
+        context.history.removeReceipts(line.messageId);
+        context.events.append({
+          kind: "line-removed",
+          conversation: line.conversation,
+          historyId: line.id,
+          atMs: context.now(),
+        });
+      }
+    });
+    context.storage.eraseDeleted();
+    context.notifier.flush();
+  }
+
+  private forgetOld(): void {
+    const { context } = this;
+    const now = context.now();
+    context.transaction(() => {
+      context.outbox.forgetAccepted(now - context.settings.resendMemoryMs);
+      context.history.forgetOldChanges(now - 30 * DAY_MS);
+      context.history.forgetOldSeen(now - 60 * DAY_MS);
+      context.held.forgetOld(now - 30 * DAY_MS);
+    });
+  }
+}

@@ -1,0 +1,60 @@
+import type { Connection } from "../api.ts";
+import type { StoredEvent } from "../store/events.ts";
+import { Signal } from "./signal.ts";
+
+/** What is told and not kept. */
+export type PassingEvent =
+  | {
+      readonly kind: "typing";
+      readonly conversation: Uint8Array;
+      readonly account: Uint8Array;
+      readonly started: boolean;
+    }
+  | { readonly kind: "connection"; readonly state: Connection["state"] };
+
+/**
+ * Tells listeners what was persisted: called after a transaction, never inside. A listener that throws is the
+ * application's bug and does not disturb the others.
+ */
+export class Notifier {
+  /** Wakes whoever waits for new stored events. */
+  readonly stored = new Signal();
+  private readonly listeners = new Set<(event: StoredEvent | PassingEvent) => void>();
+  private readonly after: (id: number, limit: number) => readonly StoredEvent[];
+  private told: number;
+
+  constructor(after: (id: number, limit: number) => readonly StoredEvent[], lastId: number) {
+    this.after = after;
+    this.told = lastId;
+  }
+
+  on(listener: (event: StoredEvent | PassingEvent) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Tells everything that was stored since the last call. */
+  flush(): void {
+    for (;;) {
+      const events = this.after(this.told, 256);
+      if (events.length === 0) break;
+      for (const event of events) {
+        this.told = event.id;
+        this.tell(event);
+      }
+    }
+    this.stored.notify();
+  }
+
+  tell(event: StoredEvent | PassingEvent): void {
+    for (const listener of [...this.listeners]) {
+      try {
+        listener(event);
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}

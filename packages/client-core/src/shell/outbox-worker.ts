@@ -1,0 +1,322 @@
+/**
+ * Moves messages from the outbox to the service. Each step is persisted before the next begins, so a message can
+ * be taken up again at any of them:
+ *
+ *   new      encrypt for whoever has no ciphertext yet    -> PERSIST sessions and parts
+ *   ready    submit each part, always the same bytes      -> PERSIST that it was accepted
+ *   accepted tell the listeners
+ *
+ * Rows of one lane go one after the other. A lane that cannot go on waits for what it lacks: a connection, a
+ * pause, a decision of the user, a group key.
+ */
+import { type AccountId, InvariantError } from "@murmuration/base";
+import type { ServiceBody } from "@murmuration/wire";
+import {
+  decideOnAnswer,
+  decideOnFailure,
+  type Repair,
+  type SubmitDecision,
+} from "../core/outbox-decision.ts";
+import { isTemporary, ServiceRefusal } from "../core/refusal.ts";
+import type { OutboxPart, OutboxRow } from "../store/outbox.ts";
+import type { Connection } from "./connection.ts";
+import type { Context } from "./context.ts";
+import type { Directory } from "./directory.ts";
+import { Encryptor, type EncryptProgress } from "./encryptor.ts";
+import { Signal } from "./signal.ts";
+
+/** Why a lane stops for now. */
+type Pause =
+  | { readonly kind: "after"; readonly ms: number }
+  /** Until `wake`: a decision or a key has to come first. */
+  | { readonly kind: "woken" };
+
+/** What the worker needs to know of groups. */
+export interface GroupRefresh {
+  /** Reads the record with whatever keys are known. True when this device knows the present generation. */
+  refresh(group: Uint8Array): Promise<boolean>;
+}
+
+/** Lanes that work at a time. */
+const PARALLEL_LANES = 16;
+/** A lane that waits for something looks again by itself after this time. */
+const LOOK_AGAIN_MS = 60_000;
+const CERTIFICATE_MARGIN_MS = 60_000;
+/** Repairs of one row that follow each other without a pause. */
+const FREE_REPAIRS = 3;
+
+export class OutboxWorker {
+  /** Notified when a row was accepted or failed. */
+  readonly settled = new Signal();
+  private readonly context: Context;
+  private readonly connection: Connection;
+  private readonly directory: Directory;
+  private readonly encryptor: Encryptor;
+  private readonly groups: GroupRefresh;
+  private readonly lanes = new Map<string, Promise<void>>();
+  private readonly waiting: string[] = [];
+  private readonly wakes = new Map<string, Signal>();
+  /** Repairs of one row since it was last accepted: a service that asks for the same one for ever is slowed down. */
+  private readonly repairs = new Map<number, number>();
+  private stopped = false;
+
+  constructor(context: Context, connection: Connection, directory: Directory, groups: GroupRefresh) {
+    this.context = context;
+    this.connection = connection;
+    this.directory = directory;
+    this.groups = groups;
+    this.encryptor = new Encryptor(context, directory);
+  }
+
+  /** Takes up every lane that has something to send. */
+  wakeAll(): void {
+    for (const lane of this.context.outbox.busyLanes()) this.wake(lane);
+  }
+
+  /** Starts a lane, or lets it look again if it waits. */
+  wake(lane: string): void {
+    if (this.stopped || this.connection.state === "stopped") return;
+    this.wakes.get(lane)?.notify();
+    if (this.lanes.has(lane) || this.waiting.includes(lane)) return;
+    this.waiting.push(lane);
+    this.startLanes();
+  }
+
+  private startLanes(): void {
+    while (this.lanes.size < PARALLEL_LANES && !this.stopped) {
+      const lane = this.waiting.shift();
+      if (lane === undefined) return;
+      const done = this.runLane(lane).finally(() => {
+        this.lanes.delete(lane);
+        this.wakes.delete(lane);
+        // A row that came in while the lane was ending must not wait for the next one.
+        if (!this.stopped && this.context.outbox.next(lane) !== undefined) this.waiting.push(lane);
+        this.startLanes();
+      });
+      this.lanes.set(lane, done);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.waiting.length = 0;
+    for (const signal of this.wakes.values()) signal.notify();
+    await Promise.all(this.lanes.values());
+  }
+
+  private get aborted(): boolean {
+    return this.stopped || this.context.closing.signal.aborted;
+  }
+
+  private async runLane(lane: string): Promise<void> {
+    const wake = new Signal();
+    this.wakes.set(lane, wake);
+    let failures = 0;
+    while (!this.aborted) {
+      const row = this.context.outbox.next(lane);
+      if (row === undefined) return;
+      if (this.connection.state !== "connected") {
+        if (this.connection.state === "stopped" || this.connection.state === "removed") return;
+        await this.connection.wait(this.context.closing.signal);
+        continue;
+      }
+      const pause = await this.step(row, failures);
+      failures = pause === undefined ? 0 : failures + 1;
+      if (pause !== undefined) await this.pause(pause, wake);
+    }
+  }
+
+  private async pause(pause: Pause, wake: Signal): Promise<void> {
+    const done = new AbortController();
+    const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
+    const ms = pause.kind === "after" ? pause.ms : LOOK_AGAIN_MS;
+    const ends = [this.context.environment.sleep(ms, abort), wake.wait(abort)];
+    await Promise.race(ends);
+    done.abort();
+  }
+
+  /** One step of one row. Undefined to go on at once. */
+  private async step(row: OutboxRow, failures: number): Promise<Pause | undefined> {
+    try {
+      return row.state === "new" ? await this.encrypt(row) : await this.submit(row);
+    } catch (error) {
+      if (this.aborted) return undefined;
+      if (!isTemporary(error)) throw error;
+      const retryMs = error instanceof ServiceRefusal ? (error.retryAfterMs ?? 0) : 0;
+      return { kind: "after", ms: Math.max(retryMs, Math.min(30_000, 100 * 2 ** failures)) };
+    }
+  }
+
+  private async encrypt(row: OutboxRow): Promise<Pause | undefined> {
+    const progress: EncryptProgress = await this.encryptor.encrypt(row);
+    switch (progress.kind) {
+      case "ready":
+        for (const lane of progress.splitLanes) this.wake(lane);
+        return undefined;
+      case "nobody":
+        this.accepted(row);
+        return undefined;
+      case "failed":
+        this.failed(row, progress.code);
+        return undefined;
+      case "later":
+        return { kind: "after", ms: progress.retryAfterMs };
+      case "decision":
+        return { kind: "woken" };
+    }
+  }
+
+  private async submit(row: OutboxRow): Promise<Pause | undefined> {
+    const [part] = this.context.outbox.parts(row.id);
+    if (part === undefined) {
+      this.accepted(row);
+      return undefined;
+    }
+    if (this.mustEncryptAgain(part)) {
+      this.takeBack(row, part, undefined);
+      return undefined;
+    }
+    return this.act(row, part, await this.ask(part));
+  }
+
+  /** Its certificate would be refused by the recipients, or its fence by the service. */
+  private mustEncryptAgain(part: OutboxPart): boolean {
+    if (part.mode !== "sealed") return false;
+    return part.certificateUntilMs < this.context.now() + CERTIFICATE_MARGIN_MS;
+  }
+
+  private async ask(part: OutboxPart): Promise<SubmitDecision> {
+    const body = this.encryptor.submitBody(part);
+    if (body === undefined) return { kind: "repair", repairs: part.recipients.map(withoutAccess) };
+    let answer: ServiceBody;
+    try {
+      answer = await this.connection.submit(body);
+    } catch (error) {
+      return decideOnFailure(error);
+    }
+    return decideOnAnswer(answer);
+  }
+
+  private async act(row: OutboxRow, part: OutboxPart, decision: SubmitDecision): Promise<Pause | undefined> {
+    switch (decision.kind) {
+      case "accepted":
+        this.partAccepted(row, part);
+        return undefined;
+      case "repair":
+        return this.repair(row, part, decision.repairs);
+      case "refresh-group":
+        return this.refreshGroup(row, part);
+      case "again":
+        return { kind: "after", ms: decision.afterMs };
+      case "reconnect":
+        return { kind: "after", ms: 50 };
+      case "failed":
+        this.failed(row, decision.code);
+        return undefined;
+    }
+  }
+
+  private async repair(
+    row: OutboxRow,
+    part: OutboxPart,
+    repairs: readonly Repair[],
+  ): Promise<Pause | undefined> {
+    for (const repair of repairs) {
+      if (repair.kind !== "devices") continue;
+      const addresses = repair.forget.map((deviceId) => ({ accountId: repair.account, deviceId }));
+      if (addresses.length > 0) await this.directory.forgetSessions(addresses);
+      // What stands in the way is found out again, and dealt with, where it is encrypted.
+      await this.directory.fetchBundles(repair.account, repair.fetch);
+    }
+    this.context.transaction(() => {
+      for (const repair of repairs) {
+        if (repair.kind === "access-denied") this.context.contacts.demoteProfileKey(repair.account);
+      }
+    });
+    const gone = repairs.filter((repair) => repair.kind === "gone").map((repair) => repair.account);
+    this.takeBack(
+      row,
+      part,
+      repairs.map((repair) => repair.account),
+      gone,
+    );
+    if (gone.length > 0 && row.target.kind === "account") this.failed(row, "accounts/unknown");
+    const count = (this.repairs.get(row.id) ?? 0) + 1;
+    this.repairs.set(row.id, count);
+    return count <= FREE_REPAIRS ? undefined : { kind: "after", ms: Math.min(60_000, 100 * 2 ** count) };
+  }
+
+  private async refreshGroup(row: OutboxRow, part: OutboxPart): Promise<Pause | undefined> {
+    if (part.group === undefined) throw new InvariantError("outbox/fence-without-group");
+    const known = await this.groups.refresh(part.group);
+    if (!known) return { kind: "woken" };
+    this.encryptor.fitToGroup(row.id);
+    return undefined;
+  }
+
+  /**
+   * Takes recipients (all, if undefined) out of a part, and lets them be encrypted for again; `gone` ones are
+   * left out for good. The rest is a new submit with the same ciphertexts.
+   */
+  private takeBack(
+    row: OutboxRow,
+    part: OutboxPart,
+    accounts: readonly AccountId[] | undefined,
+    gone: readonly AccountId[] = [],
+  ): void {
+    this.context.transaction(() => this.encryptor.takeBack(row.id, part, accounts, gone));
+  }
+
+  private partAccepted(row: OutboxRow, part: OutboxPart): void {
+    const last = this.context.outbox.parts(row.id).every((other) => other.id === part.id);
+    this.context.transaction(() => {
+      this.context.outbox.deletePart(part.id);
+      if (last) this.settle(row, "accepted");
+    });
+    this.afterwards(last);
+  }
+
+  private accepted(row: OutboxRow): void {
+    this.context.transaction(() => this.settle(row, "accepted"));
+    this.afterwards(true);
+  }
+
+  private failed(row: OutboxRow, code: string): void {
+    this.context.transaction(() => {
+      for (const part of this.context.outbox.parts(row.id)) this.context.outbox.deletePart(part.id);
+      this.settle(row, "failed", code);
+    });
+    this.afterwards(true);
+  }
+
+  private afterwards(settled: boolean): void {
+    this.context.notifier.flush();
+    if (settled) this.settled.notify();
+  }
+
+  private settle(row: OutboxRow, state: "accepted" | "failed", code?: string): void {
+    const { events, history, outbox } = this.context;
+    const atMs = this.context.now();
+    outbox.setState(row.id, state, atMs, code);
+    this.repairs.delete(row.id);
+    if (row.historyId === undefined) return;
+    const line = history.get(row.historyId);
+    if (line === undefined) return;
+    history.setSendState(line.id, state, code);
+    if (state === "accepted") history.startExpiry(line.id, atMs);
+    events.append({
+      kind: "line-changed",
+      conversation: line.conversation,
+      historyId: line.id,
+      detail: "send-state",
+      atMs,
+    });
+  }
+}
+
+const withoutAccess = ({ account }: { readonly account: AccountId }): Repair => ({
+  account,
+  kind: "access-denied",
+  fetch: [],
+  forget: [],
+});

@@ -1,0 +1,454 @@
+/**
+ * Applies decrypted content to the database. Everything here runs inside the transaction that also holds the new
+ * ratchet state and the cursor, so it is synchronous; what needs the network is put down as held and done after.
+ */
+import {
+  type AccountId,
+  type Bytes,
+  type DeviceAddress,
+  deviceId,
+  equalBytes,
+  type MessageId,
+  messageId,
+  RejectionError,
+} from "@murmuration/base";
+import { bodyKind, type Content, content as contentType, decodeContent, textBody } from "../core/content.ts";
+import { acceptsFormerMember, decideEntry, isConfirmed, mayConfirm } from "../core/delivery.ts";
+import type { HistoryRow } from "../store/history.ts";
+import type { Context } from "./context.ts";
+import type { Groups } from "./groups.ts";
+import type { PassingEvent } from "./notifier.ts";
+import type { Receipts } from "./receipts.ts";
+import { SyncReceiver } from "./sync-receiver.ts";
+
+/** A decrypted message with what the envelope said. */
+export interface Received {
+  readonly sender: DeviceAddress;
+  readonly body: Bytes;
+  readonly sentAtMs: number;
+  readonly acceptedAtMs: number;
+  /** Never stored by the service: neither receipts nor duplicates are to be reckoned with. */
+  readonly ephemeral: boolean;
+}
+
+/** Where a content belongs, once that is settled. */
+export interface Place {
+  readonly conversation: Bytes;
+  readonly author: AccountId;
+  readonly authorDevice: number;
+  readonly outgoing: boolean;
+  readonly sentAtMs: number;
+}
+
+export class Receiver {
+  private readonly context: Context;
+  private readonly groups: Groups;
+  private readonly receipts: Receipts;
+  private readonly sync: SyncReceiver;
+  /** Told after the transaction. */
+  private passing: PassingEvent[] = [];
+
+  constructor(context: Context, groups: Groups, receipts: Receipts) {
+    this.context = context;
+    this.groups = groups;
+    this.receipts = receipts;
+    this.sync = new SyncReceiver(context, groups, this);
+  }
+
+  /** Takes what is to be told without being stored. */
+  takePassing(): readonly PassingEvent[] {
+    const { passing } = this;
+    this.passing = [];
+    return passing;
+  }
+
+  /** Applies one message. Content that breaks a rule changes nothing: returns its code. */
+  receive(message: Received): string | undefined {
+    const { storage } = this.context;
+    storage.run("SAVEPOINT content");
+    try {
+      this.apply(message, decodeContent(message.body));
+      storage.run("RELEASE content");
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof RejectionError)) throw error;
+      storage.run("ROLLBACK TO content");
+      storage.run("RELEASE content");
+      return error.code;
+    }
+  }
+
+  private apply(message: Received, content: Content): void {
+    const { context } = this;
+    const { sender } = message;
+    if (context.isOwn(sender.accountId)) {
+      if (this.seenBefore(message, content)) return;
+      this.applyOwn(message, content);
+      return;
+    }
+    const contact = context.contacts.get(sender.accountId);
+    if (contact?.blocked === true && content.group === undefined) return;
+    const kind = bodyKind(content);
+    if (content.typing !== undefined) {
+      this.applyTyping(message, content);
+      return;
+    }
+    if (content.group !== undefined && this.mustWaitForGroup(message, content)) return;
+    if (this.seenBefore(message, content)) {
+      // Its receipt may have been lost with the service's mailboxes: say it again.
+      if (isConfirmed(kind)) this.confirm(message, content);
+      return;
+    }
+    if (content.profile !== undefined) this.applyProfile(sender.accountId, content.profile);
+    if (kind === undefined) return;
+    if (content.receipt !== undefined) {
+      this.receipts.receive(sender, content.receipt, context.now());
+      return;
+    }
+    if (content.sync !== undefined) throw new RejectionError("content/sync-of-another-account");
+    if (content.group !== undefined) this.applyGroup(message, content);
+    else this.applyDirect(message, content);
+    if (isConfirmed(kind)) this.confirm(message, content);
+  }
+
+  private seenBefore(message: Received, content: Content): boolean {
+    const { accountId, deviceId: device } = message.sender;
+    return !this.context.history.noteSeen(accountId, device, content.messageId, this.context.now());
+  }
+
+  private confirm(message: Received, content: Content): void {
+    const conversation = content.group?.groupId ?? message.sender.accountId;
+    const state = this.context.conversations.get(conversation)?.state;
+    // Keys and changes of a group are confirmed in any state: without them nobody could be reached again.
+    const technical = content.groupKey !== undefined || content.groupChange !== undefined;
+    if (technical || (state !== undefined && mayConfirm(state))) {
+      this.receipts.due(message.sender.accountId, content.messageId, false);
+    }
+  }
+
+  private applyProfile(account: AccountId, profile: NonNullable<Content["profile"]>): void {
+    const { contacts, events } = this.context;
+    const news = contacts.setProfileKey(account, profile.profileKey);
+    const before = contacts.get(account)?.name;
+    contacts.setName(account, profile.name);
+    if (!news && before === profile.name) return;
+    events.append({ kind: "contact-changed", account, atMs: this.context.now() });
+    if (this.context.conversations.get(account) !== undefined) {
+      this.context.conversations.setTitle(account, contacts.get(account)?.name ?? "");
+    }
+  }
+
+  private applyTyping(message: Received, content: Content): void {
+    const { context } = this;
+    const { accountId: account } = message.sender;
+    const conversation = content.group?.groupId ?? account;
+    if (content.group !== undefined && context.conversations.member(conversation, account) === undefined)
+      return;
+    if (!context.settings.typingNotices || context.conversations.get(conversation)?.state !== "active")
+      return;
+    this.passing.push({ kind: "typing", conversation, account, started: content.typing?.started === true });
+  }
+
+  // --------------------------------------------------------------------------------------------- direct
+
+  private applyDirect(message: Received, content: Content): void {
+    const { accountId: account, deviceId: device } = message.sender;
+    if (
+      content.groupInvite !== undefined ||
+      content.groupKey !== undefined ||
+      content.groupChange !== undefined
+    ) {
+      throw new RejectionError("content/group-missing");
+    }
+    this.openDirect(account);
+    this.applyToConversation(content, {
+      conversation: account,
+      author: account,
+      authorDevice: device,
+      outgoing: false,
+      sentAtMs: message.sentAtMs,
+    });
+  }
+
+  /** Makes sure that the conversation with an account exists. */
+  openDirect(account: AccountId): void {
+    const { context } = this;
+    if (context.conversations.get(account) !== undefined) return;
+    const contact = context.contacts.get(account);
+    const { acceptUnknown } = context.settings;
+    const state = decideEntry({ accepted: contact?.accepted === true, acceptUnknown });
+    const title = contact?.givenName || contact?.name || "";
+    context.contacts.setFlags(account, { known: true, ...(acceptUnknown ? { accepted: true } : {}) });
+    context.conversations.insert(
+      { id: account, kind: "direct", state, protocol: "pairwise", title, expireAfterSeconds: 0 },
+      context.now(),
+    );
+    context.events.append({ kind: "conversation-changed", conversation: account, atMs: context.now() });
+  }
+
+  // --------------------------------------------------------------------------------------------- groups
+
+  /** A group or member that is not known yet: the content is kept until the record has been read. */
+  private mustWaitForGroup(message: Received, content: Content): boolean {
+    const { context } = this;
+    const group = content.group!.groupId;
+    if (content.groupInvite !== undefined) return false;
+    const known = context.conversations.group(group);
+    if (content.groupChange !== undefined && known !== undefined) return false;
+    const account = message.sender.accountId;
+    if (known !== undefined) {
+      if (context.conversations.member(group, account) !== undefined) return false;
+      if (acceptsFormerMember(message.acceptedAtMs, context.conversations.removedAt(group, account)))
+        return false;
+      // The record was read since: whoever is not in it has nothing to say.
+      if (content.group!.revision <= known.revision) throw new RejectionError("group/not-a-member");
+    }
+    this.hold("group", message, group);
+    return true;
+  }
+
+  private hold(reason: "group" | "invite", message: Received, group: Bytes): void {
+    const { body: bytes, sender, sentAtMs, acceptedAtMs } = message;
+    this.context.held.add(
+      { reason, bytes, sender, subject: group, sentAtMs, acceptedAtMs },
+      this.context.now(),
+    );
+  }
+
+  private applyGroup(message: Received, content: Content): void {
+    const group = content.group!.groupId;
+    const { accountId: author, deviceId: authorDevice } = message.sender;
+    if (content.groupInvite !== undefined) {
+      this.hold("invite", message, group);
+      return;
+    }
+    if (content.groupKey !== undefined) {
+      this.groups.receiveKey(group, author, content.groupKey);
+      return;
+    }
+    if (content.groupChange !== undefined) {
+      if (this.groups.receiveChange(group, content.groupChange.change) === "behind")
+        this.hold("group", message, group);
+      return;
+    }
+    this.applyToConversation(content, {
+      conversation: group,
+      author,
+      authorDevice,
+      outgoing: false,
+      sentAtMs: message.sentAtMs,
+    });
+  }
+
+  // --------------------------------------------------------------------------------------- own devices
+
+  private applyOwn(message: Received, content: Content): void {
+    if (content.sync !== undefined) {
+      this.sync.apply(message, content.sync);
+      return;
+    }
+    // What goes to a whole group goes to the own other devices as it is.
+    if (content.group !== undefined) this.applyGroup(message, content);
+  }
+
+  /** A copy of what another own device sent. */
+  applySentCopy(sender: DeviceAddress, conversation: Bytes, bytes: Bytes, sentAtMs: number): void {
+    const { context } = this;
+    const content = contentType.decode(bytes);
+    const { accountId: author, deviceId: authorDevice } = sender;
+    if (!context.history.noteSeen(author, deviceId(authorDevice), content.messageId, context.now())) return;
+    if (content.group !== undefined) {
+      if (!equalBytes(content.group.groupId, conversation))
+        throw new RejectionError("content/foreign-conversation");
+      if (context.conversations.get(conversation) === undefined) throw new RejectionError("group/unknown");
+    } else {
+      context.contacts.setFlags(conversation as AccountId, { accepted: true, known: true });
+      this.openDirect(conversation as AccountId);
+      if (context.conversations.get(conversation)?.state === "request") {
+        context.conversations.setState(conversation, "active");
+      }
+    }
+    this.applyToConversation(content, { conversation, author, authorDevice, outgoing: true, sentAtMs });
+  }
+
+  // ------------------------------------------------------------------------------------------- content
+
+  /** What all conversations have in common, whoever wrote it. Also used for own messages. */
+  applyToConversation(content: Content, place: Place): number | undefined {
+    if (content.text !== undefined) return this.applyText(content.messageId, content.text, place);
+    if (content.edit !== undefined) {
+      this.change(content, place, place.author, content.edit.messageId);
+    } else if (content.reaction !== undefined) {
+      this.change(content, place, content.reaction.target.accountId, content.reaction.target.messageId);
+    } else if (content.delete !== undefined) {
+      this.change(content, place, content.delete.target.accountId, content.delete.target.messageId);
+    } else if (content.expiry !== undefined) {
+      return this.applyExpiry(content.messageId, content.expiry.seconds, place);
+    }
+    return undefined;
+  }
+
+  private applyText(id: MessageId, body: NonNullable<Content["text"]>, place: Place): number | undefined {
+    const { context } = this;
+    const line = context.history.append({
+      conversation: place.conversation,
+      messageId: id,
+      author: place.author,
+      authorDevice: place.authorDevice,
+      outgoing: place.outgoing,
+      kind: "message",
+      body: textBody.encode(body),
+      sentAtMs: place.sentAtMs,
+      storedAtMs: context.now(),
+      expireAfterSeconds: body.expireAfterSeconds ?? 0,
+      sendState: place.outgoing ? "accepted" : undefined,
+    });
+    if (line === undefined) return undefined;
+    this.lineAdded(place.conversation, line);
+    if (place.outgoing) context.history.startExpiry(line, context.now());
+    for (const { author, content } of context.history.takeChanges(place.author, id)) {
+      const row = context.history.get(line);
+      if (row !== undefined) this.applyChangeTo(row, contentType.decode(content), author);
+    }
+    return line;
+  }
+
+  lineAdded(conversation: Bytes, historyId: number): void {
+    const atMs = this.context.now();
+    this.context.conversations.touch(conversation, atMs);
+    this.context.events.append({ kind: "line-added", conversation, historyId, atMs });
+  }
+
+  private applyExpiry(id: MessageId, seconds: number, place: Place): number | undefined {
+    const { context } = this;
+    const conversation = context.conversations.get(place.conversation);
+    // In a group the timer is part of the record.
+    if (conversation?.kind !== "direct") throw new RejectionError("content/expiry-in-group");
+    context.conversations.setExpiry(place.conversation, seconds);
+    const line = this.appendNotice(id, place, { code: "conversation/expiry-changed", seconds });
+    context.events.append({
+      kind: "conversation-changed",
+      conversation: place.conversation,
+      atMs: context.now(),
+    });
+    return line;
+  }
+
+  /** Appends a line in which the conversation speaks. */
+  appendNotice(id: MessageId, place: Place, notice: object): number | undefined {
+    const line = this.context.history.append({
+      conversation: place.conversation,
+      messageId: id,
+      author: place.author,
+      authorDevice: place.authorDevice,
+      outgoing: place.outgoing,
+      kind: "notice",
+      body: new TextEncoder().encode(JSON.stringify(notice)),
+      sentAtMs: place.sentAtMs,
+      storedAtMs: this.context.now(),
+      expireAfterSeconds: 0,
+      sendState: place.outgoing ? "accepted" : undefined,
+    });
+    if (line !== undefined) this.lineAdded(place.conversation, line);
+    return line;
+  }
+
+  /** An edit, reaction or delete: applied to its message, or kept until the message comes. */
+  private change(content: Content, place: Place, targetAuthor: AccountId, target: MessageId): void {
+    const { context } = this;
+    const row = context.history.find(targetAuthor, target);
+    if (row === undefined) {
+      context.history.keepChange({
+        conversation: place.conversation,
+        targetAuthor,
+        targetMessage: target,
+        author: place.author,
+        authorDevice: place.authorDevice,
+        content: contentType.encode(content),
+        atMs: context.now(),
+      });
+      return;
+    }
+    if (!equalBytes(row.conversation, place.conversation))
+      throw new RejectionError("content/foreign-conversation");
+    this.applyChangeTo(row, content, place.author);
+  }
+
+  private applyChangeTo(row: HistoryRow, content: Content, by: AccountId): void {
+    const { context } = this;
+    if (row.deleted || row.kind !== "message" || row.body === undefined) return;
+    let change: string;
+    if (content.edit !== undefined) {
+      if (!equalBytes(row.author, by)) throw new RejectionError("content/not-the-author");
+      context.history.setBody(
+        row.id,
+        textBody.encode({ ...textBody.decode(row.body), text: content.edit.text }),
+      );
+      change = "edited";
+    } else if (content.reaction !== undefined) {
+      context.history.react(row.id, by, content.reaction.emoji);
+      change = "reaction";
+    } else {
+      if (!this.mayDelete(row, by)) throw new RejectionError("content/not-the-author");
+      context.history.markDeleted(row.id);
+      if (row.outgoing) context.outbox.deleteOfMessage(row.messageId);
+      change = "deleted";
+    }
+    context.events.append({
+      kind: "line-changed",
+      conversation: row.conversation,
+      historyId: row.id,
+      detail: change,
+      atMs: context.now(),
+    });
+  }
+
+  private mayDelete(row: HistoryRow, by: AccountId): boolean {
+    if (equalBytes(row.author, by)) return true;
+    const member = this.context.conversations.member(row.conversation, by);
+    return member !== undefined && member.role !== "member";
+  }
+
+  /** A message of this account is lost for good: says so where the user looks for it. */
+  noteLost(sender: DeviceAddress, reference: number): void {
+    const { context } = this;
+    if (context.isOwn(sender.accountId) || context.contacts.get(sender.accountId)?.blocked === true) return;
+    this.openDirect(sender.accountId);
+    const id = new Uint8Array(16);
+    new DataView(id.buffer).setBigUint64(8, BigInt(reference));
+    this.appendNotice(
+      messageId(id),
+      {
+        conversation: sender.accountId,
+        author: sender.accountId,
+        authorDevice: sender.deviceId,
+        outgoing: false,
+        sentAtMs: context.now(),
+      },
+      { code: "conversation/message-lost" },
+    );
+  }
+
+  /** Contents of a group that waited for its record, in order. */
+  retryHeld(group: Bytes): void {
+    const { context } = this;
+    context.transaction(() => {
+      for (const row of context.held.of("group", group)) {
+        context.held.remove(row.id);
+        if (row.sender === undefined) continue;
+        const { sender, bytes: body, sentAtMs, acceptedAtMs } = row;
+        const message = { sender, body, sentAtMs, acceptedAtMs, ephemeral: false };
+        this.forgetSeen(message);
+        this.receive(message);
+      }
+    });
+  }
+
+  /** A content that was noted as seen and then held has not been applied: it must not count as a duplicate. */
+  private forgetSeen(message: Received): void {
+    const content = decodeContent(message.body);
+    if (content.groupChange === undefined) return;
+    const { accountId, deviceId: device } = message.sender;
+    this.context.history.forgetSeen(accountId, device, content.messageId);
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * Old copies, on either side. A device that was restored from one would use message keys a second time; a service
+ * that was restored, or lost its mailboxes, has lost messages that their senders saw accepted.
+ */
+import { type AccountId, formatId, toBase64Url } from "@murmuration/base";
+import type { HelloReply } from "@murmuration/wire";
+import { content } from "../core/content.ts";
+import { decideAtHello, deviceWasRestored } from "../core/recovery-decision.ts";
+import type { OutboxRow } from "../store/outbox.ts";
+import type { Context } from "./context.ts";
+import type { Directory } from "./directory.ts";
+import type { Inbox } from "./inbox.ts";
+import { lanes } from "./lanes.ts";
+
+/** Why fresh keys are needed; remembered until it is done. */
+const RESTORED = 1;
+const SERVICE_LOST = 2;
+
+export class Recovery {
+  private readonly context: Context;
+  private readonly directory: Directory;
+  private readonly wake: (lane: string) => void;
+
+  constructor(context: Context, directory: Directory, wake: (lane: string) => void) {
+    this.context = context;
+    this.directory = directory;
+    this.wake = wake;
+  }
+
+  /** Runs before anything is sent on a new connection. */
+  async atHello(reply: HelloReply, inbox: Inbox): Promise<void> {
+    const { meta } = this.context;
+    const known = meta.bytes("store-id");
+    const cursor = meta.number("cursor");
+    const decision = decideAtHello({
+      knownStore: known && toBase64Url(known),
+      store: toBase64Url(reply.storeId),
+      cursor,
+      lastEnvelopeId: reply.lastEnvelopeId,
+    });
+    if (decision.kind === "service-lost") this.noteServiceLost(reply, decision.cursor);
+    else if (known === undefined) this.context.transaction(() => meta.setBytes("store-id", reply.storeId));
+    if (decision.kind === "look-first") {
+      const first = await inbox.firstDelivered();
+      if (deviceWasRestored(cursor, first)) {
+        this.context.transaction(() =>
+          meta.setNumber("repair-needed", meta.number("repair-needed") | RESTORED),
+        );
+      }
+    }
+    await this.repair();
+    inbox.release();
+  }
+
+  /** The resends are queued in the same transaction that forgets the old store: they cannot be left out. */
+  private noteServiceLost(reply: HelloReply, cursor: number): void {
+    const { context } = this;
+    const { meta } = context;
+    context.transaction(() => {
+      meta.setBytes("store-id", reply.storeId);
+      meta.setNumber("cursor", cursor);
+      meta.setNumber("repair-needed", meta.number("repair-needed") | SERVICE_LOST);
+      const since = context.now() - context.settings.resendMemoryMs;
+      for (const row of context.outbox.unconfirmed(since)) this.resend(row);
+    });
+  }
+
+  /** Inside a transaction: a message again, under its id, to each account of which no receipt came. */
+  private resend(row: OutboxRow): void {
+    const { context } = this;
+    const delivered = new Set(context.history.receipts(row.messageId).delivered.map(formatId));
+    for (const account of row.accounts ?? []) {
+      if (delivered.has(formatId(account)) || !this.stillMeant(row, account)) continue;
+      const lane = lanes.account(account);
+      context.outbox.append({
+        lane,
+        target: { kind: "account", account },
+        messageId: row.messageId,
+        content: row.content,
+        confirm: false,
+        createdAtMs: context.now(),
+      });
+      this.wake(lane);
+    }
+  }
+
+  /** Whoever has left a group since gets nothing more of it. */
+  private stillMeant(row: OutboxRow, account: AccountId): boolean {
+    const group = content.decode(row.content).group?.groupId;
+    return group === undefined || this.context.conversations.member(group, account) !== undefined;
+  }
+
+  /** Sessions and prekeys anew, as far as that is still to be done. */
+  private async repair(): Promise<void> {
+    const { meta } = this.context;
+    const needed = meta.number("repair-needed");
+    if (needed === 0) return;
+    if ((needed & RESTORED) !== 0) await this.directory.forgetSessions(undefined);
+    await this.directory.replenish(true);
+    this.context.transaction(() => meta.setNumber("repair-needed", 0));
+  }
+}

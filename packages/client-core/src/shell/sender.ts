@@ -1,0 +1,155 @@
+/** Puts own messages into history and outbox, in one transaction with what they change here. */
+import type { AccountId, Bytes, MessageId } from "@murmuration/base";
+import { UsageError } from "@murmuration/base";
+import type { SentMessage } from "../api.ts";
+import { bodyKind, type Content, encodeContent, type Sync, textBody } from "../core/content.ts";
+import { isConfirmed } from "../core/delivery.ts";
+import type { ConversationRow } from "../store/conversations.ts";
+import type { OutboxTarget } from "../store/outbox.ts";
+import type { Context } from "./context.ts";
+import { lanes } from "./lanes.ts";
+import type { Receiver } from "./receiver.ts";
+
+export class Sender {
+  private readonly context: Context;
+  private readonly receiver: Receiver;
+  private readonly wake: (lane: string) => void;
+
+  constructor(context: Context, receiver: Receiver, wake: (lane: string) => void) {
+    this.context = context;
+    this.receiver = receiver;
+    this.wake = wake;
+  }
+
+  /**
+   * Persists a message of this device to a conversation and sets it on its way. UsageError
+   * `conversation/not-active`, `conversation/outbox-full`.
+   */
+  send(conversation: ConversationRow, body: Partial<Content>): { id: MessageId; sent: SentMessage } {
+    const { context } = this;
+    const lane = laneOf(conversation);
+    if (context.outbox.waiting(lane) >= context.settings.outboxLimit)
+      throw new UsageError("conversation/outbox-full");
+    const id = context.newMessageId();
+    const result = context.transaction(() => {
+      const historyId = this.apply(conversation, { messageId: id, ...body });
+      this.enqueue(conversation, { messageId: id, ...body }, historyId);
+      return historyId;
+    });
+    context.notifier.flush();
+    this.wake(lane);
+    this.wake(lanes.own);
+    return { id, sent: { messageId: Buffer.from(id).toString("base64url"), historyId: result } };
+  }
+
+  /** Inside the transaction: what the message does here. Returns its line. */
+  private apply(conversation: ConversationRow, content: Content): number | undefined {
+    const { context } = this;
+    const own = context.own;
+    const place = {
+      conversation: conversation.id,
+      author: own.accountId,
+      authorDevice: own.deviceId,
+      outgoing: true,
+      sentAtMs: context.now(),
+    };
+    context.history.noteSeen(own.accountId, own.deviceId, content.messageId, context.now());
+    if (content.text === undefined) return this.receiver.applyToConversation(content, place);
+    const line = context.history.append({
+      conversation: conversation.id,
+      messageId: content.messageId,
+      author: own.accountId,
+      authorDevice: own.deviceId,
+      outgoing: true,
+      kind: "message",
+      body: textBody.encode(content.text),
+      sentAtMs: place.sentAtMs,
+      storedAtMs: place.sentAtMs,
+      expireAfterSeconds: content.text.expireAfterSeconds ?? 0,
+      sendState: "waiting",
+    });
+    if (line !== undefined) this.receiver.lineAdded(conversation.id, line);
+    return line;
+  }
+
+  /** Inside the transaction: rows for the others and for the own other devices. */
+  private enqueue(conversation: ConversationRow, content: Content, historyId: number | undefined): void {
+    const { context } = this;
+    const addressed: Content =
+      conversation.kind === "group" ? { ...content, group: this.groupContext(conversation.id) } : content;
+    const withProfile =
+      conversation.kind === "direct" ? this.introduce(conversation.id, addressed) : addressed;
+    const bytes = encodeContent(withProfile);
+    const target: OutboxTarget =
+      conversation.kind === "group"
+        ? { kind: "group", group: conversation.id }
+        : { kind: "account", account: conversation.id as AccountId };
+    context.outbox.append({
+      lane: laneOf(conversation),
+      target,
+      messageId: content.messageId,
+      content: bytes,
+      confirm: isConfirmed(bodyKind(content)),
+      createdAtMs: context.now(),
+      ...(historyId === undefined ? {} : { historyId }),
+    });
+    const sent = {
+      conversationId: conversation.id,
+      content: encodeContent(addressed),
+      sentAtMs: context.now(),
+    };
+    this.sync({ sent }, content.messageId);
+  }
+
+  private groupContext(group: Bytes): NonNullable<Content["group"]> {
+    const revision = this.context.conversations.group(group)?.revision ?? 0;
+    return { groupId: group as NonNullable<Content["group"]>["groupId"], revision };
+  }
+
+  /** Adds the own profile where the other side has not got the present one. */
+  private introduce(id: Bytes, content: Content): Content {
+    const { contacts, meta } = this.context;
+    const account = id as AccountId;
+    if (contacts.get(account)?.shared === true) return content;
+    contacts.setFlags(account, { shared: true });
+    return { ...content, profile: { profileKey: meta.require("profile-key"), name: meta.text("name") } };
+  }
+
+  /** Inside a transaction: tells the own other devices, if there are any. The row goes with the message it copies. */
+  sync(sync: Sync, of?: MessageId): void {
+    const { context } = this;
+    if (context.engine.devicesOf(context.own.accountId).length === 0) return;
+    const id = context.newMessageId();
+    context.outbox.append({
+      lane: lanes.own,
+      target: { kind: "own", account: context.own.accountId },
+      messageId: of ?? id,
+      content: encodeContent({ messageId: id, sync }),
+      confirm: false,
+      createdAtMs: context.now(),
+    });
+  }
+
+  /** Inside a transaction: sends the own profile to an account. Returns the lane to wake. */
+  shareProfile(account: AccountId): string {
+    const { context } = this;
+    const id = context.newMessageId();
+    context.contacts.setFlags(account, { shared: true });
+    const profile = { profileKey: context.meta.require("profile-key"), name: context.meta.text("name") };
+    context.outbox.append({
+      lane: lanes.account(account),
+      target: { kind: "account", account },
+      messageId: id,
+      content: encodeContent({ messageId: id, profile }),
+      confirm: false,
+      createdAtMs: context.now(),
+    });
+    return lanes.account(account);
+  }
+}
+
+export function laneOf(conversation: ConversationRow): string {
+  return conversation.kind === "group"
+    ? lanes.group(conversation.id)
+    : lanes.account(conversation.id as AccountId);
+}

@@ -1,0 +1,87 @@
+import { accountId, type Bytes, type DeviceAddress, deviceId } from "@murmuration/base";
+import type { Row, Storage } from "../ports/storage.ts";
+
+/**
+ * `device-list`, `certificate`, `identity`: an envelope; `subject` is the account.
+ * `invite`, `group`: a decrypted content; `subject` is the group.
+ */
+export type HeldReason = "device-list" | "certificate" | "identity" | "invite" | "group";
+
+export interface HeldRow {
+  readonly id: number;
+  readonly reason: HeldReason;
+  readonly bytes: Bytes;
+  /** Of a content: who sent it. Of an envelope: whom the service named as its sender, if it did. */
+  readonly sender: DeviceAddress | undefined;
+  readonly subject: Bytes | undefined;
+  readonly sentAtMs: number;
+  readonly acceptedAtMs: number;
+}
+
+function rowOf(row: Row): HeldRow {
+  return {
+    id: row["id"] as number,
+    reason: row["reason"] as HeldReason,
+    bytes: new Uint8Array(row["bytes"] as Bytes),
+    sender:
+      row["sender"] === null
+        ? undefined
+        : {
+            accountId: accountId(row["sender"] as Bytes),
+            deviceId: deviceId(row["sender_device"] as number),
+          },
+    subject: row["subject"] === null ? undefined : new Uint8Array(row["subject"] as Bytes),
+    sentAtMs: row["sent_at"] as number,
+    acceptedAtMs: row["accepted_at"] as number,
+  };
+}
+
+/** What was received and waits: it is in the database, so the service may forget it. */
+export class HeldStore {
+  private readonly storage: Storage;
+
+  constructor(storage: Storage) {
+    this.storage = storage;
+  }
+
+  add(row: Omit<HeldRow, "id">, heldAtMs: number): void {
+    this.storage.run(
+      `INSERT INTO held (reason, bytes, sender, sender_device, subject, sent_at, accepted_at, held_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      [
+        row.reason,
+        row.bytes,
+        row.sender?.accountId ?? null,
+        row.sender?.deviceId ?? null,
+        row.subject ?? null,
+        row.sentAtMs,
+        row.acceptedAtMs,
+        heldAtMs,
+      ],
+    );
+  }
+
+  /** In the order they came. */
+  of(reason: HeldReason, subject?: Bytes): readonly HeldRow[] {
+    const rows =
+      subject === undefined
+        ? this.storage.all("SELECT * FROM held WHERE reason = ? ORDER BY id LIMIT 500", [reason])
+        : this.storage.all("SELECT * FROM held WHERE reason = ? AND subject = ? ORDER BY id", [
+            reason,
+            subject,
+          ]);
+    return rows.map(rowOf);
+  }
+
+  remove(id: number): void {
+    this.storage.run("DELETE FROM held WHERE id = ?", [id]);
+  }
+
+  removeOf(subject: Bytes): void {
+    this.storage.run("DELETE FROM held WHERE subject = ?", [subject]);
+  }
+
+  forgetOld(beforeMs: number): void {
+    this.storage.run("DELETE FROM held WHERE held_at < ?", [beforeMs]);
+  }
+}

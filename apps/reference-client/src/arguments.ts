@@ -11,6 +11,10 @@ export interface OptionSpec {
   /** What the help shows for the value, in capitals; absent for a flag. */
   readonly value?: string;
   readonly help: string;
+  /** The value is a whole number within these bounds. */
+  readonly between?: readonly [min: number, max: number];
+  /** The value is one of these words. */
+  readonly oneOf?: readonly string[];
 }
 
 export interface OperandSpec {
@@ -76,25 +80,22 @@ export class Options {
     return typeof value === "string" ? value : undefined;
   }
 
-  /** A whole number within bounds, or the default. Throws WrongUsage. */
-  integer(
-    name: string,
-    bounds: { readonly min: number; readonly max: number; readonly default: number },
-  ): number;
-  integer(name: string, bounds: { readonly min: number; readonly max: number }): number | undefined;
-  integer(
-    name: string,
-    bounds: { readonly min: number; readonly max: number; readonly default?: number },
-  ): number | undefined {
+  /** The whole number of an option that has `between`; undefined where it was not given. */
+  integer(name: string): number | undefined {
     const text = this.text(name);
-    if (text === undefined) return bounds.default;
-    const value = /^-?\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value >= bounds.min && value <= bounds.max)) {
-      throw new WrongUsage(
-        `--${name} takes a whole number from ${bounds.min} to ${bounds.max}, not "${text}".`,
-      );
-    }
-    return value;
+    return text === undefined ? undefined : Number(text);
+  }
+}
+
+function checkValue(name: string, value: string, { between, oneOf }: OptionSpec): void {
+  if (value === "") throw new WrongUsage(`--${name} needs a value that is not empty.`);
+  if (oneOf !== undefined && !oneOf.includes(value)) {
+    throw new WrongUsage(`--${name} takes one of ${oneOf.join(", ")}, not "${value}".`);
+  }
+  if (between === undefined) return;
+  const [min, max] = between;
+  if (!/^\d{1,16}$/.test(value) || Number(value) < min || Number(value) > max) {
+    throw new WrongUsage(`--${name} takes a whole number from ${min} to ${max}, not "${value}".`);
   }
 }
 
@@ -140,7 +141,7 @@ function parseFor<Spec extends CommandSpec>(spec: Spec, argv: readonly string[])
   const { values, positionals } = strictly(spec, argv, options);
   if (values["help"] === true) return { kind: "help", text: help(spec) };
   for (const [name, value] of Object.entries(values)) {
-    if (value === "") throw new WrongUsage(`--${name} needs a value that is not empty.`);
+    if (typeof value === "string") checkValue(name, value, options[name]!);
   }
   checkOperands(spec, positionals);
   return { kind: "run", spec, options: new Options(values), operands: positionals };

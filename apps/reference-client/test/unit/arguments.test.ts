@@ -10,7 +10,10 @@ const specs: readonly CommandSpec[] = [
     path: ["count"],
     summary: "Counts.",
     operands: [{ name: "FROM" }, { name: "TO", optional: true }],
-    options: { limit: { value: "N", help: "at most" } },
+    options: {
+      limit: { value: "N", help: "at most", between: [1, 100] },
+      colour: { value: "C", help: "which", oneOf: ["red", "blue"] },
+    },
     homeless: true,
   },
 ];
@@ -22,8 +25,7 @@ const run = (...argv: string[]) => {
 };
 const sentence = (...argv: string[]): string => {
   try {
-    const line = run(...argv);
-    line.options.integer("limit", { min: 1, max: 100 });
+    run(...argv);
   } catch (error) {
     if (error instanceof WrongUsage) return error.message;
     throw error;
@@ -40,7 +42,8 @@ describe("finding the command", () => {
 
   test("options may stand anywhere behind the command, operands behind -- may look like options", () => {
     const line = run("count", "--limit", "5", "1");
-    expect([line.operands, line.options.text("limit")]).toEqual([["1"], "5"]);
+    expect([line.operands, line.options.integer("limit")]).toEqual([["1"], 5]);
+    expect(line.options.integer("colour")).toBeUndefined();
     expect(run("count", "--limit=5", "--", "--json").operands).toEqual(["--json"]);
   });
 });
@@ -59,7 +62,7 @@ describe("help", () => {
   });
 
   test("of one command names its operands and options, and the home folder where it has one", () => {
-    expect(help(specs[4]!)).toMatch(/Usage: murmuration count FROM \[TO\] \[--limit N\]/);
+    expect(help(specs[4]!)).toMatch(/Usage: murmuration count FROM \[TO\] \[--limit N\] \[--colour C\]/);
     expect(help(specs[4]!)).not.toContain("--home");
     expect(help(specs[0]!)).toMatch(/THING\.\.\.[\s\S]*--home DIR/);
     expect(parse("count", "--help").kind).toBe("help");
@@ -80,6 +83,7 @@ describe("wrong usage is one clear sentence", () => {
     ],
     [["count", "1", "--limit", "many"], '--limit takes a whole number from 1 to 100, not "many".'],
     [["count", "1", "--limit", "101"], '--limit takes a whole number from 1 to 100, not "101".'],
+    [["count", "1", "--colour", "green"], '--colour takes one of red, blue, not "green".'],
     [["count", "1", "--limit="], "--limit needs a value that is not empty."],
     [["count", ""], "murmuration count was given an empty argument."],
   ])("%j", (argv, message) => expect(sentence(...argv)).toBe(message));

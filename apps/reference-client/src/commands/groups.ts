@@ -1,0 +1,142 @@
+import type { Client, Conversation } from "@murmuration/client-core";
+import type { OperandSpec, OptionSpec } from "../arguments.ts";
+import { type Command, type CommandContext, catchUp, jsonOption, settle, waitOption } from "../command.ts";
+import { findAccount, findGroup, groupsOf } from "../lookup.ts";
+import { json, printable } from "../output.ts";
+import { withClient } from "../profile.ts";
+
+/** A command that changes a group: it first receives what is new, and ends when the change is accepted. */
+function changing(
+  word: string,
+  summary: string,
+  operands: readonly OperandSpec[],
+  change: (client: Client, context: CommandContext) => Promise<Conversation>,
+  options: Readonly<Record<string, OptionSpec>> = {},
+): Command {
+  return {
+    path: ["group", word],
+    summary,
+    operands,
+    options: { ...options, ...jsonOption, ...waitOption },
+    async run(context) {
+      return withClient(context, async (client) => {
+        await catchUp(client, context);
+        const group = await change(client, context);
+        await settle(client, context);
+        if (context.options.flag("json")) context.print(json(summaryOf(group)));
+        else context.print(groupLine(group));
+        return 0;
+      });
+    },
+  };
+}
+
+function summaryOf(group: Conversation): object {
+  const { id, title, state, protocol, memberCount, expireAfterSeconds } = group;
+  return { id, title, state, protocol, memberCount, expireAfterSeconds };
+}
+
+function groupLine(group: Conversation): string {
+  const { id, title, state, protocol, memberCount } = group;
+  return `${id}  ${printable(title)}  ${memberCount} members  ${protocol}${state === "active" ? "" : `  ${state}`}`;
+}
+
+const accounts = (client: Client, names: readonly string[]): string[] =>
+  names.map((name) => findAccount(client, name));
+
+export const createGroup = changing(
+  "create",
+  "Creates a group.",
+  [{ name: "TITLE" }, { name: "CONTACT", optional: true, many: true }],
+  async (client, { operands, options }) => {
+    const expireAfterSeconds = options.integer("expire-after") ?? 0;
+    const [title, ...members] = operands;
+    return client.conversations.createGroup({
+      title: title!,
+      members: accounts(client, members),
+      expireAfterSeconds,
+    });
+  },
+  {
+    "expire-after": {
+      value: "SECONDS",
+      help: "messages vanish this long after they were read",
+      between: [0, 366 * 86_400],
+    },
+  },
+);
+
+export const addToGroup = changing(
+  "add",
+  "Adds contacts to a group.",
+  [{ name: "GROUP" }, { name: "CONTACT", many: true }],
+  async (client, { operands: [name, ...members] }) => {
+    const group = findGroup(client, name!);
+    await group.add(accounts(client, members));
+    return group;
+  },
+);
+
+export const removeFromGroup = changing(
+  "remove",
+  "Removes a member; the group draws a new key that the member never learns.",
+  [{ name: "GROUP" }, { name: "CONTACT" }],
+  async (client, { operands: [name, member] }) => {
+    const group = findGroup(client, name!);
+    await group.remove(findAccount(client, member!));
+    return group;
+  },
+);
+
+export const leaveGroup = changing(
+  "leave",
+  "Leaves a group; its history stays here.",
+  [{ name: "GROUP" }],
+  async (client, { operands: [name] }) => {
+    const group = findGroup(client, name!);
+    await group.leave();
+    return group;
+  },
+);
+
+export const listGroups: Command = {
+  path: ["group", "list"],
+  summary: "Lists groups.",
+  operands: [],
+  options: { ...jsonOption },
+  run: (context) =>
+    withClient(context, async (client) => {
+      const groups = groupsOf(client);
+      if (context.options.flag("json")) context.print(json(groups.map(summaryOf)));
+      else for (const group of groups) context.print(groupLine(group));
+      return 0;
+    }),
+};
+
+export const listMembers: Command = {
+  path: ["group", "members"],
+  summary: "Lists the members of a group.",
+  operands: [{ name: "GROUP" }],
+  options: { ...jsonOption },
+  run: (context) =>
+    withClient(context, async (client) => {
+      const group = findGroup(client, context.operands[0]!);
+      const members = [...allMembers(group)];
+      if (context.options.flag("json")) context.print(json(members));
+      for (const { accountId, role, name, invited } of context.options.flag("json") ? [] : members) {
+        context.print(
+          `${accountId}  ${role.padEnd(6)}  ${printable(name)}${invited ? "  invited" : ""}`.trimEnd(),
+        );
+      }
+      return 0;
+    }),
+};
+
+/** Every member, page by page. */
+export function* allMembers(group: Conversation): Generator<ReturnType<Conversation["members"]>[number]> {
+  let page = group.members();
+  while (page.length > 0) {
+    yield* page;
+    page = group.members({ after: page.at(-1)!.accountId });
+  }
+}

@@ -1,0 +1,42 @@
+import type { Command } from "../command.ts";
+import { register, safetyNumber, whoami } from "./account.ts";
+import { chat } from "./chat.ts";
+import {
+  acceptRequest,
+  addContact,
+  blockContact,
+  contacts,
+  declineRequest,
+  unblockContact,
+} from "./contacts.ts";
+import { demo } from "./demo.ts";
+import { exportAll } from "./export.ts";
+import { addToGroup, createGroup, leaveGroup, listGroups, listMembers, removeFromGroup } from "./groups.ts";
+import { history, listen, send } from "./messages.ts";
+import { serve } from "./serve.ts";
+
+/** Every command; of two that fit, the longer path comes first. */
+export const commands: readonly Command[] = [
+  serve,
+  register,
+  whoami,
+  addContact,
+  acceptRequest,
+  declineRequest,
+  blockContact,
+  unblockContact,
+  contacts,
+  safetyNumber,
+  createGroup,
+  addToGroup,
+  removeFromGroup,
+  leaveGroup,
+  listGroups,
+  listMembers,
+  send,
+  listen,
+  history,
+  chat,
+  exportAll,
+  demo,
+];

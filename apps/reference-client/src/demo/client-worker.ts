@@ -1,0 +1,172 @@
+/**
+ * A process that holds some members of a demo run. Each has its own database, key and connections; they share
+ * nothing but code. Every new line is reported to the orchestrator, and acknowledged when it has recorded it.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { fromHex, InvariantError, MurmurationError } from "@murmuration/base";
+import {
+  type Client,
+  type Conversation,
+  connectTo,
+  openClient,
+  openSqlcipher,
+  type Transport,
+} from "@murmuration/client-core";
+import {
+  type Answer,
+  type ClientRequest,
+  cpuUs,
+  type History,
+  type Numbered,
+  type Opened,
+  type Report,
+  type Usage,
+} from "./messages.ts";
+import { messageIndex } from "./tally.ts";
+
+/** How long events are gathered before they are reported, ms. */
+const REPORT_DELAY_MS = 20;
+/** Time for one step against a service that may be dead for a while, ms. */
+const PATIENCE_MS = 120_000;
+
+interface Member {
+  readonly client: Client;
+  readonly transport: Transport;
+}
+
+const members = new Map<number, Member>();
+
+function member(number: number): Client {
+  const found = members.get(number);
+  if (found === undefined) throw new InvariantError("demo/unknown-member");
+  return found.client;
+}
+
+function conversation(client: Client, group: string): Conversation {
+  const found = client.conversations.get(group);
+  if (found === undefined) throw new InvariantError("demo/unknown-group");
+  return found;
+}
+
+async function open(request: Extract<ClientRequest, { op: "open" }>): Promise<Opened> {
+  mkdirSync(request.home, { recursive: true, mode: 0o700 });
+  const transport = connectTo(request.server);
+  const storage = openSqlcipher({ path: join(request.home, "client.db"), key: fromHex(request.key) });
+  const client = await openClient({ storage, transport });
+  members.set(request.member, { client, transport });
+  const account = client.account ?? (await client.register({ name: `member ${request.member}` }));
+  client.connection.start();
+  void report(request.member, client);
+  return { accountId: account.accountId, contactCard: account.contactCard };
+}
+
+/** Reports every new line, from the acknowledged event on: at least once, so the orchestrator de-duplicates. */
+async function report(number: number, client: Client): Promise<void> {
+  let events: Array<[number, number | undefined]> = [];
+  const flush = (): void => {
+    if (events.length > 0 && process.connected) process.send!({ member: number, events } satisfies Report);
+    events = [];
+  };
+  for await (const event of client.events.listen()) {
+    if (event.eventId === 0) continue;
+    const added = event.kind === "line-added" && event.line?.kind === "message" ? event.line.text : undefined;
+    if (events.length === 0) setTimeout(flush, REPORT_DELAY_MS);
+    events.push([event.eventId, added === undefined ? undefined : messageIndex(added)]);
+  }
+}
+
+async function awaitGroup(client: Client, group: string, count: number): Promise<void> {
+  await until(client, async () => {
+    const found = client.conversations.get(group);
+    if (found?.state === "request" || found?.state === "invited") await found.accept();
+    return found?.state === "active" && found.memberCount === count;
+  });
+}
+
+/** Waits for a condition that can only become true with an event. */
+async function until(client: Client, holds: () => Promise<boolean>): Promise<void> {
+  let wake: () => void = () => undefined;
+  const stop = client.events.on(() => wake());
+  try {
+    const deadline = Date.now() + PATIENCE_MS;
+    while (!(await holds())) {
+      if (Date.now() > deadline) throw new InvariantError("demo/waited-too-long");
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, 250);
+      });
+    }
+  } finally {
+    stop();
+  }
+}
+
+function history(client: Client, group: string): History {
+  const found = conversation(client, group);
+  const messages: number[] = [];
+  let page = found.history({ after: 0 });
+  while (page.length > 0) {
+    for (const line of page) {
+      const index = line.kind === "message" ? messageIndex(line.text) : undefined;
+      if (index !== undefined) messages.push(index);
+    }
+    page = found.history({ after: page.at(-1)!.historyId });
+  }
+  return { messages, protocol: found.protocol };
+}
+
+function usage(): Usage {
+  let sent = 0;
+  let received = 0;
+  for (const { transport } of members.values()) {
+    sent += transport.traffic.sent;
+    received += transport.traffic.received;
+  }
+  return { cpuUs: cpuUs(), sent, received };
+}
+
+async function answer(request: ClientRequest): Promise<unknown> {
+  switch (request.op) {
+    case "open":
+      return open(request);
+    case "add-contacts":
+      for (const card of request.cards) await member(request.member).contacts.add(card);
+      return undefined;
+    case "create-group": {
+      const created = await member(request.member).conversations.createGroup({
+        title: "demo",
+        members: request.accounts,
+      });
+      return created.id;
+    }
+    case "await-group":
+      return awaitGroup(member(request.member), request.group, request.members);
+    case "send":
+      await conversation(member(request.member), request.group).send({ text: request.text });
+      return undefined;
+    case "settle":
+      return member(request.member).outbox.settled({ timeoutMs: PATIENCE_MS });
+    case "history":
+      return history(member(request.member), request.group);
+    case "acknowledge":
+      return member(request.member).events.acknowledge(request.eventId);
+    case "usage":
+      return usage();
+    case "close":
+      await Promise.all([...members.values()].map(({ client }) => client.close()));
+      return undefined;
+  }
+}
+
+process.on("message", ({ id, request }: Numbered<ClientRequest>) => {
+  answer(request).then(
+    (value) => process.send?.({ id, value } satisfies Answer),
+    (error: unknown) => {
+      const code = error instanceof MurmurationError ? error.code : String(error);
+      process.send?.({ id, error: code } satisfies Answer);
+    },
+  );
+});
+// Nothing of a run outlives its orchestrator.
+process.on("disconnect", () => process.exit());

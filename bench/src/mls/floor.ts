@@ -116,9 +116,22 @@ function commitProcess({ members, bytes, path, shared }: FloorInput): FloorCount
   });
 }
 
+/**
+ * Tree hashes of a whole tree (7.8). A blank leaf is hashed with its index, so the blank part of a tree whose
+ * width is no power of two costs as many hashes as the rest.
+ */
+function wholeTree(members: number): FloorCounts {
+  const slots = 2 ** heightOf(members);
+  return {
+    hash: 2 * slots - 1,
+    hashBytes: members * LEAF_HASH_BYTES + (slots - 1) * PARENT_HASH_BYTES,
+  };
+}
+
 function join(members: number, warm: boolean, bytes: number): FloorCounts {
   const parents = members - 1;
   return sum(
+    wholeTree(members),
     {
       // Every leaf and the GroupInfo.
       verify: members + 1,
@@ -127,8 +140,8 @@ function join(members: number, warm: boolean, bytes: number): FloorCounts {
       expand: 13,
       open: 1,
       mac: 1,
-      hash: members + parents + 1,
-      hashBytes: members * LEAF_HASH_BYTES + parents * PARENT_HASH_BYTES,
+      // KeyPackageRef.
+      hash: 1,
       aeadBytes: bytes,
     },
     // One parent hash for each parent node; original sibling hashes are those of the tree but for unmerged leaves.
@@ -138,15 +151,15 @@ function join(members: number, warm: boolean, bytes: number): FloorCounts {
 
 function bulkAdd(members: number, bytes: number): FloorCounts {
   const added = members - 1;
-  return sum(KEY_SCHEDULE, {
+  return sum(KEY_SCHEDULE, wholeTree(members), {
     // The KeyPackage and its LeafNode.
     verify: 2 * added,
     hpkeSeal: added,
     // The framed content and the GroupInfo.
     sign: 2,
-    // KeyPackageRef, leaf and parent hashes, transcript.
-    hash: added + members + (members - 1) + 2,
-    hashBytes: added * 2 * LEAF_HASH_BYTES + (members - 1) * PARENT_HASH_BYTES + bytes,
+    // KeyPackageRef of each, and the transcript.
+    hash: added + 2,
+    hashBytes: added * LEAF_HASH_BYTES + bytes,
     mac: 2,
     expand: 3,
     seal: 1,

@@ -7,7 +7,7 @@ import type { Operation } from "./rows.ts";
 import { type Sample, type Unit, UnitRunner } from "./units.ts";
 
 export interface UnitRequest {
-  readonly unit: Unit;
+  readonly unit: Unit | "memory";
   readonly members: number;
 }
 
@@ -16,6 +16,7 @@ export type WorkerReport =
   | { readonly kind: "ready" }
   | { readonly kind: "phase"; readonly operation: Operation; readonly phase: "preparing" | "measuring" }
   | { readonly kind: "samples"; readonly samples: readonly Sample[] }
+  | { readonly kind: "memory"; readonly bytes: number }
   | { readonly kind: "failed"; readonly reason: string };
 
 const [name, seed] = process.argv.slice(2);
@@ -31,7 +32,8 @@ const runner = new UnitRunner(await createImplementation(name!), seed!, (operati
 
 process.on("message", async ({ unit, members }: UnitRequest) => {
   try {
-    report({ kind: "samples", samples: await runner.run(unit, members) });
+    if (unit === "memory") report({ kind: "memory", bytes: await runner.memory(members) });
+    else report({ kind: "samples", samples: await runner.run(unit, members) });
   } catch (error) {
     report({ kind: "failed", reason: error instanceof Error ? error.message : "unknown" });
   }

@@ -60,6 +60,14 @@ export interface PrimitiveCost {
   readonly opensslUs: number | null;
 }
 
+/** What a group that is loaded and idle keeps in memory. */
+export interface MemoryRow {
+  readonly members: number;
+  readonly implementation: ImplementationName;
+  readonly bytesPerGroup: number;
+  readonly bytesPerMember: number;
+}
+
 export interface MlsReport {
   readonly benchmark: "mls";
   readonly startedAt: string;
@@ -71,4 +79,5 @@ export interface MlsReport {
   /** True when the run was interrupted: the rows are those that were complete by then. */
   readonly partial: boolean;
   readonly rows: readonly Row[];
+  readonly memory: readonly MemoryRow[];
 }

@@ -9,10 +9,10 @@ import { type Budget, defaultBudget, estimateSeconds } from "./estimate.ts";
 import { measurable } from "./implementations.ts";
 import { compareWithOpenssl, measureOpenssl } from "./openssl-speed.ts";
 import { leastCosts, measurePrimitives, type PrimitiveCosts } from "./primitives.ts";
-import type { ImplementationName, MlsReport, PrimitiveCost, Row } from "./rows.ts";
+import type { ImplementationName, MemoryRow, MlsReport, PrimitiveCost, Row } from "./rows.ts";
 import { printReport } from "./table.ts";
 import { type Unit, unitOperations, units } from "./units.ts";
-import { WorkerProcess } from "./worker-process.ts";
+import { type UnitOutcome, WorkerProcess } from "./worker-process.ts";
 
 /** Peers stop here unless --full is given. */
 const PEER_LIMIT = 1_000;
@@ -68,6 +68,7 @@ export class MlsBenchmark {
   private readonly workers: readonly WorkerProcess[];
   private readonly startedAt: string;
   private readonly rows: Row[] = [];
+  private readonly memory: MemoryRow[] = [];
   private readonly floorVoid: string[] = [];
   private primitives: PrimitiveCost[] = [];
   private costs: PrimitiveCosts[] = [];
@@ -91,7 +92,7 @@ export class MlsBenchmark {
 
   async run(): Promise<void> {
     const { sizes } = this.options;
-    const progress = new Progress(sizes.length * units.length + 1);
+    const progress = new Progress(sizes.length * (units.length + 1) + 1);
     try {
       progress.show("primitives, beside openssl speed");
       await this.measureFloor();
@@ -126,6 +127,12 @@ export class MlsBenchmark {
       await this.runUnit(unit, members, present, collector, progress);
       progress.step();
     }
+    for (const worker of present) {
+      progress.show(`${members} members, memory, ${worker.name}`);
+      const outcome = await worker.run("memory", members);
+      if (outcome.kind === "memory") this.keepMemory(worker.name, members, outcome.bytes);
+    }
+    progress.step();
     // Again at the end of each size, so that the floor meets the same weather as what it is compared with.
     this.costs.push(measurePrimitives());
     this.keep(collector);
@@ -160,15 +167,21 @@ export class MlsBenchmark {
   private noteFailure(
     unit: Unit,
     name: ImplementationName,
-    outcome: Exclude<Awaited<ReturnType<WorkerProcess["run"]>>, { kind: "samples" }>,
+    outcome: UnitOutcome,
     collector: SizeCollector,
   ): void {
     const limit = `> ${this.options.operationLimitMs / 1000} s`;
     for (const operation of unitOperations[unit]) {
+      if (outcome.kind === "samples" || outcome.kind === "memory") continue;
       if (outcome.kind === "failed") collector.cut(name, operation, `failed: ${outcome.reason}`);
       else if (operation !== outcome.operation) collector.cut(name, operation, "not reached");
       else collector.cut(name, operation, outcome.phase === "measuring" ? limit : `preparing ${limit}`);
     }
+  }
+
+  private keepMemory(implementation: ImplementationName, members: number, bytes: number): void {
+    const bytesPerMember = Math.round(bytes / members);
+    this.memory.push({ members, implementation, bytesPerGroup: bytes, bytesPerMember });
   }
 
   private keep(collector: SizeCollector): void {
@@ -196,6 +209,7 @@ export class MlsBenchmark {
       floorVoid: this.floorVoid,
       partial,
       rows: this.rows,
+      memory: this.memory,
     };
   }
 

@@ -59,6 +59,14 @@ export function printReport(report: MlsReport): void {
   for (const [title, rows] of groups) {
     console.log(`\n${title}\n${alignTable(header, rows.map(cells)).join("\n")}`);
   }
+  if (report.memory.length > 0) {
+    const memory = report.memory.map((row) => [
+      `${row.implementation}, ${row.members} members`,
+      row.bytesPerGroup.toLocaleString("en"),
+      row.bytesPerMember.toLocaleString("en"),
+    ]);
+    console.log(`\n${alignTable(["memory of a loaded group", "bytes", "per member"], memory).join("\n")}`);
+  }
   for (const reason of report.floorVoid) console.log(`\nRatios to the floor are void: ${reason}.`);
   if (report.partial) console.log("\nInterrupted: this report is partial.");
 }

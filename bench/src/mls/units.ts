@@ -36,8 +36,14 @@ export const units = Object.keys(unitOperations) as Unit[];
 
 const RECEIVERS = 6;
 const WARM_UP_MEMBERS = 20;
-const WARM_UP_MS = 250;
-const MESSAGES_PER_RUN = 20;
+const LOADED_GROUPS = 20;
+/** Beyond this size fewer groups are loaded, so that the benchmark fits a small machine. */
+const MANY_MEMBERS = 20_000;
+const FEW_GROUPS = 4;
+/** Short operations are optimised only after some thousand calls; a running client has made them. */
+const WARM_UP_MS = { short: 1_500, long: 200 };
+const SHORT_UNITS: readonly Unit[] = ["application", "commit-warm", "store"];
+const MESSAGES_PER_RUN = 50;
 /** 32 bytes. */
 const PLAINTEXT = utf8("thirty-two bytes of chat message");
 
@@ -80,7 +86,8 @@ export class UnitRunner<M> {
   /** Runs everything on a small group until the engine's code is compiled: a running client is not a cold start. */
   async warmUp(): Promise<void> {
     for (const unit of units) {
-      const end = performance.now() + WARM_UP_MS;
+      const budget = SHORT_UNITS.includes(unit) ? WARM_UP_MS.short : WARM_UP_MS.long;
+      const end = performance.now() + budget;
       this.members = WARM_UP_MEMBERS;
       do await this.measure(unit);
       while (performance.now() < end);
@@ -267,10 +274,7 @@ export class UnitRunner<M> {
   }
 
   private async load(): Promise<Sample[]> {
-    const stored = await this.once<Uint8Array | StoredRows>("stored", async () => {
-      const member = await this.mls.adopt(await this.group(this.members, "warm"), this.members - 1);
-      return this.mls.stored(member);
-    });
+    const stored = await this.once("stored", () => this.storedMember());
     const size = stored instanceof Uint8Array ? stored.length : stored.size;
     return [
       (
@@ -281,6 +285,27 @@ export class UnitRunner<M> {
         )
       ).sample,
     ];
+  }
+
+  /**
+   * Mean bytes that a loaded group holds, in and outside the JavaScript heap, after garbage collection. Each is
+   * loaded from storage, so that nothing is shared which a process with many groups could not share.
+   */
+  async memory(members: number): Promise<number> {
+    this.members = members;
+    const stored = await this.once("stored", () => this.storedMember());
+    const groups = members > MANY_MEMBERS ? FEW_GROUPS : LOADED_GROUPS;
+    await this.mls.load(stored);
+    const before = heldBytes();
+    const loaded: M[] = [];
+    for (let i = 0; i < groups; i++) loaded.push(await this.mls.load(stored));
+    const held = heldBytes() - before;
+    return Math.round(held / loaded.length);
+  }
+
+  private async storedMember(): Promise<Uint8Array | StoredRows> {
+    const member = await this.mls.adopt(await this.group(this.members, "warm"), this.members - 1);
+    return this.mls.stored(member);
   }
 
   /** Receiving one message, or one warm commit, until what changed is handed to storage. */
@@ -309,6 +334,13 @@ export class UnitRunner<M> {
     const action = async (): Promise<number> => this.mls.store(await receive());
     return (await this.timed(operation, action, (bytes) => bytes)).sample;
   }
+}
+
+function heldBytes(): number {
+  globalThis.gc?.();
+  globalThis.gc?.();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
 }
 
 /** One sample for several receivers or messages: mean time, the slowest beside it, mean counts. */

@@ -8,6 +8,7 @@ export type UnitOutcome =
   | { readonly kind: "samples"; readonly samples: readonly Sample[] }
   /** The operation that was under way when the time was up; what belongs to the unit after it was not measured. */
   | { readonly kind: "cut"; readonly operation: Operation; readonly phase: "preparing" | "measuring" }
+  | { readonly kind: "memory"; readonly bytes: number }
   | { readonly kind: "failed"; readonly reason: string };
 
 /** The process of one implementation; started when first asked, and again after it was killed. */
@@ -24,7 +25,7 @@ export class WorkerProcess {
   }
 
   /** Runs one unit once. Each of its parts has the whole time limit. */
-  async run(unit: Unit, members: number): Promise<UnitOutcome> {
+  async run(unit: Unit | "memory", members: number): Promise<UnitOutcome> {
     const child = await this.ready();
     return new Promise((resolve) => {
       let current: { operation: Operation; phase: "preparing" | "measuring" } | undefined;

@@ -24,6 +24,7 @@ const report = (...rows: Row[]): MlsReport => ({
   floorVoid: [],
   partial: false,
   rows,
+  memory: [],
 });
 const bounds = { time: 1.25, exact: 1.02 };
 const regressions = (after: Partial<Row>) =>

@@ -10,7 +10,7 @@ class Notes {
   add(node: NodeIndex, value: Uint8Array): void {
     const start = this.ends.at(-1) ?? 0;
     const end = start + value.length;
-    if (end > this.buffer.length) this.buffer = enlarged(this.buffer, end + (end >>> 1) + 256);
+    if (end > this.buffer.length) this.buffer = enlarged(this.buffer, end + (end >>> 1) + 1024);
     this.buffer.set(value, start);
     this.nodes.push(node);
     this.ends.push(end);

@@ -26,7 +26,7 @@ import type { PathNode, PathStep, RatchetTree } from "./ratchet-tree.ts";
 export type PrivateKeys = ReadonlyMap<NodeIndex, Bytes>;
 
 /** A path secret for a node of the committer's filtered direct path. */
-export interface NodePathSecret {
+interface NodePathSecret {
   readonly node: NodeIndex;
   readonly pathSecret: Bytes;
 }

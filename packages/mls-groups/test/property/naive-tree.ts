@@ -38,7 +38,7 @@ function blank(firstLeaf: number, leaves: number): NaiveSubtree {
 export const decodeLeaf = (bytes: Uint8Array): LeafNode => decodeWhole(bytes, readLeafNode);
 
 /** All leaves below a subtree, left to right. */
-export function leavesOf(tree: NaiveSubtree): NaiveLeaf[] {
+function leavesOf(tree: NaiveSubtree): NaiveLeaf[] {
   return tree.kind === "leaf" ? [tree] : [...leavesOf(tree.left), ...leavesOf(tree.right)];
 }
 

@@ -106,6 +106,8 @@ function validTogether(
   request: SelectProposals,
 ): CachedProposal[] {
   const { byValue } = request;
+  // Nothing to choose: the committer's own proposals are validated when they are committed, and not twice.
+  if (list.length === 0) return [];
   if (list.length + byValue.length < 2 || isValid(epoch, [...list, ...byValue], request)) return [...list];
   const kept: CachedProposal[] = [];
   for (const candidate of list) {

@@ -7,7 +7,8 @@ import { requiredCapabilitiesExtension } from "../../src/structs/extension.ts";
 import type { KeyPackage, KeyPackageContent } from "../../src/structs/key-package.ts";
 import type { LeafNodeContent } from "../../src/structs/leaf-node.ts";
 import { addAll, Client } from "../clients.ts";
-import { memoryOf, mustRefuse, mustRefuseMessage, outcome, ruleTest } from "./rule-test.ts";
+import { memoryOf, outcome } from "./careless.ts";
+import { mustRefuse, mustRefuseMessage, ruleTest } from "./rule-test.ts";
 import {
   commitWithout,
   damaged,

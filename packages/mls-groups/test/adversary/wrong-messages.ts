@@ -25,7 +25,7 @@ import {
 } from "../../src/structs/leaf-node.ts";
 import { RatchetTree } from "../../src/tree/ratchet-tree.ts";
 import type { Client } from "../clients.ts";
-import { without } from "./rule-test.ts";
+import { without } from "./careless.ts";
 
 /*
  * Wrong messages, built on purpose by members who know every secret and sign properly: what is wrong with them is

@@ -1,0 +1,299 @@
+import { type Bytes, decodeWhole, encode, fromHex, InvariantError, RejectionError } from "@murmuration/base";
+import { knownAnswers, vectorCases } from "@murmuration/spec-vectors";
+import type { CreatedCommit } from "../../src/group/create-commit.ts";
+import { internalsOf } from "../../src/group/group.ts";
+import {
+  Group,
+  joinGroup,
+  joinGroupExternally,
+  type KeyPackage,
+  keyPackageBytes,
+  MemoryGroupStore,
+  nativeCrypto,
+} from "../../src/index.ts";
+import { writeCapabilities } from "../../src/structs/capabilities.ts";
+import { readCommit, writeCommit } from "../../src/structs/commit.ts";
+import { writeCredential } from "../../src/structs/credential.ts";
+import { decoders } from "../../src/structs/decoders.ts";
+import {
+  externalSendersExtension,
+  requiredCapabilitiesExtension,
+  writeExtensions,
+} from "../../src/structs/extension.ts";
+import { groupInfoBytes } from "../../src/structs/group-info.ts";
+import { writeHpkeCiphertext } from "../../src/structs/hpke-ciphertext.ts";
+import { readProposal, writeProposal } from "../../src/structs/proposal.ts";
+import { writePreSharedKeyId } from "../../src/structs/psk-id.ts";
+import { writeUpdatePath } from "../../src/structs/update-path.ts";
+import { writeGroupSecrets } from "../../src/structs/welcome.ts";
+import { memoryOf, without } from "../adversary/careless.ts";
+import {
+  byValue,
+  commitOf,
+  commitWithout,
+  created,
+  frameCommit,
+  frameProposal,
+  groupInfoFor,
+  groupInfoOf,
+  welcomeOf,
+} from "../adversary/wrong-messages.ts";
+import { addAll, Client } from "../clients.ts";
+import { seededRandom } from "../seeded.ts";
+
+/** Something that takes any bytes. */
+export interface Target {
+  readonly name: string;
+  /** Good inputs to begin with. */
+  readonly corpus: readonly Uint8Array[];
+  /** Returns what became of the input. Throws what the target throws, or `StateChanged`. */
+  readonly run: (input: Uint8Array) => void;
+  /** How often it gets an input, beside the others. */
+  readonly weight: number;
+  /** Whether the target may answer with this error. */
+  readonly expects: (error: unknown) => boolean;
+}
+
+/** A refused message left the group other than it was. */
+export class StateChanged extends Error {
+  override readonly name = "StateChanged";
+}
+
+/** The decoders are many and quick; what is behind them shall get as many inputs as they. */
+const DEEP = 4;
+
+const refusal = (error: unknown): boolean => error instanceof RejectionError;
+const damage = (error: unknown): boolean => refusal(error) || error instanceof InvariantError;
+
+/** Alice, Bob, Carol and Dave after a commit of each; the same for one seed. */
+function village(seed: number) {
+  const crypto = nativeCrypto(1, { random: seededRandom(`fuzz ${seed}`) });
+  const clients = ["alice", "bob", "carol", "dave"].map((name) => new Client(name, crypto));
+  const [alice, bob, carol] = clients as [Client, Client, Client];
+  alice.create("village");
+  addAll(alice, clients.slice(1));
+  for (const committer of clients) {
+    const { message } = committer.commit();
+    for (const other of clients) if (other !== committer) other.receive(message);
+  }
+  return { crypto, alice, bob, carol };
+}
+
+type Village = ReturnType<typeof village>;
+
+/** The group as its rows have it: every input meets the same state, and nothing an input did stays. */
+function reloaded({ bob }: Village): void {
+  bob.reload();
+}
+
+/** Gives Bob a message, and has him merge a commit. A refusal must leave him as he was. */
+function receiveAsBob(people: Village, message: Uint8Array): void {
+  const { bob } = people;
+  const before = memoryOf(bob);
+  try {
+    const received = bob.group.receive(message);
+    if (received.kind === "commit") bob.group.merge(received.commit, { nowMs: 0 });
+  } catch (error) {
+    if (memoryOf(bob) !== before) throw new StateChanged("a refused message changed the group");
+    throw error;
+  }
+  reloaded(people);
+}
+
+/** Messages of others that Bob can receive, and what they consist of. */
+function messages(people: Village) {
+  const { crypto, alice, carol } = people;
+  const erin = new Client("erin", crypto);
+  const bundle = erin.keyPackage();
+  const add = { kind: "add", keyPackage: bundle.keyPackage } as const;
+  const remove = { kind: "remove", removed: carol.group.ownLeaf } as const;
+  const commits = [[], [add], [remove], [add, remove]].map((proposals) =>
+    created(alice, {
+      proposals: proposals.map((proposal) => byValue(alice, proposal)),
+      groupInfo: { ratchetTree: true },
+    }),
+  );
+  const external = joinGroupExternally(crypto, {
+    groupInfo: alice.group.groupInfo({ ratchetTree: true }),
+    identity: erin.identity,
+  });
+  const psk = { kind: "external", pskId: Uint8Array.of(1), pskNonce: new Uint8Array(32) } as const;
+  return {
+    bundle,
+    commits,
+    proposals: [add, remove, { kind: "psk", psk } as const, { kind: "self_remove" } as const],
+    wire: [
+      commitWithout(alice, [], {}),
+      commitWithout(alice, [], { proposals: [add] }),
+      frameProposal(alice, remove),
+      alice.group.createApplicationMessage(new Uint8Array(40)).message,
+      external.message,
+    ],
+    welcome: welcomeOf(alice, commits[1]!, bundle.keyPackage),
+  };
+}
+
+/** Structs that no message begins with: each is a part of one. */
+function partsOf({ alice }: Village, commit: CreatedCommit): Uint8Array[] {
+  const leafNode = alice.group.tree.leaf(0)!;
+  const psk = { kind: "external", pskId: Uint8Array.of(1), pskNonce: new Uint8Array(32) } as const;
+  const secrets = { joinerSecret: commit.joinerSecret, pathSecret: undefined, psks: [psk] };
+  const senders = [{ signatureKey: leafNode.signatureKey, credential: leafNode.credential }];
+  const required = { extensionTypes: [0xff01], proposalTypes: [10], credentialTypes: [1] };
+  const extensions = [externalSendersExtension(senders), requiredCapabilitiesExtension(required)];
+  const { message } = alice.group.createApplicationMessage(new Uint8Array(40));
+  const [ciphertext] = commitOf(commit).path!.nodes[0]!.encryptedPathSecret;
+  return [
+    commit.content.bytes.subarray(4, commit.content.contentEnd),
+    // What follows version and wire format of an MLSMessage.
+    message.subarray(4),
+    welcomeOf(alice, commit, addedBy(commit)).subarray(4),
+    Uint8Array.of(0, 0, 0, 1, 0, 0, 0, 2, 9, 9, 9, 9),
+    encode(secrets, writeGroupSecrets),
+    encode(ciphertext!, writeHpkeCiphertext),
+    encode(psk, writePreSharedKeyId),
+    encode(leafNode.credential, writeCredential),
+    encode(leafNode.capabilities, writeCapabilities),
+    encode(extensions, writeExtensions),
+    ...extensions.map(({ data }) => data),
+  ];
+}
+
+function addedBy(commit: CreatedCommit): KeyPackage {
+  for (const item of commitOf(commit).proposals) {
+    if (item.kind === "proposal" && item.proposal.kind === "add") return item.proposal.keyPackage;
+  }
+  throw new InvariantError("test/commit-without-add");
+}
+
+function officialMessages(): Uint8Array[] {
+  const cases = vectorCases("messages", { environment: {}, warn: () => {} }).slice(0, 6);
+  const structs = cases.flatMap(({ vector }) => Object.values(vector).map(fromHex));
+  const clients = knownAnswers("passive-client-handling-commit").flatMap((v) =>
+    [v.welcome, v.key_package, ...v.epochs.flatMap(({ proposals, commit }) => [...proposals, commit])].map(
+      fromHex,
+    ),
+  );
+  return [...structs, ...clients];
+}
+
+/** Every decoder gets every kind of struct: most are refused at once, and confusion of types is tried as well. */
+function decoderTargets(corpus: readonly Uint8Array[]): Target[] {
+  return Object.entries(decoders).map(([name, decode]) => {
+    const accepted = corpus.filter((bytes) => {
+      try {
+        decode(bytes);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+    return {
+      name: `decode ${name}`,
+      corpus: accepted.length > 0 ? accepted : corpus,
+      run: decode,
+      weight: 1,
+      expects: refusal,
+    };
+  });
+}
+
+/** Input: number of a row, then the row. */
+function rowsTarget({ crypto, bob }: Village): Target {
+  const keys = [...bob.store.keys("")].sort();
+  const good = new Map(keys.map((key) => [key, (bob.store.get(key) as Bytes).slice()] as const));
+  const load = (input: Uint8Array): void => {
+    const store = new MemoryGroupStore();
+    for (const [key, row] of good) store.rows.set(key, row.slice() as Bytes);
+    const key = keys[(input[0] ?? 0) % keys.length]!;
+    store.rows.set(key, input.slice(1) as Bytes);
+    const group = Group.load(crypto, store);
+    for (const { leafNode } of group.members()) void leafNode;
+    void group.tree.treeHash();
+  };
+  const corpus = keys.map((key, i) => Uint8Array.of(i, ...good.get(key)!));
+  return { name: "load rows", corpus, run: load, weight: DEEP, expects: damage };
+}
+
+/** All targets, with a world that the seed decides. */
+export function makeTargets(seed: number): Target[] {
+  const people = village(seed);
+  const { crypto, alice, bob } = people;
+  // A proposal and an own Update in the cache, so that their rows exist.
+  bob.save(bob.group.proposeUpdate().writes);
+  const { bundle, commits, proposals, wire, welcome } = messages(people);
+  const structs = [
+    ...wire,
+    welcome,
+    keyPackageBytes(bundle.keyPackage),
+    groupInfoBytes(groupInfoOf(alice, { ratchetTree: true })),
+    internalsOf(alice.group).state.public.contextBytes,
+    alice.group.ratchetTree(),
+    alice.group.tree.leafBytes(0)!,
+    alice.group.tree.nodeBytes(1)!,
+    ...commits.map((commit) => encode(commitOf(commit), writeCommit)),
+    ...commits.map((commit) => encode(commitOf(commit).path!, writeUpdatePath)),
+    ...commits.map(({ content }) => content.bytes.subarray(2)),
+    ...proposals.map((proposal) => encode(proposal, writeProposal)),
+  ];
+  structs.push(...partsOf(people, commits[1]!));
+  const tree = alice.group.ratchetTree();
+  const { identity } = new Client("mallory", crypto);
+  return [
+    ...decoderTargets([...structs, ...officialMessages()]),
+    {
+      name: "receive",
+      corpus: wire,
+      run: (input) => receiveAsBob(people, input),
+      weight: DEEP,
+      expects: refusal,
+    },
+    {
+      // A committer can compute the confirmation tag of anything it gets others to apply; so the tag decides nothing here.
+      name: "receive and merge a signed commit",
+      corpus: commits.map((commit) => encode(commitOf(commit), writeCommit)),
+      run: (input) => {
+        const message = frameCommit(
+          alice,
+          decodeWhole(input, (reader) => readCommit(reader)),
+        );
+        without(["commit/confirmation-tag"], () => receiveAsBob(people, message));
+      },
+      weight: DEEP,
+      expects: refusal,
+    },
+    {
+      name: "receive and commit a signed proposal",
+      corpus: proposals.map((proposal) => encode(proposal, writeProposal)),
+      run: (input) => {
+        const proposal = decodeWhole(input, readProposal);
+        bob.group.receive(frameProposal(alice, proposal));
+        try {
+          bob.group.createCommit();
+        } finally {
+          reloaded(people);
+        }
+      },
+      weight: DEEP,
+      expects: refusal,
+    },
+    {
+      name: "join by Welcome",
+      corpus: [welcome],
+      run: (input) => joinGroup(crypto, { welcome: input, keyPackage: bundle }),
+      weight: DEEP,
+      expects: refusal,
+    },
+    {
+      name: "join with a signed tree",
+      corpus: [tree],
+      run: (input) => {
+        const ratchetTree = input.slice() as Bytes;
+        joinGroupExternally(crypto, { groupInfo: groupInfoFor(alice, ratchetTree), ratchetTree, identity });
+      },
+      weight: DEEP,
+      expects: refusal,
+    },
+    rowsTarget(people),
+  ];
+}

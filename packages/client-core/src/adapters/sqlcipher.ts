@@ -11,7 +11,7 @@ import {
   UsageError,
 } from "@murmuration/base";
 import Database, { type Statement } from "@signalapp/sqlcipher";
-import type { Parameters, Row, Storage } from "../ports/storage.ts";
+import type { Parameters, Row, Storage, Value } from "../ports/storage.ts";
 
 export const DATABASE_KEY_BYTES = 32;
 
@@ -51,6 +51,10 @@ export function openSqlcipher(options: SqlcipherOptions): Storage {
   return new SqlcipherStorage(database);
 }
 
+/** The addon binds an array without a buffer behind it as NULL: an empty blob has to point somewhere. */
+const EMPTY = new Uint8Array(1).subarray(0, 0);
+const bindable = (value: Value): Value => (value instanceof Uint8Array && value.length === 0 ? EMPTY : value);
+
 class SqlcipherStorage implements Storage {
   private readonly database: Database;
   private readonly statements = new Map<string, Statement>();
@@ -77,16 +81,16 @@ class SqlcipherStorage implements Storage {
   }
 
   run(sql: string, parameters: Parameters = []): { changes: number; lastId: number } {
-    const { changes, lastInsertRowid } = this.statement(sql).run([...parameters]);
+    const { changes, lastInsertRowid } = this.statement(sql).run(parameters.map(bindable));
     return { changes, lastId: lastInsertRowid };
   }
 
   get(sql: string, parameters: Parameters = []): Row | undefined {
-    return this.statement(sql).get([...parameters]) as Row | undefined;
+    return this.statement(sql).get(parameters.map(bindable)) as Row | undefined;
   }
 
   all(sql: string, parameters: Parameters = []): readonly Row[] {
-    return this.statement(sql).all([...parameters]) as Row[];
+    return this.statement(sql).all(parameters.map(bindable)) as Row[];
   }
 
   transaction<T>(body: () => T): T {

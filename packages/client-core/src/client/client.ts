@@ -102,7 +102,10 @@ class MurmurationClient implements Client {
       preKeysLow: () => this.behind(() => this.directory.replenish()),
     });
     this.directory = new Directory(context);
-    this.groups = new Groups(context, { wake, whenSettled: (row) => this.whenSettled(row) });
+    this.groups = new Groups(context, {
+      wakeAll: () => this.worker.wakeAll(),
+      whenSettled: (row) => this.whenSettled(row),
+    });
     this.worker = new OutboxWorker(context, this.link, this.directory, this.groups);
     this.receipts = new Receipts(context, wake);
     this.receiver = new Receiver(context, this.groups, this.receipts);

@@ -59,7 +59,8 @@ import { ServiceApi } from "./service-api.ts";
 
 /** What the group needs from the outbox. */
 export interface GroupOutbox {
-  wake(lane: string): void;
+  /** Takes up everything that waits. */
+  wakeAll(): void;
   /** Resolves when the row was accepted or failed, or is gone. UnavailableError when the client closes. */
   whenSettled(rowId: number): Promise<void>;
 }
@@ -370,7 +371,7 @@ export class Groups {
     const write = conversations.pendingWrite(group);
     if (write === undefined) return;
     if (write.announcement !== 0) {
-      this.outbox.wake(lanes.group(group));
+      this.outbox.wakeAll();
       await this.outbox.whenSettled(write.announcement);
       // Somebody else's change came while we waited.
       if (!this.stillPending(group, write)) return;
@@ -387,12 +388,12 @@ export class Groups {
       }
       // Lost, or won with the answer lost: the record says which.
       await this.readRecord(group);
-      this.tellAndWake(group);
+      this.tellAndWake();
       return;
     }
     // A refresh that ran meanwhile may have adopted it.
     if (this.stillPending(group, write)) this.adoptOwn(group, write);
-    this.tellAndWake(group);
+    this.tellAndWake();
   }
 
   private adoptOwn(group: GroupId, write: PendingWrite): void {
@@ -415,14 +416,9 @@ export class Groups {
     });
   }
 
-  private tellAndWake(group: GroupId): void {
+  private tellAndWake(): void {
     this.context.notifier.flush();
-    this.outbox.wake(lanes.group(group));
-    this.outbox.wake(lanes.own);
-    for (const { account } of this.context.conversations.members(group)) {
-      const lane = lanes.account(account);
-      if (this.context.outbox.waiting(lane) > 0) this.outbox.wake(lane);
-    }
+    this.outbox.wakeAll();
   }
 
   /** Inside a transaction: the record has a change at the revision of our pending one: ours, or another. */
@@ -496,7 +492,7 @@ export class Groups {
       if (error instanceof ServiceRefusal && error.code.startsWith("group/")) return false;
       throw error;
     }
-    this.tellAndWake(id);
+    this.tellAndWake();
     return true;
   }
 
@@ -632,7 +628,7 @@ export class Groups {
       this.adopt(group, changes, { groupKey: invite.groupKey, fence: invite.fence });
       if (self.invited || state !== entry) context.conversations.setState(group, entry);
     });
-    this.tellAndWake(group);
+    this.tellAndWake();
   }
 
   private hasJoined(group: GroupId, revision: number): boolean {

@@ -101,7 +101,8 @@ export function createCommit(state: MemberState, request: CreateCommit): Created
       capabilities: change.capabilities ?? current.capabilities,
       extensions: change.extensions ?? current.extensions,
     },
-    signaturePrivateKey: change.signatureKeys?.privateKey ?? state.signaturePrivateKey,
+    // A copy: the group wipes its keys when it is done with them, and these may be the caller's for other groups too.
+    signaturePrivateKey: change.signatureKeys?.privateKey.slice() ?? state.signaturePrivateKey,
     privateKeys: state.privateKeys,
     initSecret: state.secrets.initSecret,
     // The old key signs the commit itself; the new one signs the new leaf and everything after.

@@ -371,7 +371,8 @@ export class Group {
     const epoch = this.epoch;
     const consumed = commit.consume();
     const writes = mergeCommit(this.#inside, commit.staged, point);
-    return this.status === "removed" ? writes : putSecretTreeWrites(writes, epoch, consumed);
+    // Rows of an epoch that was forgotten at once must not come back.
+    return this.#inside.retained.has(epoch) ? putSecretTreeWrites(writes, epoch, consumed) : writes;
   }
 
   /** An external commit of ours was accepted: the group becomes active. */

@@ -150,14 +150,18 @@ export function retainedReceiveEpoch(group: Internals, retained: RetainedEpoch):
   };
 }
 
-/** The encoded LeafNode that stood at a leaf in this epoch, past or current; undefined when blank. */
+/**
+ * The encoded LeafNode that stood at a leaf in this epoch, past or current; undefined when the leaf was blank or the
+ * epoch is not kept. O(epochs since).
+ */
 export function leafInEpoch(group: Internals, epoch: bigint, leaf: LeafIndex): Uint8Array | undefined {
-  const retained = group.retained.get(epoch);
-  if (retained !== undefined && leaf >= retained.leafSlots) return undefined;
   const { tree, context } = group.state.public;
+  if (epoch !== context.epoch && !group.retained.has(epoch)) return undefined;
   for (let e = epoch; e < context.epoch; e++) {
     const later = group.retained.get(e);
     if (later === undefined) throw new InvariantError("mls/retained-epochs-have-a-gap");
+    // No commit up to here changed the leaf, and here it lies outside the tree: it was blank all the time.
+    if (leaf >= later.leafSlots) return undefined;
     if (later.before.has(leaf)) return later.before.get(leaf);
   }
   return leaf < tree.leafSlots ? tree.leafBytes(leaf) : undefined;

@@ -55,7 +55,7 @@ export interface Target {
 }
 
 /** A refused message left the group other than it was. */
-export class StateChanged extends Error {
+class StateChanged extends Error {
   override readonly name = "StateChanged";
 }
 

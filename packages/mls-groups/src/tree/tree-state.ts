@@ -116,15 +116,20 @@ export class TreeState {
    * no view into the store. That keys are unique is checked before; an index keeps the first of two.
    */
   write(node: NodeIndex, value: Uint8Array): void {
+    if (this.replace(node, value)) this.hashes.spoil(node, this.rootNode);
+  }
+
+  /** A write but for the hashes. False if there was nothing to do. */
+  private replace(node: NodeIndex, value: Uint8Array): boolean {
     invariant(node < nodeCount(this.leafSlots), "mls/node-outside-tree");
     const wasBlank = this.nodes.isBlank(node);
-    if (wasBlank && value.length === 0) return;
+    if (wasBlank && value.length === 0) return false;
     this.journal?.noteNode(node, this.nodes.view(node));
     if (!wasBlank) this.forget(node);
     this.nodes.set(node, value);
     if (value.length !== 0) this.index(node);
     this.recount(node, isLeafNode(node) && wasBlank !== (value.length === 0));
-    this.hashes.spoil(node, this.rootNode);
+    return true;
   }
 
   /**
@@ -188,18 +193,21 @@ export class TreeState {
   /** Doubles the width (section 7.7). The new half is blank; hashes that it had at an earlier time still stand. */
   extend(): void {
     check("ratchet-tree/size-limit", this.leafSlots * 2 <= MAX_LEAF_SLOTS);
+    this.widen();
+    this.hashes.spoil(this.rootNode, this.rootNode);
+  }
+
+  /** Doubles the width but for the hashes. */
+  private widen(): void {
     this.leafSlots *= 2;
-    const count = nodeCount(this.leafSlots);
-    this.nodes.ensureNodes(count);
+    this.nodes.ensureNodes(nodeCount(this.leafSlots));
     this.hashes.ensureSlots(this.leafSlots);
     this.credentials.ensureLeaves(this.leafSlots);
     if (this.leafSlots > this.members.length) {
       this.resolutionSizes = enlarged(this.resolutionSizes, this.leafSlots);
       this.members = enlarged(this.members, this.leafSlots);
     }
-    const top = this.rootNode;
-    this.recountParent(top);
-    this.hashes.spoil(top, top);
+    this.recountParent(this.rootNode);
   }
 
   /** Halves the width (section 7.7) while the right half has no member. */
@@ -223,18 +231,18 @@ export class TreeState {
 
   /**
    * Turns the tree into the one that `journal` leads to, of the given width, and begins the journal that leads
-   * back. O(notes log N).
+   * back. Hashes follow their own notes alone: a write here says nothing about them. O(notes log N).
    */
   reroot(journal: Journal, leafSlots: number): Journal {
     const back = new Journal();
     this.journal = back;
     this.hashes.journal = back;
-    while (this.leafSlots < leafSlots) this.extend();
+    while (this.leafSlots < leafSlots) this.widen();
     journal.undo(
       (node, value) => {
         // The tree may have been wider in between than at either end.
-        while (node >= nodeCount(this.leafSlots)) this.extend();
-        this.write(node, value);
+        while (node >= nodeCount(this.leafSlots)) this.widen();
+        this.replace(node, value);
       },
       (node, hash) => this.hashes.put(node, hash),
     );

@@ -283,7 +283,7 @@ describe("a ratchet tree is refused (RFC 9420 sections 12.4.3.1 and 12.4.3.3)", 
   });
 
   test("ratchet-tree/size-limit: more leaf slots than the engine holds, of a few bytes", () => {
-    const blanks = new Array<null>(1 << 19).fill(null);
+    const blanks = Array.from({ length: 1 << 19 }, () => null);
     const nodes = [...blanks, encodeLeaf(newLeaf())];
     expectRefusal("ratchet-tree/size-limit", () => RatchetTree.decode(crypto, ratchetTree(nodes)));
   });

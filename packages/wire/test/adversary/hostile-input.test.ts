@@ -295,6 +295,43 @@ describe("lists longer than their limit", () => {
   });
 });
 
+describe("a frame full of empty elements costs neither memory nor time", () => {
+  /** A client's frame of four megabytes whose field of this number repeats one element to the end. */
+  function filled(frameField: number, element: readonly number[], packed = false): Uint8Array {
+    const varint = (value: number): number[] =>
+      value < 128 ? [value] : [(value & 127) | 128, ...varint(value >>> 7)];
+    const size = limits.frameBytes - 64;
+    const content = new Uint8Array(size - (size % element.length));
+    for (let at = 0; at < content.length; at += element.length) content.set(element, at);
+    const inner = packed ? [0x0a, ...varint(content.length)] : [];
+    const outer = [...varint((frameField << 3) | 2), ...varint(inner.length + content.length)];
+    return concatBytes(Uint8Array.from([...outer, ...inner]), content);
+  }
+
+  test.each([
+    ["recipients of a submit", filled(18, [0x12, 0]), decodeClientFrame],
+    ["devices of an identified submit", filled(19, [0x1a, 0]), decodeClientFrame],
+    ["envelopes of a Deliver", filled(41, [0x0a, 0]), decodeServiceFrame],
+    ["unknown fields", filled(20, [0x38, 1]), decodeClientFrame],
+    ["packed versions of a Hello", filled(16, [1], true), (frame: Uint8Array) => decodeClientFrame(frame)],
+  ])("%s", (_, frame, decode) => {
+    const before = process.memoryUsage().heapUsed;
+    const startedAt = process.cpuUsage();
+    expect(codeOf(() => decode(frame))).toBe("wire/too-many");
+    const { user, system } = process.cpuUsage(startedAt);
+    expect((user + system) / 1000).toBeLessThan(100);
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(16 * 1024 * 1024);
+  });
+
+  test("the largest submit that the limits allow passes", () => {
+    const value = body("submit-sealed", "submitSealed");
+    const [recipient] = value["recipients"] as [{ devices: [object] }];
+    const devices = Array.from({ length: limits.devicesPerAccount }, () => recipient.devices[0]);
+    const recipients = Array.from({ length: limits.recipientsPerSubmit }, () => ({ ...recipient, devices }));
+    expect(decodeForged("submitSealed", { ...value, recipients })).toBe("accepted");
+  });
+});
+
 describe("the sender's side", () => {
   const sealed = decodeClientFrame(fromHex(frameVector("submit-sealed").hex!));
 

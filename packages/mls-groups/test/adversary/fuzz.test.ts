@@ -70,6 +70,13 @@ describe("a planted fault is found", () => {
       },
       /^took \d+ MB$/,
     ],
+    [
+      "memory that grows a little with every input",
+      () => {
+        held.push(new Uint8Array(bounds.bytes / 2).fill(1));
+      },
+      /^the run has grown by \d+ MB$/,
+    ],
   ];
   const held: Uint8Array[] = [];
 

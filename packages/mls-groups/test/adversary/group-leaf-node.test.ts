@@ -145,6 +145,14 @@ describe("a commit that adds a wrong leaf is refused", () => {
     mustRefuseAdd(rule, people, keyPackageOf(people.mallory, { encryptionKey }));
   });
 
+  ruleTest("leaf-node/encryption-key-unique", "a new leaf with the encryption key of a parent", (rule) => {
+    const people = group();
+    people.bob.receive(people.alice.commit().message);
+    const [parent] = people.alice.group.tree.filteredDirectPath(people.alice.group.ownLeaf);
+    const encryptionKey = people.alice.group.tree.encryptionKey(parent!.node)!;
+    mustRefuseAdd(rule, people, keyPackageOf(people.mallory, { encryptionKey }));
+  });
+
   ruleTest("leaf-node/encryption-key-unique", "two new leaves with one encryption key", (rule) => {
     const people = group();
     const encryptionKey = crypto.generateHpkeKeyPair().publicKey;

@@ -23,7 +23,12 @@ export interface Progress {
 }
 
 /** An input that takes longer than this, or makes the process larger by more, is a finding. */
-export const bounds = { milliseconds: 2_000, bytes: 128 * 1024 * 1024 };
+export const bounds = {
+  milliseconds: 2_000,
+  bytes: 128 * 1024 * 1024,
+  /** By this a whole run may grow: more means that something is kept which nobody needs. */
+  runBytes: 1024 * 1024 * 1024,
+};
 
 const KEPT_PER_TARGET = 256;
 
@@ -38,6 +43,7 @@ export class Fuzzer {
   readonly #kept: Map<string, Uint8Array[]>;
   readonly #answers = new Set<string>();
   readonly #seed: number;
+  readonly #heapAtStart: number = heapBytes();
   #inputs: number;
 
   constructor(targets: readonly Target[], progress: Progress) {
@@ -71,8 +77,9 @@ export class Fuzzer {
   /** Runs what {@link next} returned. */
   run({ target, input, number }: ReturnType<Fuzzer["next"]>): Finding | undefined {
     const answer = attempt(target, input);
-    if (answer.wrong !== undefined) {
-      return { target: target.name, seed: this.#seed, number, what: answer.wrong, input: toHex(input) };
+    const wrong = answer.wrong ?? this.#grown();
+    if (wrong !== undefined) {
+      return { target: target.name, seed: this.#seed, number, what: wrong, input: toHex(input) };
     }
     const kept = this.#kept.get(target.name)!;
     const key = answerKey(target, answer);
@@ -81,6 +88,12 @@ export class Fuzzer {
       kept.push(input);
     }
     return undefined;
+  }
+
+  #grown(): string | undefined {
+    const grown = heapBytes() - this.#heapAtStart;
+    if (grown <= bounds.runBytes) return undefined;
+    return `the run has grown by ${Math.round(grown / 1024 / 1024)} MB`;
   }
 }
 

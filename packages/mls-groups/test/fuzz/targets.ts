@@ -1,16 +1,28 @@
-import { type Bytes, decodeWhole, encode, fromHex, InvariantError, RejectionError } from "@murmuration/base";
+import {
+  type Bytes,
+  decodeWhole,
+  encode,
+  fromHex,
+  InvariantError,
+  RejectionError,
+  toHex,
+} from "@murmuration/base";
 import { knownAnswers, vectorCases } from "@murmuration/spec-vectors";
+import { encryptWithLabel } from "../../src/crypto/labeled.ts";
 import type { CreatedCommit } from "../../src/group/create-commit.ts";
 import { internalsOf } from "../../src/group/group.ts";
+import { decodeWelcome, encodeWelcome } from "../../src/group/welcome.ts";
 import {
   Group,
   joinGroup,
   joinGroupExternally,
   type KeyPackage,
+  type KeyPackageBundle,
   keyPackageBytes,
   MemoryGroupStore,
   nativeCrypto,
 } from "../../src/index.ts";
+import { PublicGroup } from "../../src/public-group/index.ts";
 import { writeCapabilities } from "../../src/structs/capabilities.ts";
 import { readCommit, writeCommit } from "../../src/structs/commit.ts";
 import { writeCredential } from "../../src/structs/credential.ts";
@@ -20,18 +32,19 @@ import {
   requiredCapabilitiesExtension,
   writeExtensions,
 } from "../../src/structs/extension.ts";
-import { groupInfoBytes } from "../../src/structs/group-info.ts";
+import { groupInfoBytes, readGroupInfo } from "../../src/structs/group-info.ts";
 import { writeHpkeCiphertext } from "../../src/structs/hpke-ciphertext.ts";
 import { readProposal, writeProposal } from "../../src/structs/proposal.ts";
 import { writePreSharedKeyId } from "../../src/structs/psk-id.ts";
 import { writeUpdatePath } from "../../src/structs/update-path.ts";
-import { writeGroupSecrets } from "../../src/structs/welcome.ts";
+import { welcomeSecrets, writeGroupSecrets } from "../../src/structs/welcome.ts";
 import { memoryOf, without } from "../adversary/careless.ts";
 import {
   byValue,
   commitOf,
   commitWithout,
   created,
+  editedGroupInfo,
   frameCommit,
   frameProposal,
   groupInfoFor,
@@ -198,6 +211,79 @@ function decoderTargets(corpus: readonly Uint8Array[]): Target[] {
   });
 }
 
+/** A follower gets what members get; it lacks the checks that need secrets, so more of it is reached. */
+function followerTarget({ crypto, alice }: Village, commits: readonly Uint8Array[]): Target {
+  const request = { groupInfo: alice.group.groupInfo(), ratchetTree: alice.group.ratchetTree() };
+  let follower = PublicGroup.follow(crypto, request);
+  const state = () =>
+    [
+      follower.epoch,
+      toHex(follower.tree.treeHash()),
+      toHex(follower.ratchetTree()),
+      follower.proposals.length,
+    ].join();
+  const run = (input: Uint8Array): void => {
+    const message = frameCommit(
+      alice,
+      decodeWhole(input, (reader) => readCommit(reader)),
+    );
+    const before = state();
+    try {
+      const followed = follower.receive(message);
+      if (followed.kind === "commit") follower.merge(followed.commit);
+    } catch (error) {
+      if (state() !== before) throw new StateChanged("a refused message changed the follower");
+      throw error;
+    }
+    follower = PublicGroup.follow(crypto, request);
+  };
+  return { name: "follow a signed commit", corpus: commits, run, weight: DEEP, expects: refusal };
+}
+
+/** A Welcome whose secret parts are mutated before they are sealed: what a malicious committer can send. */
+function sealedTargets(
+  { crypto, alice }: Village,
+  commit: CreatedCommit,
+  bundle: KeyPackageBundle,
+): Target[] {
+  const { keyPackage } = bundle;
+  const join = (welcome: Uint8Array) => joinGroup(crypto, { welcome, keyPackage: bundle });
+  const good = decodeWelcome(welcomeOf(alice, commit, keyPackage));
+  const { newMember } = good.secrets.at(0);
+  const psks = [{ kind: "external", pskId: Uint8Array.of(1), pskNonce: new Uint8Array(32) } as const];
+  const { joinerSecret } = commit;
+  const secrets = [
+    { joinerSecret, pathSecret: undefined, psks: [] },
+    { joinerSecret, pathSecret: new Uint8Array(32), psks: [] },
+    { joinerSecret, pathSecret: undefined, psks },
+  ];
+  const withSecrets = (input: Uint8Array): void => {
+    const sealed = encryptWithLabel(crypto, keyPackage.initKey, "Welcome", good.encryptedGroupInfo, input);
+    const entries = welcomeSecrets([{ newMember, encryptedGroupSecrets: sealed }]);
+    join(encodeWelcome({ ...good, secrets: entries }));
+  };
+  const withGroupInfo = (input: Uint8Array): void => {
+    const info = decodeWhole(input, readGroupInfo);
+    join(welcomeOf(alice, commit, keyPackage, { groupInfo: editedGroupInfo(alice, info, {}) }));
+  };
+  return [
+    {
+      name: "join with sealed GroupSecrets",
+      corpus: secrets.map((one) => encode(one, writeGroupSecrets)),
+      run: withSecrets,
+      weight: DEEP,
+      expects: refusal,
+    },
+    {
+      name: "join with a signed GroupInfo",
+      corpus: [groupInfoBytes(commit.groupInfo)],
+      run: withGroupInfo,
+      weight: DEEP,
+      expects: refusal,
+    },
+  ];
+}
+
 /** Input: number of a row, then the row. */
 function rowsTarget({ crypto, bob }: Village): Target {
   const keys = [...bob.store.keys("")].sort();
@@ -294,6 +380,11 @@ export function makeTargets(seed: number): Target[] {
       weight: DEEP,
       expects: refusal,
     },
+    followerTarget(
+      people,
+      commits.map((commit) => encode(commitOf(commit), writeCommit)),
+    ),
+    ...sealedTargets(people, commits[1]!, bundle),
     rowsTarget(people),
   ];
 }

@@ -33,6 +33,11 @@ export interface OpenOptions {
   /** Clock, randomness and timers; the system's by default. */
   readonly environment?: Environment;
   readonly settings?: Partial<ClientSettings>;
+  /**
+   * Told once when the client cannot go on: the storage failed, or a bug was found (InvariantError). It does nothing
+   * more after that; `close` it. Without it the error is thrown where nobody catches it and ends the process.
+   */
+  readonly onFailure?: (error: unknown) => void;
 }
 
 /** Everything that is not computed from state and input. */

@@ -1,3 +1,4 @@
+export { CrashPlan, Killed } from "./crash-points.ts";
 export {
   type DeviceOptions,
   introduce,

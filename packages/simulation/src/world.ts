@@ -57,6 +57,8 @@ export interface DeviceOptions {
   /** Wraps the database and the network: for faults. */
   readonly wrapStorage?: (storage: Storage) => Storage;
   readonly wrapTransport?: (transport: Transport) => Transport;
+  /** Swallows what a killed client throws. */
+  readonly onFailure?: (error: unknown) => void;
   /** Another way to the service, such as a proxy. */
   readonly origin?: string;
 }
@@ -88,7 +90,7 @@ export class SimulatedDevice {
   /** Opens the database; with other options from here on, if given. Does not connect. */
   async open(options: DeviceOptions = {}): Promise<Client> {
     this.options = { ...this.options, ...options };
-    const { wrapStorage, wrapTransport, settings, environment, origin } = this.options;
+    const { wrapStorage, wrapTransport, settings, environment, origin, onFailure } = this.options;
     const storage = openSqlcipher({ path: this.path, key: this.key });
     const transport = connectTo(origin ?? this.world.origin);
     this.running = await openClient({
@@ -96,6 +98,7 @@ export class SimulatedDevice {
       transport: wrapTransport?.(transport) ?? transport,
       settings: { ...testSettings, ...settings },
       ...(environment === undefined ? {} : { environment }),
+      ...(onFailure === undefined ? {} : { onFailure }),
     });
     return this.running;
   }

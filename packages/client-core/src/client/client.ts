@@ -60,7 +60,7 @@ export async function openClient(options: OpenOptions): Promise<Client> {
   prepareSchema(options.storage);
   const environment = options.environment ?? systemEnvironment;
   const settings = { ...defaultSettings, ...options.settings };
-  const context = new Context(options.storage, options.transport, environment, settings);
+  const context = new Context(options.storage, options.transport, environment, settings, options.onFailure);
   return new MurmurationClient(context, options);
 }
 
@@ -89,6 +89,7 @@ class MurmurationClient implements Client {
   /** Work that goes on behind: awaited by close. */
   private readonly background = new Set<Promise<void>>();
   private wanted = false;
+  private closed = false;
 
   constructor(context: Context, options: OpenOptions) {
     this.context = context;
@@ -255,7 +256,8 @@ class MurmurationClient implements Client {
 
   async close(): Promise<void> {
     const { closing, queue, storage } = this.context;
-    if (closing.signal.aborted) return;
+    if (this.closed) return;
+    this.closed = true;
     closing.abort();
     await this.link.stop();
     await this.worker.stop();
@@ -325,11 +327,9 @@ class MurmurationClient implements Client {
   private behind(work: () => Promise<void>): void {
     const running = work()
       .catch((error: unknown) => {
-        if (this.context.closing.signal.aborted || isTemporary(error) || error instanceof RejectionError)
-          return;
-        throw error;
+        if (!isTemporary(error) && !(error instanceof RejectionError)) this.context.failed(error);
       })
-      .finally(() => this.background.delete(running));
+      .then(() => void this.background.delete(running));
     this.background.add(running);
   }
 

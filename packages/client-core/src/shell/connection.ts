@@ -1,4 +1,4 @@
-import { equalBytes, UnavailableError } from "@murmuration/base";
+import { equalBytes, RejectionError, UnavailableError } from "@murmuration/base";
 import {
   acceptVersion,
   type ClientBody,
@@ -162,7 +162,8 @@ export class Connection {
     if (this.running !== undefined) return;
     const running = new AbortController();
     this.running = running;
-    this.done = this.keepConnected(running.signal);
+    this.done = this.keepConnected(running.signal).catch(this.context.failed);
+    this.context.closing.signal.addEventListener("abort", () => running.abort(), { once: true });
   }
 
   async stop(): Promise<void> {
@@ -228,6 +229,8 @@ export class Connection {
       if (!device.ended.signal.aborted) this.enter("connected");
       await ended(device.ended.signal);
     } catch (error) {
+      // A refusal or a network that fails is part of life; anything else is not for this loop to swallow.
+      if (!(error instanceof RejectionError || error instanceof UnavailableError)) throw error;
       failure = error;
     } finally {
       end();

@@ -60,7 +60,16 @@ export class Context {
   private pairwise: PairwiseEngine | undefined;
   private address: DeviceAddress | undefined;
 
-  constructor(storage: Storage, transport: Transport, environment: Environment, settings: ClientSettings) {
+  private readonly onFailure: ((error: unknown) => void) | undefined;
+
+  constructor(
+    storage: Storage,
+    transport: Transport,
+    environment: Environment,
+    settings: ClientSettings,
+    onFailure?: (error: unknown) => void,
+  ) {
+    this.onFailure = onFailure;
     this.storage = storage;
     this.environment = environment;
     this.settings = settings;
@@ -133,6 +142,22 @@ export class Context {
   newAccountId(): AccountId {
     return accountId(this.environment.random(16));
   }
+
+  /**
+   * For work that nobody awaits: an error there means that the storage failed or that there is a bug. The client
+   * stops where it is; what was persisted is taken up by the next one.
+   */
+  readonly failed = (error: unknown): void => {
+    if (this.closing.signal.aborted) return;
+    this.closing.abort();
+    if (this.onFailure !== undefined) {
+      this.onFailure(error);
+      return;
+    }
+    queueMicrotask(() => {
+      throw error;
+    });
+  };
 
   /** One durable transaction; whoever calls it tells the listeners afterwards. */
   transaction<T>(body: () => T): T {

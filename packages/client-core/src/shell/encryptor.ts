@@ -69,13 +69,14 @@ export class Encryptor {
     const open = rest.filter((account) => !failed.has(formatId(account)));
     if (row.target.kind === "group" || failed.size === 0) {
       const batches = [
-        { mode: "sealed" as const, accounts: open.filter(sealed) },
+        ...(open.some(sealed) ? [{ mode: "sealed" as const, accounts: open.filter(sealed) }] : []),
         ...open
           .filter((account) => !sealed(account))
           .map((a) => ({ mode: "identified" as const, accounts: [a] })),
       ];
       for (const { mode, accounts } of batches) {
-        const left = await this.encryptBatch(row, mode, accounts);
+        const last = accounts === batches.at(-1)?.accounts && failed.size === 0;
+        const left = await this.encryptBatch(row, mode, accounts, last);
         for (const [key, why] of left) failed.set(key, why);
         split.push(...this.splitOff(row, accounts, left));
       }
@@ -86,6 +87,7 @@ export class Encryptor {
   }
 
   private finish(row: OutboxRow, splitLanes: readonly string[]): EncryptProgress {
+    if (this.context.outbox.get(row.id)?.state === "ready") return { kind: "ready", splitLanes };
     const parts = this.context.outbox.parts(row.id);
     if (parts.length === 0) return splitLanes.length > 0 ? { kind: "ready", splitLanes } : { kind: "nobody" };
     this.context.transaction(() => this.context.outbox.setState(row.id, "ready", 0));
@@ -104,6 +106,7 @@ export class Encryptor {
     if (row.target.kind !== "group") return [];
     const { context } = this;
     const stuck = accounts.filter((account) => failed.has(formatId(account)));
+    if (stuck.length === 0) return [];
     context.transaction(() => {
       for (const account of stuck) {
         if (failed.get(formatId(account))?.kind === "unknown-account") continue;
@@ -123,6 +126,7 @@ export class Encryptor {
     row: OutboxRow,
     mode: Mode,
     accounts: readonly AccountId[],
+    last: boolean,
   ): Promise<ReadonlyMap<string, Unreachable>> {
     const failed = new Map<string, Unreachable>();
     for (let round = 0; round < MAX_ROUNDS; round++) {
@@ -136,7 +140,7 @@ export class Encryptor {
       const reference = this.context.outbox.get(row.id)?.reference;
       const outcome = await this.context.engine.encrypt(
         { recipients: devices, body: row.content, mode, ...(reference === undefined ? {} : { reference }) },
-        (staged) => this.persist(row, mode, open, staged),
+        (staged) => this.persist(row, mode, open, staged, last && failed.size === 0),
       );
       if (outcome.kind === "persisted") return failed;
       for (const [key, why] of await this.directory.repair(outcome)) failed.set(key, why);
@@ -148,11 +152,13 @@ export class Encryptor {
     return failed;
   }
 
+  /** With `last`, nobody is left to encrypt for: the row is ready in the same transaction. */
   private persist(
     row: OutboxRow,
     mode: Mode,
     accounts: readonly AccountId[],
     staged: Staged<Encrypted>,
+    last: boolean,
   ): void {
     const { context } = this;
     context.transaction(() => {
@@ -162,6 +168,7 @@ export class Encryptor {
         this.addPart(row.id, mode, recipients, group);
       }
       this.notePlan(row.id, accounts, staged.output.reference);
+      if (last) context.outbox.setState(row.id, "ready", 0);
     });
   }
 

@@ -122,12 +122,15 @@ export class Inbox {
 
   private work(): void {
     if (!this.released || this.queue.length === 0) return;
-    this.working ??= this.drain().finally(() => {
-      this.working = undefined;
-      this.changed.notify();
-      // What came while the loop was ending.
-      this.work();
-    });
+    if (this.working !== undefined) return;
+    this.working = this.drain()
+      .catch(this.context.failed)
+      .then(() => {
+        this.working = undefined;
+        this.changed.notify();
+        // What came while the loop was ending.
+        if (!this.context.closing.signal.aborted) this.work();
+      });
   }
 
   async idle(): Promise<void> {

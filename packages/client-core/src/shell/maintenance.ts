@@ -12,7 +12,7 @@ export class Maintenance {
 
   constructor(context: Context) {
     this.context = context;
-    this.done = this.run();
+    this.done = this.run().catch(context.failed);
   }
 
   /** A timer was started: looks again when it is due. */

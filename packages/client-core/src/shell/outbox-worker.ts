@@ -83,18 +83,25 @@ export class OutboxWorker {
   }
 
   private startLanes(): void {
-    while (this.lanes.size < PARALLEL_LANES && !this.stopped) {
+    while (this.lanes.size < PARALLEL_LANES && !this.aborted) {
       const lane = this.waiting.shift();
       if (lane === undefined) return;
-      const done = this.runLane(lane).finally(() => {
-        this.lanes.delete(lane);
-        this.wakes.delete(lane);
-        // A row that came in while the lane was ending must not wait for the next one.
-        if (!this.stopped && this.context.outbox.next(lane) !== undefined) this.waiting.push(lane);
-        this.startLanes();
-      });
+      const done = this.runLane(lane)
+        .then(() => this.laneEnded(lane))
+        .catch(this.context.failed);
       this.lanes.set(lane, done);
     }
+  }
+
+  private laneEnded(lane: string): void {
+    this.lanes.delete(lane);
+    this.wakes.delete(lane);
+    if (this.aborted) return;
+    // A row that came in while the lane was ending must not wait for the next one.
+    if (this.connection.state === "connected" && this.context.outbox.next(lane) !== undefined) {
+      this.waiting.push(lane);
+    }
+    this.startLanes();
   }
 
   async stop(): Promise<void> {
@@ -140,8 +147,7 @@ export class OutboxWorker {
     try {
       return row.state === "new" ? await this.encrypt(row) : await this.submit(row);
     } catch (error) {
-      if (this.aborted) return undefined;
-      if (!isTemporary(error)) throw error;
+      if (this.aborted || !isTemporary(error)) throw error;
       const retryMs = error instanceof ServiceRefusal ? (error.retryAfterMs ?? 0) : 0;
       return { kind: "after", ms: Math.max(retryMs, Math.min(30_000, 100 * 2 ** failures)) };
     }

@@ -54,10 +54,13 @@ export class Receipts {
   gather(): void {
     if (this.gathering !== undefined || !this.anyDue()) return;
     const { closing, environment, settings } = this.context;
-    this.gathering = environment.sleep(settings.receiptDelayMs, closing.signal).then(() => {
-      this.gathering = undefined;
-      if (!closing.signal.aborted) this.sendDue();
-    });
+    this.gathering = environment
+      .sleep(settings.receiptDelayMs, closing.signal)
+      .then(() => {
+        this.gathering = undefined;
+        if (!closing.signal.aborted) this.sendDue();
+      })
+      .catch(this.context.failed);
   }
 
   private anyDue(): boolean {

@@ -27,7 +27,9 @@ test("a group is created, talked in, renamed, grows, loses a member and goes on 
   await group.send({ text: "one" });
   await until(() => textsOf(bob.client, group.id).includes("one"));
   await on(bob)!.send({ text: "two" });
-  await until(() => textsOf(alice.client, group.id).length === 2 && textsOf(carol.client, group.id).length === 2);
+  await until(
+    () => textsOf(alice.client, group.id).length === 2 && textsOf(carol.client, group.id).length === 2,
+  );
 
   await group.setTitle("Starlings");
   await group.add([dave.id]);

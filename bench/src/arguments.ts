@@ -56,7 +56,7 @@ export function parseSizes(text: string, flag: string, least: number, most: numb
   return text.split(",").map((part) => parseCount(part, flag, least, most));
 }
 
-export function parseCount(text: string, flag: string, least: number, most: number): number {
+function parseCount(text: string, flag: string, least: number, most: number): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < least || value > most) {
     throw usage(`--${flag} takes whole numbers from ${least} to ${most}, not "${text}"`);

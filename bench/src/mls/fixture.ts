@@ -26,9 +26,7 @@ const BASIC = 1;
 /** From the epoch of the clock to its end: no implementation's clock decides a benchmark. */
 const LIFETIME = { notBefore: 0n, notAfter: 0xffff_ffff_ffff_ffffn };
 
-export type LeafSource =
-  | { readonly kind: "key_package" }
-  | { readonly kind: "commit"; readonly parentHash: Bytes };
+type LeafSource = { readonly kind: "key_package" } | { readonly kind: "commit"; readonly parentHash: Bytes };
 
 export interface LeafFixture {
   readonly identity: Bytes;
@@ -48,7 +46,7 @@ export interface KeyPackageFixture extends LeafFixture {
   readonly reference: Bytes;
 }
 
-export interface ParentFixture {
+interface ParentFixture {
   readonly keys: KeyPair;
   readonly parentHash: Bytes;
 }

@@ -3,7 +3,7 @@ import type { Counts } from "./rows.ts";
 
 type Eventually<T> = T | Promise<T>;
 
-export interface Committed<M> {
+interface Committed<M> {
   readonly member: M;
   readonly commit: Uint8Array;
 }

@@ -48,7 +48,7 @@ export function signWithLabel(privateKey: Uint8Array, label: string, content: Ui
 }
 
 /** ExpandWithLabel (RFC 9420 section 8) for outputs of one block. */
-export function expandWithLabel(secret: Uint8Array, label: string, context: Uint8Array): Bytes {
+function expandWithLabel(secret: Uint8Array, label: string, context: Uint8Array): Bytes {
   const info = encode(undefined, (writer) =>
     writer
       .uint16(HASH_LENGTH)
@@ -59,7 +59,7 @@ export function expandWithLabel(secret: Uint8Array, label: string, context: Uint
   return hmac(secret, info);
 }
 
-export function deriveSecret(secret: Uint8Array, label: string): Bytes {
+function deriveSecret(secret: Uint8Array, label: string): Bytes {
   return expandWithLabel(secret, label, new Uint8Array());
 }
 

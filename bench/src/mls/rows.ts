@@ -17,8 +17,7 @@ export const operations = [
 
 export type Operation = (typeof operations)[number];
 
-export const implementationNames = ["murmuration", "ts-mls", "ts-mls-native", "floor"] as const;
-export type ImplementationName = (typeof implementationNames)[number];
+export type ImplementationName = "murmuration" | "ts-mls" | "ts-mls-native" | "floor";
 
 /** Exact operation counts of one run, by the names of the counting provider. */
 export type Counts = Readonly<Record<string, number>>;

@@ -248,7 +248,7 @@ function duration(seconds: number): string {
 }
 
 /** Written beside and renamed: an interrupt leaves the old report or the new one. */
-export function writeReport(path: string, report: MlsReport): void {
+function writeReport(path: string, report: MlsReport): void {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(`${path}.partial`, `${JSON.stringify(report, undefined, 1)}\n`);
   renameSync(`${path}.partial`, path);

@@ -70,7 +70,7 @@ function leafOf(leaf: LeafFixture): LeafNode {
 
 /** The tree as ts-mls keeps it in memory: every node of the full width. */
 function treeOf(group: GroupFixture): (Node | undefined)[] {
-  const nodes = new Array<Node | undefined>(2 * group.leafSlots - 1).fill(undefined);
+  const nodes = Array.from({ length: 2 * group.leafSlots - 1 }, (): Node | undefined => undefined);
   group.leaves.forEach((leaf, index) => {
     nodes[index * 2] = { nodeType: nodeTypes.leaf, leaf: leafOf(leaf) };
   });

@@ -32,7 +32,7 @@ const suites = (purpose: string): ReferenceSuite[] =>
 export function treeMath(): TreeMathCase[] {
   return [1, 2, 4, 8, 16, 32].map((leaves) => {
     const nodes = 2 * leaves - 1;
-    const blank = () => new Array<number | null>(nodes).fill(null);
+    const blank = () => Array.from({ length: nodes }, (): number | null => null);
     const [left, right, parent, sibling] = [blank(), blank(), blank(), blank()];
     const build = (from: number, to: number): number => {
       if (to - from === 1) return from * 2;

@@ -17,6 +17,10 @@ import type {
 } from "../ports/socket-server.ts";
 
 const CLOSE_GRACE_MS = 1_000;
+/** Header and mask of a client's control frame (RFC 6455 section 5.5). */
+const CONTROL_HEADER_BYTES = 6;
+/** What a connection may leave unfinished for as long as it lives. */
+const UNTIMED_BYTES = 131_072;
 /** Close codes of RFC 6455 section 7.4.1 that ws uses for a peer's mistakes. */
 const TOO_BIG = 1009;
 
@@ -99,7 +103,7 @@ export class WsSocketServer implements SocketServer {
       const connection = new WsConnection(webSocket, socket as Socket, remoteAddress);
       this.sockets.add(connection);
       webSocket.once("close", () => this.sockets.delete(connection));
-      connection.serve(handlers.opened(connection), options.maxFirstFrameBytes);
+      connection.serve(handlers.opened(connection), options);
     });
   }
 }
@@ -110,6 +114,9 @@ class WsConnection implements Connection {
   private readonly socket: Socket;
   private lastHeardAt = performance.now();
   private cause: CloseCause | undefined;
+  /** Bytes that came since the last whole frame, without those of control frames. */
+  private unfinishedBytes = 0;
+  private frameTimer: NodeJS.Timeout | undefined;
 
   constructor(webSocket: WebSocket, socket: Socket, remoteAddress: string) {
     this.webSocket = webSocket;
@@ -117,15 +124,21 @@ class WsConnection implements Connection {
     this.remoteAddress = remoteAddress;
   }
 
-  serve(handler: ConnectionHandler, maxFirstFrameBytes: number): void {
-    this.boundFirstFrame(maxFirstFrameBytes);
+  serve(handler: ConnectionHandler, options: SocketServerOptions): void {
+    this.boundFirstFrame(options.maxFirstFrameBytes);
+    this.boundUnfinishedFrame(options);
     const heard = () => {
       this.lastHeardAt = performance.now();
     };
-    this.webSocket.on("pong", heard);
-    this.webSocket.on("ping", heard);
+    const heardControl = (content: Buffer) => {
+      heard();
+      this.unfinishedBytes = Math.max(0, this.unfinishedBytes - content.length - CONTROL_HEADER_BYTES);
+    };
+    this.webSocket.on("pong", heardControl);
+    this.webSocket.on("ping", heardControl);
     this.webSocket.on("message", (data: RawData, isBinary: boolean) => {
       heard();
+      this.frameFinished();
       if (isBinary) handler.received(toBytes(data));
       else handler.receivedText();
     });
@@ -136,6 +149,7 @@ class WsConnection implements Connection {
     });
     this.socket.on("drain", () => handler.drained());
     this.webSocket.once("close", (code: number) => {
+      this.frameFinished();
       handler.closed(this.cause ?? (code === TOO_BIG ? "oversize-frame" : "peer"));
     });
   }
@@ -155,6 +169,36 @@ class WsConnection implements Connection {
       complete = true;
       this.socket.off("data", count);
     });
+  }
+
+  /**
+   * A frame larger than UNTIMED_BYTES has to be complete in time: who sends most of one and then
+   * only answers pings would keep megabytes here for as long as it likes, on each of its connections.
+   */
+  private boundUnfinishedFrame({ bodyTimeoutMs }: SocketServerOptions): void {
+    const overdue = () => {
+      this.frameTimer = undefined;
+      // Nothing came because nothing was read: the peer gets its time again.
+      if (this.webSocket.isPaused) this.frameTimer = setTimeout(overdue, bodyTimeoutMs).unref();
+      else this.cut("silent");
+    };
+    // ws hears of a chunk first: after a whole frame the chunk that ended it still counts, 64 KiB at most.
+    this.socket.on("data", (chunk: Buffer) => {
+      this.unfinishedBytes += chunk.length;
+      if (this.unfinishedBytes <= UNTIMED_BYTES) return;
+      this.frameTimer ??= setTimeout(overdue, bodyTimeoutMs).unref();
+    });
+  }
+
+  private frameFinished(): void {
+    this.unfinishedBytes = 0;
+    clearTimeout(this.frameTimer);
+    this.frameTimer = undefined;
+  }
+
+  private cut(cause: CloseCause): void {
+    this.cause ??= cause;
+    this.webSocket.terminate();
   }
 
   bufferedBytes(): number {
@@ -186,8 +230,7 @@ class WsConnection implements Connection {
   /** Cuts a connection that was silent for too long; pings any other. */
   checkAlive(options: SocketServerOptions): void {
     if (performance.now() - this.lastHeardAt > options.pingTimeoutMs) {
-      this.cause ??= "silent";
-      this.webSocket.terminate();
+      this.cut("silent");
     } else if (this.webSocket.readyState === this.webSocket.OPEN) {
       this.webSocket.ping();
     }
@@ -211,7 +254,11 @@ async function respond(
   });
   try {
     if (!(response.body instanceof Uint8Array)) await sendPieces(outgoing, response.body, options);
+    // Whoever asks for much and reads nothing must not hold the answer, and a connection, for good.
+    const timer = setTimeout(() => outgoing.destroy(), options.bodyTimeoutMs).unref();
+    outgoing.once("close", () => clearTimeout(timer));
     outgoing.end(response.body instanceof Uint8Array ? response.body : undefined, () => {
+      clearTimeout(timer);
       if (!finished) incoming.destroy();
     });
   } catch {

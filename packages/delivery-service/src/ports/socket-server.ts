@@ -87,7 +87,10 @@ export interface SocketServerOptions {
   readonly maxConnections: number;
   /** A request whose headers have not come after this time is closed. */
   readonly headersTimeoutMs: number;
-  /** A body must be there after this time; one that is read in pieces may pause for as long between two. */
+  /**
+   * A body must be there after this time; one that is read in pieces may pause for as long between two. An answer
+   * must have been taken, and a frame of more than 128 KiB be complete, after the same time.
+   */
   readonly bodyTimeoutMs: number;
   /** Number of proxies in front whose X-Forwarded-For entries are believed. */
   readonly trustedProxies: number;

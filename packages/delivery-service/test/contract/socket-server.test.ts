@@ -137,6 +137,43 @@ describe.each(adapters)("socket server on $name", ({ create }) => {
     expect(connections[1]!.frames).toEqual([]);
   });
 
+  it("cuts who never finishes a large frame, however many pings it answers, and keeps who is slow with a small one", async () => {
+    const { port, connections } = await listen({ maxFrameBytes: 1_000_000, bodyTimeoutMs: 300 });
+    const [hoarder, slow, quick] = [await open(port), await open(port), await open(port)];
+    for (const client of [hoarder, slow, quick]) client.send(random(10));
+    hoarder.send(random(400_000), { fin: false });
+    slow.send(random(400), { fin: false });
+    for (let i = 0; i < 3; i++) quick.send(random(400_000));
+    const pings = setInterval(() => hoarder.ping(random(125)), 20);
+    await expect.poll(() => connections[0]!.causes, { timeout: 3_000 }).toEqual(["silent"]);
+    clearInterval(pings);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    slow.send(random(100));
+    await expect.poll(() => connections[1]!.frames.map((frame) => frame.length)).toEqual([10, 500]);
+    expect(connections[2]!.frames).toHaveLength(4);
+    expect(connections.map((seen) => seen.causes)).toEqual([["silent"], [], []]);
+  });
+
+  it("takes an answer back that nobody reads", async () => {
+    const { port } = await listen(
+      { bodyTimeoutMs: 300 },
+      { request: async () => ({ status: 200, headers: {}, body: new Uint8Array(30_000_000) }) },
+    );
+    const greedy = connect(port, "127.0.0.1");
+    greedy.on("error", () => {});
+    greedy.pause();
+    greedy.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    let taken = 0;
+    greedy.on("data", (chunk) => {
+      taken += chunk.length;
+    });
+    greedy.resume();
+    await Promise.race([once(greedy, "close"), new Promise((resolve) => setTimeout(resolve, 2_000))]);
+    expect(greedy.readyState).toBe("closed");
+    expect(taken).toBeLessThan(30_000_000);
+  });
+
   it("cuts who answers no ping, keeps who does", async () => {
     const { port, connections } = await listen({ pingIntervalMs: 50, pingTimeoutMs: 150 });
     const [alive, dead] = [await open(port), await open(port, { autoPong: false })];

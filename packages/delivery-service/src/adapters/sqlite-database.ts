@@ -1,3 +1,4 @@
+import { chmodSync, closeSync, existsSync, openSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { UnavailableError, UsageError } from "@murmuration/base";
 import { migrate } from "./sqlite-schema.ts";
@@ -39,6 +40,7 @@ export class SqliteDatabase implements Statements {
   constructor(path: string, report: (transaction: TransactionReport) => void = () => {}) {
     if (path === ":memory:" || path === "") throw new UsageError("store/path-not-durable");
     this.report = report;
+    restrictToOwner(path);
     this.database = new DatabaseSync(path);
     this.database.exec(`
       PRAGMA journal_mode = WAL;
@@ -152,6 +154,16 @@ export class SqliteDatabase implements Statements {
       // SQLite has already rolled back by itself, for instance on a full disk.
     }
   }
+}
+
+/**
+ * The file holds the keys that certify senders, and its directory may be one that others can enter. SQLite gives
+ * the log beside it the same mode.
+ */
+function restrictToOwner(path: string): void {
+  // Never opened when it exists: closing it would drop the locks that this process holds on it.
+  if (!existsSync(path)) closeSync(openSync(path, "ax", 0o600));
+  chmodSync(path, 0o600);
 }
 
 /** A BLOB column as bytes. */

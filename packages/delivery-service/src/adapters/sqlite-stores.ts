@@ -10,7 +10,7 @@ import { SqliteKeyStore } from "./sqlite-keys.ts";
 import { SqliteMailboxStore } from "./sqlite-mailboxes.ts";
 import { SqliteRetentionLog } from "./sqlite-retention-log.ts";
 
-/** Opens the embedded store in a directory that only its owner may read. */
+/** Opens the embedded store in a directory that it creates if need be; only the owner may read its files. */
 export function openSqliteStores(
   dataDirectory: string,
   report?: (transaction: TransactionReport) => void,

@@ -1,3 +1,4 @@
+import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SqliteDatabase, type TransactionReport } from "../../src/adapters/sqlite-database.ts";
@@ -35,6 +36,17 @@ describe("the embedded database", () => {
     expect(reports.map((report) => report.writes)).toEqual([4]);
     await insert("e");
     expect(reports.map((report) => report.writes)).toEqual([4, 1]);
+  });
+
+  it("only its owner may read the file and the log beside it, also a file that was there before", async () => {
+    await insert("a");
+    const modes = () => [path, `${path}-wal`].map((file) => (statSync(file).mode & 0o777).toString(8));
+    expect(modes()).toEqual(["600", "600"]);
+    database.close();
+    chmodSync(path, 0o644);
+    database = new SqliteDatabase(path);
+    await insert("b");
+    expect(modes()).toEqual(["600", "600"]);
   });
 
   it("a write that throws is undone alone", async () => {

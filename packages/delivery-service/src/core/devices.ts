@@ -59,6 +59,7 @@ export function decideDevicesUpdate(
   const news = list.devices.filter((device) => !known.has(device.deviceId as DeviceId));
   const described =
     news.length === request.added.length &&
+    new Set(request.added.map((device) => device.deviceId)).size === news.length &&
     request.added.every((device) => !known.has(device.deviceId) && isListed(list, device));
   const kept = list.devices.every((device) => {
     const before = known.get(device.deviceId as DeviceId);

@@ -11,7 +11,7 @@ export interface GroupRecord {
   readonly accessPublicKey: Bytes;
   /** 16 bytes, drawn anew by members with each generation of the group key. */
   readonly fence: Bytes;
-  /** Days since 1970, of the latest read or write. */
+  /** Days since 1970, of the latest read, write, or submit with the fence. */
   readonly lastUsedDay: number;
 }
 

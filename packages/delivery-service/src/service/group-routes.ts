@@ -62,7 +62,7 @@ export class GroupRoutes {
     const groupId: GroupId = parseGroupId(call.parameters.groupId ?? "");
     const access = call.groupAccess!;
     const now = context.clock.now();
-    // In order of expiry, because every challenge lives equally long: the first one that is fresh ends it.
+    // In order of use. Every challenge lives equally long, so one behind a fresh one is kept that long at most.
     for (const [name, expiresAtMs] of this.spent) {
       if (expiresAtMs > now) break;
       this.spent.delete(name);

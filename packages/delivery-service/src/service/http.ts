@@ -1,6 +1,7 @@
 import { type Bytes, parseAccountId, RejectionError } from "@murmuration/base";
 import {
   ACCESS_HEADER,
+  type AuthKind,
   BLOB_CONTENT_TYPE,
   decodeMessage,
   encodeMessage,
@@ -77,7 +78,10 @@ export async function handleRequest(
   }
 }
 
-/** Authorisation first: nobody makes the service read a body without it. */
+/**
+ * Authorisation first: nobody makes the service read a body without it. And once more when the body is there: it
+ * may take half a minute, in which a device can be removed or an access key replaced.
+ */
 async function toCall(
   context: ServiceContext,
   name: RouteName,
@@ -85,23 +89,38 @@ async function toCall(
   request: HttpRequest,
 ): Promise<Call> {
   const { auth, maxBodyBytes, request: bodyType } = routes[name];
-  const device = auth === "device" ? await requireDevice(context, request) : undefined;
-  const either = auth === "device-or-access" ? await deviceOrAccess(context, parameters, request) : undefined;
-  const groupAccess =
-    auth === "group-access" ? parseGroupAccess(requireHeader(request, GROUP_ACCESS_HEADER)) : undefined;
+  const authorised = await authorise(context, auth, parameters, request);
   if (bodyType !== undefined) checkBodyHeaders(request, bodyType, maxBodyBytes);
-  const isMessage = bodyType !== undefined && bodyType !== "blob";
-  const raw = isMessage ? await request.body(maxBodyBytes) : EMPTY;
-  const body = isMessage ? decodeMessage(bodyType as MessageType<unknown>, raw, maxBodyBytes) : undefined;
-  return {
-    request,
-    parameters,
-    raw,
-    body,
-    device: device ?? either?.device,
-    target: either?.target,
-    groupAccess,
-  };
+  if (bodyType === undefined || bodyType === "blob") {
+    return { request, parameters, raw: EMPTY, body: undefined, ...authorised };
+  }
+  const raw = await request.body(maxBodyBytes);
+  const body = decodeMessage(bodyType as MessageType<unknown>, raw, maxBodyBytes);
+  return { request, parameters, raw, body, ...(await authorise(context, auth, parameters, request)) };
+}
+
+/** Who asks, as far as the route wants to know it. A signature for a group is checked with the record at hand. */
+async function authorise(
+  context: ServiceContext,
+  kind: AuthKind,
+  parameters: Call["parameters"],
+  request: HttpRequest,
+): Promise<Pick<Call, "device" | "target" | "groupAccess">> {
+  const nobody = { device: undefined, target: undefined, groupAccess: undefined };
+  switch (kind) {
+    case "none":
+      return nobody;
+    case "device":
+      return { ...nobody, device: await requireDevice(context, request) };
+    case "device-or-access":
+      return { ...nobody, ...(await deviceOrAccess(context, parameters, request)) };
+    case "group-access": {
+      const groupAccess = parseGroupAccess(requireHeader(request, GROUP_ACCESS_HEADER));
+      // A client that names itself beside the group would tell who is a member: it shall notice.
+      if (request.header("authorization") !== undefined) throw new RejectionError("auth/malformed");
+      return { ...nobody, groupAccess };
+    }
+  }
 }
 
 function checkBodyHeaders(

@@ -1,4 +1,4 @@
-import { type DeviceAddress, formatId, RejectionError } from "@murmuration/base";
+import { type DeviceAddress, formatAddress, formatId, RejectionError } from "@murmuration/base";
 import { issueSenderCertificate } from "@murmuration/pairwise/server";
 import type {
   BundleReply,
@@ -18,12 +18,15 @@ import { charge, chargeFor } from "./refusals.ts";
 
 /** One-time keys of one target that one caller may use up: a burst, then a trickle. */
 const ONE_TIME_PER_CALLER_AND_TARGET = { burst: 5, perMinute: 1 / 60 };
+/** Uploads of one device: a day needs one or two, and checking the signatures of one takes 20 ms. */
+const UPLOADS_PER_DEVICE = { burst: 20, perMinute: 2 };
 const HOUR_MS = 3_600_000;
 
 /** Adds one-time prekeys, replaces signed and last-resort ones. */
 export async function uploadKeys(context: ServiceContext, call: Call): Promise<PreKeyCounts> {
   const { address, device } = deviceOf(call);
   const { accounts, keys } = context.stores;
+  await charge(context.rateLimits, [chargeFor("uploads", formatAddress(address), UPLOADS_PER_DEVICE)]);
   const upload = decideKeyUpload(device.identityKey, call.body as PreKeyUpload, !device.hasKeys);
   const outcome = await keys.upload(address, upload, context.limits.oneTimePreKeysStored);
   if (outcome === "too-many") throw new RejectionError("keys/too-many");

@@ -75,9 +75,13 @@ export class RetentionRunner {
     for (;;) {
       const idle = await accounts.idleDevices(beforeDay, retention.batch);
       if (idle.length === 0) return removed;
-      for (const address of idle) await accounts.removeIdleDevice(address, beforeDay);
-      await forget(this.context, idle, this.endDevice);
-      removed += idle.length;
+      const gone: DeviceAddress[] = [];
+      for (const address of idle) {
+        // A device that came back since it was listed keeps its mailbox.
+        if ((await accounts.removeIdleDevice(address, beforeDay)) === "removed") gone.push(address);
+      }
+      await forget(this.context, gone, this.endDevice);
+      removed += gone.length;
     }
   }
 

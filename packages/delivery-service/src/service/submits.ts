@@ -6,9 +6,10 @@ import {
   UnavailableError,
 } from "@murmuration/base";
 import type { ServiceBody, SubmitIdentified, SubmitSealed } from "@murmuration/wire";
-import { toMinute } from "../core/days.ts";
+import { dayOf, toMinute } from "../core/days.ts";
 import { decideIdentifiedSubmit, decideSealedSubmit, type SubmitDecision, sha256 } from "../core/submit.ts";
 import { addressKey } from "../core/token-bucket.ts";
+import type { GroupRecord } from "../ports/group-records.ts";
 import type { NewEnvelope } from "../ports/mailboxes.ts";
 import type { ServiceContext } from "./context.ts";
 import { charge, chargeFor } from "./refusals.ts";
@@ -31,7 +32,10 @@ export async function submitSealed(
       stores.accounts.loadMany(submit.recipients.map((recipient) => recipient.accountId)),
       submit.fence === undefined ? undefined : stores.groupRecords.load(submit.fence.groupId),
     ]);
-    return decideSealedSubmit({ accounts, group }, submit);
+    const decision = decideSealedSubmit({ accounts, group }, submit);
+    // A group that is written to is in use, though nobody reads its record: an expired id would be anybody's.
+    if (group !== undefined && decision.kind === "store") await touchGroup(context, group);
+    return decision;
   };
   if (submit.ephemeral) return submitEphemeral(context, await decide());
   return store(context, submit.submitId, decide);
@@ -55,6 +59,11 @@ export async function submitIdentified(
   const decide = async () =>
     decideIdentifiedSubmit(await stores.accounts.load(submit.accountId), submit, sender);
   return store(context, submit.submitId, decide);
+}
+
+async function touchGroup(context: ServiceContext, group: GroupRecord): Promise<void> {
+  const today = dayOf(context.clock.now());
+  if (group.lastUsedDay < today) await context.stores.groupRecords.touch(group.groupId, today);
 }
 
 async function store(

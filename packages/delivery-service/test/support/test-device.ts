@@ -209,6 +209,24 @@ export class TestDevice implements DeviceAddress {
     return device;
   }
 
+  /** Signs a list with two more devices, without telling the server; they are described as they should be. */
+  async listTwoMore(
+    ...others: readonly [TestDevice, TestDevice]
+  ): Promise<{ readonly first: NewDevice; readonly second: NewDevice; readonly deviceList: Bytes }> {
+    const described: NewDevice[] = [];
+    let deviceList = this.local.deviceList;
+    for (const other of others) {
+      const memory = new MemoryEngine(ANY_TRUST_ROOT);
+      const account = { accountId: this.accountId, accountIdentityKey: this.local.accountIdentityKey };
+      const request = await memory.engine.generateLinkRequest(account, memory.keep());
+      const added = await this.memory.engine.addDevice(request, this.memory.keep());
+      deviceList = added.deviceList;
+      const { deviceId } = added;
+      described.push({ ...other.newDevice(), deviceId, identityKey: request.identityKey });
+    }
+    return { first: described[0]!, second: described[1]!, deviceList };
+  }
+
   /** Removes a linked device from the account, at the server too. */
   async unlink(base: string, linked: TestDevice): Promise<void> {
     const { deviceList } = await this.memory.engine.removeDevice(linked.deviceId, this.memory.keep());

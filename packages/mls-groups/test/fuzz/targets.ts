@@ -13,6 +13,7 @@ import type { CreatedCommit } from "../../src/group/create-commit.ts";
 import { internalsOf } from "../../src/group/group.ts";
 import { decodeWelcome, encodeWelcome } from "../../src/group/welcome.ts";
 import {
+  type CommitOptions,
   Group,
   joinGroup,
   joinGroupExternally,
@@ -78,17 +79,28 @@ const DEEP = 4;
 const refusal = (error: unknown): boolean => error instanceof RejectionError;
 const damage = (error: unknown): boolean => refusal(error) || error instanceof InvariantError;
 
-/** Alice, Bob, Carol and Dave after a commit of each; the same for one seed. */
+/**
+ * Six members of whom each committed once; then Alice removed Dave and added Frank without a path, so that the tree has
+ * blank nodes and unmerged leaves. The same for one seed.
+ */
 function village(seed: number) {
   const crypto = nativeCrypto(1, { random: seededRandom(`fuzz ${seed}`) });
-  const clients = ["alice", "bob", "carol", "dave"].map((name) => new Client(name, crypto));
-  const [alice, bob, carol] = clients as [Client, Client, Client];
+  const config = { receiveWindow: { epochs: 1, durationMs: 0, maxEpochs: 2 } };
+  const names = ["alice", "bob", "carol", "dave", "erin", "grace"];
+  const clients = names.map((name) => new Client(name, crypto, config));
+  const [alice, bob, carol, dave] = clients as [Client, Client, Client, Client];
+  const commit = (from: Client, options: CommitOptions = {}): void => {
+    const { message } = from.commit(options);
+    for (const other of clients) {
+      if (other !== from && other.group.status === "active") other.receive(message);
+    }
+  };
   alice.create("village");
   addAll(alice, clients.slice(1));
-  for (const committer of clients) {
-    const { message } = committer.commit();
-    for (const other of clients) if (other !== committer) other.receive(message);
-  }
+  for (const committer of clients) commit(committer);
+  commit(alice, { proposals: [{ kind: "remove", removed: dave.group.ownLeaf }] });
+  const { keyPackage } = new Client("frank", crypto).keyPackage();
+  commit(alice, { proposals: [{ kind: "add", keyPackage }], path: "required" });
   return { crypto, alice, bob, carol };
 }
 
@@ -116,8 +128,8 @@ function receiveAsBob(people: Village, message: Uint8Array): void {
 /** Messages of others that Bob can receive, and what they consist of. */
 function messages(people: Village) {
   const { crypto, alice, carol } = people;
-  const erin = new Client("erin", crypto);
-  const bundle = erin.keyPackage();
+  const heidi = new Client("heidi", crypto);
+  const bundle = heidi.keyPackage();
   const add = { kind: "add", keyPackage: bundle.keyPackage } as const;
   const remove = { kind: "remove", removed: carol.group.ownLeaf } as const;
   const commits = [[], [add], [remove], [add, remove]].map((proposals) =>
@@ -128,7 +140,7 @@ function messages(people: Village) {
   );
   const external = joinGroupExternally(crypto, {
     groupInfo: alice.group.groupInfo({ ratchetTree: true }),
-    identity: erin.identity,
+    identity: heidi.identity,
   });
   const psk = { kind: "external", pskId: Uint8Array.of(1), pskNonce: new Uint8Array(32) } as const;
   return {

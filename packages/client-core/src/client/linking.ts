@@ -133,6 +133,7 @@ export class ClientLinking implements Linking {
       ],
     });
     context.transaction(() => this.introduceAll());
+    this.effects.wakeOwn();
     return format("answer", (writer) => {
       writer
         .bytes(added.deviceList)

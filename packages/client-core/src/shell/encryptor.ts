@@ -31,6 +31,8 @@ type Mode = "sealed" | "identified";
 
 /** How often keys are fetched for one encryption before it is tried later. */
 const MAX_ROUNDS = 4;
+/** Pause before an account without usable keys is looked up again. */
+const LATER_MS = 1_000;
 /** Ciphertext bytes of one submit; leaves room for ids and access keys in the frame. */
 const SUBMIT_BYTES = limits.frameBytes - 256 * 1024;
 
@@ -147,7 +149,7 @@ export class Encryptor {
     }
     for (const account of accounts) {
       const key = formatId(account);
-      if (!failed.has(key)) failed.set(key, { kind: "later", retryAfterMs: 5_000 });
+      if (!failed.has(key)) failed.set(key, { kind: "later", retryAfterMs: LATER_MS });
     }
     return failed;
   }
@@ -256,7 +258,7 @@ export class Encryptor {
       const [why] = (await this.directory.repair(outcome)).values();
       if (why !== undefined) return why;
     }
-    return { kind: "later", retryAfterMs: 5_000 };
+    return { kind: "later", retryAfterMs: LATER_MS };
   }
 
   /** The frame for a part; undefined when a recipient's access key is not known any more. */

@@ -1,0 +1,63 @@
+import { expect, test } from "vitest";
+import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
+
+/** Links a new device to the account of `first`. */
+async function link(world: World, first: SimulatedDevice): Promise<SimulatedDevice> {
+  const second = world.device();
+  await second.open();
+  const request = await second.client.linking.request(first.client.linking.offer());
+  await second.client.linking.finish(await first.client.linking.approve(request));
+  second.client.connection.start();
+  await second.client.connection.caughtUp();
+  return second;
+}
+
+test("a linked device gets contacts, groups, and copies of what either device sends and reads", async () => {
+  await using world = await World.start();
+  const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];
+  await introduce(alice, bob);
+  const group = await alice.client.conversations.createGroup({ title: "Birds", members: [bob.id] });
+  const tablet = await link(world, alice);
+  expect(tablet.client.account).toMatchObject({ accountId: alice.id, deviceId: 2, name: "Alice" });
+  await until(() => tablet.client.contacts.list().length === 1);
+  await until(() => tablet.client.conversations.get(group.id)?.state === "active");
+
+  await alice.client.conversations.direct(bob.id).send({ text: "from the phone" });
+  await until(() => textsOf(tablet.client, bob.id).includes("from the phone"));
+  await tablet.client.conversations.direct(bob.id).send({ text: "from the tablet" });
+  await until(() => textsOf(alice.client, bob.id).includes("from the tablet"));
+  await until(() => textsOf(bob.client, alice.id).length === 2);
+  await bob.client.conversations.direct(alice.id).send({ text: "to both" });
+  await until(() => [alice, tablet].every((device) => textsOf(device.client, bob.id).includes("to both")));
+
+  await tablet.client.conversations.get(group.id)!.send({ text: "group, from the tablet" });
+  await until(() => [alice, bob].every((device) => textsOf(device.client, group.id).length === 1));
+  await bob.client.conversations.get(group.id)!.send({ text: "group, from Bob" });
+  await until(() => [alice, tablet].every((device) => textsOf(device.client, group.id).length === 2));
+
+  const line = tablet.client.conversations.direct(bob.id).history().at(-1)!;
+  await tablet.client.conversations.direct(bob.id).markRead(line.historyId);
+  await until(() => {
+    const same = alice.client.conversations.direct(bob.id).message(line);
+    return same?.kind === "message" && same.read;
+  });
+});
+
+test("a device removed while it is offline gets nothing any more, and peers repair by themselves", async () => {
+  await using world = await World.start();
+  const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];
+  await introduce(alice, bob);
+  const tablet = await link(world, alice);
+  await bob.client.conversations.direct(alice.id).send({ text: "one" });
+  await until(() => [alice, tablet].every((device) => textsOf(device.client, bob.id).includes("one")));
+
+  await tablet.stop();
+  await alice.client.linking.remove(2);
+  await bob.client.conversations.direct(alice.id).send({ text: "two" });
+  await until(() => textsOf(alice.client, bob.id).includes("two"));
+  await bob.client.outbox.settled();
+
+  await tablet.start();
+  await until(() => tablet.client.connection.state === "removed");
+  expect(textsOf(tablet.client, bob.id)).toEqual(["one"]);
+});

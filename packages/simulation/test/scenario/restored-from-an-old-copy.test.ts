@@ -1,0 +1,77 @@
+import { cpSync, rmSync } from "node:fs";
+import { expect, test } from "vitest";
+import { introduce, textsOf, until, World } from "../../src/index.ts";
+
+test("a recipient restored from an old copy of its database uses no message key twice and goes on", async () => {
+  await using world = await World.start();
+  const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];
+  await introduce(alice, bob);
+  const [aliceId, bobId] = [alice.id, bob.id];
+  const say = async (from: typeof alice, to: string, text: string) => {
+    await from.client.conversations.direct(to).send({ text });
+    await from.client.outbox.settled();
+  };
+  await say(alice, bobId, "a1");
+  await until(() => textsOf(bob.client, aliceId).length === 1);
+  await say(bob, aliceId, "b1");
+  await until(() => textsOf(alice.client, bobId).length === 2);
+
+  await bob.stop();
+  const restore = bob.saveCopy();
+  await bob.start();
+  for (const n of [2, 3, 4]) {
+    await say(alice, bobId, `a${n}`);
+    await until(() => textsOf(bob.client, aliceId).includes(`a${n}`));
+    await say(bob, aliceId, `b${n}`);
+    await until(() => textsOf(alice.client, bobId).includes(`b${n}`));
+  }
+  await bob.stop();
+  restore();
+  await bob.start();
+  await bob.client.connection.caughtUp();
+  expect(textsOf(bob.client, aliceId)).toEqual(["a1", "b1"]);
+
+  // Both directions work again, and what was there before is not doubled.
+  await say(bob, aliceId, "after the copy");
+  await until(() => textsOf(alice.client, bobId).includes("after the copy"));
+  await say(alice, bobId, "a5");
+  await until(() => textsOf(bob.client, aliceId).includes("a5"));
+  const seen = textsOf(alice.client, bobId);
+  expect(new Set(seen).size).toBe(seen.length);
+  expect(seen).toEqual(expect.arrayContaining(["b2", "b3", "b4", "after the copy"]));
+});
+
+test("a service restored from an old copy is fed again: what lacks a receipt is sent once more", async () => {
+  await using world = await World.start();
+  const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];
+  await introduce(alice, bob);
+  const [aliceId, bobId] = [alice.id, bob.id];
+  await alice.client.conversations.direct(bobId).send({ text: "first" });
+  await until(() => textsOf(bob.client, aliceId).length === 1);
+  await bob.client.conversations.direct(aliceId).send({ text: "second" });
+  await until(() => textsOf(alice.client, bobId).length === 2);
+  await Promise.all([alice.client.outbox.settled(), bob.client.outbox.settled()]);
+
+  await world.stopService();
+  const copy = `${world.directory}/service-copy`;
+  cpSync(world.serviceDirectory, copy, { recursive: true });
+  await world.startService();
+  await alice.client.connection.caughtUp();
+  // Alice hears something, so that she can tell later that the service has forgotten it; then Bob goes offline.
+  await bob.client.connection.caughtUp();
+  await bob.client.conversations.direct(aliceId).send({ text: "third" });
+  await until(() => textsOf(alice.client, bobId).includes("third"));
+  await bob.client.outbox.settled();
+  await bob.stop();
+  await alice.client.conversations.direct(bobId).send({ text: "lost by the service" });
+  await alice.client.outbox.settled();
+
+  await world.stopService();
+  rmSync(world.serviceDirectory, { recursive: true });
+  cpSync(copy, world.serviceDirectory, { recursive: true });
+  await world.startService();
+  await bob.start();
+  await until(() => textsOf(bob.client, aliceId).includes("lost by the service"));
+  expect(textsOf(bob.client, aliceId).filter((text) => text === "lost by the service")).toHaveLength(1);
+  expect(textsOf(alice.client, bobId).filter((text) => text === "third")).toHaveLength(1);
+});

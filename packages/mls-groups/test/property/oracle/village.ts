@@ -40,14 +40,14 @@ export interface Verdict {
 
 /**
  * A group of hoarders and the delivery service's record of everything that went by. Every change goes to every
- * member, all of them must agree on each epoch, and after each removal the attacker has a try.
+ * member, all of them must agree on each epoch, and from the first removal on the attacker has a try at each.
  */
 export class Village {
   readonly #crypto: CryptoProvider;
   readonly #pick: (below: number) => number;
   readonly #traffic: PublicTraffic[] = [];
-  /** Loot of those who left, newest last. */
-  readonly #left: Loot[] = [];
+  /** Loot of those who left, newest last, and the first epoch without them. */
+  readonly #left: { readonly loot: Loot; readonly epoch: number }[] = [];
   members: Villager[] = [];
   #names = 0;
 
@@ -67,7 +67,7 @@ export class Village {
     return { client, store, keyPackage: undefined };
   }
 
-  /** Proposals, commit, delivery, joins. Returns a verdict when somebody was removed. */
+  /** Proposals, commit, delivery, joins. Returns a verdict once somebody was removed, in this epoch or before. */
   commit(happening: Happening): Verdict | undefined {
     const { committer, proposed = [], removes = [], adds = 0 } = happening;
     for (const { by, proposal } of proposed) this.#propose(by, proposal);
@@ -160,17 +160,24 @@ export class Village {
     for (const member of this.members) {
       if (member !== committer) member.client.receive(applicationMessages[0]!);
     }
-    if (gone.length === 0) return undefined;
+    if (gone.length === 0) return this.#attackLater(authenticator);
     const coalition = this.#lootOf(gone[0]!);
     for (const other of gone.slice(1)) coalition.merge(this.#lootOf(other));
-    const alone = this.#left.slice(-2);
-    this.#left.push(this.#lootOf(gone[0]!));
-    for (const earlier of alone) coalition.merge(earlier);
+    for (const { loot } of this.#left.slice(-2)) coalition.merge(loot);
+    this.#left.push({ loot: this.#lootOf(gone[0]!), epoch: this.#traffic.length - 1 });
     return {
       removed: attack(this.#crypto, coalition, this.#traffic),
       stayed: before === undefined ? undefined : attack(this.#crypto, before, this.#traffic.slice(-2)),
       authenticator,
     };
+  }
+
+  /** Who left last tries again on an epoch that somebody else's commit began, with the traffic since. */
+  #attackLater(authenticator: string): Verdict | undefined {
+    const last = this.#left.at(-1);
+    if (last === undefined) return undefined;
+    const traffic = this.#traffic.slice(last.epoch - 1);
+    return { removed: attack(this.#crypto, last.loot, traffic), stayed: undefined, authenticator };
   }
 
   #agree(): string {

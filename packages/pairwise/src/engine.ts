@@ -159,7 +159,8 @@ class Engine implements PairwiseEngine {
   }
 
   confirmPreKeyUpload<R>(uploadId: Bytes, persist: Persist<void, R>): Promise<R> {
-    return this.operate([OWN_QUEUE], (overlay) => confirmPreKeyUpload(overlay, uploadId), persist);
+    const work = (overlay: Overlay) => confirmPreKeyUpload(overlay, uploadId, this.options.now());
+    return this.operate([OWN_QUEUE], work, persist);
   }
 
   certificateExpiresAtMs(): number | undefined {

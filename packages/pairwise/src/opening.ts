@@ -11,7 +11,7 @@ import { type DeviceAddress, type IncomingEnvelope, MAX_CIPHERTEXT_BYTES } from 
 import { decodeIdentified, decodeMarker, type IdentifiedCiphertext, type Marker } from "./envelope-format.ts";
 import { classifyLibsignal } from "./libsignal-errors.ts";
 import type { LibsignalStores } from "./libsignal-stores.ts";
-import type { OwnDevice } from "./own-identity.ts";
+import { expirationOf, type OwnDevice } from "./own-identity.ts";
 
 /** An envelope whose outer layer is off: who sent it and which session message it holds. */
 export interface OpenedEnvelope extends IdentifiedCiphertext {
@@ -109,16 +109,6 @@ function validateCertificate(
   const valid = certificate.validateWithTrustRoots(roots, acceptedAtMs);
   refuseUnless(valid, "pairwise/certificate-expired");
   refuseUnless(certificate.senderE164() === null, "pairwise/certificate-malformed");
-}
-
-/** A number chosen by whoever wrote the certificate, which nobody has verified yet. */
-function expirationOf(certificate: SenderCertificate): number {
-  try {
-    return certificate.expiration();
-  } catch (error) {
-    classifyLibsignal(error);
-    throw new RejectionError("pairwise/certificate-malformed");
-  }
 }
 
 function malformedUnless<T>(read: () => T): T {

@@ -8,6 +8,7 @@ import {
   invariant,
   MAX_DEVICE_ID,
   MAX_DEVICES_PER_ACCOUNT,
+  RejectionError,
   refuseUnless,
   UsageError,
 } from "@murmuration/base";
@@ -243,6 +244,8 @@ export function acceptCertificate(
   const own = requireOwnDevice(overlay);
   const parsed = parseCertificate(certificate);
   refuseUnless(parsed !== undefined, "pairwise/certificate-malformed");
+  // Every encrypt and every request to send again reads this number: it is readable, or the certificate no use.
+  expirationOf(parsed);
   const trusted = parsed.validateWithTrustRoots([...trustRoots], nowMs);
   refuseUnless(trusted, "pairwise/certificate-untrusted");
   const matches =
@@ -260,6 +263,19 @@ function parseCertificate(bytes: Bytes): SenderCertificate | undefined {
   } catch (error) {
     classifyLibsignal(error);
     return undefined;
+  }
+}
+
+/**
+ * When a certificate runs out: 64 bits chosen by whoever wrote it, also by the service that signed it. Throws
+ * RejectionError `pairwise/certificate-malformed` for a number that JavaScript cannot hold.
+ */
+export function expirationOf(certificate: SenderCertificate): number {
+  try {
+    return certificate.expiration();
+  } catch (error) {
+    classifyLibsignal(error);
+    throw new RejectionError("pairwise/certificate-malformed");
   }
 }
 

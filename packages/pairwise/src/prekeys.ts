@@ -56,9 +56,10 @@ export async function preparePreKeys(
   meter: WorkMeter,
 ): Promise<PreKeyUpload | undefined> {
   const own = requireOwnDevice(overlay);
-  expireReplaced(overlay, nowMs);
   const pending = readPendingUpload(overlay);
+  // The directory may still hand out what this upload replaces.
   if (pending !== undefined) return pending;
+  expireReplaced(overlay, nowMs);
   const generation = { overlay, own, nowMs, random, meter };
   const upload: PreKeyUpload = {
     uploadId: random(16),
@@ -88,10 +89,30 @@ function readPendingUpload(overlay: Overlay): PreKeyUpload | undefined {
   return bytes === undefined ? undefined : decodeUpload(bytes);
 }
 
-export function confirmPreKeyUpload(overlay: Overlay, uploadId: Bytes): void {
+export function confirmPreKeyUpload(overlay: Overlay, uploadId: Bytes, nowMs: number): void {
   const pending = readPendingUpload(overlay);
   if (pending === undefined || !equalBytes(pending.uploadId, uploadId)) return;
   overlay.write("own", "upload", undefined);
+  noteReplaced(overlay, "signed-pre-key", pending.signedPreKey, nowMs);
+  noteReplaced(overlay, "kyber-pre-key", pending.lastResortKyberPreKey, nowMs);
+}
+
+/**
+ * The directory has the successor from now on, not from when it was generated: a device that was off for weeks in
+ * between still gets first messages made with the key before.
+ */
+function noteReplaced(
+  overlay: Overlay,
+  table: TimedTable,
+  successor: SignedPublicPreKey | undefined,
+  nowMs: number,
+): void {
+  if (successor === undefined) return;
+  const { createdAtMs } = readTimed(overlay, table, String(successor.id));
+  for (const { key, row } of replaceable(overlay, table)) {
+    if (row.replacedAtMs !== createdAtMs) continue;
+    overlay.write(table, key, timedKeyRow.encode({ ...row, replacedAtMs: Math.max(nowMs, createdAtMs) }));
+  }
 }
 
 // Rotation.

@@ -71,6 +71,34 @@ describe("prekey life cycle", () => {
     expect(rowsOf(peer)).toMatchObject({ signed: 5, kyber: 105 });
   });
 
+  test("a replaced key is kept for 30 days from when the directory has its successor, however late that is", async () => {
+    const world = new World();
+    const alice = await Peer.create(world);
+    const bob = await Peer.create(world);
+    world.nowMs += 8 * DAY_MS;
+    // Bob's phone goes off between generating the next keys and uploading them.
+    const full = { preKeys: 100, kyberPreKeys: 100 };
+    const upload = (await bob.engine.preparePreKeys(full, bob.store.persist()))!;
+    expect(upload.signedPreKey).toBeDefined();
+    world.nowMs += 20 * DAY_MS;
+    await alice.refreshCertificate();
+    await alice.meet(bob);
+    const first = (await alice.send("are you there?", [bob])).envelopes[0]!;
+    world.nowMs += 12 * DAY_MS;
+    expect(await bob.engine.preparePreKeys(full, bob.store.persist())).toEqual(upload);
+    world.upload(bob.address, upload);
+    await bob.engine.confirmPreKeyUpload(upload.uploadId, bob.store.persist());
+    await bob.replenish();
+    expect(await bob.read(first)).toBe("are you there?");
+    const [original] = bob.store.keys("signed-pre-key");
+    world.nowMs += 29 * DAY_MS;
+    await bob.replenish();
+    expect(bob.store.keys("signed-pre-key")).toContain(original);
+    world.nowMs += DAY_MS;
+    await bob.replenish();
+    expect(bob.store.keys("signed-pre-key")).not.toContain(original);
+  });
+
   test("a clock that went back rotates at once instead of never", async () => {
     const world = new World();
     const peer = await Peer.create(world);

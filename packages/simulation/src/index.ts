@@ -1,4 +1,6 @@
 export { CrashPlan, Killed } from "./crash-points.ts";
+export { FrameTap } from "./frame-tap.ts";
+export { ShiftedClock } from "./shifted-clock.ts";
 export {
   type DeviceOptions,
   introduce,

@@ -32,7 +32,8 @@ export const testLimits: DeliveryServiceConfig["limits"] = {
   rates: Object.fromEntries(Object.keys(limits.rates).map((name) => [name, unlimited])) as never,
 };
 
-const testSettings: Partial<ClientSettings> = {
+/** What makes clients quick in tests; nothing else differs from the product. */
+export const testSettings: Partial<ClientSettings> = {
   acceptUnknown: true,
   receiptDelayMs: 5,
   reconnectMinMs: 20,
@@ -67,12 +68,12 @@ export interface DeviceOptions {
 export class SimulatedDevice {
   readonly path: string;
   readonly key: Uint8Array<ArrayBuffer>;
-  private readonly world: World;
+  private readonly service: { readonly origin: string };
   private options: DeviceOptions;
   private running: Client | undefined;
 
-  constructor(world: World, path: string, options: DeviceOptions) {
-    this.world = world;
+  constructor(service: { readonly origin: string }, path: string, options: DeviceOptions) {
+    this.service = service;
     this.path = path;
     this.options = options;
     this.key = systemEnvironment.random(32);
@@ -92,7 +93,7 @@ export class SimulatedDevice {
     this.options = { ...this.options, ...options };
     const { wrapStorage, wrapTransport, settings, environment, origin, onFailure } = this.options;
     const storage = openSqlcipher({ path: this.path, key: this.key });
-    const transport = connectTo(origin ?? this.world.origin);
+    const transport = connectTo(origin ?? this.service.origin);
     this.running = await openClient({
       storage: wrapStorage?.(storage) ?? storage,
       transport: wrapTransport?.(transport) ?? transport,

@@ -1,0 +1,34 @@
+import { expect, test } from "vitest";
+import { CrashPlan, introduce, Killed, ShiftedClock, textsOf, until, World } from "../../src/index.ts";
+
+test("a message whose sender certificate ran out in the outbox is sealed anew, and arrives once", async () => {
+  const clock = new ShiftedClock();
+  await using world = await World.start({ serviceClock: clock });
+  const environment = clock.environment;
+  const alice = await world.join("Alice", { environment });
+  const bob = await world.join("Bob", { environment });
+  await introduce(alice, bob);
+  const [aliceId, bobId] = [alice.id, bob.id];
+  await alice.client.conversations.direct(bobId).send({ text: "hello" });
+  await until(() => textsOf(bob.client, aliceId).length === 1);
+  await alice.stop();
+
+  const plan = new CrashPlan();
+  const swallow = (error: unknown) => {
+    if (!(error instanceof Killed)) throw error;
+  };
+  await alice.start({ wrapStorage: plan.wrapStorage, wrapTransport: plan.wrapTransport, onFailure: swallow });
+  await alice.client.connection.caughtUp();
+  await until(() => plan.effects.length === 0);
+  // Effects of sending: the message, then its ciphertexts, then the submit: there it dies.
+  plan.arm(2, "before");
+  await alice.client.conversations.direct(bobId).send({ text: "a day too late" }).catch(swallow);
+  await until(() => plan.dead);
+  await alice.stop().catch(swallow);
+
+  clock.offsetMs = 25 * 3600_000;
+  await alice.start({ wrapStorage: (storage) => storage, wrapTransport: (transport) => transport });
+  await alice.client.outbox.settled();
+  await until(() => textsOf(bob.client, aliceId).includes("a day too late"));
+  expect(textsOf(bob.client, aliceId)).toEqual(["hello", "a day too late"]);
+});

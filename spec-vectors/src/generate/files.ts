@@ -17,6 +17,9 @@ import {
   welcomes,
 } from "./groups.ts";
 
+import { messages } from "./messages.ts";
+import { treeKem, treeOperations, treeValidation } from "./trees.ts";
+
 type Generators = { readonly [N in VectorName]?: () => VectorFormats[N][] | Promise<VectorFormats[N][]> };
 
 /** The known-answer files and what makes them. */
@@ -25,6 +28,7 @@ export const generators: Generators = {
   deserialization,
   "key-schedule": keySchedules,
   "message-protection": messageProtection,
+  messages,
   "passive-client-handling-commit": passiveCommits,
   "passive-client-random": passiveRandom,
   "passive-client-welcome": passiveWelcomes,
@@ -32,6 +36,9 @@ export const generators: Generators = {
   "secret-tree": secretTrees,
   "transcript-hashes": transcriptHashes,
   "tree-math": treeMath,
+  "tree-operations": treeOperations,
+  "tree-validation": treeValidation,
+  treekem: treeKem,
   welcome: welcomes,
 };
 

@@ -237,6 +237,14 @@ export class GroupDriver {
     return createGroupInfoWithExternalPubAndRatchetTree(this.state(by), [], this.context.cipherSuite);
   }
 
+  async groupInfoMessage(by: string): Promise<Uint8Array> {
+    return encodeMessage({
+      version: protocolVersions.mls10,
+      wireformat: wireformats.mls_group_info,
+      groupInfo: await this.groupInfo(by),
+    });
+  }
+
   /** The ratchet_tree extension's content as `by` sees it. */
   async encodedTree(by: string): Promise<Uint8Array> {
     const { extensions } = await this.groupInfo(by);

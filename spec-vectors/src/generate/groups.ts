@@ -232,7 +232,7 @@ async function follow(suite: number, seed: string, names: readonly string[]): Pr
 export async function passiveCommits(): Promise<PassiveClientCase[]> {
   const names = Object.keys(steps);
   const cases: PassiveClientCase[] = [];
-  for (const suite of suiteIds) cases.push(await follow(suite, "passive-commit", names));
+  for (const suite of [1, 3, 4, 5, 7]) cases.push(await follow(suite, "passive-commit", names));
   if (cases.some((each) => each.epochs.length < names.length)) throw new Error("a step was refused");
   return cases;
 }
@@ -242,6 +242,6 @@ export async function passiveRandom(): Promise<PassiveClientCase[]> {
   const choices = Object.keys(steps);
   // A member that can come back must have been added first.
   const names = ["an add by value"];
-  while (names.length < 30) names.push(choices[random(1)[0]! % choices.length]!);
+  while (names.length < 16) names.push(choices[random(1)[0]! % choices.length]!);
   return [await follow(1, "passive-random", names)];
 }

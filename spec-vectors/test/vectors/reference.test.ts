@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { hex, treeMath } from "../../src/generate/derivations.ts";
+import { decodeTree, encodeTree, ranges, resolution, treeHash } from "../../src/generate/naive-tree.ts";
 import {
   deriveSecret,
   deriveTreeSecret,
@@ -86,6 +87,21 @@ describe("the reference that makes the known answers agrees with the official fi
         expect(hex(nonce)).toBe(expected.application_nonce);
       }
     }
+  });
+
+  test.each(vectorCases("tree-validation"))("tree hashes and resolutions, $title", ({ vector }) => {
+    const suite = suiteOf(vector.cipher_suite);
+    const tree = decodeTree(bytes(vector.tree));
+    expect(hex(encodeTree(tree))).toBe(vector.tree);
+    const subtrees = ranges(tree);
+    expect(subtrees.map((range) => resolution(tree, range))).toEqual(vector.resolutions);
+    expect(subtrees.map((range) => hex(treeHash(suite, tree, range)))).toEqual(vector.tree_hashes);
+  });
+
+  test.each(vectorCases("tree-operations"))("tree hash before and after, $title", ({ vector }) => {
+    const suite = suiteOf(vector.cipher_suite);
+    expect(hex(treeHash(suite, decodeTree(bytes(vector.tree_before))))).toBe(vector.tree_hash_before);
+    expect(hex(treeHash(suite, decodeTree(bytes(vector.tree_after))))).toBe(vector.tree_hash_after);
   });
 
   test("tree math, for each size that both have", () => {

@@ -9,6 +9,9 @@ import { formatReport, isClean } from "../demo/report.ts";
 import { runDemo } from "../demo/run.ts";
 import { CommandFailed, EXIT_FAILED } from "../failures.ts";
 
+/** Faults that are printed; the counts are complete. */
+const SHOWN_FAULTS = 20;
+
 export const demo: Command = {
   path: ["demo"],
   summary: "Runs a delivery service and many clients, kills some on the way, and counts what arrived.",
@@ -33,13 +36,14 @@ export const demo: Command = {
     const folder = mkdtempSync(join(tmpdir(), "murmuration-demo-"));
     try {
       print(`${members} members, ${messages} messages, seed ${seed}\n`);
-      const report = await runDemo(
+      const { report, faults } = await runDemo(
         makePlan(members, messages, seed),
         folder,
         createProgress(terminal.errors),
         signal,
       );
       if (target !== undefined) writeResult(target, `${JSON.stringify(report, null, 2)}\n`);
+      for (const fault of faults.slice(0, SHOWN_FAULTS)) print(fault);
       print(formatReport(report));
       return isClean(report) ? 0 : EXIT_FAILED;
     } finally {

@@ -62,8 +62,11 @@ export const listen: Command = {
         ...(seconds === undefined ? [] : [AbortSignal.timeout(seconds * 1000)]),
       ];
       const until = AbortSignal.any(signals);
-      client.connection.start();
+      const unsubscribe = client.events.on((event) => {
+        if (event.eventId === 0) print(json(event));
+      });
       let unreachable: unknown;
+      client.connection.start();
       const reached = client.connection.caughtUp(waitMs(context)).catch((error: unknown) => {
         if (!until.aborted) unreachable = error;
         stop.abort();
@@ -73,6 +76,7 @@ export const listen: Command = {
         print(json(event));
         if (++printed >= count) break;
       }
+      unsubscribe();
       stop.abort();
       await reached;
       if (unreachable !== undefined && printed < count) throw unreachable;

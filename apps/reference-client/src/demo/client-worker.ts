@@ -4,11 +4,12 @@
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { fromHex, InvariantError, MurmurationError } from "@murmuration/base";
+import { fromHex, InvariantError, MurmurationError, UnavailableError } from "@murmuration/base";
 import {
   type Client,
   type Conversation,
   connectTo,
+  type OwnAccount,
   openClient,
   openSqlcipher,
   type Transport,
@@ -55,10 +56,22 @@ async function open(request: Extract<ClientRequest, { op: "open" }>): Promise<Op
   const storage = openSqlcipher({ path: join(request.home, "client.db"), key: fromHex(request.key) });
   const client = await openClient({ storage, transport });
   members.set(request.member, { client, transport });
-  const account = client.account ?? (await client.register({ name: `member ${request.member}` }));
+  const account = client.account ?? (await register(client, `member ${request.member}`));
   client.connection.start();
   void report(request.member, client);
   return { accountId: account.accountId, contactCard: account.contactCard };
+}
+
+/** Registering may be repeated until it is answered: it goes on with the same keys. */
+async function register(client: Client, name: string): Promise<OwnAccount> {
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await client.register({ name });
+    } catch (error) {
+      if (!(error instanceof UnavailableError) || Date.now() > deadline) throw error;
+    }
+  }
 }
 
 /** Reports every new line, from the acknowledged event on: at least once, so the orchestrator de-duplicates. */

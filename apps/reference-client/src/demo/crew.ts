@@ -9,6 +9,27 @@ import type { Plan, PlannedKill } from "./plan.ts";
 import { ProcessEnded, Worker } from "./processes.ts";
 import { EventLedger } from "./tally.ts";
 
+/** Members of one process that are opened, and registered, at a time. */
+const OPENED_AT_A_TIME = 4;
+
+/** Like Promise.all over `work`, with at most `lanes` under way. */
+async function inLanes<T, R>(
+  items: readonly T[],
+  lanes: number,
+  work: (item: T) => Promise<R>,
+): Promise<readonly R[]> {
+  const results: R[] = [];
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < items.length) {
+      const at = next++;
+      results[at] = await work(items[at]!);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(lanes, items.length) }, lane));
+  return results;
+}
+
 interface ClientProcess {
   readonly members: readonly number[];
   worker: Worker;
@@ -68,19 +89,17 @@ export class Crew {
     this.processIds.push(worker.processId);
     worker.onReport = (report) => this.record(worker, report);
     client.worker = worker;
-    client.ready = Promise.all(
-      client.members.map(async (member) => {
-        const account = await worker.ask<Opened>({
-          op: "open",
-          member,
-          home: join(this.folder, `member-${member}`),
-          key: this.keys[member]!,
-          server: `http://127.0.0.1:${this.port}`,
-        } satisfies ClientRequest);
-        opened();
-        return account;
-      }),
-    );
+    client.ready = inLanes(client.members, OPENED_AT_A_TIME, async (member) => {
+      const account = await worker.ask<Opened>({
+        op: "open",
+        member,
+        home: join(this.folder, `member-${member}`),
+        key: this.keys[member]!,
+        server: `http://127.0.0.1:${this.port}`,
+      } satisfies ClientRequest);
+      opened();
+      return account;
+    });
     // Whoever asks this process waits for it; when nobody does, its death is no unhandled rejection.
     client.ready.catch(() => undefined);
   }

@@ -1,6 +1,7 @@
 /** Child processes of a demo run: started, asked, killed with SIGKILL, started again. */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { CommandFailed } from "../failures.ts";
 import type { Answer, Listening, Report } from "./messages.ts";
 
 /** The process ended before it answered. */
@@ -63,7 +64,7 @@ export class Worker {
     const waiting = this.waiting.get(id);
     this.waiting.delete(id);
     if (error === undefined) waiting?.resolve(value);
-    else waiting?.reject(new Error(error));
+    else waiting?.reject(new CommandFailed(`A process of the run could not do its part (${error}).`));
   }
 
   private abandon(): void {

@@ -9,7 +9,7 @@ import { MEASURED_SENDER, type Plan, type PlannedKill, type PlannedMessage } fro
 import { ProcessEnded } from "./processes.ts";
 import type { Progress } from "./progress.ts";
 import type { DemoReport } from "./report.ts";
-import { messageText, tally } from "./tally.ts";
+import { messageText, type Tally, tally } from "./tally.ts";
 
 /** Without a single event for this long, what has not arrived counts as lost, ms. */
 const PATIENCE_MS = 60_000;
@@ -28,13 +28,19 @@ type Costs = Pick<
   | "dsCpuUsPerMessage"
 >;
 
+export interface DemoOutcome {
+  readonly report: DemoReport;
+  /** What was lost or doubled, one sentence each. */
+  readonly faults: Tally["faults"];
+}
+
 /** Runs the plan in an empty folder. Every process is ended before it returns or throws; `signal` breaks it off. */
 export async function runDemo(
   plan: Plan,
   folder: string,
   progress: Progress,
   signal: AbortSignal,
-): Promise<DemoReport> {
+): Promise<DemoOutcome> {
   const crew = new Crew(plan, folder);
   const broken = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => reject(new CommandFailed("Interrupted.")), { once: true });
@@ -50,7 +56,7 @@ export async function runDemo(
   }
 }
 
-async function runWith(crew: Crew, plan: Plan, progress: Progress): Promise<DemoReport> {
+async function runWith(crew: Crew, plan: Plan, progress: Progress): Promise<DemoOutcome> {
   const startedMs = Date.now();
   progress.stage("registering members", plan.members);
   const accounts = await crew.start(() => progress.step());
@@ -59,15 +65,16 @@ async function runWith(crew: Crew, plan: Plan, progress: Progress): Promise<Demo
   await eventfulPart(crew, plan, group, progress);
   await everythingArrived(crew, plan, progress);
   const histories = await readHistories(crew, plan, group, progress);
-  return {
+  const { faults, ...counts } = tally(
+    plan.messages,
+    histories.map(({ messages }) => messages),
+    crew.events,
+  );
+  const report: DemoReport = {
     members: plan.members,
     protocol: histories[MEASURED_SENDER]!.protocol,
     messages: plan.messages.length,
-    ...tally(
-      plan.messages,
-      histories.map(({ messages }) => messages),
-      crew.events,
-    ),
+    ...counts,
     ...costs,
     kills: crew.kills,
     restarts: crew.restarts,
@@ -75,6 +82,7 @@ async function runWith(crew: Crew, plan: Plan, progress: Progress): Promise<Demo
     wallMs: Date.now() - startedMs,
     seed: plan.seed,
   };
+  return { report, faults };
 }
 
 async function formGroup(

@@ -9,6 +9,8 @@ export interface Tally {
   readonly lost: number;
   /** Copies beyond the first, in histories or in events: the larger of both counts. */
   readonly duplicated: number;
+  /** Each of them in words, for whoever looks for the reason. */
+  readonly faults: readonly string[];
 }
 
 /** The text of a planned message names it: `message 17`. Any other text belongs to no message. */
@@ -57,24 +59,30 @@ export function tally(
   events: EventLedger,
 ): Tally {
   let deliveries = 0;
-  const lost = { histories: 0, events: 0 };
-  const duplicated = { histories: 0, events: 0 };
+  const lost = { history: 0, events: 0 };
+  const duplicated = { history: 0, events: 0 };
+  const faults: string[] = [];
   histories.forEach((history, member) => {
     const copies = new Map<number, number>();
     for (const index of history) copies.set(index, (copies.get(index) ?? 0) + 1);
     for (const { index, sender } of messages) {
-      const inHistory = copies.get(index) ?? 0;
-      const inEvents = events.count(member, index);
-      if (inHistory > 0 && member !== sender) deliveries++;
-      if (inHistory === 0) lost.histories++;
-      if (inEvents === 0) lost.events++;
-      duplicated.histories += Math.max(0, inHistory - 1);
-      duplicated.events += Math.max(0, inEvents - 1);
+      const found = { history: copies.get(index) ?? 0, events: events.count(member, index) };
+      if (found.history > 0 && member !== sender) deliveries++;
+      for (const source of ["history", "events"] as const) {
+        const count = found[source];
+        if (count === 1) continue;
+        if (count === 0) lost[source]++;
+        else duplicated[source] += count - 1;
+        faults.push(
+          `${messageText(index)} of member ${sender}: ${count} times in ${source} of member ${member}`,
+        );
+      }
     }
   });
   return {
     deliveries,
-    lost: Math.max(lost.histories, lost.events),
-    duplicated: Math.max(duplicated.histories, duplicated.events),
+    lost: Math.max(lost.history, lost.events),
+    duplicated: Math.max(duplicated.history, duplicated.events),
+    faults,
   };
 }

@@ -29,6 +29,7 @@ describe("counting losses and doubles", () => {
       deliveries: 4,
       lost: 0,
       duplicated: 0,
+      faults: [],
     });
   });
 
@@ -37,6 +38,7 @@ describe("counting losses and doubles", () => {
       deliveries: 3,
       lost: 1,
       duplicated: 0,
+      faults: ["message 0 of member 0: 0 times in history of member 1"],
     });
   });
 

@@ -116,7 +116,7 @@ function receivePrivate(group: Internals, message: PrivateMessage, options: Rece
   check("message/epoch", retained !== undefined && message.contentType === "application");
   if (retained === undefined) throw new RejectionError("mls/message/epoch");
   const opened = openPrivateMessage(retainedReceiveEpoch(group, retained), message);
-  requireNotRemovedBefore(group, retained.epoch, opened.sender, options);
+  releaseIfRefused(opened, () => requireNotRemovedBefore(group, retained.epoch, opened.sender, options));
   return application(opened.content, opened.sender, message.epoch, opened.consume());
 }
 
@@ -125,7 +125,17 @@ function receiveCurrent(group: Internals, message: PrivateMessage): Received {
   if (message.contentType === "application") {
     return application(opened.content, opened.sender, message.epoch, opened.consume());
   }
-  return handshake(group, opened.content, opened);
+  return releaseIfRefused(opened, () => handshake(group, opened.content, opened));
+}
+
+/** A message that was decrypted and is refused after all leaves no key behind. */
+function releaseIfRefused<T>(opened: OpenedPrivateMessage, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    opened.release();
+    throw error;
+  }
 }
 
 function requireNotRemovedBefore(

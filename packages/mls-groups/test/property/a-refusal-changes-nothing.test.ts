@@ -1,10 +1,11 @@
 import { RejectionError, toHex } from "@murmuration/base";
 import { describe, expect, test } from "vitest";
-import { type GroupConfig, nativeCrypto } from "../../src/index.ts";
+import { type CryptoProvider, counting, type GroupConfig, nativeCrypto } from "../../src/index.ts";
 import type { Commit } from "../../src/structs/commit.ts";
 import { hpkeCiphertextVector } from "../../src/structs/hpke-ciphertext.ts";
 import {
   commitOf,
+  commitWithout,
   created,
   damaged as damagedBytes,
   editedCommit,
@@ -191,4 +192,46 @@ test("a commit that a member signed and that fails late leaves the group as it w
   const { message } = alice.commit();
   for (const client of [bob, carol]) client.receive(message);
   expect(toHex(bob.group.epochAuthenticator())).toBe(toHex(alice.group.epochAuthenticator()));
+});
+
+test("no message key stays in memory, whether the message was accepted, refused at once, or refused after decryption", () => {
+  const inner = nativeCrypto(1);
+  const used: Uint8Array[] = [];
+  const watched: CryptoProvider = {
+    ...counting(inner).provider,
+    open(key, nonce, aad, ciphertext) {
+      used.push(key);
+      return inner.open(key, nonce, aad, ciphertext);
+    },
+  };
+  const config = { handshakeFormat: "mls_private_message" } as const;
+  const [alice, carol] = [new Client("alice", inner, config), new Client("carol", inner, config)];
+  const bob = new Client("bob", watched, config);
+  alice.create("keys");
+  addAll(alice, [bob, carol]);
+  const keysAfter = (action: () => void): boolean[] => {
+    used.length = 0;
+    action();
+    return used.map((key) => key.every((byte) => byte === 0));
+  };
+  const refused = (message: Uint8Array, sequence?: bigint) => () =>
+    expect(() => bob.group.receive(message, { sequence })).toThrow(RejectionError);
+
+  const late = carol.say("late");
+  expect(keysAfter(() => bob.receive(alice.say("accepted")))).toEqual([true, true]);
+  expect(keysAfter(refused(damagedBytes(alice.say("damaged"))))).toEqual([true, true]);
+  // An Add whose KeyPackage Bob refuses, in a commit that is otherwise right.
+  const { keyPackage } = new Client("dave", inner).keyPackage();
+  const wrong = { ...keyPackage, signature: damagedBytes(keyPackage.signature) };
+  const invalid = commitWithout(alice, ["key-package/signature"], {
+    proposals: [{ kind: "add", keyPackage: wrong }],
+  });
+  expect(keysAfter(refused(invalid))).toEqual([true, true]);
+
+  const { message } = alice.commit({ proposals: [{ kind: "remove", removed: carol.group.ownLeaf }] });
+  const received = bob.group.receive(message);
+  if (received.kind !== "commit") throw new TypeError(received.kind);
+  bob.save(bob.group.merge(received.commit, { nowMs: 0, sequence: 5n }));
+  expect(keysAfter(refused(late, 6n))).toEqual([true, true]);
+  expect(textOf(bob.group.receive(late, { sequence: 4n }))).toBe("late");
 });

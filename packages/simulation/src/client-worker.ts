@@ -1,0 +1,70 @@
+/** One client in a process of its own, with its own database, key and connections. */
+import { fromHex } from "@murmuration/base";
+import {
+  type Client,
+  type ClientSettings,
+  type Conversation,
+  connectTo,
+  openClient,
+  openSqlcipher,
+} from "@murmuration/client-core";
+import { serveRequests } from "./serve-requests.ts";
+import { textsOf, until } from "./world.ts";
+
+export interface OpenParameters {
+  readonly path: string;
+  readonly key: string;
+  readonly origin: string;
+  readonly name: string;
+  readonly settings: Partial<ClientSettings>;
+}
+
+let opened: Client | undefined;
+
+function client(): Client {
+  if (opened === undefined) throw new Error("not open");
+  return opened;
+}
+
+function conversation(id: string): Conversation {
+  return client().conversations.get(id) ?? client().conversations.direct(id);
+}
+
+serveRequests(
+  {
+    async open({ path, key, origin, name, settings }: OpenParameters) {
+      const storage = openSqlcipher({ path, key: fromHex(key) });
+      opened = await openClient({ storage, transport: connectTo(origin), settings });
+      const account = opened.account ?? (await opened.register({ name }));
+      opened.connection.start();
+      return { accountId: account.accountId, contactCard: account.contactCard };
+    },
+    async addContact({ card }: { card: string }) {
+      await client().contacts.add(card);
+    },
+    async createGroup({ title, members }: { title: string; members: string[] }) {
+      return (await client().conversations.createGroup({ title, members })).id;
+    },
+    async send({ to, text }: { to: string; text: string }) {
+      return (await conversation(to).send({ text })).messageId;
+    },
+    async settled({ timeoutMs }: { timeoutMs: number }) {
+      await client().outbox.settled({ timeoutMs });
+    },
+    async caughtUp({ timeoutMs }: { timeoutMs: number }) {
+      await client().connection.caughtUp(timeoutMs);
+    },
+    texts: ({ id }: { id: string }) => textsOf(client(), id),
+    async awaitTexts({ id, texts, timeoutMs }: { id: string; texts: string[]; timeoutMs: number }) {
+      const all = () => {
+        const seen = new Set(textsOf(client(), id));
+        return texts.every((text) => seen.has(text));
+      };
+      await until(all, timeoutMs, "every text");
+    },
+    async awaitActive({ id, timeoutMs }: { id: string; timeoutMs: number }) {
+      await until(() => client().conversations.get(id)?.state === "active", timeoutMs, "an active group");
+    },
+  },
+  async () => opened?.close(),
+);

@@ -3,7 +3,7 @@
 import { encode, keyPackageEncoder } from "ts-mls";
 import type { TreeKemCase, TreeOperationsCase, TreeValidationCase } from "../formats.ts";
 import { hex } from "./derivations.ts";
-import { addProposal, GroupDriver, removeProposal } from "./group-driver.ts";
+import { addProposal, type GeneratedKeyPackage, GroupDriver, removeProposal } from "./group-driver.ts";
 import {
   decodeTree,
   encodeTree,
@@ -226,11 +226,12 @@ export async function treeKem(): Promise<TreeKemCase[]> {
 /** A tree of seven in which paths, unmerged leaves and blank nodes occur. */
 async function grownGroup(suite: number): Promise<GroupDriver> {
   const group = await GroupDriver.create(suite, `trees/${suite}`, "alice");
-  const first = await Promise.all(["bob", "carol", "dave"].map((name) => group.keyPackage(name)));
+  const names = ["bob", "carol", "dave"];
+  // One after the other: all draw from one stream of random bytes.
+  const first: GeneratedKeyPackage[] = [];
+  for (const name of names) first.push(await group.keyPackage(name));
   const { welcome } = await group.commit("alice", { extraProposals: first.map(addProposal) });
-  for (const [i, name] of ["bob", "carol", "dave"].entries()) {
-    await group.join(name, first[i]!, welcome!, "alice");
-  }
+  for (const [i, name] of names.entries()) await group.join(name, first[i]!, welcome!, "alice");
   await group.commit("dave");
   await group.commit("alice");
   for (const name of ["erin", "frank"]) await group.commitAdd("bob", name);

@@ -3,9 +3,11 @@ import { Harness } from "../../src/harness.ts";
 
 test("a member that was offline for the whole conversation reads it from a restarted service, with everybody else gone", async () => {
   await using harness = await Harness.start();
-  const alice = await harness.joinProcess("Alice");
-  const bob = await harness.joinProcess("Bob");
-  const carol = await harness.joinProcess("Carol");
+  const [alice, bob, carol] = await Promise.all([
+    harness.joinProcess("Alice"),
+    harness.joinProcess("Bob"),
+    harness.joinProcess("Carol"),
+  ]);
   for (const client of [alice, bob, carol]) {
     for (const other of [alice, bob, carol]) {
       if (other !== client) await client.addContact(other.contactCard);
@@ -17,7 +19,7 @@ test("a member that was offline for the whole conversation reads it from a resta
   const group = await alice.createGroup("birds", [bob.id, carol.id]);
   await bob.awaitActive(group);
   const texts: string[] = [];
-  for (let turn = 0; turn < 20; turn++) {
+  for (let turn = 0; turn < 12; turn++) {
     texts.push(`turn ${turn}`);
     const [speaker, listener] = turn % 2 === 0 ? [alice, bob] : [bob, alice];
     await speaker.send(group, `turn ${turn}`);
@@ -25,8 +27,7 @@ test("a member that was offline for the whole conversation reads it from a resta
   }
   await alice.settled();
   await bob.settled();
-  await alice.close();
-  await bob.close();
+  await Promise.all([alice.close(), bob.close()]);
   await harness.killService();
   await harness.startService();
 

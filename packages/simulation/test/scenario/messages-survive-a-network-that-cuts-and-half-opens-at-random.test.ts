@@ -6,7 +6,7 @@ import { type SeededRandom, seededRandom } from "../../src/seeded-random.ts";
 import { introduce, type SimulatedDevice, textsOf, until } from "../../src/world.ts";
 
 const MEMBERS = 4;
-const MESSAGES = 60;
+const MESSAGES = 40;
 const DIRECTIONS: readonly Direction[] = ["to-service", "to-client", "both"];
 
 /** Strikes again and again until told to stop; then the network is whole, except for what is half-open. */
@@ -26,8 +26,8 @@ async function misbehave(proxy: FaultProxy, random: SeededRandom, stop: AbortSig
 test("messages survive a network that cuts and half-opens at random: each is once in every history", async () => {
   const random = seededRandom();
   console.log(`SEED=${random.seed}`);
-  // Silence is noticed within a second on both sides, instead of a minute.
-  await using harness = await Harness.start({ limits: { pingIntervalMs: 300, silenceTimeoutMs: 600 } });
+  // Silence is noticed within two seconds on both sides, instead of a minute.
+  await using harness = await Harness.start({ limits: { pingIntervalMs: 1_000, silenceTimeoutMs: 2_000 } });
   await using proxy = await startFaultProxy({ target: harness.port, random });
   const settings = { requestTimeoutMs: 1_500 };
   const devices: SimulatedDevice[] = [];

@@ -8,6 +8,9 @@ import type { ServiceContext } from "./context.ts";
 import type { Call } from "./http.ts";
 import { charge, chargeFor } from "./refusals.ts";
 
+/** Bytes by which the records that one address writes may grow: nobody is asked who stores them for 400 days. */
+const GROWTH_PER_ADDRESS = { burst: 32 * 1024 * 1024, perMinute: 2 * 1024 * 1024 };
+
 /** Hands out single-use challenges and reads and writes the records of pairwise groups. All of it anonymous. */
 export class GroupRoutes {
   private readonly spent = new Map<string, number>();
@@ -37,12 +40,18 @@ export class GroupRoutes {
     await this.charge(context, call);
     const request = this.spend(context, call, "write");
     const { groupRecords } = context.stores;
+    const before = await groupRecords.load(request.groupId);
     const decision = decideGroupWrite(
-      await groupRecords.load(request.groupId),
+      before,
       request,
       call.body as GroupWriteRequest,
       dayOf(context.clock.now()),
     );
+    const growth = decision.record.blob.length - (before?.blob.length ?? 0);
+    if (growth > 0) {
+      const from = addressKey(call.request.remoteAddress);
+      await charge(context.rateLimits, [chargeFor("group-growth", from, GROWTH_PER_ADDRESS, growth)]);
+    }
     const outcome =
       decision.kind === "create"
         ? await groupRecords.create(decision.record)

@@ -14,6 +14,12 @@ import type { NewEnvelope } from "../ports/mailboxes.ts";
 import type { ServiceContext } from "./context.ts";
 import { charge, chargeFor } from "./refusals.ts";
 
+/** Part of a mailbox, as a divisor, that message requests may fill: they cost a stranger nothing but accounts. */
+const REQUEST_SHARE = 8;
+
+/** Invited by an access key or one's own account; or not: then others' messages keep their room and their rate. */
+type Origin = "invited" | "request";
+
 type SubmitAnswer = Extract<ServiceBody, { kind: "submitAccepted" | "submitMismatch" }>;
 
 /**
@@ -38,7 +44,7 @@ export async function submitSealed(
     return decision;
   };
   if (submit.ephemeral) return submitEphemeral(context, await decide());
-  return store(context, submit.submitId, decide);
+  return store(context, submit.submitId, "invited", decide);
 }
 
 /**
@@ -51,14 +57,15 @@ export async function submitIdentified(
   submit: SubmitIdentified,
 ): Promise<SubmitAnswer> {
   const { limits, rateLimits, stores } = context;
-  if (!equalBytes(submit.accountId, sender.accountId)) {
+  const origin = equalBytes(submit.accountId, sender.accountId) ? "invited" : "request";
+  if (origin === "request") {
     await charge(rateLimits, [
       chargeFor("requests", formatId(sender.accountId), limits.rates.requestsPerAccount),
     ]);
   }
   const decide = async () =>
     decideIdentifiedSubmit(await stores.accounts.load(submit.accountId), submit, sender);
-  return store(context, submit.submitId, decide);
+  return store(context, submit.submitId, origin, decide);
 }
 
 async function touchGroup(context: ServiceContext, group: GroupRecord): Promise<void> {
@@ -69,6 +76,7 @@ async function touchGroup(context: ServiceContext, group: GroupRecord): Promise<
 async function store(
   context: ServiceContext,
   submitId: Uint8Array,
+  origin: Origin,
   decide: () => Promise<SubmitDecision>,
 ): Promise<SubmitAnswer> {
   const { mailboxes } = context.stores;
@@ -77,13 +85,17 @@ async function store(
   if (await mailboxes.wasStored(submitHash)) return accepted(context, true);
   const decision = await decide();
   if (decision.kind === "mismatch") return mismatch(context, decision);
-  await chargeRecipients(context, decision.envelopes);
+  await chargeRecipients(context, origin, decision.envelopes);
   const now = context.clock.now();
+  const share = origin === "request" ? REQUEST_SHARE : 1;
   const outcome = await mailboxes.append({
     submitHash,
     envelopes: decision.envelopes,
     acceptedAtMs: toMinute(now),
-    limits: { maxEnvelopes: context.limits.mailboxEnvelopes, maxBytes: context.limits.mailboxBytes },
+    limits: {
+      maxEnvelopes: context.limits.mailboxEnvelopes / share,
+      maxBytes: context.limits.mailboxBytes / share,
+    },
   });
   switch (outcome.kind) {
     case "stored":
@@ -107,7 +119,7 @@ function afterMissing(context: ServiceContext, decision: SubmitDecision): Submit
 
 async function submitEphemeral(context: ServiceContext, decision: SubmitDecision): Promise<SubmitAnswer> {
   if (decision.kind === "mismatch") return mismatch(context, decision);
-  await chargeRecipients(context, decision.envelopes);
+  await chargeRecipients(context, "invited", decision.envelopes);
   const acceptedAtMs = toMinute(context.clock.now());
   for (const { recipient, ciphertext } of decision.envelopes) {
     context.signals.forward(recipient, { ciphertext, acceptedAtMs });
@@ -115,7 +127,11 @@ async function submitEphemeral(context: ServiceContext, decision: SubmitDecision
   return accepted(context, false);
 }
 
-async function chargeRecipients(context: ServiceContext, envelopes: readonly NewEnvelope[]): Promise<void> {
+async function chargeRecipients(
+  context: ServiceContext,
+  origin: Origin,
+  envelopes: readonly NewEnvelope[],
+): Promise<void> {
   const costs = new Map<string, number>();
   for (const { recipient } of envelopes) {
     const name = formatId(recipient.accountId);
@@ -124,7 +140,7 @@ async function chargeRecipients(context: ServiceContext, envelopes: readonly New
   const rate = context.limits.rates.envelopesPerRecipient;
   await charge(
     context.rateLimits,
-    [...costs].map(([name, cost]) => chargeFor("envelopes", name, rate, cost)),
+    [...costs].map(([name, cost]) => chargeFor(`${origin}-envelopes`, name, rate, cost)),
   );
 }
 

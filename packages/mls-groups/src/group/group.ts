@@ -1,8 +1,8 @@
-import { type Bytes, InvariantError, RejectionError, toHex, UsageError } from "@murmuration/base";
+import { type Bytes, RejectionError, toHex, UsageError } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { confirmationTag, epochSecretsOf, exportSecret } from "../schedule/key-schedule.ts";
 import { EMPTY_TRANSCRIPT_HASH, interimTranscriptHash } from "../schedule/transcript-hash.ts";
-import type { Extension } from "../structs/extension.ts";
+import { copyExtensions, type Extension } from "../structs/extension.ts";
 import type { GroupContext } from "../structs/group-context.ts";
 import { type LeafNode, type Lifetime, leafNodeBytes } from "../structs/leaf-node.ts";
 import { encodeMlsMessage } from "../structs/mls-message.ts";
@@ -126,7 +126,7 @@ export class Group {
       epoch: 0n,
       treeHash: tree.treeHash(),
       confirmedTranscriptHash: EMPTY_TRANSCRIPT_HASH,
-      extensions: request.extensions ?? [],
+      extensions: copyExtensions(request.extensions ?? []),
     };
     const epochSecret = crypto.random(crypto.suite.hashLength);
     const secrets = epochSecretsOf(crypto, epochSecret);
@@ -214,6 +214,7 @@ export class Group {
 
   /** Equal for all members of this epoch (8.7). */
   epochAuthenticator(): Bytes {
+    this.#requireAlive();
     return this.#inside.state.secrets.epochAuthenticator.slice();
   }
 
@@ -285,14 +286,13 @@ export class Group {
     authenticatedData: Uint8Array = EMPTY,
   ): { message: Bytes; reference: Bytes; writes: WriteSet } {
     this.#requireActive();
-    const { crypto, state } = this.#inside;
+    const { state } = this.#inside;
     const { leafNode, leafPrivateKey } = this.#updatedLeaf(change);
     const proposed = this.#propose({ kind: "update", leafNode }, authenticatedData);
     const keys = {
       leafPrivateKey,
       signaturePrivateKey: change.signatureKeys?.privateKey.slice() ?? state.signaturePrivateKey,
     };
-    if (crypto.suite.id !== state.public.context.cipherSuite) throw new InvariantError("mls/suite-of-group");
     this.#inside.ownUpdates.set(toHex(proposed.reference), keys);
     proposed.writes.put(rowKeys.ownUpdate(toHex(proposed.reference)), encodeOwnUpdate(keys));
     return proposed;
@@ -363,11 +363,11 @@ export class Group {
     return receive(this.#inside, message, options);
   }
 
-  /** Enters the epoch of a received commit. Throws UsageError when it belongs to another epoch than the current one. */
+  /** Enters the epoch of a received commit. Throws UsageError when it was staged from another state than the current one. */
   merge(commit: ReceivedCommit, point: MergePoint): WriteSet {
-    const { context } = commit.staged.public.provisional === undefined ? this : { context: this.context };
-    if (commit.staged.public.provisional.epoch !== context.epoch + 1n)
-      throw new UsageError("mls/stale-staged-commit");
+    // Removal ends the group but not its last state, so both are asked.
+    this.#requireAlive();
+    if (commit.from !== this.#inside.state) throw new UsageError("mls/stale-staged-commit");
     const epoch = this.epoch;
     const consumed = commit.consume();
     const writes = mergeCommit(this.#inside, commit.staged, point);

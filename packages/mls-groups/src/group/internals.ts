@@ -1,7 +1,7 @@
-import { type Bytes, decodeWhole, InvariantError } from "@murmuration/base";
+import { type Bytes, InvariantError } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import type { SecretTree } from "../schedule/secret-tree.ts";
-import { readLeafNode } from "../structs/leaf-node.ts";
+import { decodeLeafNode } from "../structs/leaf-node.ts";
 import type { ReInit } from "../structs/proposal.ts";
 import type { PreSharedKeyId } from "../structs/psk-id.ts";
 import type { LeafIndex } from "../tree/math.ts";
@@ -145,7 +145,7 @@ export function retainedReceiveEpoch(group: Internals, retained: RetainedEpoch):
     ownLeaf: retained.ownLeaf,
     signatureKey: (leaf) => {
       const before = leafInEpoch(group, retained.epoch, leaf);
-      return before === undefined ? undefined : decodeWhole(before, readLeafNode).signatureKey;
+      return before === undefined ? undefined : decodeLeafNode(before).signatureKey;
     },
   };
 }

@@ -10,6 +10,7 @@ import {
 } from "../schedule/key-schedule.ts";
 import type { SecretTreeLimits } from "../schedule/secret-tree.ts";
 import { interimTranscriptHash } from "../schedule/transcript-hash.ts";
+import { copyExtensions } from "../structs/extension.ts";
 import { type GroupContext, groupContextBytes } from "../structs/group-context.ts";
 import type { GroupInfo } from "../structs/group-info.ts";
 import { leafNodeBytes } from "../structs/leaf-node.ts";
@@ -172,7 +173,7 @@ export function epochFromGroupInfo(crypto: CryptoProvider, info: GroupInfo, tree
     groupId: ownCopy(groupContext.groupId),
     treeHash: ownCopy(groupContext.treeHash),
     confirmedTranscriptHash: ownCopy(groupContext.confirmedTranscriptHash),
-    extensions: groupContext.extensions.map(({ type, data }) => ({ type, data: ownCopy(data) })),
+    extensions: copyExtensions(groupContext.extensions),
   };
   return {
     crypto,

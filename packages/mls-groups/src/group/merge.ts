@@ -1,4 +1,6 @@
 import { zeroize } from "@murmuration/base";
+import { copyExtensions } from "../structs/extension.ts";
+import type { ReInit } from "../structs/proposal.ts";
 import { RatchetTree } from "../tree/ratchet-tree.ts";
 import { rowKeys } from "./group-rows.ts";
 import { type Internals, putHead, putRetained, putSecretTree, type RetainedEpoch } from "./internals.ts";
@@ -31,7 +33,7 @@ export function mergeCommit(group: Internals, staged: StagedCommit, point: Merge
   retainEpoch(group, old, staged.public, point, writes);
   group.state = staged.next;
   group.status = staged.public.plan.reinit === undefined ? "active" : "suspended";
-  group.reinit = staged.public.plan.reinit;
+  group.reinit = ownReInit(staged.public.plan.reinit);
   pruneRetained(group, point.nowMs, writes);
   rememberResumptionPsk(group, writes);
   forgetProposals(group, writes);
@@ -40,6 +42,12 @@ export function mergeCommit(group: Internals, staged: StagedCommit, point: Merge
   putSecretTree(writes, group.state);
   retireState(old, group.state);
   return putHead(writes, group);
+}
+
+/** The ReInit without the message that it came in: it stays until the new group is there. */
+function ownReInit(reinit: ReInit | undefined): ReInit | undefined {
+  if (reinit === undefined) return undefined;
+  return { ...reinit, groupId: reinit.groupId.slice(), extensions: copyExtensions(reinit.extensions) };
 }
 
 function retainEpoch(

@@ -1,7 +1,11 @@
 import { type Bytes, RejectionError, toHex, UsageError } from "@murmuration/base";
 import { makeProposalRef } from "../crypto/labeled.ts";
 import type { CryptoProvider } from "../crypto/provider.ts";
-import { type AuthenticatedContent, authenticatedContentBytes } from "../structs/authenticated-content.ts";
+import {
+  type AuthenticatedContent,
+  authenticatedContentBytes,
+  decodeAuthenticatedContent,
+} from "../structs/authenticated-content.ts";
 import type { LeafIndex } from "../tree/math.ts";
 import type { GroupPolicy } from "./policy.ts";
 import { applyProposals, type CommittedProposal, planProposals } from "./proposal-list.ts";
@@ -22,15 +26,20 @@ export class ProposalCache {
   readonly #byReference = new Map<string, CachedProposal>();
   #arrivals = 0;
 
-  /** Caches verified content that holds a proposal. The same proposal twice is one entry. O(its length). */
+  /**
+   * Caches verified content that holds a proposal, decoded from a copy of its own bytes: whoever made or received the
+   * content may go on with theirs. The same proposal twice is one entry. O(its length).
+   */
   add(
     crypto: CryptoProvider,
-    authenticated: AuthenticatedContent,
+    verified: AuthenticatedContent,
     order: number = this.#arrivals,
   ): CachedProposal {
+    const bytes = authenticatedContentBytes(verified);
+    const authenticated = decodeAuthenticatedContent(bytes);
     const { content } = authenticated;
     if (content.contentType !== "proposal") throw new UsageError("mls/not-a-proposal");
-    const reference = makeProposalRef(crypto, authenticatedContentBytes(authenticated));
+    const reference = makeProposalRef(crypto, bytes);
     const key = toHex(reference);
     const known = this.#byReference.get(key);
     if (known !== undefined) return known;

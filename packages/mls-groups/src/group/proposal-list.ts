@@ -1,8 +1,8 @@
 import { compareBytes, encode, RejectionError, toHex } from "@murmuration/base";
 import { check } from "../rules.ts";
-import { extensionTypes, isDefaultProposalType } from "../structs/code-points.ts";
+import { isDefaultProposalType } from "../structs/code-points.ts";
 import { writeCredential } from "../structs/credential.ts";
-import type { Extension } from "../structs/extension.ts";
+import { copyExtensions, type Extension } from "../structs/extension.ts";
 import type { Sender } from "../structs/framed-content.ts";
 import type { KeyPackage } from "../structs/key-package.ts";
 import { type LeafNode, leafNodeBytes } from "../structs/leaf-node.ts";
@@ -216,7 +216,10 @@ export function applyProposals(
 ): AppliedProposals {
   const { crypto, context } = epoch;
   const tree = epoch.tree.fork();
-  const extensions = plan.groupContextExtensions ?? context.extensions;
+  const { groupContextExtensions } = plan;
+  // A copy of its own: the GroupContext lives on, and the message they came in may be large.
+  const extensions =
+    groupContextExtensions === undefined ? context.extensions : copyExtensions(groupContextExtensions);
   const about = { groupId: context.groupId, extensions };
   for (const leaf of [...plan.removes].sort((a, b) => b - a)) tree.removeLeaf(leaf);
   for (const { leaf, leafNode } of plan.updates) {
@@ -224,9 +227,8 @@ export function applyProposals(
     validateSuccessor(epoch.tree, leaf, leafNode, policy);
     tree.updateLeaf(leaf, leafNodeBytes(leafNode));
   }
-  const replacesExtensions = plan.groupContextExtensions !== undefined;
   // Before the Adds: each new leaf is held to the new extensions by itself.
-  if (replacesExtensions) validateGroupExtensions(tree, extensions);
+  if (groupContextExtensions !== undefined) validateGroupExtensions(tree, extensions);
   const addedLeaves = applyAdds(crypto, tree, plan.adds, about, policy);
   validateCredentialSupport(tree);
   return { tree, extensions, addedLeaves };
@@ -284,9 +286,4 @@ export function validateSuccessor(
   check("ratchet-tree/leaf-not-blank", previous !== undefined);
   check("leaf-node/credential-valid", policy.credentialIsValid(leafNode.credential, leafNode.signatureKey));
   check("leaf-node/credential-successor", previous !== undefined && policy.isSuccessor(previous, leafNode));
-}
-
-/** Whether a list of GroupContext extensions lets outsiders propose (12.1.8.1). */
-export function allowsExternalSenders(extensions: readonly Extension[]): boolean {
-  return extensions.some(({ type }) => type === extensionTypes.external_senders);
 }

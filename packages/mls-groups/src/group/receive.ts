@@ -20,6 +20,7 @@ import {
   putSecretTreeWrites,
   retainedReceiveEpoch,
 } from "./internals.ts";
+import type { MemberState } from "./member-state.ts";
 import { type OpenedPrivateMessage, openPrivateMessage } from "./messages.ts";
 import type { PublicEpoch } from "./public-epoch.ts";
 import { receiveCommit, type StagedCommit } from "./receive-commit.ts";
@@ -49,6 +50,8 @@ export type Received =
 
 export interface ReceivedCommit {
   readonly staged: StagedCommit;
+  /** The state that it was validated against: it leads on from that one and from no other. */
+  readonly from: MemberState;
   /** Deletes the key of a commit that came as a PrivateMessage; called when it is merged. */
   readonly consume: () => SecretTreeWrites | undefined;
 }
@@ -63,13 +66,15 @@ export interface ReceiveOptions {
 
 /**
  * Receives an MLSMessage of this group: application data of the current or a retained epoch, a proposal or a
- * commit of the current one. A refusal leaves the group as it was, to the byte. Application data: O(1), O(log N)
- * for a leaf's first message in an epoch; commits: O(log N + proposals). Throws RejectionError.
+ * commit of the current one. A refusal leaves the group as it was, to the byte. Nothing that is kept or returned is
+ * a view of `message`. Application data: O(1), O(log N) for a leaf's first message in an epoch; commits:
+ * O(log N + proposals). Throws RejectionError.
  */
 export function receive(group: Internals, message: Uint8Array, options: ReceiveOptions): Received {
   if (group.pending !== undefined && equalBytes(message, group.pending.message))
     return { kind: "own-commit" };
-  const decoded = decodeMlsMessage(message);
+  // A copy: what is staged or cached outlives the caller's receive buffer.
+  const decoded = decodeMlsMessage(message.slice());
   if (decoded.wireFormat === "mls_public_message") return receivePublic(group, decoded.publicMessage);
   if (decoded.wireFormat === "mls_private_message")
     return receivePrivate(group, decoded.privateMessage, options);
@@ -198,7 +203,8 @@ function handshake(
       ratchetLimits: group.config.ratchetLimits,
       ownUpdate: (reference) => group.ownUpdates.get(toHex(reference)),
     });
-    return { kind: "commit", commit: { staged, consume: opened?.release() ?? (() => undefined) } };
+    const consume = opened?.release() ?? (() => undefined);
+    return { kind: "commit", commit: { staged, from: group.state, consume } };
   }
   const cached = group.proposals.add(group.crypto, content);
   const writes = putSecretTreeWrites(new WriteSet(), epoch, opened?.consume());

@@ -39,7 +39,7 @@ export interface StagedPublic {
 }
 
 /** The proposals of a commit with their senders; by reference they must be known (12.4). O(proposals). */
-export function resolveProposals(
+function resolveProposals(
   commit: Pick<Commit, "proposals">,
   sender: Sender,
   resolve: ResolveProposal,
@@ -102,7 +102,7 @@ export function stagePublic(
 }
 
 /** Only members and joiners commit (6.1). */
-export function committerOf(sender: Sender): Committer {
+function committerOf(sender: Sender): Committer {
   if (sender.kind === "member") return { kind: "member", leaf: sender.leafIndex };
   if (sender.kind === "new_member_commit") return { kind: "new_member" };
   throw new RejectionError("mls/commit/sender-type");

@@ -30,6 +30,11 @@ export function readDistinctExtensions(reader: Reader): Extension[] {
   return extensions;
 }
 
+/** Copies that outlive the message, or the caller's arrays, that the extensions came in. */
+export function copyExtensions(extensions: readonly Extension[]): Extension[] {
+  return extensions.map(({ type, data }) => ({ type, data: data.slice() }));
+}
+
 export function skipExtensions(reader: Reader): void {
   const inner = reader.nested();
   while (inner.offset < inner.end) {
@@ -43,7 +48,7 @@ export function writeExtensions(writer: Writer, extensions: readonly Extension[]
 }
 
 /** Whether no two extensions have the same type (section 13.4). */
-export function areDistinct(extensions: readonly Extension[]): boolean {
+function areDistinct(extensions: readonly Extension[]): boolean {
   return extensions.length < 2 || new Set(extensions.map(({ type }) => type)).size === extensions.length;
 }
 

@@ -46,7 +46,7 @@ export const credential: fc.Arbitrary<Credential> = fc.oneof(
   }),
 );
 
-export const capabilities: fc.Arbitrary<Capabilities> = fc.record({
+const capabilities: fc.Arbitrary<Capabilities> = fc.record({
   versions: list(uint16),
   cipherSuites: list(uint16),
   extensions: list(uint16),
@@ -213,7 +213,7 @@ const authenticated: fc.Arbitrary<AuthenticatedContent> = fc
     }),
   );
 
-export const privateMessage: fc.Arbitrary<PrivateMessage> = fc.record({
+const privateMessage: fc.Arbitrary<PrivateMessage> = fc.record({
   groupId: uint8Array,
   epoch: uint64,
   contentType: fc.constantFrom("application", "proposal", "commit"),

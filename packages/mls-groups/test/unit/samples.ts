@@ -17,7 +17,7 @@ import type { UpdatePath } from "../../src/structs/update-path.ts";
  */
 
 /** The same bytes in every run. */
-export function fixedRandom(seed: string): RandomSource {
+function fixedRandom(seed: string): RandomSource {
   let counter = 0;
   return (length) => {
     const out = new Uint8Array(length);

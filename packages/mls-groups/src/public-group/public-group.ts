@@ -25,6 +25,8 @@ export interface FollowRequest {
 
 /** A commit that passed every check which needs no secret. Nothing has changed yet. */
 export interface FollowedCommit {
+  /** The epoch that it was validated against: it leads on from that one and from no other. */
+  readonly from: PublicEpoch;
   readonly public: StagedPublic;
   readonly next: PublicEpoch;
 }
@@ -104,10 +106,12 @@ export class PublicGroup {
 
   /**
    * Validates a PublicMessage with a proposal or a commit of the current epoch. A proposal is cached; a commit is
-   * staged. O(log N + proposals). Throws RejectionError and changes nothing.
+   * staged. Nothing that is kept or returned is a view of `message`. O(log N + proposals). Throws RejectionError and
+   * changes nothing.
    */
   receive(message: Uint8Array): Followed {
-    const decoded = decodeMlsMessage(message);
+    // A copy: what is staged or cached outlives the caller's receive buffer.
+    const decoded = decodeMlsMessage(message.slice());
     if (decoded.wireFormat !== "mls_public_message") throw new RejectionError("mls/message/wire-format");
     const unverified = followPublicMessage(decoded.publicMessage);
     check("message/group", equalBytes(unverified.groupId, this.#epoch.context.groupId));
@@ -125,7 +129,7 @@ export class PublicGroup {
     const resolve = (reference: Uint8Array) => this.#proposals.get(reference);
     const staged = stagePublic(this.#epoch, body.commit, body.sender, resolve, this.#policy);
     const next = nextContext(this.#epoch, staged, content);
-    return { public: staged, next: nextPublicEpoch(this.#epoch, staged, next, tag) };
+    return { from: this.#epoch, public: staged, next: nextPublicEpoch(this.#epoch, staged, next, tag) };
   }
 
   /**
@@ -144,7 +148,7 @@ export class PublicGroup {
 
   /** Enters the epoch of a staged commit and forgets the proposals of the old one. O(1). */
   merge(commit: FollowedCommit): void {
-    if (commit.next.context.epoch !== this.epoch + 1n) throw new UsageError("mls/stale-staged-commit");
+    if (commit.from !== this.#epoch) throw new UsageError("mls/stale-staged-commit");
     this.#epoch = commit.next;
     this.#proposals.clear();
   }

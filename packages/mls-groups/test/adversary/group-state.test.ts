@@ -1,0 +1,147 @@
+import { toHex, utf8 } from "@murmuration/base";
+import { describe, expect, test } from "vitest";
+import { type GroupConfig, nativeCrypto } from "../../src/index.ts";
+import { PublicGroup } from "../../src/public-group/index.ts";
+import { addAll, Client } from "../clients.ts";
+import { memoryOf, outcome } from "./careless.ts";
+
+/*
+ * What a group keeps after a message was handled: attacks that do not need an invalid message, but the right ones at
+ * the wrong time, in the wrong memory, or far too many of them.
+ */
+
+const crypto = nativeCrypto(1);
+const at = { nowMs: 0 };
+
+function group(config: Partial<GroupConfig> = {}, names: readonly string[] = ["alice", "bob", "carol"]) {
+  const members = names.map((name) => new Client(name, crypto, config));
+  const [alice, bob, carol] = members;
+  alice!.create("friends");
+  addAll(alice!, members.slice(1));
+  return { alice: alice!, bob: bob!, carol: carol!, members };
+}
+
+function staged(client: Client, message: Uint8Array) {
+  const received = client.group.receive(message);
+  if (received.kind !== "commit") throw new Error(received.kind);
+  return received.commit;
+}
+
+describe("a staged commit is merged only into the state it was staged from", () => {
+  test("who was removed does not come back with a rival commit of the same epoch", () => {
+    const { alice, bob, carol } = group();
+    const removal = staged(
+      carol,
+      alice.group.createCommit({ proposals: [{ kind: "remove", removed: carol.group.ownLeaf }] }).message,
+    );
+    const rival = staged(carol, bob.group.createCommit().message);
+    carol.save(carol.group.merge(removal, at));
+    expect(outcome(() => carol.group.merge(rival, at))).toBe("mls/group-removed");
+    expect(outcome(() => carol.group.merge(removal, at))).toBe("mls/group-removed");
+    expect([...carol.store.keys("")]).toEqual([]);
+  });
+
+  test("nor is a commit of another group merged, whatever its epoch", () => {
+    const one = group();
+    const two = group();
+    const commit = staged(one.bob, one.alice.group.createCommit().message);
+    const before = memoryOf(two.bob);
+    expect(outcome(() => two.bob.group.merge(commit, at))).toBe("mls/stale-staged-commit");
+    expect(memoryOf(two.bob)).toBe(before);
+  });
+
+  test("a follower holds to the same", () => {
+    const [one, two] = [group(), group()].map(({ alice }) => {
+      const follower = PublicGroup.follow(crypto, {
+        groupInfo: alice.group.groupInfo({ ratchetTree: true }),
+      });
+      return { alice, follower };
+    });
+    const followed = one!.follower.receive(one!.alice.group.createCommit().message);
+    if (followed.kind !== "commit") throw new Error(followed.kind);
+    expect(outcome(() => two!.follower.merge(followed.commit))).toBe("mls/stale-staged-commit");
+    one!.follower.merge(followed.commit);
+    expect(outcome(() => one!.follower.merge(followed.commit))).toBe("mls/stale-staged-commit");
+  });
+});
+
+describe("a removed member's group gives nothing out", () => {
+  test("neither an authenticator, which would be the same for all who were removed", () => {
+    const { alice, carol } = group();
+    const { message } = alice.commit({ proposals: [{ kind: "remove", removed: carol.group.ownLeaf }] });
+    carol.receive(message);
+    expect(outcome(() => carol.group.epochAuthenticator())).toBe("mls/group-removed");
+    expect(outcome(() => carol.group.exportSecret("x", utf8("y"), 32))).toBe("mls/group-removed");
+    expect(carol.group.resumptionPsk()).toBeUndefined();
+  });
+});
+
+describe("a caller may use its receive buffer again", () => {
+  const extensions = [{ type: 5, data: Uint8Array.of(0) }];
+
+  test("extensions of the GroupContext do not change with it", () => {
+    const { alice, bob } = group();
+    const { message } = alice.commit({ proposals: [{ kind: "group_context_extensions", extensions }] });
+    const buffer = message.slice();
+    bob.receive(buffer);
+    buffer.fill(0xff);
+    alice.receive(bob.commit().message);
+    expect(toHex(alice.group.epochAuthenticator())).toBe(toHex(bob.group.epochAuthenticator()));
+  });
+
+  test("nor do those of the caller who proposed them, or created the group", () => {
+    const created = { type: 5, data: Uint8Array.of(0) };
+    const alice = new Client("alice", crypto);
+    const bob = new Client("bob", crypto);
+    alice.create("friends", [created]);
+    created.data.fill(0xff);
+    addAll(alice, [bob]);
+    const proposed = { type: 5, data: Uint8Array.of(0) };
+    const proposal = { kind: "group_context_extensions", extensions: [proposed] } as const;
+    bob.receive(alice.group.propose(proposal).message);
+    proposed.data.fill(0xff);
+    bob.receive(alice.commit().message);
+    expect(toHex(alice.group.epochAuthenticator())).toBe(toHex(bob.group.epochAuthenticator()));
+  });
+
+  test("a proposal that waits for a commit stays what was verified", () => {
+    const { alice, bob, carol } = group();
+    const { keyPackage } = new Client("dave", crypto).keyPackage();
+    const { message } = alice.group.propose({ kind: "add", keyPackage });
+    const buffer = message.slice();
+    bob.receive(buffer);
+    carol.receive(message);
+    buffer.fill(0xff);
+    const commit = bob.commit().message;
+    expect(carol.receive(commit).kind).toBe("commit");
+    expect(bob.group.memberCount).toBe(4);
+    expect(toHex(carol.group.epochAuthenticator())).toBe(toHex(bob.group.epochAuthenticator()));
+  });
+
+  test("a commit that waits to be merged stays what was verified", () => {
+    const { alice, bob } = group();
+    const { message } = alice.commit({ proposals: [{ kind: "group_context_extensions", extensions }] });
+    const buffer = message.slice();
+    const commit = staged(bob, buffer);
+    buffer.fill(0xff);
+    bob.save(bob.group.merge(commit, at));
+    alice.receive(bob.commit().message);
+    expect(toHex(alice.group.epochAuthenticator())).toBe(toHex(bob.group.epochAuthenticator()));
+  });
+
+  test("a follower's proposals and extensions do not change with it", () => {
+    const { alice } = group();
+    const follower = PublicGroup.follow(crypto, { groupInfo: alice.group.groupInfo({ ratchetTree: true }) });
+    const follow = (message: Uint8Array) => {
+      const buffer = message.slice();
+      const followed = follower.receive(buffer);
+      buffer.fill(0xff);
+      if (followed.kind === "commit") follower.merge(followed.commit);
+    };
+    follow(alice.group.propose({ kind: "group_context_extensions", extensions }).message);
+    follow(alice.commit().message);
+    follow(alice.commit().message);
+    expect(toHex(follower.tree.treeHash())).toBe(toHex(alice.group.tree.treeHash()));
+    expect(follower.context.extensions).toEqual(alice.group.context.extensions);
+  });
+});

@@ -125,6 +125,8 @@ export class OutboxWorker {
       if (this.connection.state !== "connected") {
         if (this.connection.state === "stopped" || this.connection.state === "removed") return;
         await this.connection.wait(this.context.closing.signal);
+        // Submits that broke off with their connections say nothing about the next one.
+        failures = 0;
         continue;
       }
       const pause = await this.step(row, failures);

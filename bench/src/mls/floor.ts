@@ -22,8 +22,6 @@ export interface FloorCounts {
   readonly open?: number;
   /** Bytes beyond the first 64 of what is hashed. */
   readonly hashBytes?: number;
-  /** Bytes beyond the first 64 of what is encrypted or decrypted with the AEAD. */
-  readonly aeadBytes?: number;
 }
 
 /** What a commit adds to the key schedule: joiner, member and epoch secret, then nine secrets of the epoch. */
@@ -128,7 +126,7 @@ function wholeTree(members: number): FloorCounts {
   };
 }
 
-function join(members: number, warm: boolean, bytes: number): FloorCounts {
+function join(members: number, warm: boolean): FloorCounts {
   const parents = members - 1;
   return sum(
     wholeTree(members),
@@ -142,7 +140,6 @@ function join(members: number, warm: boolean, bytes: number): FloorCounts {
       mac: 1,
       // KeyPackageRef.
       hash: 1,
-      aeadBytes: bytes,
     },
     // One parent hash for each parent node; original sibling hashes are those of the tree but for unmerged leaves.
     warm ? { hash: parents, hashBytes: parents * PARENT_HASH_INPUT_BYTES } : {},
@@ -186,9 +183,9 @@ export function floorCounts(operation: Operation, input: FloorInput): FloorCount
     case "bulk-add":
       return bulkAdd(members, bytes);
     case "join-cold":
-      return join(members, false, 0);
+      return join(members, false);
     case "join-warm":
-      return join(members, true, 0);
+      return join(members, true);
     case "commit-create-cold":
       return commitCreate(input, members - 1);
     case "commit-process-cold":
@@ -199,10 +196,10 @@ export function floorCounts(operation: Operation, input: FloorInput): FloorCount
       return commitProcess(input);
     case "application-create":
       // Key, nonce and next secret of the ratchet; sender data key and nonce; two encryptions; a signature.
-      return { sign: 1, expand: 5, seal: 2, aeadBytes: bytes };
+      return { sign: 1, expand: 5, seal: 2 };
     case "application-process":
     case "store-application":
-      return { verify: 1, expand: 5, open: 2, aeadBytes: bytes };
+      return { verify: 1, expand: 5, open: 2 };
     case "store-commit":
       return commitProcess(input);
     case "load":
@@ -228,7 +225,6 @@ export function floorMs(counts: FloorCounts, cost: PrimitiveCosts): number {
     expand: cost.mac,
     seal: cost.seal,
     open: cost.open,
-    aeadBytes: cost.aeadByte,
   };
   let total = 0;
   for (const [name, count] of Object.entries(counts)) total += count * us[name as keyof FloorCounts];

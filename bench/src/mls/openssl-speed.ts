@@ -8,7 +8,7 @@ const run = promisify(execFile);
 /** Microseconds of `openssl speed`, by the primitive they compare with. Empty where there is no openssl. */
 export type OpensslCosts = Partial<Record<keyof PrimitiveCosts, number>>;
 
-/** Asks `openssl speed` for one second each, about eight in all. */
+/** Asks `openssl speed` for one second each, about seven in all. */
 export async function measureOpenssl(): Promise<OpensslCosts> {
   try {
     return {
@@ -16,7 +16,6 @@ export async function measureOpenssl(): Promise<OpensslCosts> {
       ...parseBlocks(await speed("-bytes", "64", "-evp", "sha256"), "hash", 64),
       ...parseBlocks(await speed("-bytes", "64", "-hmac", "sha256"), "mac", 64),
       ...parseBlocks(await speed("-bytes", "64", "-evp", "aes-128-gcm"), "seal", 64),
-      ...parseBlocks(await speed("-bytes", "16384", "-evp", "aes-128-gcm"), "aeadByte", 1),
     };
   } catch {
     return {};

@@ -25,7 +25,6 @@ const unit: PrimitiveCosts = {
   mac: 0,
   seal: 0,
   open: 0,
-  aeadByte: 0,
 };
 
 describe("path arithmetic of the floor (RFC 9420 section 4.1.2)", () => {

@@ -52,6 +52,7 @@ export const rules = {
   // Joining with a path secret: 12.4.3.1.
   "welcome/path-secret-node-not-blank": "12.4.3.1",
   "welcome/path-secret-matches-key": "12.4.3.1",
+  "welcome/direct-path-keys-known": "12.4.3.1",
 
   // KeyPackage: 10.1.
   "key-package/cipher-suite": "10.1",
@@ -65,6 +66,7 @@ export const rules = {
   "leaf-node/credential-successor": "7.3",
 
   // Single proposals: 12.1.
+  "psk/count": "8.4",
   "psk/nonce-length": "12.1.4",
   "psk/no-reinit-usage": "12.1.4",
   "psk/no-branch-usage": "12.1.4",
@@ -93,7 +95,9 @@ export const rules = {
   "commit/path-required": "12.4",
   "commit/confirmation-tag": "6.1",
   "message/epoch": "12.4.2",
+  "commit/epoch-left": "8.1",
   "message/group": "6",
+  "message/group-not-reinitialized": "12.4.2",
   "message/sender-not-removed-before": "14",
   "framing/sender-is-member": "6.3.2",
   "proposal/external-sender-known": "12.1.8",

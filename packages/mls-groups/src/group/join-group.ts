@@ -1,9 +1,12 @@
-import { type Bytes, equalBytes, RejectionError } from "@murmuration/base";
+import { type Bytes, encode, equalBytes, RejectionError, toHex } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { protectPublicMessage } from "../framing/public-message.ts";
 import { check } from "../rules.ts";
+import { MLS10 } from "../structs/code-points.ts";
+import { writeCredential } from "../structs/credential.ts";
 import type { Extension } from "../structs/extension.ts";
 import type { GroupContext } from "../structs/group-context.ts";
+import type { LeafNode } from "../structs/leaf-node.ts";
 import { encodeMlsMessage } from "../structs/mls-message.ts";
 import type { PreSharedKeyId } from "../structs/psk-id.ts";
 import type { LeafIndex } from "../tree/math.ts";
@@ -29,7 +32,8 @@ export interface JoinWithWelcome {
 
 /**
  * Joins by Welcome (12.4.3.1). O(N): one signature verification and about two hashes for each member. Throws
- * RejectionError. Delete the KeyPackage's private keys once the returned rows are stored.
+ * RejectionError. Delete the KeyPackage's private keys once the returned rows are stored. That the group id is not
+ * that of another group of ours (12.4.3.1) is the caller's to check: nothing here knows of other groups.
  */
 export function joinGroup(
   crypto: CryptoProvider,
@@ -71,7 +75,7 @@ function resumption(
   return group.resumptionPsk(id.pskEpoch);
 }
 
-/** What sections 11.2 and 11.3 ask of a group that continues `old`. O(N log N) for the membership. */
+/** What sections 11.2 and 11.3 ask of a group that continues `old`. */
 function expectation(
   old: Group,
   usage: "reinit" | "branch",
@@ -95,7 +99,9 @@ function validateReInit(old: Group, context: GroupContext, tree: RatchetTree, po
   if (reinit === undefined) throw new RejectionError("mls/welcome/reinit-matches");
   check(
     "welcome/reinit-matches",
-    equalBytes(context.groupId, reinit.groupId) &&
+    // The version of every GroupContext that decodes.
+    reinit.version === MLS10 &&
+      equalBytes(context.groupId, reinit.groupId) &&
       context.cipherSuite === reinit.cipherSuite &&
       equalExtensions(context.extensions, reinit.extensions),
   );
@@ -115,21 +121,55 @@ function equalExtensions(a: readonly Extension[], b: readonly Extension[]): bool
 }
 
 /**
- * Whether each member of `inner` has a member of `outer` that it may follow, each of those used once. With
- * credentials that stay the same this is a lookup for each member.
+ * Whether each member of `inner` has a member of `outer` that it may follow or precede, each of those used once. O(N)
+ * while credentials stay the same: members with an equal one are asked first. Only those who found nobody are compared
+ * with all who are left, and the first of them without a match ends it.
  */
 function everyMemberIn(inner: RatchetTree, outer: RatchetTree, policy: GroupPolicy): boolean {
+  if (inner.memberCount > outer.memberCount) return false;
+  const sameMember = (a: LeafNode, b: LeafNode) => policy.isSuccessor(a, b) || policy.isSuccessor(b, a);
   const free = new Set(outer.members());
+  const byCredential = new Map<string, LeafIndex[]>();
+  const withCredential = (credential: Uint8Array): LeafIndex[] => {
+    const key = toHex(credential);
+    const known = byCredential.get(key) ?? outer.leavesByCredential(credential);
+    byCredential.set(key, known);
+    return known;
+  };
+  const changed: LeafNode[] = [];
   for (const leaf of inner.members()) {
     const leafNode = inner.leaf(leaf)!;
-    const match = [...free].find((candidate) => {
-      const other = outer.leaf(candidate)!;
-      return policy.isSuccessor(other, leafNode) || policy.isSuccessor(leafNode, other);
-    });
-    if (match === undefined) return false;
-    free.delete(match);
+    const candidates = withCredential(encode(leafNode.credential, writeCredential));
+    const place = candidates.findIndex((candidate) => sameMember(outer.leaf(candidate)!, leafNode));
+    if (place < 0) {
+      changed.push(leafNode);
+      continue;
+    }
+    free.delete(candidates[place]!);
+    candidates[place] = candidates.at(-1)!;
+    candidates.pop();
   }
-  return true;
+  return (
+    changed.length === 0 ||
+    everyOneOf(
+      changed,
+      [...free].map((leaf) => outer.leaf(leaf)!),
+      sameMember,
+    )
+  );
+}
+
+/** Whether each of `members` matches one of `others`, each used once. O(members x others). */
+function everyOneOf(
+  members: readonly LeafNode[],
+  others: LeafNode[],
+  matches: (a: LeafNode, b: LeafNode) => boolean,
+): boolean {
+  return members.every((member) => {
+    const place = others.findIndex((other) => matches(other, member));
+    if (place >= 0) others.splice(place, 1);
+    return place >= 0;
+  });
 }
 
 export interface JoinExternally {

@@ -15,9 +15,9 @@ import { type GroupContext, groupContextBytes } from "../structs/group-context.t
 import type { GroupInfo } from "../structs/group-info.ts";
 import { leafNodeBytes } from "../structs/leaf-node.ts";
 import { findNewMember, type GroupSecrets, readGroupSecrets, type Welcome } from "../structs/welcome.ts";
-import type { LeafIndex } from "../tree/math.ts";
+import { directPath, type LeafIndex } from "../tree/math.ts";
 import type { RatchetTree } from "../tree/ratchet-tree.ts";
-import { joinPrivateKeys } from "../tree/tree-kem.ts";
+import { joinPrivateKeys, type PrivateKeys } from "../tree/tree-kem.ts";
 import { validateTree, validateTreeInBatches } from "../tree/tree-validation.ts";
 import { memberState } from "./advance.ts";
 import { decodeBareGroupInfo, ownCopy, treeOf, verifyGroupInfo } from "./group-info.ts";
@@ -152,6 +152,7 @@ function finishJoin(crypto: CryptoProvider, request: JoinRequest, opened: Opened
     signer: info.signer,
     pathSecret: groupSecrets.pathSecret,
   });
+  requireDirectPathKeys(tree, ownLeaf, privateKeys);
   const contextBytes = groupContextBytes(info.groupContext);
   const secrets = deriveEpochSecrets(crypto, groupSecrets.joinerSecret, pskSecret, contextBytes);
   zeroize(opened.plaintext, pskSecret);
@@ -187,6 +188,18 @@ export function epochFromGroupInfo(crypto: CryptoProvider, info: GroupInfo, tree
       info.confirmationTag,
     ),
   };
+}
+
+/**
+ * Section 12.4.3.1: path_secret may be left out only if the Commit had no path. Whoever is merged at a node of its
+ * direct path holds its private key, or could not open what is sealed to it: every later commit would be lost.
+ */
+function requireDirectPathKeys(tree: RatchetTree, leaf: LeafIndex, keys: PrivateKeys): void {
+  for (const node of directPath(leaf, tree.leafSlots)) {
+    const known =
+      keys.has(node) || tree.isBlank(node) || Array.from(tree.unmergedLeaves(node)).includes(leaf);
+    check("welcome/direct-path-keys-known", known);
+  }
 }
 
 function requireConfirmationTag(crypto: CryptoProvider, secrets: EpochSecrets, info: GroupInfo): void {

@@ -16,8 +16,13 @@ export interface GroupPolicy {
   readonly acceptsAnyCredential?: boolean;
   /** Whether `next` may follow `previous` in one leaf: an Update, a path, a resync (7.3, 12.2). */
   isSuccessor(previous: LeafNode, next: LeafNode): boolean;
-  /** Whether two leaves present one client (12.2: no client twice). Equal signature keys are refused anyway. */
+  /**
+   * Whether two leaves present one client (12.2: no client twice). Equal signature keys are refused anyway; asked of
+   * leaves whose credentials are equal.
+   */
   isSameClient(a: LeafNode, b: LeafNode): boolean;
+  /** Set when {@link GroupPolicy.isSameClient} is always false: then nobody is compared for it. */
+  readonly clientsAreSignatureKeys?: boolean;
   /**
    * Roles and whatever else the application adds (12.2, last paragraph). Throws a RejectionError with a code of
    * its own. Runs after the RFC's rules. O(proposals).
@@ -58,4 +63,5 @@ export const openPolicy: GroupPolicy = {
   acceptsAnyCredential: true,
   isSuccessor: (previous, next) => equalCredentials(previous.credential, next.credential),
   isSameClient: () => false,
+  clientsAreSignatureKeys: true,
 };

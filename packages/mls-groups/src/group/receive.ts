@@ -86,6 +86,7 @@ function receivePublic(group: Internals, message: PublicMessage): Received {
   const { groupId, epoch } = message.authenticated.content;
   check("message/group", equalBytes(groupId, context.groupId));
   check("message/epoch", epoch === context.epoch);
+  requireNotReinitialized(group);
   const { membershipKey } = group.state.secrets;
   const unverified = unprotectPublicMessage(group.crypto, message, {
     membershipKey,
@@ -126,6 +127,7 @@ function receivePrivate(group: Internals, message: PrivateMessage, options: Rece
 }
 
 function receiveCurrent(group: Internals, message: PrivateMessage): Received {
+  if (message.contentType !== "application") requireNotReinitialized(group);
   const opened = openPrivateMessage(currentReceiveEpoch(group), message);
   if (message.contentType === "application") {
     return application(opened.content, opened.sender, message.epoch, opened.consume());
@@ -141,6 +143,11 @@ function releaseIfRefused<T>(opened: OpenedPrivateMessage, action: () => T): T {
     opened.release();
     throw error;
   }
+}
+
+/** Section 12.4.2: behind a ReInit nothing changes the group any more, or it would go on for some of its members. */
+function requireNotReinitialized(group: Internals): void {
+  check("message/group-not-reinitialized", group.status !== "suspended");
 }
 
 function requireNotRemovedBefore(

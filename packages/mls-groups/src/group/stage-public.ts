@@ -21,6 +21,9 @@ import {
 } from "./proposal-list.ts";
 import { encodeGroupContext, type PublicEpoch } from "./public-epoch.ts";
 
+/** The epoch is a uint64 (8.1); the one behind the last would be encoded as 0. */
+const LAST_EPOCH = 2n ** 64n - 1n;
+
 /** Finds a proposal of this epoch by its ProposalRef. */
 export type ResolveProposal = (reference: Uint8Array) => CommittedProposal | undefined;
 
@@ -65,6 +68,7 @@ export function stagePublic(
   policy: GroupPolicy,
   special: { readonly allowSubgroupPsk?: SubgroupPsk } = {},
 ): StagedPublic {
+  check("commit/epoch-left", epoch.context.epoch < LAST_EPOCH);
   const committer = committerOf(sender);
   const proposals = resolveProposals(commit, sender, resolve);
   const plan = planProposals(epoch, proposals, committer, special);

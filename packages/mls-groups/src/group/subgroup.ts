@@ -1,5 +1,6 @@
 import { UsageError } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
+import { MLS10 } from "../structs/code-points.ts";
 import type { Extension } from "../structs/extension.ts";
 import type { KeyPackage } from "../structs/key-package.ts";
 import type { Lifetime } from "../structs/leaf-node.ts";
@@ -44,6 +45,7 @@ export function continueByReInit(
 ): ContinuedGroup {
   const { reinit } = old;
   if (reinit === undefined) throw new UsageError("mls/no-reinit-committed");
+  if (reinit.version !== MLS10) throw new UsageError("mls/version-of-reinit");
   if (reinit.cipherSuite !== crypto.suite.id) throw new UsageError("mls/suite-of-reinit");
   const group = { ...request, groupId: reinit.groupId, extensions: reinit.extensions };
   return continueGroup(crypto, old, group, "reinit", config);
@@ -74,9 +76,9 @@ function continueGroup(
     pskEpoch: old.epoch,
     pskNonce: crypto.random(crypto.suite.hashLength),
   };
-  const value = old.resumptionPsk();
-  const psks: GroupConfig["psks"] = (id) =>
-    id.kind === "resumption" && id.usage === usage ? value : config.psks?.(id);
+  let value = old.resumptionPsk();
+  // The new group keeps this source for good: for this one PSK, and only until its first commit is made.
+  const psks: GroupConfig["psks"] = (id) => (id === psk && value !== undefined ? value : config.psks?.(id));
   const { group, writes: initialWrites } = Group.create(crypto, request, { ...config, psks });
   const commit = group.createCommit({
     proposals: [
@@ -87,5 +89,6 @@ function continueGroup(
     ...(request.groupInfo === undefined ? {} : { groupInfo: request.groupInfo }),
   });
   value?.fill(0);
+  value = undefined;
   return { ...commit, group, initialWrites };
 }

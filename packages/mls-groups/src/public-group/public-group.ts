@@ -46,6 +46,8 @@ export class PublicGroup {
   readonly #policy: GroupPolicy;
   readonly #proposals = new ProposalCache();
   #epoch: PublicEpoch;
+  /** A ReInit was committed: nothing follows (12.4.2). */
+  #reinitialized = false;
 
   private constructor(crypto: CryptoProvider, epoch: PublicEpoch, policy: GroupPolicy) {
     this.#crypto = crypto;
@@ -116,6 +118,7 @@ export class PublicGroup {
     const unverified = followPublicMessage(decoded.publicMessage);
     check("message/group", equalBytes(unverified.groupId, this.#epoch.context.groupId));
     check("message/epoch", unverified.epoch === this.#epoch.context.epoch);
+    check("message/group-not-reinitialized", !this.#reinitialized);
     const content = verifySender(this.#epoch, unverified);
     if (content.content.contentType === "commit") return { kind: "commit", commit: this.#stage(content) };
     return { kind: "proposal", proposal: this.#proposals.add(this.#crypto, content) };
@@ -150,6 +153,7 @@ export class PublicGroup {
   merge(commit: FollowedCommit): void {
     if (commit.from !== this.#epoch) throw new UsageError("mls/stale-staged-commit");
     this.#epoch = commit.next;
+    this.#reinitialized = commit.public.plan.reinit !== undefined;
     this.#proposals.clear();
   }
 }

@@ -10,6 +10,7 @@ import {
   openPolicy,
   type Proposal,
 } from "../../src/index.ts";
+import { PublicGroup } from "../../src/public-group/index.ts";
 import type { Commit, ProposalOrRef } from "../../src/structs/commit.ts";
 import { type HpkeCiphertext, hpkeCiphertextVector } from "../../src/structs/hpke-ciphertext.ts";
 import type { PreSharedKeyId } from "../../src/structs/psk-id.ts";
@@ -237,6 +238,20 @@ describe("a wrong list of proposals is refused", () => {
     mustRefuseMessage(rule, bob, commitWithout(alice, [rule], { proposals: [{ kind: "psk", psk }] }));
   });
 
+  ruleTest("psk/count", "more PSKs than a PSKLabel can count, by a member and before a follower", (rule) => {
+    const { alice, bob } = group(withPsk);
+    const proposals = Array.from({ length: 0x1_0000 }, (_, i) => {
+      const pskNonce = new Uint8Array(32);
+      new DataView(pskNonce.buffer).setUint32(0, i);
+      return value({ kind: "psk", psk: pskId({ pskNonce }) });
+    });
+    const message = frameCommit(alice, { proposals, path: undefined });
+    const groupInfo = alice.group.groupInfo({ ratchetTree: true });
+    const follower = PublicGroup.follow(crypto, { groupInfo });
+    mustRefuseMessage(rule, bob, message);
+    mustRefuse(rule, () => follower.receive(message));
+  });
+
   for (const usage of ["reinit", "branch"] as const) {
     const id = usage === "reinit" ? "psk/no-reinit-usage" : "psk/no-branch-usage";
     ruleTest(id, `a resumption PSK of usage ${usage} in a running group`, (rule) => {
@@ -375,13 +390,27 @@ describe("a wrong list of proposals is refused", () => {
     mustRefuseMessage(rule, bob, commitWithout(alice, [rule], { proposals }));
   });
 
+  ruleTest("proposal-list/distinct-adds", "two Adds of one client by the application's rules", (rule) => {
+    const isSameClient: typeof openPolicy.isSameClient = (a, b) =>
+      equalCredentials(a.credential, b.credential);
+    const policy = { ...openPolicy, isSameClient, clientsAreSignatureKeys: false };
+    const { alice, bob } = group({ policy });
+    const proposals = ["erin", "erin"].map((name) => ({
+      kind: "add" as const,
+      keyPackage: new Client(name, crypto).keyPackage().keyPackage,
+    }));
+    mustRefuseMessage(rule, bob, commitWithout(alice, [rule], { proposals }));
+  });
+
   ruleTest(
     "proposal-list/client-not-a-member",
     "an Add of a client that is a member by the application's rules",
     (rule) => {
       const isSameClient: typeof openPolicy.isSameClient = (a, b) =>
         equalCredentials(a.credential, b.credential);
-      const { alice, bob } = group({ policy: { ...openPolicy, isSameClient } });
+      const { alice, bob } = group({
+        policy: { ...openPolicy, isSameClient, clientsAreSignatureKeys: false },
+      });
       const { keyPackage } = new Client("carol", crypto).keyPackage();
       mustRefuseMessage(
         rule,

@@ -7,8 +7,10 @@ import {
   joinGroup,
   joinGroupExternally,
   type KeyPackageBundle,
+  type LeafNode,
   lastResortExtension,
   nativeCrypto,
+  openPolicy,
 } from "../../src/index.ts";
 import {
   type Extension,
@@ -88,6 +90,23 @@ describe("a wrong Welcome is refused", () => {
       mustRefuse(rule, joining(welcomeOf(alice, commit, bundle.keyPackage, { path: pathWith(3) }), bundle));
     },
   );
+
+  ruleTest(
+    "welcome/direct-path-keys-known",
+    "a Welcome that keeps the path secret back: the joiner could open no later commit",
+    (rule) => {
+      const { alice, bundle, commit } = adding("always");
+      mustRefuse(rule, joining(welcomeOf(alice, commit, bundle.keyPackage), bundle));
+    },
+  );
+
+  ruleTest("psk/count", "more PSKs than a PSKLabel can count", (rule) => {
+    const { alice, bundle, commit } = adding();
+    const psk: PreSharedKeyId = { kind: "external", pskId: utf8("psk"), pskNonce: secret };
+    const psks = Array.from({ length: 0x1_0000 }, () => psk);
+    const welcome = welcomeOf(alice, commit, bundle.keyPackage, { psks });
+    mustRefuse(rule, () => joinGroup(crypto, { welcome, keyPackage: bundle }, { psks: () => secret }));
+  });
 
   ruleTest("welcome/single-subgroup-psk", "two PSKs of groups that this one is said to continue", (rule) => {
     const { alice, bundle, commit } = adding();
@@ -208,13 +227,13 @@ describe("a group that does not continue the old one as it says is refused", () 
   }
 
   /** Alice, Bob and Carol; the ReInit is to a group named "next". */
-  function old(reinit: boolean) {
+  function old(reinit: boolean, version = 1) {
     const [alice, bob, carol] = ["alice", "bob", "carol"].map((name) => new Client(name, crypto));
     alice!.create("friends");
     addAll(alice!, [bob!, carol!]);
     if (reinit) {
       const { message } = alice!.commit({
-        proposals: [{ kind: "reinit", groupId: utf8("next"), version: 1, cipherSuite: 1, extensions: [] }],
+        proposals: [{ kind: "reinit", groupId: utf8("next"), version, cipherSuite: 1, extensions: [] }],
       });
       for (const client of [bob!, carol!]) client.receive(message);
     }
@@ -248,6 +267,12 @@ describe("a group that does not continue the old one as it says is refused", () 
     mustRefuse(rule, joiningBob(bob, bobs, welcome), bob);
   });
 
+  ruleTest("welcome/reinit-matches", "a ReInit to another version of MLS than the new group's", (rule) => {
+    const { alice, bob, bobs, carols } = old(true, 2);
+    const welcome = continued(alice, { usage: "reinit", others: [bobs, carols] });
+    mustRefuse(rule, joiningBob(bob, bobs, welcome), bob);
+  });
+
   ruleTest("welcome/reinit-members", "a ReInit that leaves a member out", (rule) => {
     const { alice, bob, bobs } = old(true);
     const welcome = continued(alice, { usage: "reinit", others: [bobs] });
@@ -260,6 +285,38 @@ describe("a group that does not continue the old one as it says is refused", () 
     const bundle = new Client("bob", other).keyPackage();
     const welcome = continued(alice, { crypto: other, usage: "branch", others: [bundle] });
     mustRefuse(rule, joiningBob(bob, bundle, welcome, other), bob);
+  });
+
+  ruleTest("welcome/branch-members", "a branch with one member of the old group in it twice", (rule) => {
+    const { alice, bob, bobs } = old(false);
+    const again = new Client("bob", crypto).keyPackage();
+    const welcome = continued(alice, { usage: "branch", others: [bobs, again] });
+    mustRefuse(rule, joiningBob(bob, bobs, welcome), bob);
+  });
+
+  test("members whose credentials changed are matched by the application's rules, and all with few questions", () => {
+    const names = Array.from({ length: 40 }, (_, i) => `member ${i}`);
+    let questions = 0;
+    const nameOf = ({ credential }: LeafNode) =>
+      credential.kind === "basic"
+        ? Buffer.from(credential.identity)
+            .toString()
+            .replace(/, renewed$/, "")
+        : "";
+    const isSuccessor = (a: LeafNode, b: LeafNode) => ++questions > 0 && nameOf(a) === nameOf(b);
+    const config = { policy: { ...openPolicy, isSuccessor } };
+    const alice = new Client("alice", crypto, config);
+    const members = names.map((name) => new Client(name, crypto, config));
+    alice.create("friends");
+    addAll(alice, members);
+    // In the other order, and two of them renewed.
+    const others = names.toReversed().map((name, i) => new Client(i < 2 ? `${name}, renewed` : name, crypto));
+    const bundles = others.map((client) => client.keyPackage());
+    const welcome = continued(alice, { usage: "branch", others: bundles });
+    questions = 0;
+    const continues = members.at(-1)!.group;
+    joinGroup(crypto, { welcome, keyPackage: bundles[0]!, continues }, config);
+    expect(questions).toBeLessThan(3 * names.length);
   });
 
   ruleTest("welcome/branch-members", "a branch with somebody who was not in the old group", (rule) => {

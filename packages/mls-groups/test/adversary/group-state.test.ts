@@ -1,9 +1,19 @@
 import { toHex, utf8 } from "@murmuration/base";
 import { describe, expect, test } from "vitest";
-import { type GroupConfig, nativeCrypto } from "../../src/index.ts";
+import { internalsOf } from "../../src/group/group.ts";
+import { encodeGroupContext } from "../../src/group/public-epoch.ts";
+import {
+  branchGroup,
+  continueByReInit,
+  type GroupConfig,
+  nativeCrypto,
+  type PreSharedKeyId,
+} from "../../src/index.ts";
 import { PublicGroup } from "../../src/public-group/index.ts";
-import { addAll, Client } from "../clients.ts";
-import { memoryOf, outcome } from "./careless.ts";
+import { addAll, Client, lifetime } from "../clients.ts";
+import { memoryOf, outcome, without } from "./careless.ts";
+import { mustRefuse, mustRefuseMessage, ruleTest } from "./rule-test.ts";
+import { frameProposal } from "./wrong-messages.ts";
 
 /*
  * What a group keeps after a message was handled: attacks that do not need an invalid message, but the right ones at
@@ -143,5 +153,98 @@ describe("a caller may use its receive buffer again", () => {
     follow(alice.commit().message);
     expect(toHex(follower.tree.treeHash())).toBe(toHex(alice.group.tree.treeHash()));
     expect(follower.context.extensions).toEqual(alice.group.context.extensions);
+  });
+});
+
+describe("a group that was reinitialized stays as it is", () => {
+  const reinit = {
+    kind: "reinit",
+    groupId: utf8("next"),
+    version: 1,
+    cipherSuite: 1,
+    extensions: [],
+  } as const;
+
+  function suspended() {
+    const { alice, bob, members } = group();
+    const follower = PublicGroup.follow(crypto, { groupInfo: alice.group.groupInfo({ ratchetTree: true }) });
+    const { message } = alice.commit({ proposals: [reinit] });
+    const followed = follower.receive(message);
+    if (followed.kind === "commit") follower.merge(followed.commit);
+    for (const member of members) if (member !== alice) member.receive(message);
+    // Alice, who does not care about the rule.
+    internalsOf(alice.group).status = "active";
+    return { alice, bob, follower };
+  }
+
+  ruleTest(
+    "message/group-not-reinitialized",
+    "a commit after that of the ReInit, which would revive it",
+    (rule) => {
+      const { alice, bob, follower } = suspended();
+      const { message } = alice.group.createCommit();
+      mustRefuseMessage(rule, bob, message);
+      mustRefuse(rule, () => follower.receive(message));
+      expect(bob.group.status).toBe("suspended");
+      expect(bob.group.reinit?.groupId).toEqual(reinit.groupId);
+    },
+  );
+
+  ruleTest(
+    "message/group-not-reinitialized",
+    "a proposal after the ReInit, also an encrypted one",
+    (rule) => {
+      const { alice, bob } = suspended();
+      mustRefuseMessage(rule, bob, frameProposal(alice, { kind: "remove", removed: bob.group.ownLeaf }));
+      const secret = group({ handshakeFormat: "mls_private_message" });
+      secret.bob.receive(secret.alice.commit({ proposals: [reinit] }).message);
+      internalsOf(secret.alice.group).status = "active";
+      mustRefuseMessage(rule, secret.bob, secret.alice.group.createCommit().message);
+    },
+  );
+
+  test("nor can a new group of a version be made that nobody here speaks", () => {
+    const { alice } = group();
+    alice.commit({ proposals: [{ ...reinit, version: 2 }] });
+    const request = { identity: alice.identity, lifetime, keyPackages: [] };
+    expect(outcome(() => continueByReInit(crypto, alice.group, request))).toBe("mls/version-of-reinit");
+  });
+});
+
+describe("a resumption PSK enters the one commit it was meant for", () => {
+  test("the new group does not answer later questions with the wiped value", () => {
+    const { alice, bob } = group();
+    const bundle = bob.keyPackage();
+    const { group: branch } = branchGroup(crypto, alice.group, {
+      groupId: utf8("branch"),
+      identity: new Client("alice", crypto).identity,
+      lifetime,
+      keyPackages: [bundle.keyPackage],
+    });
+    const id: PreSharedKeyId = {
+      kind: "resumption",
+      usage: "branch",
+      pskGroupId: utf8("another group"),
+      pskEpoch: 7n,
+      pskNonce: new Uint8Array(32),
+    };
+    expect(internalsOf(branch).config.psks(id)).toBeUndefined();
+  });
+});
+
+describe("the last epoch that a GroupContext can hold", () => {
+  ruleTest("commit/epoch-left", "a commit behind it, whose epoch would be encoded as 0", (rule) => {
+    const { alice, bob } = group();
+    for (const { group } of [alice, bob]) {
+      const inside = internalsOf(group);
+      const context = { ...inside.state.public.context, epoch: 2n ** 64n - 1n };
+      const contextBytes = encodeGroupContext(context);
+      inside.state = { ...inside.state, public: { ...inside.state.public, context, contextBytes } };
+    }
+    mustRefuseMessage(
+      rule,
+      bob,
+      without([rule], () => alice.group.createCommit().message),
+    );
   });
 });

@@ -112,7 +112,7 @@ test("an export has everything in plaintext but no keys, and never overwrites", 
 
 test("a second process in the same home folder is turned away", async () => {
   const listening = stage.start("alice", "listen");
-  await listening.says(/"kind":"connection","state":"connected"/);
+  await listening.says(/"kind":"connection".*"state":"connected"/);
   expect(await stage.run("alice", "send", "bob", "at the same time")).toMatchObject({
     code: 1,
     stderr: "murmuration: Another murmuration process is at work in this home folder.\n",

@@ -19,7 +19,7 @@ export type WorkerReport =
   | { readonly kind: "memory"; readonly bytes: number }
   | { readonly kind: "failed"; readonly reason: string };
 
-const [name, seed] = process.argv.slice(2);
+const [name, seed, warmUp] = process.argv.slice(2);
 const report = (message: WorkerReport): void => void process.send?.(message);
 
 // An interrupt on the terminal reaches the whole process group; the parent decides when to end.
@@ -38,5 +38,5 @@ process.on("message", async ({ unit, members }: UnitRequest) => {
     report({ kind: "failed", reason: error instanceof Error ? error.message : "unknown" });
   }
 });
-await runner.warmUp();
+if (warmUp === "warm-up") await runner.warmUp();
 report({ kind: "ready" });

@@ -29,6 +29,8 @@ export interface MlsOptions {
   readonly budget: Budget;
   readonly openssl: boolean;
   readonly operationLimitMs: number;
+  /** Whether code is compiled before anything is measured; only tests of this program do without. */
+  readonly warmUp: boolean;
 }
 
 export const mlsHelp = `murmuration bench mls: cost of MLS operations by group size
@@ -57,6 +59,7 @@ export function parseMlsOptions(argv: readonly string[]): MlsOptions {
     budget: switches.has("quick") ? { leastRuns: 2, mostRuns: 3, unitMs: 500 } : defaultBudget,
     openssl: !switches.has("quick"),
     operationLimitMs: OPERATION_LIMIT_MS,
+    warmUp: true,
   };
 }
 
@@ -78,7 +81,7 @@ export class MlsBenchmark {
     this.options = options;
     this.startedAt = startedAt;
     this.workers = options.implementations.map(
-      (name) => new WorkerProcess(name, options.seed, options.operationLimitMs),
+      (name) => new WorkerProcess(name, options.seed, options.operationLimitMs, options.warmUp),
     );
   }
 

@@ -16,12 +16,14 @@ export class WorkerProcess {
   readonly name: ImplementationName;
   private readonly seed: string;
   private readonly limitMs: number;
+  private readonly warmUp: boolean;
   private child: ChildProcess | undefined;
 
-  constructor(name: ImplementationName, seed: string, limitMs: number) {
+  constructor(name: ImplementationName, seed: string, limitMs: number, warmUp: boolean) {
     this.name = name;
     this.seed = seed;
     this.limitMs = limitMs;
+    this.warmUp = warmUp;
   }
 
   /** Runs one unit once. Each of its parts has the whole time limit. */
@@ -65,7 +67,10 @@ export class WorkerProcess {
     const path = fileURLToPath(new URL("./measure-worker.ts", import.meta.url));
     // V8 throws away the code of functions that several collections saw idle; collections are forced here.
     const execArgv = [...process.execArgv, "--expose-gc", "--no-flush-bytecode"];
-    const child = fork(path, [this.name, this.seed], { execArgv, serialization: "advanced" });
+    const child = fork(path, [this.name, this.seed, this.warmUp ? "warm-up" : "cold"], {
+      execArgv,
+      serialization: "advanced",
+    });
     this.child = child;
     await new Promise<void>((resolve, reject) => {
       child.on("message", ({ kind }: WorkerReport) => (kind === "ready" ? resolve() : undefined));

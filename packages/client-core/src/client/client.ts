@@ -120,6 +120,7 @@ class MurmurationClient implements Client {
     this.contacts = new ClientContacts(context, this.directory, this.groups, this.sender, {
       wake,
       decided: (account) => this.decided(account),
+      identityChanged: (account) => this.receiver.noteIdentityChanged(account),
     });
     this.events = new ClientEvents(context);
     this.attachments = new ClientAttachments(context);
@@ -247,10 +248,10 @@ class MurmurationClient implements Client {
       .all("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
       .map((row) => row["name"] as string);
     context.transaction(() => {
+      context.eraseAfterwards();
       // The names are those of our own schema.
       for (const table of tables) context.storage.run(`DELETE FROM ${table}`);
     });
-    context.storage.eraseDeleted();
     await this.close();
   }
 

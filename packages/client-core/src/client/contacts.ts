@@ -10,30 +10,34 @@ import type { Sender } from "../shell/sender.ts";
 import type { ContactRow } from "../store/contacts.ts";
 import { callersAccount } from "./view.ts";
 
+/** What the rest of the client does about contacts. */
+export interface ContactEffects {
+  wake(lane: string): void;
+  /** An identity was accepted: what waited for it goes on. */
+  decided(account: AccountId): Promise<void>;
+  /** Inside the transaction: says so in the conversation. */
+  identityChanged(account: AccountId): void;
+}
+
 export class ClientContacts implements Contacts {
   private readonly context: Context;
   private readonly directory: Directory;
   private readonly groups: Groups;
   private readonly sender: Sender;
-  private readonly decided: (account: AccountId) => Promise<void>;
-  private readonly wake: (lane: string) => void;
+  private readonly effects: ContactEffects;
 
   constructor(
     context: Context,
     directory: Directory,
     groups: Groups,
     sender: Sender,
-    effects: {
-      readonly decided: (account: AccountId) => Promise<void>;
-      readonly wake: (lane: string) => void;
-    },
+    effects: ContactEffects,
   ) {
     this.context = context;
     this.directory = directory;
     this.groups = groups;
     this.sender = sender;
-    this.decided = effects.decided;
-    this.wake = effects.wake;
+    this.effects = effects;
   }
 
   async add(cardOrAccountId: string, name?: string): Promise<Contact> {
@@ -138,7 +142,7 @@ export class ClientContacts implements Contacts {
       const rest = context.contacts.sharedWith().filter((contact) => !contact.shared);
       return rest.map((contact) => this.sender.shareProfile(contact.account));
     });
-    for (const lane of lanes) this.wake(lane);
+    for (const lane of lanes) this.effects.wake(lane);
     await this.publishToGroups();
   }
 
@@ -209,12 +213,13 @@ export class ClientContacts implements Contacts {
     await context.engine.decideIdentity({ accountId: account, claimedAccountKey, accept }, ({ writeSet }) =>
       context.transaction(() => {
         context.pairwiseRows.applyWriteSet(writeSet);
-        if (!accept) context.held.removeOf(account);
+        if (accept) this.effects.identityChanged(account);
+        else context.held.removeOf(account);
         context.events.append({ kind: "contact-changed", account, atMs: context.now() });
       }),
     );
     context.notifier.flush();
-    if (accept) await this.decided(account);
+    if (accept) await this.effects.decided(account);
   }
 }
 

@@ -302,7 +302,6 @@ export class ClientConversation implements Conversation {
       if (this.kind === "direct" && options.block !== true) context.conversations.delete(this.key);
       context.events.append({ kind: "conversation-changed", conversation: this.key, atMs: context.now() });
     });
-    context.storage.eraseDeleted();
     context.notifier.flush();
     this.parts.wakeOwn();
   }

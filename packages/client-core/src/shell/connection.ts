@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { equalBytes, RejectionError, UnavailableError } from "@murmuration/base";
 import {
   acceptVersion,
@@ -46,6 +47,7 @@ class Channel {
   retryAfterMs = 0;
 
   constructor(context: Context, unasked: (body: ServiceBody) => void) {
+    setMaxListeners(0, this.ended.signal);
     this.context = context;
     this.unasked = unasked;
   }
@@ -268,11 +270,6 @@ export class Connection {
 
   acknowledge(throughEnvelopeId: Extract<ClientBody, { kind: "acknowledge" }>["throughEnvelopeId"]): void {
     this.device?.say({ kind: "acknowledge", throughEnvelopeId });
-  }
-
-  /** Gives this connection up; it comes again. */
-  interrupt(): void {
-    this.device?.close();
   }
 }
 

@@ -1,6 +1,6 @@
+import { setMaxListeners } from "node:events";
 import {
   type AccountId,
-  accountId,
   type Bytes,
   type DeviceAddress,
   equalBytes,
@@ -57,6 +57,7 @@ export class Context {
   readonly queue: SerialQueue;
   /** Aborted when the client closes: ends every pause. */
   readonly closing = new AbortController();
+  private eraseWanted = false;
   private pairwise: PairwiseEngine | undefined;
   private address: DeviceAddress | undefined;
 
@@ -84,6 +85,8 @@ export class Context {
     this.pairwiseRows = new PairwiseRows(storage);
     this.notifier = new Notifier((id, limit) => this.events.after(id, limit), this.events.lastId());
     this.queue = new SerialQueue(settings.outboxLimit);
+    // Each lane and each waiting caller listens for the end.
+    setMaxListeners(0, this.closing.signal);
     const root = this.meta.bytes("trust-root");
     if (root !== undefined) this.trust(root);
     if (this.registered) this.readOwn();
@@ -139,10 +142,6 @@ export class Context {
     return messageId(this.environment.random(16));
   }
 
-  newAccountId(): AccountId {
-    return accountId(this.environment.random(16));
-  }
-
   /**
    * For work that nobody awaits: an error there means that the storage failed or that there is a bug. The client
    * stops where it is; what was persisted is taken up by the next one.
@@ -161,6 +160,16 @@ export class Context {
 
   /** One durable transaction; whoever calls it tells the listeners afterwards. */
   transaction<T>(body: () => T): T {
-    return this.storage.transaction(body);
+    const result = this.storage.transaction(body);
+    if (this.eraseWanted) {
+      this.eraseWanted = false;
+      this.storage.eraseDeleted();
+    }
+    return result;
+  }
+
+  /** Inside a transaction: content was deleted that must not lie in the write-ahead log either. */
+  eraseAfterwards(): void {
+    this.eraseWanted = true;
   }
 }

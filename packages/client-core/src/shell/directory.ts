@@ -215,7 +215,11 @@ export class Directory {
   /** Makes sure that a device list is known for each account. Returns the accounts for which there is none. */
   async ensureAccounts(accounts: readonly AccountId[]): Promise<Map<string, Unreachable>> {
     const failed = new Map<string, Unreachable>();
-    const unknown = accounts.filter((account) => this.context.engine.deviceListOf(account) === undefined);
+    const { engine } = this.context;
+    // Nearly every account has a device: the list itself is looked for only where none is shown.
+    const unknown = accounts.filter(
+      (account) => engine.devicesOf(account).length === 0 && engine.deviceListOf(account) === undefined,
+    );
     await inParallel(unknown, async (account) => {
       const unreachable = await this.fetchBundles(account, []);
       if (unreachable !== undefined) failed.set(formatId(account), unreachable);

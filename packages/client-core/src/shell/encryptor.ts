@@ -66,7 +66,7 @@ export class Encryptor {
     const failed = await this.directory.ensureAccounts(rest);
     const { contacts } = this.context;
     const sealed = (account: AccountId) =>
-      row.target.kind !== "own" && contacts.get(account)?.profileKey !== undefined;
+      row.target.kind !== "own" && contacts.accessKey(account) !== undefined;
     const split = this.splitOff(row, rest, failed);
     const open = rest.filter((account) => !failed.has(formatId(account)));
     if (row.target.kind === "group" || failed.size === 0) {

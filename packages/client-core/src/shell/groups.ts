@@ -166,9 +166,30 @@ export class Groups {
     if (self === undefined && conversation.state !== "left" && conversation.state !== "removed") {
       const left = changes.some((c) => c.action.kind === "leave" && context.isOwn(c.author.accountId));
       context.conversations.setState(group, left ? "left" : "removed");
+      this.failWaiting(group);
     }
     if (self !== undefined && !self.invited && conversation.state === "invited") {
       context.conversations.setState(group, "active");
+    }
+  }
+
+  /** What was still to be sent to a group that we are no member of any more. */
+  private failWaiting(group: GroupId): void {
+    const { context } = this;
+    for (const row of context.outbox.waitingRows(lanes.group(group))) {
+      // The news of our own leaving still has to reach the others.
+      if (row.historyId === undefined) continue;
+      context.outbox.setState(row.id, "failed", 0, "conversation/not-active");
+      context.history.setSendState(row.historyId, "failed", "conversation/not-active");
+      const atMs = context.now();
+      const detail = "send-state";
+      context.events.append({
+        kind: "line-changed",
+        conversation: group,
+        historyId: row.historyId,
+        detail,
+        atMs,
+      });
     }
   }
 

@@ -49,6 +49,7 @@ export class Maintenance {
   removeLines(lines: readonly HistoryRow[]): void {
     const { context } = this;
     context.transaction(() => {
+      context.eraseAfterwards();
       for (const line of lines) {
         if (line.outgoing) context.outbox.deleteOfMessage(line.messageId);
         context.history.remove(line.id);
@@ -61,7 +62,6 @@ export class Maintenance {
         });
       }
     });
-    context.storage.eraseDeleted();
     context.notifier.flush();
   }
 

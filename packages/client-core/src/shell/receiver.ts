@@ -8,6 +8,7 @@ import {
   type DeviceAddress,
   deviceId,
   equalBytes,
+  formatId,
   type MessageId,
   messageId,
   RejectionError,
@@ -391,6 +392,7 @@ export class Receiver {
     } else {
       if (!this.mayDelete(row, by)) throw new RejectionError("content/not-the-author");
       context.history.markDeleted(row.id);
+      context.eraseAfterwards();
       if (row.outgoing) context.outbox.deleteOfMessage(row.messageId);
       change = "deleted";
     }
@@ -426,6 +428,18 @@ export class Receiver {
         sentAtMs: context.now(),
       },
       { code: "conversation/message-lost" },
+    );
+  }
+
+  /** Inside a transaction: the user accepted another identity key of this account. */
+  noteIdentityChanged(account: AccountId): void {
+    const { context } = this;
+    if (context.conversations.get(account) === undefined) return;
+    const { accountId: author, deviceId: authorDevice } = context.own;
+    this.appendNotice(
+      context.newMessageId(),
+      { conversation: account, author, authorDevice, outgoing: true, sentAtMs: context.now() },
+      { code: "conversation/identity-changed", account: formatId(account) },
     );
   }
 

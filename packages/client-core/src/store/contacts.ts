@@ -104,25 +104,25 @@ export class ContactStore {
     const known = this.get(account)?.profileKey;
     if (known !== undefined && equalBytes(known, profileKey)) return false;
     this.storage.run(
-      "UPDATE contact SET previous_profile_key = profile_key, profile_key = ? WHERE account = ?",
-      [profileKey, account],
+      "UPDATE contact SET previous_profile_key = profile_key, profile_key = ?, access_key = ? WHERE account = ?",
+      [profileKey, deriveRecipientAccessKey(profileKey), account],
     );
     return true;
   }
 
   /** The service refuses the key that we took for the newest: tries the one before next, or none. */
   demoteProfileKey(account: AccountId): void {
+    const previous = this.get(account)?.previousProfileKey;
     this.storage.run(
-      "UPDATE contact SET profile_key = previous_profile_key, previous_profile_key = NULL WHERE account = ?",
-      [account],
+      "UPDATE contact SET profile_key = ?, access_key = ?, previous_profile_key = NULL WHERE account = ?",
+      [previous ?? null, previous === undefined ? null : deriveRecipientAccessKey(previous), account],
     );
   }
 
   /** Lets sealed envelopes in; undefined where only a message request can reach the account. */
   accessKey(account: AccountId): Bytes | undefined {
-    const row = this.storage.get("SELECT profile_key FROM contact WHERE account = ?", [account]);
-    const profileKey = optionalBytes(row?.["profile_key"] ?? null);
-    return profileKey === undefined ? undefined : deriveRecipientAccessKey(profileKey);
+    const row = this.storage.get("SELECT access_key FROM contact WHERE account = ?", [account]);
+    return optionalBytes(row?.["access_key"] ?? null);
   }
 
   unshareAll(): void {

@@ -200,6 +200,12 @@ export class OutboxStore {
     return row?.["n"] as number;
   }
 
+  waitingRows(lane: string): readonly OutboxRow[] {
+    return this.storage
+      .all("SELECT * FROM outbox WHERE lane = ? AND state IN ('new', 'ready') ORDER BY id", [lane])
+      .map(rowOf);
+  }
+
   /** Ids of rows that wait: all of them, or those of one message. */
   waitingIds(message?: MessageId): readonly number[] {
     const rows =
@@ -235,10 +241,6 @@ export class OutboxStore {
   /** Everything that carries this message, also to the own other devices. */
   deleteOfMessage(message: MessageId): void {
     this.storage.run("DELETE FROM outbox WHERE message_id = ?", [message]);
-  }
-
-  deleteLane(lane: string): void {
-    this.storage.run("DELETE FROM outbox WHERE lane = ?", [lane]);
   }
 
   /** What a peer asks to have again. */

@@ -11,10 +11,11 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 -- Rows of the pairwise engine: sessions, prekeys, identities, device lists.
 CREATE TABLE pairwise (tbl TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key));
 
--- Accounts: people one talks with, and members of groups. known: shown among the contacts.
+-- Accounts: people one talks with, and members of groups. known: shown among the contacts. access_key: derived
+-- from the profile key once, because a group message needs one for each member.
 CREATE TABLE contact (
   account BLOB PRIMARY KEY, name TEXT NOT NULL DEFAULT '', given_name TEXT NOT NULL DEFAULT '',
-  profile_key BLOB, previous_profile_key BLOB, fingerprint BLOB,
+  profile_key BLOB, access_key BLOB, previous_profile_key BLOB, fingerprint BLOB,
   known INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0, blocked INTEGER NOT NULL DEFAULT 0,
   shared INTEGER NOT NULL DEFAULT 0
 );

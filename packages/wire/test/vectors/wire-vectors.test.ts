@@ -54,12 +54,13 @@ describe("wire vectors: HTTP bodies", () => {
     expect(encodeByReflection(schema, vector)).toBe(vector.hex);
   });
 
-  test("every declared message has a vector, by itself or inside another", () => {
+  test("every field of every declared message has a vector, by itself or inside another", () => {
     const covered = new Set<string>();
     const visit = (typeName: string, value: Record<string, unknown>): void => {
       covered.add(typeName);
       const type = schema.lookupType(`murmuration.wire.v1.${typeName}`);
       for (const [key, item] of Object.entries(value)) {
+        if (typeName !== "Frame") covered.add(`${typeName}.${key}`);
         const field = type.fields[key]!;
         if (field.resolvedType === null || !("fields" in field.resolvedType)) continue;
         for (const part of Array.isArray(item) ? item : [item]) {
@@ -69,6 +70,10 @@ describe("wire vectors: HTTP bodies", () => {
     };
     for (const { message, value } of [...frames, ...messages]) visit(message, value);
     covered.delete("Frame");
-    expect([...covered].sort()).toEqual([...declared.keys()].sort());
+    const all = [...declared.values()].flatMap(({ name, fields }) => [
+      name,
+      ...Object.keys(fields).map((field) => `${name}.${field}`),
+    ]);
+    expect([...covered].sort()).toEqual(all.sort());
   });
 });

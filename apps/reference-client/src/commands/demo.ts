@@ -36,7 +36,7 @@ export const demo: Command = {
     const folder = mkdtempSync(join(tmpdir(), "murmuration-demo-"));
     try {
       print(`${members} members, ${messages} messages, seed ${seed}\n`);
-      const { report, faults } = await runDemo(
+      const { report, faults, killsUnderWay } = await runDemo(
         makePlan(members, messages, seed),
         folder,
         createProgress(terminal.errors),
@@ -44,7 +44,7 @@ export const demo: Command = {
       );
       if (target !== undefined) writeResult(target, `${JSON.stringify(report, null, 2)}\n`);
       for (const fault of faults.slice(0, SHOWN_FAULTS)) print(fault);
-      print(formatReport(report));
+      print(formatReport(report, killsUnderWay));
       return isClean(report) ? 0 : EXIT_FAILED;
     } finally {
       rmSync(folder, { recursive: true, force: true });

@@ -41,6 +41,8 @@ export class Crew {
   readonly events = new EventLedger();
   readonly processIds: number[] = [];
   kills = 0;
+  /** Kills while the message of the plan had not reached everybody. */
+  killsUnderWay = 0;
   restarts = 0;
   /** When the last event came, ms since 1970. */
   lastEventAtMs = Date.now();
@@ -145,7 +147,9 @@ export class Crew {
   }
 
   /** Kills now, and starts again after the planned time. */
-  kill({ target, downMs }: PlannedKill): void {
+  kill({ duringMessage, target, downMs }: PlannedKill): void {
+    const { members } = this.plan;
+    if (this.events.membersWith(duringMessage, members) < members) this.killsUnderWay++;
     const client = target === "service" ? undefined : this.clients[target]!;
     this.kills++;
     const revival = this.revive(client, downMs);

@@ -31,17 +31,20 @@ const milliseconds = (us: number): string =>
   `${(us / 1000).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })} ms`;
 
 /** The report as aligned lines. */
-export function formatReport(report: DemoReport): string {
+export function formatReport(report: DemoReport, killsUnderWay: number): string {
   const rows: ReadonlyArray<readonly [string, string]> = [
     ["members", `${number(report.members)} (${report.protocol})`],
     ["messages", number(report.messages)],
     ["deliveries", number(report.deliveries)],
     ["lost", number(report.lost)],
     ["duplicated", number(report.duplicated)],
-    ["kills and restarts", `${number(report.kills)} and ${number(report.restarts)}`],
+    [
+      "kills and restarts",
+      `${number(report.kills)} and ${number(report.restarts)}; ${number(killsUnderWay)} hit a message under way`,
+    ],
     ["processes", number(report.processIds.length)],
     [
-      "sender, per message",
+      "sender, per message, with its receipts",
       `${number(report.senderBytesPerMessage)} bytes, ${milliseconds(report.senderCpuUsPerMessage)} CPU`,
     ],
     [

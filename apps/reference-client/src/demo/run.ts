@@ -32,6 +32,8 @@ export interface DemoOutcome {
   readonly report: DemoReport;
   /** What was lost or doubled, one sentence each. */
   readonly faults: Tally["faults"];
+  /** Kills that hit while a message was on its way to somebody: without any, the run shows nothing. */
+  readonly killsUnderWay: number;
 }
 
 /** Runs the plan in an empty folder. Every process is ended before it returns or throws; `signal` breaks it off. */
@@ -82,7 +84,7 @@ async function runWith(crew: Crew, plan: Plan, progress: Progress): Promise<Demo
     wallMs: Date.now() - startedMs,
     seed: plan.seed,
   };
-  return { report, faults };
+  return { report, faults, killsUnderWay: crew.killsUnderWay };
 }
 
 async function formGroup(

@@ -47,6 +47,9 @@ test("a small run with kills of service, sender and receivers ends clean, and le
   expect(code).toBe(0);
   expect(stdout).toContain("Every message is exactly once in every member's history.");
 
+  // Kills that only hit idle processes would show nothing.
+  expect(stdout).toMatch(/3 and 3; [1-3] hit a message under way/);
+
   // Service, sender, two processes of receivers, and one more for each restart; all gone.
   const processIds = report["processIds"] as number[];
   expect(new Set(processIds).size).toBe(4 + 3);

@@ -23,9 +23,10 @@ const report: DemoReport = {
 
 describe("the table", () => {
   test("says what was counted, aligned, and the verdict in words", () => {
-    const text = formatReport(report);
+    const text = formatReport(report, 5);
     expect(text).toMatch(/members +8 \(pairwise\)\n/);
-    expect(text).toMatch(/sender, per message +6,123 bytes, 4\.32 ms CPU\n/);
+    expect(text).toMatch(/sender, per message, with its receipts +6,123 bytes, 4\.32 ms CPU\n/);
+    expect(text).toMatch(/6 and 6; 5 hit a message under way\n/);
     expect(text).toMatch(/time +21\.3 s\n/);
     expect(text).toContain("Every message is exactly once");
   });
@@ -36,7 +37,7 @@ describe("the table", () => {
       { ...report, duplicated: 1 },
     ]) {
       expect(isClean(bad)).toBe(false);
-      expect(formatReport(bad)).toContain("LOST OR DOUBLED");
+      expect(formatReport(bad, 0)).toContain("LOST OR DOUBLED");
     }
   });
 });

@@ -28,7 +28,7 @@ export function createProgress(output: ProgressOutput): Progress {
   let total = 0;
   let done = 0;
   const draw = (): void => {
-    if (output.isTTY) output.write(`\r\u001b[2K${progressLine(label, done, total, output.columns ?? 80)}`);
+    if (output.isTTY) output.write(`\r\u001b[2K${progressLine(label, done, total, output.columns || 80)}`);
   };
   return {
     stage(next, steps) {

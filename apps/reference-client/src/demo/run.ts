@@ -11,8 +11,11 @@ import type { Progress } from "./progress.ts";
 import type { DemoReport } from "./report.ts";
 import { messageText, type Tally, tally } from "./tally.ts";
 
-/** Without a single event for this long, what has not arrived counts as lost, ms. */
-const PATIENCE_MS = 60_000;
+/**
+ * Without a single event for this long, what has not arrived counts as lost, ms. Longer than every pause of a
+ * client, so that what is late is late and not lost.
+ */
+const PATIENCE_MS = 120_000;
 /** How long nothing may happen before a count is taken: late receipts, or a double, would show. */
 const QUIET_MS = 1_500;
 

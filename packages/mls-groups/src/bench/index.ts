@@ -1,11 +1,14 @@
 import { type Bytes, decodeWhole, equalBytes, InvariantError } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { memberState } from "../group/advance.ts";
-import { Group } from "../group/group.ts";
+import { createCommit } from "../group/create-commit.ts";
+import { Group, internalsOf } from "../group/group.ts";
 import { type GroupConfig, groupDefaults } from "../group/group-config.ts";
+import { protectOwn } from "../group/messages.ts";
 import type { WriteSet } from "../group/store.ts";
 import type { EpochSecrets } from "../schedule/key-schedule.ts";
 import { readGroupContext } from "../structs/group-context.ts";
+import { leafToNode } from "../tree/math.ts";
 import { RatchetTree } from "../tree/ratchet-tree.ts";
 
 /** Everything that one member knows in one epoch, as data. The arrays are copied. */
@@ -55,4 +58,37 @@ export function adoptMember(
     ratchetLimits: config.ratchetLimits ?? groupDefaults.ratchetLimits,
   });
   return Group.start(state, config);
+}
+
+/** What a member brings to a commit beside what all members of the epoch share. */
+export interface LeafKeys {
+  readonly leaf: number;
+  readonly signaturePrivateKey: Bytes;
+  readonly leafPrivateKey: Bytes;
+}
+
+/**
+ * The self-update commit that the member at another leaf would send now: fresh path secrets, sealed to everybody.
+ * For benchmarks that grow a group of thousands in one process and hold every leaf's keys: the epoch is `group`'s, so
+ * that no second copy of the group is needed for each committer. `group` has to receive the commit like any member.
+ */
+export function commitAs(group: Group, member: LeafKeys): { message: Bytes; leafPrivateKey: Bytes } {
+  const { state, config } = internalsOf(group);
+  const privateKeys = new Map([[leafToNode(member.leaf), member.leafPrivateKey]]);
+  const { leaf: ownLeaf, signaturePrivateKey } = member;
+  const author = { ...state, ownLeaf, signaturePrivateKey, privateKeys };
+  const { policy, psks, ratchetLimits, padding } = config;
+  const created = createCommit(author, {
+    proposals: [],
+    path: "always",
+    leafChange: {},
+    authenticatedData: new Uint8Array(0),
+    wireFormat: "mls_public_message",
+    groupInfo: {},
+    policy,
+    psks,
+    ratchetLimits,
+  });
+  const { message } = protectOwn(author, created.content, padding);
+  return { message, leafPrivateKey: created.next.privateKeys.get(leafToNode(ownLeaf))! };
 }

@@ -35,7 +35,7 @@ import { loadInternals } from "./load.ts";
 import type { MemberState } from "./member-state.ts";
 import { dropPending, type MergePoint, mergeCommit } from "./merge.ts";
 import { protectOwn, signOwn } from "./messages.ts";
-import { selectProposals } from "./proposal-cache.ts";
+import { hasValidProposal, type SelectProposals, selectProposals } from "./proposal-cache.ts";
 import type { CommittedProposal } from "./proposal-list.ts";
 import { encodeGroupContext } from "./public-epoch.ts";
 import { type Received, type ReceivedCommit, type ReceiveOptions, receive } from "./receive.ts";
@@ -258,7 +258,7 @@ export class Group {
     authenticatedData: Uint8Array = EMPTY,
   ): { message: Bytes; writes: WriteSet } {
     this.#requireActive();
-    if (this.#inside.proposals.size > 0 && this.#selected().length > 0)
+    if (hasValidProposal(this.#inside.state.public, this.#inside.proposals, this.#selection()))
       throw new UsageError("mls/proposals-pending");
     const { state, config } = this.#inside;
     const content = signOwn(state, "mls_private_message", authenticatedData, {
@@ -269,7 +269,7 @@ export class Group {
     return { message, writes: putSecretTreeWrites(new WriteSet(), this.epoch, writes) };
   }
 
-  /** Sends a proposal to the group (12.1). It is cached here as well. */
+  /** Sends a proposal to the group (12.1). It is cached here as well. Throws UsageError `mls/proposal-limit-reached`. */
   propose(
     proposal: Proposal,
     authenticatedData: Uint8Array = EMPTY,
@@ -391,6 +391,8 @@ export class Group {
       contentType: "proposal",
       proposal,
     });
+    if (!this.#inside.proposals.hasRoomFor(crypto, content))
+      throw new UsageError("mls/proposal-limit-reached");
     const { message, writes: used } = protectOwn(state, content, config.padding);
     const cached = this.#inside.proposals.add(crypto, content);
     const writes = putSecretTreeWrites(new WriteSet(), this.epoch, used);
@@ -416,11 +418,13 @@ export class Group {
     return generateLeaf(crypto, identity, { kind: "update" }, options, position);
   }
 
-  #selected(byValue: readonly CommittedProposal[] = []): CommittedProposal[] {
-    const { state, proposals, config } = this.#inside;
-    const psks = pskSourceOf(this.#inside);
-    const request = { ownLeaf: state.ownLeaf, policy: config.policy, psks, byValue };
-    return selectProposals(state.public, proposals.all(), request);
+  #selection(byValue: readonly CommittedProposal[] = []): SelectProposals {
+    const { state, config } = this.#inside;
+    return { ownLeaf: state.ownLeaf, policy: config.policy, psks: pskSourceOf(this.#inside), byValue };
+  }
+
+  #selected(byValue: readonly CommittedProposal[]): CommittedProposal[] {
+    return selectProposals(this.#inside.state.public, this.#inside.proposals, this.#selection(byValue));
   }
 
   #committed(options: CommitOptions): CommittedProposal[] {

@@ -123,12 +123,17 @@ export function keyPackageRef(crypto: CryptoProvider, keyPackage: KeyPackage): B
  * What section 10.1 asks of a KeyPackage beyond its LeafNode, which is validated against the tree it enters:
  * suite, init key, source, signature. Throws RejectionError `mls/key-package/...`.
  */
-export function validateKeyPackage(crypto: CryptoProvider, keyPackage: KeyPackage): void {
+export function validateKeyPackage(
+  crypto: CryptoProvider,
+  keyPackage: KeyPackage,
+  signature: "verify" | "verified" = "verify",
+): void {
   const { leafNode } = keyPackage;
   check("key-package/cipher-suite", keyPackage.cipherSuite === crypto.suite.id);
   check("key-package/leaf-source", leafNode.source.kind === "key_package");
   check("key-package/init-key-valid", crypto.isValidHpkePublicKey(keyPackage.initKey));
   check("key-package/init-key-differs", !equalBytes(keyPackage.initKey, leafNode.encryptionKey));
+  if (signature === "verified") return;
   check(
     "key-package/signature",
     verifyWithLabel(

@@ -198,6 +198,12 @@ function validateTypesSupported(
   }
 }
 
+/**
+ * Whether the signatures of Adds and Updates are to be verified. "verified" is for a committer who looks for proposals
+ * that go together and has verified each of them in this epoch; a commit is never made or received with it.
+ */
+export type Signatures = "verify" | "verified";
+
 /** The tree and what else a plan leads to. */
 export interface AppliedProposals {
   /** A fork of the epoch's tree with the proposals applied; no path yet. */
@@ -215,14 +221,16 @@ export function applyProposals(
   epoch: PublicEpoch,
   plan: ProposalPlan,
   policy: GroupPolicy,
+  signatures: Signatures = "verify",
 ): AppliedProposals {
   const { crypto, context } = epoch;
+  const signatureVerified = signatures === "verified";
   const tree = epoch.tree.fork();
   const { groupContextExtensions } = plan;
   // A copy of its own: the GroupContext lives on, and the message they came in may be large.
   const extensions =
     groupContextExtensions === undefined ? context.extensions : copyExtensions(groupContextExtensions);
-  const about = { groupId: context.groupId, extensions };
+  const about = { groupId: context.groupId, extensions, signatureVerified };
   for (const leaf of [...plan.removes].sort((a, b) => b - a)) tree.removeLeaf(leaf);
   for (const { leaf, leafNode } of plan.updates) {
     validateLeafNode(tree, leafNode, { ...about, source: "update", leaf });
@@ -240,12 +248,12 @@ function applyAdds(
   crypto: PublicEpoch["crypto"],
   tree: RatchetTree,
   adds: readonly KeyPackage[],
-  about: { groupId: Uint8Array; extensions: readonly Extension[] },
+  about: { groupId: Uint8Array; extensions: readonly Extension[]; signatureVerified: boolean },
   policy: GroupPolicy,
 ): LeafIndex[] {
   if (adds.length === 0) return [];
   for (const keyPackage of adds) {
-    validateKeyPackage(crypto, keyPackage);
+    validateKeyPackage(crypto, keyPackage, about.signatureVerified ? "verified" : "verify");
     validateLeafNode(tree, keyPackage.leafNode, { ...about, source: "key_package" });
     const { credential, signatureKey } = keyPackage.leafNode;
     check("leaf-node/credential-valid", policy.credentialIsValid(credential, signatureKey));

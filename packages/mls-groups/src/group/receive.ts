@@ -213,7 +213,7 @@ function handshake(
     const consume = opened?.release() ?? (() => undefined);
     return { kind: "commit", commit: { staged, from: group.state, consume } };
   }
-  const cached = group.proposals.add(group.crypto, content);
+  const cached = group.proposals.receive(group.crypto, content);
   const writes = putSecretTreeWrites(new WriteSet(), epoch, opened?.consume());
   writes.put(rowKeys.proposal(toHex(cached.reference)), encodeProposalRow(cached));
   const { proposal, sender, reference } = cached;

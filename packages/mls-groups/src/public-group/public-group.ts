@@ -121,7 +121,7 @@ export class PublicGroup {
     check("message/group-not-reinitialized", !this.#reinitialized);
     const content = verifySender(this.#epoch, unverified);
     if (content.content.contentType === "commit") return { kind: "commit", commit: this.#stage(content) };
-    return { kind: "proposal", proposal: this.#proposals.add(this.#crypto, content) };
+    return { kind: "proposal", proposal: this.#proposals.receive(this.#crypto, content) };
   }
 
   #stage(content: VerifiedContent<"unchecked">): FollowedCommit {

@@ -21,6 +21,8 @@ export interface LeafNodeContext extends TreeContext {
   readonly source: LeafNode["source"]["kind"];
   /** The sender's leaf, for update and commit: its present occupant is no other member. Undefined for an Add. */
   readonly leaf?: LeafIndex | undefined;
+  /** The signature of this very LeafNode was verified for this very place before. */
+  readonly signatureVerified?: boolean;
 }
 
 /** What the GroupContext asks of every leaf (sections 11.1 and 13.4), without the types that all support. */
@@ -136,6 +138,7 @@ export function validateLeafNode(tree: RatchetTree, leafNode: LeafNode, context:
   const replaced = context.leaf === undefined ? undefined : tree.leaf(context.leaf);
   validateCredentialSupport(tree, leafNode, replaced);
   validateKeys(tree, leafNode, context);
+  if (context.signatureVerified === true) return;
   const position =
     context.leaf === undefined ? undefined : { groupId: context.groupId, leafIndex: context.leaf };
   const tbs = leafNodeTbs(leafNode, position);

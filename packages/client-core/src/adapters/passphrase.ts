@@ -78,7 +78,7 @@ function writeDurably(path: string, content: Bytes): void {
 }
 
 /** Argon2id of a passphrase: with node:crypto where it has it (Node 24.7), else @noble/hashes (slower). */
-export function deriveKey(passphrase: string, salt: Bytes, cost: Argon2Cost): Bytes {
+function deriveKey(passphrase: string, salt: Bytes, cost: Argon2Cost): Bytes {
   const secret = utf8(passphrase.normalize("NFKC"));
   try {
     if (typeof argon2Sync === "function") {

@@ -27,6 +27,7 @@ import type { Context } from "../shell/context.ts";
 import { type Directory, toWireUpload } from "../shell/directory.ts";
 import type { Groups } from "../shell/groups.ts";
 import type { Sender } from "../shell/sender.ts";
+import { firstPreKeys } from "./registration.ts";
 
 const PREFIXES = {
   offer: "murmuration-offer:",
@@ -187,18 +188,9 @@ export class ClientLinking implements Linking {
       );
     }
     context.readOwn();
-    const upload = await context.engine.preparePreKeys(
-      { preKeys: 0, kyberPreKeys: 0 },
-      ({ writeSet, output }) =>
-        context.transaction(() => {
-          context.pairwiseRows.applyWriteSet(writeSet);
-          return output;
-        }),
-    );
-    if (upload !== undefined) {
-      await context.api.call("uploadKeys", context.deviceAuthorisation, toWireUpload(upload));
-      await this.directory.confirmUpload(upload.uploadId);
-    }
+    const upload = await firstPreKeys(context);
+    await context.api.call("uploadKeys", context.deviceAuthorisation, toWireUpload(upload));
+    await this.directory.confirmUpload(upload.uploadId);
     context.transaction(() => context.meta.setNumber("registered", 1));
     this.effects.wakeOwn();
     return this.effects.registered();

@@ -6,6 +6,7 @@ import type { Groups } from "../shell/groups.ts";
 import type { Maintenance } from "../shell/maintenance.ts";
 import type { Passing } from "../shell/passing.ts";
 import type { Receipts } from "../shell/receipts.ts";
+import type { Receiver } from "../shell/receiver.ts";
 import type { Sender } from "../shell/sender.ts";
 
 /** What handles given to the application work with. */
@@ -16,6 +17,7 @@ export interface ClientParts {
   readonly maintenance: Maintenance;
   readonly passing: Passing;
   readonly receipts: Receipts;
+  readonly receiver: Receiver;
   readonly sender: Sender;
   wakeAll(): void;
   wakeOwn(): void;

@@ -52,7 +52,7 @@ const viewTarget = (target: Target): MessageTarget => ({
   messageId: formatId(messageId(target.messageId)),
 });
 
-export const viewAttachment = (attachment: Attachment): AttachmentPointer => ({
+const viewAttachment = (attachment: Attachment): AttachmentPointer => ({
   ...attachment,
   blobId: formatId(blobId(attachment.blobId)),
 });

@@ -11,7 +11,7 @@ import { type Bytes, concatBytes, equalSecret, RejectionError } from "@murmurati
 
 export const ATTACHMENT_KEY_BYTES = 64;
 export const IV_BYTES = 16;
-export const MAC_BYTES = 32;
+const MAC_BYTES = 32;
 
 /** The keys of an attachment: the pointer carries both as one field. */
 export const splitKey = (key: Bytes): { readonly cipherKey: Bytes; readonly macKey: Bytes } => ({
@@ -20,7 +20,7 @@ export const splitKey = (key: Bytes): { readonly cipherKey: Bytes; readonly macK
 });
 
 /** Length of the padded plaintext: steps of 5 %, so that a blob's size tells little about its content. */
-export function paddedSize(size: number): number {
+function paddedSize(size: number): number {
   const step = Math.floor(Math.log(Math.max(size, 1)) / Math.log(1.05));
   return Math.max(541, size, Math.floor(1.05 ** (step + 1)));
 }

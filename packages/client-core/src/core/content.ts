@@ -1,6 +1,5 @@
 /** Content between clients; proto/content.proto says what each field means, here are its sizes. */
 import {
-  type AccountId,
   accountId,
   type Bytes,
   blobId,
@@ -64,7 +63,7 @@ export const textBody = message("Text", {
   expireAfterSeconds: optional(4, seconds),
 });
 
-export const profile = message("Profile", {
+const profile = message("Profile", {
   profileKey: required(1, bytes(PROFILE_KEY_BYTES)),
   name: required(2, text(MAX_NAME_BYTES)),
 });
@@ -151,12 +150,10 @@ export const content = message("Content", {
 });
 
 export type Content = MessageOf<typeof content>;
-export type TextBody = MessageOf<typeof textBody>;
 export type Attachment = MessageOf<typeof attachment>;
 export type Target = MessageOf<typeof target>;
 export type GroupInvite = MessageOf<typeof groupInvite>;
 export type Sync = MessageOf<typeof sync>;
-export type SyncContact = MessageOf<typeof syncContact>;
 
 /** The kinds of body. */
 export const bodyKinds = [
@@ -208,9 +205,4 @@ export function shorten(value: string, max: number): string {
     out += character;
   }
   return out;
-}
-
-/** Whether a target names this author and id. */
-export function isTarget(value: Target, author: AccountId, id: MessageId): boolean {
-  return Buffer.compare(value.accountId, author) === 0 && Buffer.compare(value.messageId, id) === 0;
 }

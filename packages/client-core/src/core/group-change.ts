@@ -46,7 +46,7 @@ import {
   PROFILE_KEY_BYTES,
 } from "./content.ts";
 
-export const CHANGE_LABEL = "GroupChange 1";
+const CHANGE_LABEL = "GroupChange 1";
 const VERSION = 1;
 const ROLES: readonly Role[] = ["member", "admin", "owner"];
 
@@ -178,7 +178,7 @@ function readSeconds(reader: Reader): number {
   return seconds;
 }
 
-export function readAction(reader: Reader): GroupAction {
+function readAction(reader: Reader): GroupAction {
   const kind = KINDS[reader.uint8() - 1];
   switch (kind) {
     case "create":

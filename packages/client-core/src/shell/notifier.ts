@@ -47,7 +47,7 @@ export class Notifier {
   }
 
   tell(event: StoredEvent | PassingEvent): void {
-    for (const listener of [...this.listeners]) {
+    for (const listener of this.listeners) {
       try {
         listener(event);
       } catch (error) {

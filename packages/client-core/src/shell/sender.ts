@@ -148,7 +148,7 @@ export class Sender {
   }
 }
 
-export function laneOf(conversation: ConversationRow): string {
+function laneOf(conversation: ConversationRow): string {
   return conversation.kind === "group"
     ? lanes.group(conversation.id)
     : lanes.account(conversation.id as AccountId);

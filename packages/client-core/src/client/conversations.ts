@@ -1,0 +1,132 @@
+import {
+  type AccountId,
+  type Bytes,
+  type GroupId,
+  groupId,
+  RejectionError,
+  UnavailableError,
+  UsageError,
+} from "@murmuration/base";
+import type { AccountRef, Conversation, ConversationRef, Conversations } from "../api.ts";
+import { MAX_EXPIRY_SECONDS, MAX_TITLE_BYTES, shorten } from "../core/content.ts";
+import type { NewMember } from "../core/group-change.ts";
+import { MAX_PAIRWISE_MEMBERS } from "../core/group-record.ts";
+import { decideProtocol } from "../core/routing.ts";
+import type { Context } from "../shell/context.ts";
+import type { Directory } from "../shell/directory.ts";
+import { ClientConversation } from "./conversation.ts";
+import type { ClientParts } from "./parts.ts";
+import { callersAccount } from "./view.ts";
+
+export class ClientConversations implements Conversations {
+  private readonly context: Context;
+  private readonly parts: ClientParts;
+
+  constructor(parts: ClientParts) {
+    this.context = parts.context;
+    this.parts = parts;
+  }
+
+  private handle(id: Bytes): Conversation | undefined {
+    const row = this.context.conversations.get(id);
+    return row === undefined ? undefined : new ClientConversation(this.parts, row);
+  }
+
+  direct(accountId: AccountRef): Conversation {
+    const { context, receiver } = this.parts;
+    const id = callersAccount(accountId);
+    if (context.isOwn(id)) throw new UsageError("conversation/own-account");
+    if (context.conversations.get(id) === undefined) {
+      context.transaction(() => {
+        if (context.contacts.get(id)?.blocked !== true) {
+          context.contacts.setFlags(id, { known: true, accepted: true });
+        }
+        receiver.openDirect(id);
+      });
+      context.notifier.flush();
+    }
+    return this.handle(id)!;
+  }
+
+  get(id: ConversationRef): Conversation | undefined {
+    // Groups and accounts have ids of one form.
+    return this.handle(callersAccount(id));
+  }
+
+  list(): readonly Conversation[] {
+    return this.context.conversations.list().map((row) => new ClientConversation(this.parts, row));
+  }
+
+  async createGroup(options: {
+    readonly title: string;
+    readonly members: readonly AccountRef[];
+    readonly expireAfterSeconds?: number;
+  }): Promise<Conversation> {
+    const { context, groups } = this.parts;
+    const expireAfterSeconds = options.expireAfterSeconds ?? 0;
+    if (!(expireAfterSeconds >= 0 && expireAfterSeconds <= MAX_EXPIRY_SECONDS)) {
+      throw new UsageError("conversation/bad-expiry");
+    }
+    const accounts = options.members.map(callersAccount);
+    const protocol = this.requirePairwise(accounts.length + 1);
+    const members = [this.self(), ...(await this.parts.newMembers(accounts))];
+    const id: GroupId = groupId(context.environment.random(16));
+    const title = shorten(options.title, MAX_TITLE_BYTES);
+    context.transaction(() => {
+      const row = {
+        id,
+        kind: "group" as const,
+        state: "active" as const,
+        protocol,
+        title,
+        expireAfterSeconds,
+      };
+      context.conversations.insert(row, context.now());
+    });
+    await groups.change(id, (state) =>
+      state.revision > 0 ? undefined : { kind: "create", title, expireAfterSeconds, members },
+    );
+    return this.handle(id)!;
+  }
+
+  private requirePairwise(projectedMembers: number): "pairwise" {
+    const { mlsThreshold } = this.context.settings;
+    const protocol = decideProtocol({ protocol: "pairwise", projectedMembers, mlsThreshold });
+    if (protocol === "mls" || projectedMembers > MAX_PAIRWISE_MEMBERS) {
+      throw new UsageError("group/too-many-members");
+    }
+    return protocol;
+  }
+
+  private self(): NewMember {
+    const { engine, meta, own } = this.context;
+    return {
+      account: own.accountId,
+      identityKey: engine.local()!.accountIdentityKey,
+      profileKey: meta.require("profile-key"),
+      name: meta.text("name"),
+    };
+  }
+}
+
+/** What a group record says of accounts. Unknown ones are refused; those without a card are invited. */
+export async function describeMembers(
+  context: Context,
+  directory: Directory,
+  accounts: readonly AccountId[],
+): Promise<readonly NewMember[]> {
+  const failed = await directory.ensureAccounts(accounts);
+  for (const why of failed.values()) {
+    if (why.kind === "later") throw new UnavailableError("group/member-not-reachable");
+    throw new RejectionError(why.kind === "refused" ? why.code : "accounts/unknown");
+  }
+  return accounts.map((account) => {
+    const contact = context.contacts.get(account);
+    return {
+      account,
+      identityKey: context.engine.identityOf(account)!.accountIdentityKey,
+      profileKey: contact?.profileKey,
+      name: contact?.name ?? "",
+    };
+  });
+}

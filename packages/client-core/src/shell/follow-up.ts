@@ -1,0 +1,69 @@
+/** What a received batch sets off, after it was persisted: invites to take up, group records to read. */
+import { type Bytes, groupId, RejectionError, toBase64Url } from "@murmuration/base";
+import { decodeContent } from "../core/content.ts";
+import { isTemporary } from "../core/refusal.ts";
+import type { HeldRow } from "../store/held.ts";
+import type { Context } from "./context.ts";
+import type { Groups } from "./groups.ts";
+import type { Receiver } from "./receiver.ts";
+
+export class FollowUp {
+  private readonly context: Context;
+  private readonly groups: Groups;
+  private readonly receiver: Receiver;
+
+  constructor(context: Context, groups: Groups, receiver: Receiver) {
+    this.context = context;
+    this.groups = groups;
+    this.receiver = receiver;
+  }
+
+  /** Does what can be done now; what needs a service that does not answer stays held. */
+  async run(): Promise<void> {
+    try {
+      for (const row of this.context.held.of("invite")) await this.takeUp(row);
+      await this.readGroups();
+    } catch (error) {
+      if (!isTemporary(error)) throw error;
+    }
+  }
+
+  private async takeUp(row: HeldRow): Promise<void> {
+    const { context } = this;
+    const { group, groupInvite } = decodeContent(row.bytes);
+    if (group !== undefined && groupInvite !== undefined && row.sender !== undefined) {
+      try {
+        await this.groups.acceptInvite(group.groupId, row.sender.accountId, groupInvite);
+      } catch (error) {
+        // An invite that does not fit its record is worth nothing.
+        if (isTemporary(error) || !(error instanceof RejectionError)) throw error;
+      }
+    }
+    context.transaction(() => context.held.remove(row.id));
+    if (group !== undefined) this.retry(group.groupId);
+  }
+
+  /** Contents that wait for a group's record. */
+  private async readGroups(): Promise<void> {
+    const { conversations, held } = this.context;
+    const groups = new Map(held.of("group").map((row) => [toBase64Url(row.subject!), row.subject!]));
+    for (const group of groups.values()) {
+      if (conversations.group(group) === undefined) continue;
+      if (await this.groups.refresh(group)) this.retry(group);
+    }
+  }
+
+  private retry(group: Bytes): void {
+    this.receiver.retryHeld(group);
+    this.context.notifier.flush();
+  }
+
+  /** Groups whose key has to be replaced because somebody left. */
+  async rotate(): Promise<void> {
+    const { conversations } = this.context;
+    for (const id of conversations.groups()) {
+      const row = conversations.group(id);
+      if (row !== undefined && row.rotateAfter > 0) await this.groups.rotateIfDue(groupId(id));
+    }
+  }
+}

@@ -23,7 +23,7 @@ async function main(argv: readonly string[], terminal: Terminal, signal: AbortSi
 }
 
 const interrupted = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.once(name, () => {
     interrupted.abort();
     // A second signal ends the process at once: whatever is on disk is consistent at every moment.

@@ -7,7 +7,13 @@ import { type ReInit, readProposal, writeProposal } from "../structs/proposal.ts
 import type { LeafIndex } from "../tree/math.ts";
 import type { PrivateKeys } from "../tree/tree-kem.ts";
 import { ownCopy } from "./group-info.ts";
-import { type HeldSecrets, type MemberState, secretList, secretsFromList } from "./member-state.ts";
+import {
+  type HeldSecrets,
+  type MemberState,
+  SECRET_COUNT,
+  secretList,
+  secretsFromList,
+} from "./member-state.ts";
 import type { EpochAge } from "./retained-epochs.ts";
 
 /**
@@ -112,11 +118,17 @@ export function decodeHead(row: Uint8Array): Head {
       ownLeaf: reader.uint32(),
       signaturePrivateKey: ownCopy(reader.bytes()),
       privateKeys: readKeys(reader),
-      secrets: secretsFromList(reader.vector((r) => ownCopy(r.bytes()))),
+      secrets: readSecrets(reader),
       treeLog: { snapshotBytes: reader.uint32(), deltaBytes: reader.uint32(), deltas: reader.uint32() },
       reinit: reader.optional(readReInit),
     };
   });
+}
+
+function readSecrets(reader: Reader): HeldSecrets {
+  const list = reader.vector((r) => ownCopy(r.bytes()));
+  if (list.length !== SECRET_COUNT) throw new InvariantError("mls/stored-secrets");
+  return secretsFromList(list);
 }
 
 function readReInit(reader: Reader): ReInit {

@@ -33,7 +33,7 @@ import {
 import { generateLeaf, type LeafOptions, type MemberIdentity } from "./key-package.ts";
 import { loadInternals } from "./load.ts";
 import type { MemberState } from "./member-state.ts";
-import { dropPending, type MergePoint, mergeCommit } from "./merge.ts";
+import { dropPending, type MergePoint, mergeCommit, pruneRetained } from "./merge.ts";
 import { protectOwn, signOwn } from "./messages.ts";
 import { hasValidProposal, type SelectProposals, selectProposals } from "./proposal-cache.ts";
 import type { CommittedProposal } from "./proposal-list.ts";
@@ -373,6 +373,14 @@ export class Group {
     const writes = mergeCommit(this.#inside, commit.staged, point);
     // Rows of an epoch that was forgotten at once must not come back.
     return this.#inside.retained.has(epoch) ? putSecretTreeWrites(writes, epoch, consumed) : writes;
+  }
+
+  /**
+   * Forgets the past epochs whose time is over (9.2), as every merge does. For a group in which nobody commits: call
+   * it now and then. O(past epochs).
+   */
+  forgetExpired(nowMs: number): WriteSet {
+    return pruneRetained(this.#inside, nowMs, new WriteSet());
   }
 
   /** An external commit of ours was accepted: the group becomes active. */

@@ -152,7 +152,8 @@ function finishJoin(crypto: CryptoProvider, request: JoinRequest, opened: Opened
     signer: info.signer,
     pathSecret: groupSecrets.pathSecret,
   });
-  requireDirectPathKeys(tree, ownLeaf, privateKeys);
+  // Section 12.4.3.1: path_secret may be left out only if the Commit had no path.
+  check("welcome/direct-path-keys-known", knowsDirectPath(tree, ownLeaf, privateKeys));
   const contextBytes = groupContextBytes(info.groupContext);
   const secrets = deriveEpochSecrets(crypto, groupSecrets.joinerSecret, pskSecret, contextBytes);
   zeroize(opened.plaintext, pskSecret);
@@ -191,15 +192,13 @@ export function epochFromGroupInfo(crypto: CryptoProvider, info: GroupInfo, tree
 }
 
 /**
- * Section 12.4.3.1: path_secret may be left out only if the Commit had no path. Whoever is merged at a node of its
- * direct path holds its private key, or could not open what is sealed to it: every later commit would be lost.
+ * Whether a member holds the private key of every node of its direct path at which it is merged. Without one it could
+ * not open what is sealed to that node, and every later commit would be lost. O(log N + unmerged leaves).
  */
-function requireDirectPathKeys(tree: RatchetTree, leaf: LeafIndex, keys: PrivateKeys): void {
-  for (const node of directPath(leaf, tree.leafSlots)) {
-    const known =
-      keys.has(node) || tree.isBlank(node) || Array.from(tree.unmergedLeaves(node)).includes(leaf);
-    check("welcome/direct-path-keys-known", known);
-  }
+export function knowsDirectPath(tree: RatchetTree, leaf: LeafIndex, keys: PrivateKeys): boolean {
+  return directPath(leaf, tree.leafSlots).every(
+    (node) => keys.has(node) || tree.isBlank(node) || Array.from(tree.unmergedLeaves(node)).includes(leaf),
+  );
 }
 
 function requireConfirmationTag(crypto: CryptoProvider, secrets: EpochSecrets, info: GroupInfo): void {

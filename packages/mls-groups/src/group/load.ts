@@ -1,7 +1,9 @@
-import { fromHex, InvariantError } from "@murmuration/base";
+import { equalBytes, equalSecret, InvariantError, invariant, RejectionError } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { deriveEpochSecrets } from "../schedule/key-schedule.ts";
 import { SecretTree } from "../schedule/secret-tree.ts";
+import { leafToNode } from "../tree/math.ts";
+import type { RatchetTree } from "../tree/ratchet-tree.ts";
 import { memberState, nextContext, nextPublicEpoch } from "./advance.ts";
 import type { GroupConfig } from "./group-config.ts";
 import { ownCopy } from "./group-info.ts";
@@ -16,14 +18,27 @@ import {
   rowKeys,
 } from "./group-rows.ts";
 import { type Internals, newInternals, type Pending, type RetainedEpoch } from "./internals.ts";
-import type { MemberState } from "./member-state.ts";
+import { knowsDirectPath } from "./join.ts";
+import { type MemberState, secretList } from "./member-state.ts";
 import { loadTree } from "./merge.ts";
 import { encodeGroupContext } from "./public-epoch.ts";
 import { stagePublic } from "./stage-public.ts";
 import type { GroupStore } from "./store.ts";
 
-/** The inside of a group as the store has it. O(N); secret trees are read as they are needed. */
+/**
+ * The inside of a group as the store has it. O(N); secret trees are read as they are needed. Throws InvariantError when
+ * rows are missing, damaged, or do not belong together: a group must not go on with half of its secrets.
+ */
 export function loadInternals(crypto: CryptoProvider, store: GroupStore, config: GroupConfig): Internals {
+  try {
+    return loadRows(crypto, store, config);
+  } catch (error) {
+    if (error instanceof RejectionError) throw new InvariantError("mls/stored-row-damaged", error.code);
+    throw error;
+  }
+}
+
+function loadRows(crypto: CryptoProvider, store: GroupStore, config: GroupConfig): Internals {
   const head = decodeHead(required(store, rowKeys.head));
   if (head.context.cipherSuite !== crypto.suite.id) throw new InvariantError("mls/stored-suite");
   const group = newInternals(config, loadState(crypto, store, head, config), head.status);
@@ -57,6 +72,7 @@ function loadState(crypto: CryptoProvider, store: GroupStore, head: Head, config
   const deltas = Array.from({ length: head.treeLog.deltas }, (_, n) => required(store, rowKeys.delta(n)));
   const tree = loadTree(crypto, required(store, rowKeys.snapshot), deltas);
   const { context, confirmationTag } = head;
+  requireConsistent(head, tree);
   return {
     public: {
       crypto,
@@ -74,11 +90,32 @@ function loadState(crypto: CryptoProvider, store: GroupStore, head: Head, config
   };
 }
 
+/** The head is that of this tree, and has every secret that a member needs in it. O(log N) and the hashes of the deltas. */
+function requireConsistent({ context, ownLeaf, privateKeys, secrets }: Head, tree: RatchetTree): void {
+  const { hashLength } = tree.crypto.suite;
+  const whole = secretList(secrets).every((secret) => secret.length === hashLength);
+  invariant(whole, "mls/stored-secrets");
+  invariant(equalBytes(tree.treeHash(), context.treeHash), "mls/stored-tree-of-another-epoch");
+  invariant(tree.hasMember(ownLeaf), "mls/stored-leaf-is-blank");
+  invariant(privateKeys.has(leafToNode(ownLeaf)), "mls/stored-private-keys");
+  invariant(knowsDirectPath(tree, ownLeaf, privateKeys), "mls/stored-private-keys");
+}
+
 function loadResumptionPsks(group: Internals, store: GroupStore): void {
-  const epochs = [...store.keys(rowKeys.resumptionPsks)].map((key) => BigInt(key.slice(1)));
+  const keys = [...store.keys(rowKeys.resumptionPsks)];
+  invariant(
+    keys.every((key) => /^r\d+$/.test(key)),
+    "mls/stored-row-key",
+  );
+  const epochs = keys.map((key) => BigInt(key.slice(1)));
+  const { context } = group.state.public;
   group.resumptionPsks.clear();
   for (const epoch of epochs.sort((a, b) => (a < b ? -1 : 1))) {
-    group.resumptionPsks.set(epoch, ownCopy(required(store, rowKeys.resumptionPsk(epoch))));
+    const psk = required(store, rowKeys.resumptionPsk(epoch));
+    // One array for the current epoch's, here and among its secrets: what is wiped is then wiped everywhere.
+    const held = epoch === context.epoch ? group.state.secrets.resumptionPsk : ownCopy(psk);
+    invariant(equalSecret(held, psk), "mls/stored-secrets");
+    group.resumptionPsks.set(epoch, held);
   }
 }
 
@@ -96,7 +133,7 @@ function loadProposals(group: Internals, store: GroupStore): void {
   }
   for (const key of store.keys(rowKeys.ownUpdates)) {
     const reference = key.slice(rowKeys.ownUpdates.length);
-    fromHex(reference);
+    invariant(/^([0-9a-f]{2})+$/.test(reference), "mls/stored-row-key");
     group.ownUpdates.set(reference, decodeOwnUpdate(required(store, key)));
   }
 }

@@ -32,6 +32,9 @@ const SECRET_NAMES = [
   "initSecret",
 ] as const satisfies readonly (keyof HeldSecrets)[];
 
+/** How many secrets a member holds in an epoch. */
+export const SECRET_COUNT: number = SECRET_NAMES.length;
+
 /** The held secrets in their stored order. */
 export function secretList(secrets: HeldSecrets): Bytes[] {
   return SECRET_NAMES.map((name) => secrets[name]);

@@ -78,7 +78,8 @@ function retainEpoch(
   putRetained(writes, retained);
 }
 
-function pruneRetained(group: Internals, nowMs: number, writes: WriteSet): void {
+/** Forgets the epochs that the receive window does not hold any more. */
+export function pruneRetained(group: Internals, nowMs: number, writes: WriteSet): WriteSet {
   for (const epoch of expiredEpochs([...group.retained.values()], group.config.receiveWindow, nowMs)) {
     const retained = group.retained.get(epoch)!;
     retained.secretTree.destroy();
@@ -86,6 +87,7 @@ function pruneRetained(group: Internals, nowMs: number, writes: WriteSet): void 
     group.retained.delete(epoch);
     writes.delete(rowKeys.retained(epoch)).deletePrefix(rowKeys.secretTree(epoch));
   }
+  return writes;
 }
 
 function rememberResumptionPsk(group: Internals, writes: WriteSet): void {

@@ -66,11 +66,26 @@ export function openPrivateMessage(epoch: ReceiveEpoch, message: PrivateMessage)
       consume: () => staged.merge(),
       release: () => {
         staged.discard();
-        return () => epoch.secretTree.stageReceive(sender, type, senderData.generation).merge();
+        return () => consumeLater(epoch.secretTree, sender, type, senderData.generation);
       },
     };
   } catch (error) {
     staged.discard();
+    throw error;
+  }
+}
+
+/** Deletes the key of a message that was opened before. It may be gone: skipped keys make room for later ones. */
+function consumeLater(
+  secretTree: SecretTree,
+  sender: LeafIndex,
+  type: RatchetType,
+  generation: number,
+): SecretTreeWrites {
+  try {
+    return secretTree.stageReceive(sender, type, generation).merge();
+  } catch (error) {
+    if (error instanceof RejectionError) return { puts: new Map(), deletes: [] };
     throw error;
   }
 }

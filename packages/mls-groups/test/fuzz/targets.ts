@@ -143,6 +143,12 @@ function messages(people: Village) {
     identity: heidi.identity,
   });
   const psk = { kind: "external", pskId: Uint8Array.of(1), pskNonce: new Uint8Array(32) } as const;
+  // Without a path, so that a Welcome needs no path secret.
+  const joining = created(alice, {
+    proposals: [byValue(alice, add)],
+    path: "required",
+    groupInfo: { ratchetTree: true },
+  });
   return {
     bundle,
     commits,
@@ -154,7 +160,8 @@ function messages(people: Village) {
       alice.group.createApplicationMessage(new Uint8Array(40)).message,
       external.message,
     ],
-    welcome: welcomeOf(alice, commits[1]!, bundle.keyPackage),
+    joining,
+    welcome: welcomeOf(alice, joining, bundle.keyPackage),
   };
 }
 
@@ -319,7 +326,7 @@ export function makeTargets(seed: number): Target[] {
   const { crypto, alice, bob } = people;
   // A proposal and an own Update in the cache, so that their rows exist.
   bob.save(bob.group.proposeUpdate().writes);
-  const { bundle, commits, proposals, wire, welcome } = messages(people);
+  const { bundle, joining, commits, proposals, wire, welcome } = messages(people);
   const structs = [
     ...wire,
     welcome,
@@ -396,7 +403,7 @@ export function makeTargets(seed: number): Target[] {
       people,
       commits.map((commit) => encode(commitOf(commit), writeCommit)),
     ),
-    ...sealedTargets(people, commits[1]!, bundle),
+    ...sealedTargets(people, joining, bundle),
     rowsTarget(people),
   ];
 }

@@ -8,9 +8,12 @@ import { Connection } from "../shell/connection.ts";
 import { Context, defaultSettings } from "../shell/context.ts";
 import { Directory } from "../shell/directory.ts";
 import { FollowUp } from "../shell/follow-up.ts";
+import { GroupLedger } from "../shell/group-ledger.ts";
+import { GroupMessages } from "../shell/group-messages.ts";
 import { Groups } from "../shell/groups.ts";
 import { Inbox } from "../shell/inbox.ts";
 import { lanes } from "../shell/lanes.ts";
+import { Lines } from "../shell/lines.ts";
 import { Maintenance } from "../shell/maintenance.ts";
 import { OutboxWorker } from "../shell/outbox-worker.ts";
 import { Passing } from "../shell/passing.ts";
@@ -68,15 +71,18 @@ class MurmurationClient implements Client {
     const wake = (lane: string) => this.worker.wake(lane);
     this.link = this.createLink();
     this.directory = new Directory(context);
-    this.groups = new Groups(context, {
+    const groupMessages = new GroupMessages(context);
+    const ledger = new GroupLedger(context, groupMessages);
+    this.groups = new Groups(context, ledger, groupMessages, {
       wakeAll: () => this.worker.wakeAll(),
       whenSettled: (row) => this.outbox.whenSettled(row),
     });
     this.worker = new OutboxWorker(context, this.link, this.directory, this.groups);
     this.outbox = new ClientOutbox(context, this.worker);
     this.receipts = new Receipts(context, wake);
-    const receiver = new Receiver(context, this.groups, this.receipts);
-    this.sender = new Sender(context, receiver, wake);
+    const lines = new Lines(context);
+    const receiver = new Receiver(context, ledger, this.receipts, lines);
+    this.sender = new Sender(context, lines, wake);
     this.followUp = new FollowUp(context, this.groups, receiver);
     this.inbox = new Inbox(context, this.directory, receiver, {
       acknowledge: (through) => this.link.acknowledge(through),
@@ -92,7 +98,7 @@ class MurmurationClient implements Client {
     });
     this.events = new ClientEvents(context);
     this.attachments = new ClientAttachments(context);
-    this.linking = new ClientLinking(context, this.directory, this.groups, this.sender, {
+    this.linking = new ClientLinking(context, this.directory, ledger, this.sender, {
       registered: () => this.afterRegistration(),
       wakeOwn: () => this.worker.wake(lanes.own),
     });

@@ -25,7 +25,7 @@ import type { Linking, OwnAccount } from "../api.ts";
 import { SYNC_PAGE } from "../core/content.ts";
 import type { Context } from "../shell/context.ts";
 import { type Directory, toWireUpload } from "../shell/directory.ts";
-import type { Groups } from "../shell/groups.ts";
+import type { GroupLedger } from "../shell/group-ledger.ts";
 import type { Sender } from "../shell/sender.ts";
 import { firstPreKeys } from "./registration.ts";
 
@@ -60,14 +60,14 @@ export interface LinkingEffects {
 export class ClientLinking implements Linking {
   private readonly context: Context;
   private readonly directory: Directory;
-  private readonly groups: Groups;
+  private readonly groups: GroupLedger;
   private readonly sender: Sender;
   private readonly effects: LinkingEffects;
 
   constructor(
     context: Context,
     directory: Directory,
-    groups: Groups,
+    groups: GroupLedger,
     sender: Sender,
     effects: LinkingEffects,
   ) {
@@ -160,7 +160,7 @@ export class ClientLinking implements Linking {
       this.sender.sync({ contacts: { contacts: page } });
     }
     const groups = context.conversations.groupsWith(context.own.accountId).flatMap((id) => {
-      const groupId = id as Parameters<Groups["inviteFor"]>[0];
+      const groupId = id as Parameters<GroupLedger["inviteFor"]>[0];
       const invite = this.groups.inviteFor(groupId);
       return invite === undefined ? [] : [{ groupId, invite }];
     });

@@ -143,7 +143,7 @@ function readMember(reader: Reader): NewMember {
   };
 }
 
-export function writeAction(writer: Writer, action: GroupAction): void {
+function writeAction(writer: Writer, action: GroupAction): void {
   writer.uint8(KINDS.indexOf(action.kind) + 1);
   switch (action.kind) {
     case "create":

@@ -11,50 +11,35 @@
 import {
   type AccountId,
   type Bytes,
-  encode,
   equalBytes,
   formatId,
   type GroupId,
   groupId,
-  InvariantError,
-  messageId,
   RejectionError,
   UnavailableError,
   UsageError,
-  utf8,
 } from "@murmuration/base";
-import type { Notice } from "../api.ts";
-import {
-  type Content,
-  encodeContent,
-  FENCE_BYTES,
-  GROUP_KEY_BYTES,
-  type GroupInvite,
-} from "../core/content.ts";
+import { FENCE_BYTES, GROUP_KEY_BYTES, type GroupInvite } from "../core/content.ts";
 import {
   createChange,
   type GroupAction,
   hashChange,
   startsGeneration,
-  type VerifiedChange,
   verifyChange,
-  writeAction,
 } from "../core/group-change.ts";
 import { deriveAccessPublicKey, openRecord, sealRecord } from "../core/group-keys.ts";
 import {
   applyChange,
   checkContinues,
-  emptyGroup,
   encodeRecord,
   type GroupState,
-  noticesOf,
-  type RecordMember,
   splitRecord,
 } from "../core/group-record.ts";
 import { ServiceRefusal } from "../core/refusal.ts";
-import type { GroupRow, PendingWrite } from "../store/conversations.ts";
+import type { PendingWrite } from "../store/conversations.ts";
 import type { Context } from "./context.ts";
-import { lanes } from "./lanes.ts";
+import type { GroupLedger } from "./group-ledger.ts";
+import type { Generation, GroupMessages } from "./group-messages.ts";
 import { ServiceApi } from "./service-api.ts";
 
 /** What the group needs from the outbox. */
@@ -65,191 +50,20 @@ export interface GroupOutbox {
   whenSettled(rowId: number): Promise<void>;
 }
 
-interface Generation {
-  readonly groupKey: Bytes;
-  readonly fence: Bytes;
-}
-
 /** How often an own change is made anew after a lost race. */
 const MAX_RACES = 12;
 
 export class Groups {
   private readonly context: Context;
   private readonly outbox: GroupOutbox;
+  private readonly ledger: GroupLedger;
+  private readonly messages: GroupMessages;
 
-  constructor(context: Context, outbox: GroupOutbox) {
+  constructor(context: Context, ledger: GroupLedger, messages: GroupMessages, outbox: GroupOutbox) {
     this.context = context;
+    this.ledger = ledger;
+    this.messages = messages;
     this.outbox = outbox;
-  }
-
-  // ---------------------------------------------------------------------------------------------- state
-
-  /** The verified state as it is stored. */
-  state(group: GroupId): GroupState {
-    const { contacts, conversations } = this.context;
-    const row = conversations.group(group);
-    const conversation = conversations.get(group);
-    if (row === undefined || conversation === undefined) return emptyGroup(group);
-    const members = new Map<string, RecordMember>();
-    for (const member of conversations.members(group)) {
-      const name = contacts.get(member.account)?.name ?? "";
-      members.set(formatId(member.account), { ...member, profileKey: undefined, name });
-    }
-    return {
-      groupId: group,
-      revision: row.revision,
-      hash: row.hash,
-      title: conversation.title,
-      expireAfterSeconds: conversation.expireAfterSeconds,
-      members,
-      rotateAfter: row.rotateAfter,
-    };
-  }
-
-  /**
-   * Inside a transaction: applies verified changes in order, writes state, members, notices and events, and
-   * settles an own change that is among them. `generation` is the key that opened the record, if it was read.
-   */
-  private adopt(
-    group: GroupId,
-    changes: readonly VerifiedChange[],
-    generation: Generation | undefined,
-  ): void {
-    const { context } = this;
-    const { conversations, events } = context;
-    let state = this.state(group);
-    const stored = conversations.group(group);
-    let keys: Generation | undefined = stored ?? generation;
-    const own = conversations.pendingWrite(group);
-    for (const change of changes) {
-      const before = state;
-      state = applyChange(state, change);
-      const pending = conversations
-        .pendingKeys(group)
-        .find((key) => key.revision === change.revision && equalBytes(key.author, change.author.accountId));
-      if (startsGeneration(change.action) && pending !== undefined) keys = pending;
-      conversations.appendChange(group, change.revision, change.encoded);
-      this.learnProfiles(change);
-      this.writeNotices(group, before, state, change);
-      if (own !== undefined && own.revision === change.revision) this.settleOwn(group, own, change, before);
-    }
-    const current = generation ?? keys;
-    if (current === undefined) throw new InvariantError("group/without-key");
-    this.save(group, state, current, stored?.forked ?? false);
-    this.followUp(group, state, changes);
-    events.append({ kind: "conversation-changed", conversation: group, atMs: context.now() });
-  }
-
-  private save(group: GroupId, state: GroupState, keys: Generation, forked: boolean): void {
-    const { conversations } = this.context;
-    const row: GroupRow = {
-      groupKey: keys.groupKey,
-      fence: keys.fence,
-      revision: state.revision,
-      hash: state.hash,
-      forked,
-      rotateAfter: state.rotateAfter,
-    };
-    conversations.saveGroup(group, row);
-    conversations.saveMembers(group, [...state.members.values()], this.context.now());
-    conversations.setTitle(group, state.title);
-    conversations.setExpiry(group, state.expireAfterSeconds);
-    conversations.dropPendingKeys(group, state.revision);
-  }
-
-  /** Own membership may have ended, or begun. */
-  private followUp(group: GroupId, state: GroupState, changes: readonly VerifiedChange[]): void {
-    const { context } = this;
-    const self = state.members.get(formatId(context.own.accountId));
-    const conversation = context.conversations.get(group);
-    if (conversation === undefined) return;
-    if (self === undefined && conversation.state !== "left" && conversation.state !== "removed") {
-      const left = changes.some((c) => c.action.kind === "leave" && context.isOwn(c.author.accountId));
-      context.conversations.setState(group, left ? "left" : "removed");
-      this.failWaiting(group);
-    }
-    if (self !== undefined && !self.invited && conversation.state === "invited") {
-      context.conversations.setState(group, "active");
-    }
-  }
-
-  /** What was still to be sent to a group that we are no member of any more. */
-  private failWaiting(group: GroupId): void {
-    const { context } = this;
-    for (const row of context.outbox.waitingRows(lanes.group(group))) {
-      // The news of our own leaving still has to reach the others.
-      if (row.historyId === undefined) continue;
-      context.outbox.setState(row.id, "failed", 0, "conversation/not-active");
-      context.history.setSendState(row.historyId, "failed", "conversation/not-active");
-      const atMs = context.now();
-      const detail = "send-state";
-      context.events.append({
-        kind: "line-changed",
-        conversation: group,
-        historyId: row.historyId,
-        detail,
-        atMs,
-      });
-    }
-  }
-
-  /** A profile key that its owner put into the record counts; one that somebody else did only fills a gap. */
-  private learnProfiles(change: VerifiedChange): void {
-    const { contacts } = this.context;
-    const { action, author } = change;
-    if (action.kind === "join" || action.kind === "profile") {
-      if (this.context.isOwn(author.accountId)) return;
-      contacts.setProfileKey(author.accountId, action.profileKey);
-      contacts.setName(author.accountId, action.name);
-      return;
-    }
-    if (action.kind !== "create" && action.kind !== "add") return;
-    for (const { account, profileKey, name } of action.members) {
-      if (this.context.isOwn(account)) continue;
-      contacts.ensure(account);
-      const known = contacts.get(account);
-      const byOwner = equalBytes(account, author.accountId);
-      if (profileKey !== undefined && (byOwner || known?.profileKey === undefined)) {
-        contacts.setProfileKey(account, profileKey);
-      }
-      if (byOwner || known?.name === "") contacts.setName(account, name);
-    }
-  }
-
-  private writeNotices(group: GroupId, before: GroupState, after: GroupState, change: VerifiedChange): void {
-    const { context } = this;
-    noticesOf(before, after, change).forEach((notice, index) => {
-      // Every member derives the same id, so the notice is there once, however the change came.
-      const id = new Uint8Array(change.hash.subarray(0, 16));
-      id[15] = id[15]! ^ index;
-      context.history.noteSeen(change.author.accountId, change.author.deviceId, messageId(id), context.now());
-      this.appendNotice(group, change, messageId(id), notice);
-    });
-  }
-
-  private appendNotice(
-    group: GroupId,
-    change: VerifiedChange,
-    id: ReturnType<typeof messageId>,
-    notice: Notice,
-  ): void {
-    const { context } = this;
-    const line = context.history.append({
-      conversation: group,
-      messageId: id,
-      author: change.author.accountId,
-      authorDevice: change.author.deviceId,
-      outgoing: context.isOwn(change.author.accountId),
-      kind: "notice",
-      body: utf8(JSON.stringify(notice)),
-      sentAtMs: change.atMs,
-      storedAtMs: context.now(),
-      expireAfterSeconds: 0,
-      sendState: undefined,
-    });
-    if (line === undefined) return;
-    context.conversations.touch(group, context.now());
-    context.events.append({ kind: "line-added", conversation: group, historyId: line, atMs: context.now() });
   }
 
   // ---------------------------------------------------------------------------------------- own changes
@@ -265,7 +79,7 @@ export class Groups {
       for (let race = 0; race < MAX_RACES; race++) {
         if (this.context.conversations.group(group)?.forked === true)
           throw new RejectionError("group/forked");
-        const action = decide(this.state(group));
+        const action = decide(this.ledger.state(group));
         if (action === undefined) return;
         const hash = this.prepare(group, action);
         await this.push(group);
@@ -282,7 +96,7 @@ export class Groups {
   private prepare(group: GroupId, action: GroupAction): Bytes {
     const { context } = this;
     const { conversations, engine, environment } = context;
-    const state = this.state(group);
+    const state = this.ledger.state(group);
     const local = engine.local();
     if (local === undefined) throw new UsageError("client/not-registered");
     const revision = state.revision + 1;
@@ -317,73 +131,16 @@ export class Groups {
     const body = ServiceApi.encodeGroupWrite({ expectedRevision: state.revision, blob, ...generation });
     context.transaction(() => {
       conversations.savePendingWrite(group, {
-        action: encode(action, writeAction),
         revision,
         change: encoded,
         body,
         groupKey: keys.groupKey,
         fence: fresh ? keys.fence : undefined,
-        announcement: fresh && revision > 1 ? this.announce(group, action, revision, keys) : 0,
+        announcement: fresh && revision > 1 ? this.messages.announce(group, action, revision, keys) : 0,
       });
       if (fresh) conversations.addPendingKey(group, { revision, author: context.own.accountId, ...keys });
     });
     return hash;
-  }
-
-  /** Inside a transaction: queues the new key for everybody who stays. Returns the outbox row. */
-  private announce(group: GroupId, action: GroupAction, revision: number, keys: Generation): number {
-    const { groupKey, fence } = keys;
-    return this.enqueue(
-      group,
-      { groupKey: { groupKey, fence, revision } },
-      action.kind === "remove" ? [action.account] : [],
-    );
-  }
-
-  /** Inside a transaction: a message to the members (and to the own other devices). Returns the outbox row. */
-  private enqueue(group: GroupId, body: Partial<Content>, exclude: readonly AccountId[] = []): number {
-    const { context } = this;
-    const id = context.newMessageId();
-    const revision = context.conversations.group(group)?.revision ?? 0;
-    const content = encodeContent({ messageId: id, group: { groupId: group, revision }, ...body });
-    const createdAtMs = context.now();
-    const rest = { messageId: id, content, confirm: true, createdAtMs };
-    if (context.engine.devicesOf(context.own.accountId).length > 0) {
-      const target = { kind: "own" as const, account: context.own.accountId };
-      context.outbox.append({ lane: lanes.own, target, ...rest, confirm: false });
-    }
-    return context.outbox.append({
-      lane: lanes.group(group),
-      target: { kind: "group", group },
-      exclude,
-      ...rest,
-    });
-  }
-
-  /** Inside a transaction: a message about the group to one account. */
-  private enqueueFor(group: GroupId, account: AccountId, body: Partial<Content>): void {
-    const { context } = this;
-    const id = context.newMessageId();
-    const revision = context.conversations.group(group)?.revision ?? 0;
-    // An account that cannot answer yet learns how.
-    const introduce =
-      context.contacts.get(account)?.profileKey === undefined
-        ? { profile: { profileKey: context.meta.require("profile-key"), name: context.meta.text("name") } }
-        : {};
-    const content = encodeContent({
-      messageId: id,
-      group: { groupId: group, revision },
-      ...introduce,
-      ...body,
-    });
-    context.outbox.append({
-      lane: lanes.account(account),
-      target: { kind: "account", account },
-      messageId: id,
-      content,
-      confirm: true,
-      createdAtMs: context.now(),
-    });
   }
 
   /** Carries a persisted change to the service. Returns when it was applied, or lost its race. */
@@ -421,7 +178,7 @@ export class Groups {
     this.context.transaction(() => {
       const change = verifyChange(write.change);
       const keys = write.fence === undefined ? undefined : { groupKey: write.groupKey, fence: write.fence };
-      this.adopt(group, [change], keys);
+      this.ledger.adopt(group, [change], keys);
     });
   }
 
@@ -442,41 +199,6 @@ export class Groups {
     this.outbox.wakeAll();
   }
 
-  /** Inside a transaction: the record has a change at the revision of our pending one: ours, or another. */
-  private settleOwn(group: GroupId, own: PendingWrite, change: VerifiedChange, before: GroupState): void {
-    const { conversations, outbox } = this.context;
-    conversations.deletePendingWrite(group);
-    if (!equalBytes(own.change, change.encoded)) {
-      if (own.announcement !== 0) outbox.delete(own.announcement);
-      return;
-    }
-    const { action } = change;
-    const keys =
-      own.fence === undefined ? conversations.group(group) : { groupKey: own.groupKey, fence: own.fence };
-    if (keys === undefined || keys.fence === undefined) throw new InvariantError("group/without-key");
-    const invite: GroupInvite = {
-      groupKey: keys.groupKey,
-      fence: keys.fence,
-      revision: change.revision,
-      hash: change.hash,
-    };
-    if (action.kind === "create") {
-      this.enqueue(group, { groupInvite: invite });
-      for (const member of action.members) {
-        if (member.profileKey === undefined) this.enqueueFor(group, member.account, { groupInvite: invite });
-      }
-      return;
-    }
-    const added = action.kind === "add" ? action.members.map((member) => member.account) : [];
-    if (action.kind !== "leave" || before.members.get(formatId(change.author.accountId))?.invited !== true) {
-      this.enqueue(group, { groupChange: { change: change.encoded } }, added);
-    }
-    for (const account of added) this.enqueueFor(group, account, { groupInvite: invite });
-    if (action.kind === "remove") {
-      this.enqueueFor(group, action.account, { groupChange: { change: change.encoded } });
-    }
-  }
-
   /** Takes up changes that a crash or a lost connection left behind, and rotations that are due. */
   async resume(): Promise<void> {
     const { conversations } = this.context;
@@ -494,7 +216,7 @@ export class Groups {
       const self = state.members.get(formatId(context.own.accountId));
       return state.rotateAfter > 0 && self !== undefined && !self.invited && self.role !== "member";
     };
-    if (context.conversations.get(group)?.state !== "active" || !due(this.state(group))) return;
+    if (context.conversations.get(group)?.state !== "active" || !due(this.ledger.state(group))) return;
     await this.change(group, (state) => (due(state) ? { kind: "rotate" } : undefined));
   }
 
@@ -552,7 +274,9 @@ export class Groups {
     }
     const fresh = changes.slice(known?.revision ?? 0).map(verifyChange);
     if (fresh.length === 0) return;
-    context.transaction(() => this.adopt(group, fresh, { groupKey: keys.groupKey, fence: keys.fence }));
+    context.transaction(() =>
+      this.ledger.adopt(group, fresh, { groupKey: keys.groupKey, fence: keys.fence }),
+    );
   }
 
   /** The service shows another past: nothing is sent any more until the user has decided. */
@@ -573,41 +297,6 @@ export class Groups {
     context.notifier.flush();
   }
 
-  // ------------------------------------------------------------------------------------------ receiving
-
-  /** Inside a transaction: a key for a coming generation. Only owners and admins draw one. */
-  receiveKey(group: GroupId, sender: AccountId, key: NonNullable<Content["groupKey"]>): void {
-    const { conversations } = this.context;
-    const member = conversations.member(group, sender);
-    const trusted = this.context.isOwn(sender) || (member !== undefined && member.role !== "member");
-    if (!trusted) throw new RejectionError("group/role-too-low");
-    conversations.addPendingKey(group, { ...key, author: sender });
-  }
-
-  /**
-   * Inside a transaction: one change that its author says is in the record. Applied when it is the next one and
-   * its key is known; otherwise `behind`: the record has to be read.
-   */
-  receiveChange(group: GroupId, encoded: Bytes): "applied" | "known" | "behind" {
-    const { conversations } = this.context;
-    const change = verifyChange(encoded);
-    if (formatId(change.groupId) !== formatId(group)) throw new RejectionError("group/foreign-change");
-    const row = conversations.group(group);
-    if (row === undefined || change.revision > row.revision + 1) return "behind";
-    if (change.revision <= row.revision) {
-      const known = conversations.changes(group)[change.revision - 1];
-      if (known !== undefined && equalBytes(known, change.encoded)) return "known";
-      throw new RejectionError("group/forked");
-    }
-    const leavesUs = change.action.kind === "remove" && this.context.isOwn(change.action.account);
-    const hasKey = conversations
-      .pendingKeys(group)
-      .some((key) => key.revision === change.revision && equalBytes(key.author, change.author.accountId));
-    if (startsGeneration(change.action) && !hasKey && !leavesUs) return "behind";
-    this.adopt(group, [change], undefined);
-    return "applied";
-  }
-
   /**
    * An invite: reads and verifies the record, then creates the conversation. The inviter vouches for revision and
    * hash, so the service cannot show another group. RejectionError where the record does not fit.
@@ -624,7 +313,7 @@ export class Groups {
     checkContinues(encoded, encoded.map(hashChange), invite);
     const changes = encoded.slice(known?.revision ?? 0).map(verifyChange);
     if (known !== undefined) checkContinues(encoded, encoded.map(hashChange), known);
-    const final = changes.reduce(applyChange, this.state(group));
+    const final = changes.reduce(applyChange, this.ledger.state(group));
     this.checkIdentities(final);
     const self = final.members.get(formatId(context.own.accountId));
     if (self === undefined) throw new RejectionError("group/not-a-member");
@@ -646,7 +335,7 @@ export class Groups {
       } else {
         context.conversations.setState(group, entry);
       }
-      this.adopt(group, changes, { groupKey: invite.groupKey, fence: invite.fence });
+      this.ledger.adopt(group, changes, { groupKey: invite.groupKey, fence: invite.fence });
       if (self.invited || state !== entry) context.conversations.setState(group, entry);
     });
     this.tellAndWake();
@@ -666,13 +355,6 @@ export class Groups {
         throw new RejectionError("group/identity-mismatch");
       }
     }
-  }
-
-  /** The invite for another own device. */
-  inviteFor(group: GroupId): GroupInvite | undefined {
-    const row = this.context.conversations.group(group);
-    if (row === undefined) return undefined;
-    return { groupKey: row.groupKey, fence: row.fence, revision: row.revision, hash: row.hash };
   }
 }
 

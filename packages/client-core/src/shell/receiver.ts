@@ -9,15 +9,14 @@ import {
   deviceId,
   equalBytes,
   formatId,
-  type MessageId,
   messageId,
   RejectionError,
 } from "@murmuration/base";
-import { bodyKind, type Content, content as contentType, decodeContent, textBody } from "../core/content.ts";
+import { bodyKind, type Content, content as contentType, decodeContent } from "../core/content.ts";
 import { acceptsFormerMember, decideEntry, isConfirmed, mayConfirm } from "../core/delivery.ts";
-import type { HistoryRow } from "../store/history.ts";
 import type { Context } from "./context.ts";
-import type { Groups } from "./groups.ts";
+import type { GroupLedger } from "./group-ledger.ts";
+import type { Lines } from "./lines.ts";
 import type { PassingEvent } from "./notifier.ts";
 import type { Receipts } from "./receipts.ts";
 import { SyncReceiver } from "./sync-receiver.ts";
@@ -28,31 +27,24 @@ export interface Received {
   readonly body: Bytes;
   readonly sentAtMs: number;
   readonly acceptedAtMs: number;
-  /** Never stored by the service: neither receipts nor duplicates are to be reckoned with. */
+  /** Never stored by the service: only a typing notice may come this way. */
   readonly ephemeral: boolean;
-}
-
-/** Where a content belongs, once that is settled. */
-export interface Place {
-  readonly conversation: Bytes;
-  readonly author: AccountId;
-  readonly authorDevice: number;
-  readonly outgoing: boolean;
-  readonly sentAtMs: number;
 }
 
 export class Receiver {
   private readonly context: Context;
-  private readonly groups: Groups;
+  private readonly groups: GroupLedger;
   private readonly receipts: Receipts;
+  private readonly lines: Lines;
   private readonly sync: SyncReceiver;
   /** Told after the transaction. */
   private passing: PassingEvent[] = [];
 
-  constructor(context: Context, groups: Groups, receipts: Receipts) {
+  constructor(context: Context, groups: GroupLedger, receipts: Receipts, lines: Lines) {
     this.context = context;
     this.groups = groups;
     this.receipts = receipts;
+    this.lines = lines;
     this.sync = new SyncReceiver(context, groups, this);
   }
 
@@ -90,6 +82,7 @@ export class Receiver {
     const contact = context.contacts.get(sender.accountId);
     if (contact?.blocked === true && content.group === undefined) return;
     const kind = bodyKind(content);
+    if (message.ephemeral && kind !== "typing") throw new RejectionError("content/not-ephemeral");
     if (content.typing !== undefined) {
       this.applyTyping(message, content);
       return;
@@ -162,7 +155,7 @@ export class Receiver {
       throw new RejectionError("content/group-missing");
     }
     this.openDirect(account);
-    this.applyToConversation(content, {
+    this.lines.apply(content, {
       conversation: account,
       author: account,
       authorDevice: device,
@@ -232,7 +225,7 @@ export class Receiver {
         this.hold("group", message, group);
       return;
     }
-    this.applyToConversation(content, {
+    this.lines.apply(content, {
       conversation: group,
       author,
       authorDevice,
@@ -269,146 +262,7 @@ export class Receiver {
         context.conversations.setState(conversation, "active");
       }
     }
-    this.applyToConversation(content, { conversation, author, authorDevice, outgoing: true, sentAtMs });
-  }
-
-  // ------------------------------------------------------------------------------------------- content
-
-  /** What all conversations have in common, whoever wrote it. Also used for own messages. */
-  applyToConversation(content: Content, place: Place): number | undefined {
-    if (content.text !== undefined) return this.applyText(content.messageId, content.text, place);
-    if (content.edit !== undefined) {
-      this.change(content, place, place.author, content.edit.messageId);
-    } else if (content.reaction !== undefined) {
-      this.change(content, place, content.reaction.target.accountId, content.reaction.target.messageId);
-    } else if (content.delete !== undefined) {
-      this.change(content, place, content.delete.target.accountId, content.delete.target.messageId);
-    } else if (content.expiry !== undefined) {
-      return this.applyExpiry(content.messageId, content.expiry.seconds, place);
-    }
-    return undefined;
-  }
-
-  private applyText(id: MessageId, body: NonNullable<Content["text"]>, place: Place): number | undefined {
-    const { context } = this;
-    const line = context.history.append({
-      conversation: place.conversation,
-      messageId: id,
-      author: place.author,
-      authorDevice: place.authorDevice,
-      outgoing: place.outgoing,
-      kind: "message",
-      body: textBody.encode(body),
-      sentAtMs: place.sentAtMs,
-      storedAtMs: context.now(),
-      expireAfterSeconds: body.expireAfterSeconds ?? 0,
-      sendState: place.outgoing ? "accepted" : undefined,
-    });
-    if (line === undefined) return undefined;
-    this.lineAdded(place.conversation, line);
-    if (place.outgoing) context.history.startExpiry(line, context.now());
-    for (const { author, content } of context.history.takeChanges(place.author, id)) {
-      const row = context.history.get(line);
-      if (row !== undefined) this.applyChangeTo(row, contentType.decode(content), author);
-    }
-    return line;
-  }
-
-  lineAdded(conversation: Bytes, historyId: number): void {
-    const atMs = this.context.now();
-    this.context.conversations.touch(conversation, atMs);
-    this.context.events.append({ kind: "line-added", conversation, historyId, atMs });
-  }
-
-  private applyExpiry(id: MessageId, seconds: number, place: Place): number | undefined {
-    const { context } = this;
-    const conversation = context.conversations.get(place.conversation);
-    // In a group the timer is part of the record.
-    if (conversation?.kind !== "direct") throw new RejectionError("content/expiry-in-group");
-    context.conversations.setExpiry(place.conversation, seconds);
-    const line = this.appendNotice(id, place, { code: "conversation/expiry-changed", seconds });
-    context.events.append({
-      kind: "conversation-changed",
-      conversation: place.conversation,
-      atMs: context.now(),
-    });
-    return line;
-  }
-
-  /** Appends a line in which the conversation speaks. */
-  appendNotice(id: MessageId, place: Place, notice: object): number | undefined {
-    const line = this.context.history.append({
-      conversation: place.conversation,
-      messageId: id,
-      author: place.author,
-      authorDevice: place.authorDevice,
-      outgoing: place.outgoing,
-      kind: "notice",
-      body: new TextEncoder().encode(JSON.stringify(notice)),
-      sentAtMs: place.sentAtMs,
-      storedAtMs: this.context.now(),
-      expireAfterSeconds: 0,
-      sendState: place.outgoing ? "accepted" : undefined,
-    });
-    if (line !== undefined) this.lineAdded(place.conversation, line);
-    return line;
-  }
-
-  /** An edit, reaction or delete: applied to its message, or kept until the message comes. */
-  private change(content: Content, place: Place, targetAuthor: AccountId, target: MessageId): void {
-    const { context } = this;
-    const row = context.history.find(targetAuthor, target);
-    if (row === undefined) {
-      context.history.keepChange({
-        conversation: place.conversation,
-        targetAuthor,
-        targetMessage: target,
-        author: place.author,
-        authorDevice: place.authorDevice,
-        content: contentType.encode(content),
-        atMs: context.now(),
-      });
-      return;
-    }
-    if (!equalBytes(row.conversation, place.conversation))
-      throw new RejectionError("content/foreign-conversation");
-    this.applyChangeTo(row, content, place.author);
-  }
-
-  private applyChangeTo(row: HistoryRow, content: Content, by: AccountId): void {
-    const { context } = this;
-    if (row.deleted || row.kind !== "message" || row.body === undefined) return;
-    let change: string;
-    if (content.edit !== undefined) {
-      if (!equalBytes(row.author, by)) throw new RejectionError("content/not-the-author");
-      context.history.setBody(
-        row.id,
-        textBody.encode({ ...textBody.decode(row.body), text: content.edit.text }),
-      );
-      change = "edited";
-    } else if (content.reaction !== undefined) {
-      context.history.react(row.id, by, content.reaction.emoji);
-      change = "reaction";
-    } else {
-      if (!this.mayDelete(row, by)) throw new RejectionError("content/not-the-author");
-      context.history.markDeleted(row.id);
-      context.eraseAfterwards();
-      if (row.outgoing) context.outbox.deleteOfMessage(row.messageId);
-      change = "deleted";
-    }
-    context.events.append({
-      kind: "line-changed",
-      conversation: row.conversation,
-      historyId: row.id,
-      detail: change,
-      atMs: context.now(),
-    });
-  }
-
-  private mayDelete(row: HistoryRow, by: AccountId): boolean {
-    if (equalBytes(row.author, by)) return true;
-    const member = this.context.conversations.member(row.conversation, by);
-    return member !== undefined && member.role !== "member";
+    this.lines.apply(content, { conversation, author, authorDevice, outgoing: true, sentAtMs });
   }
 
   /** A message of this account is lost for good: says so where the user looks for it. */
@@ -418,7 +272,7 @@ export class Receiver {
     this.openDirect(sender.accountId);
     const id = new Uint8Array(16);
     new DataView(id.buffer).setBigUint64(8, BigInt(reference));
-    this.appendNotice(
+    this.lines.appendNotice(
       messageId(id),
       {
         conversation: sender.accountId,
@@ -436,7 +290,7 @@ export class Receiver {
     const { context } = this;
     if (context.conversations.get(account) === undefined) return;
     const { accountId: author, deviceId: authorDevice } = context.own;
-    this.appendNotice(
+    this.lines.appendNotice(
       context.newMessageId(),
       { conversation: account, author, authorDevice, outgoing: true, sentAtMs: context.now() },
       { code: "conversation/identity-changed", account: formatId(account) },

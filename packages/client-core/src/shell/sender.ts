@@ -8,16 +8,16 @@ import type { ConversationRow } from "../store/conversations.ts";
 import type { OutboxTarget } from "../store/outbox.ts";
 import type { Context } from "./context.ts";
 import { lanes } from "./lanes.ts";
-import type { Receiver } from "./receiver.ts";
+import type { Lines } from "./lines.ts";
 
 export class Sender {
   private readonly context: Context;
-  private readonly receiver: Receiver;
+  private readonly lines: Lines;
   private readonly wake: (lane: string) => void;
 
-  constructor(context: Context, receiver: Receiver, wake: (lane: string) => void) {
+  constructor(context: Context, lines: Lines, wake: (lane: string) => void) {
     this.context = context;
-    this.receiver = receiver;
+    this.lines = lines;
     this.wake = wake;
   }
 
@@ -54,7 +54,7 @@ export class Sender {
       sentAtMs: context.now(),
     };
     context.history.noteSeen(own.accountId, own.deviceId, content.messageId, context.now());
-    if (content.text === undefined) return this.receiver.applyToConversation(content, place);
+    if (content.text === undefined) return this.lines.apply(content, place);
     const line = context.history.append({
       conversation: conversation.id,
       messageId: content.messageId,
@@ -68,7 +68,7 @@ export class Sender {
       expireAfterSeconds: content.text.expireAfterSeconds ?? 0,
       sendState: "waiting",
     });
-    if (line !== undefined) this.receiver.lineAdded(conversation.id, line);
+    if (line !== undefined) this.lines.lineAdded(conversation.id, line);
     return line;
   }
 

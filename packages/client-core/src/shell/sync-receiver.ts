@@ -1,16 +1,16 @@
 import { type AccountId, messageId, RejectionError } from "@murmuration/base";
 import { encodeContent, type Sync } from "../core/content.ts";
 import type { Context } from "./context.ts";
-import type { Groups } from "./groups.ts";
+import type { GroupLedger } from "./group-ledger.ts";
 import type { Received, Receiver } from "./receiver.ts";
 
 /** What another device of the own account tells. Runs inside the receiving transaction. */
 export class SyncReceiver {
   private readonly context: Context;
-  private readonly groups: Groups;
+  private readonly groups: GroupLedger;
   private readonly receiver: Receiver;
 
-  constructor(context: Context, groups: Groups, receiver: Receiver) {
+  constructor(context: Context, groups: GroupLedger, receiver: Receiver) {
     this.context = context;
     this.groups = groups;
     this.receiver = receiver;

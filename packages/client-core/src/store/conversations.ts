@@ -39,7 +39,6 @@ export interface PendingKey {
 
 /** An own change between the moment it was decided and the moment the service took it. */
 export interface PendingWrite {
-  readonly action: Bytes;
   readonly revision: number;
   readonly change: Bytes;
   /** The request body, sent again as it is. */
@@ -233,7 +232,6 @@ export class ConversationStore {
     const row = this.storage.get("SELECT * FROM group_write WHERE group_id = ?", [id]);
     if (row === undefined) return undefined;
     return {
-      action: bytesOf(row, "action"),
       revision: row["revision"] as number,
       change: bytesOf(row, "change"),
       body: bytesOf(row, "body"),
@@ -249,18 +247,9 @@ export class ConversationStore {
 
   savePendingWrite(id: Bytes, write: PendingWrite): void {
     this.storage.run(
-      `INSERT INTO group_write (group_id, action, revision, change, body, group_key, fence, announced)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-      [
-        id,
-        write.action,
-        write.revision,
-        write.change,
-        write.body,
-        write.groupKey,
-        write.fence ?? null,
-        write.announcement,
-      ],
+      `INSERT INTO group_write (group_id, revision, change, body, group_key, fence, announced)
+         VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      [id, write.revision, write.change, write.body, write.groupKey, write.fence ?? null, write.announcement],
     );
   }
 

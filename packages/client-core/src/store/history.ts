@@ -267,16 +267,17 @@ export class HistoryStore {
   takeChanges(
     author: AccountId,
     message: MessageId,
-  ): readonly { readonly author: AccountId; readonly content: Bytes }[] {
+  ): readonly { readonly author: AccountId; readonly content: Bytes; readonly conversation: Bytes }[] {
     const key = [author, message];
     const rows = this.storage.all(
-      "SELECT author, content FROM waiting_change WHERE target_author = ? AND target_message = ? ORDER BY id",
+      "SELECT author, content, conversation FROM waiting_change WHERE target_author = ? AND target_message = ? ORDER BY id",
       key,
     );
     this.storage.run("DELETE FROM waiting_change WHERE target_author = ? AND target_message = ?", key);
     return rows.map((row) => ({
       author: accountId(row["author"] as Bytes),
       content: new Uint8Array(row["content"] as Bytes),
+      conversation: new Uint8Array(row["conversation"] as Bytes),
     }));
   }
 

@@ -45,7 +45,7 @@ CREATE TABLE group_pending_key (
 ) WITHOUT ROWID;
 -- Own changes on their way into the record: one at a time for each group, repeated after a crash.
 CREATE TABLE group_write (
-  group_id BLOB PRIMARY KEY, action BLOB NOT NULL, revision INTEGER NOT NULL, change BLOB NOT NULL,
+  group_id BLOB PRIMARY KEY, revision INTEGER NOT NULL, change BLOB NOT NULL,
   body BLOB NOT NULL, group_key BLOB NOT NULL, fence BLOB, announced INTEGER NOT NULL
 );
 

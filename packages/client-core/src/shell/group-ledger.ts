@@ -1,0 +1,254 @@
+/** The verified state of groups in the database: changes are adopted here, whichever way they came. */
+import {
+  type AccountId,
+  type Bytes,
+  equalBytes,
+  formatId,
+  type GroupId,
+  InvariantError,
+  messageId,
+  RejectionError,
+  utf8,
+} from "@murmuration/base";
+import type { Notice } from "../api.ts";
+import type { Content, GroupInvite } from "../core/content.ts";
+import { startsGeneration, type VerifiedChange, verifyChange } from "../core/group-change.ts";
+import {
+  applyChange,
+  emptyGroup,
+  type GroupState,
+  noticesOf,
+  type RecordMember,
+} from "../core/group-record.ts";
+import type { GroupRow, PendingWrite } from "../store/conversations.ts";
+import type { Context } from "./context.ts";
+import type { Generation, GroupMessages } from "./group-messages.ts";
+import { lanes } from "./lanes.ts";
+
+export class GroupLedger {
+  private readonly context: Context;
+  private readonly messages: GroupMessages;
+
+  constructor(context: Context, messages: GroupMessages) {
+    this.context = context;
+    this.messages = messages;
+  }
+
+  /** The verified state as it is stored. */
+  state(group: GroupId): GroupState {
+    const { contacts, conversations } = this.context;
+    const row = conversations.group(group);
+    const conversation = conversations.get(group);
+    if (row === undefined || conversation === undefined) return emptyGroup(group);
+    const members = new Map<string, RecordMember>();
+    for (const member of conversations.members(group)) {
+      const name = contacts.get(member.account)?.name ?? "";
+      members.set(formatId(member.account), { ...member, profileKey: undefined, name });
+    }
+    return {
+      groupId: group,
+      revision: row.revision,
+      hash: row.hash,
+      title: conversation.title,
+      expireAfterSeconds: conversation.expireAfterSeconds,
+      members,
+      rotateAfter: row.rotateAfter,
+    };
+  }
+
+  /**
+   * Inside a transaction: applies verified changes in order, writes state, members, notices and events, and
+   * settles an own change that is among them. `generation` is the key that opened the record, if it was read.
+   */
+  adopt(group: GroupId, changes: readonly VerifiedChange[], generation: Generation | undefined): void {
+    const { context } = this;
+    const { conversations, events } = context;
+    let state = this.state(group);
+    const stored = conversations.group(group);
+    let keys: Generation | undefined = stored ?? generation;
+    const own = conversations.pendingWrite(group);
+    for (const change of changes) {
+      const before = state;
+      state = applyChange(state, change);
+      const pending = conversations
+        .pendingKeys(group)
+        .find((key) => key.revision === change.revision && equalBytes(key.author, change.author.accountId));
+      if (startsGeneration(change.action) && pending !== undefined) keys = pending;
+      conversations.appendChange(group, change.revision, change.encoded);
+      this.learnProfiles(change);
+      this.writeNotices(group, before, state, change);
+      if (own !== undefined && own.revision === change.revision) this.settleOwn(group, own, change, before);
+    }
+    const current = generation ?? keys;
+    if (current === undefined) throw new InvariantError("group/without-key");
+    this.save(group, state, current, stored?.forked ?? false);
+    this.followUp(group, state, changes);
+    events.append({ kind: "conversation-changed", conversation: group, atMs: context.now() });
+  }
+
+  private save(group: GroupId, state: GroupState, keys: Generation, forked: boolean): void {
+    const { conversations } = this.context;
+    const row: GroupRow = {
+      groupKey: keys.groupKey,
+      fence: keys.fence,
+      revision: state.revision,
+      hash: state.hash,
+      forked,
+      rotateAfter: state.rotateAfter,
+    };
+    conversations.saveGroup(group, row);
+    conversations.saveMembers(group, [...state.members.values()], this.context.now());
+    conversations.setTitle(group, state.title);
+    conversations.setExpiry(group, state.expireAfterSeconds);
+    conversations.dropPendingKeys(group, state.revision);
+  }
+
+  /** Own membership may have ended, or begun. */
+  private followUp(group: GroupId, state: GroupState, changes: readonly VerifiedChange[]): void {
+    const { context } = this;
+    const self = state.members.get(formatId(context.own.accountId));
+    const conversation = context.conversations.get(group);
+    if (conversation === undefined) return;
+    if (self === undefined && conversation.state !== "left" && conversation.state !== "removed") {
+      const left = changes.some((c) => c.action.kind === "leave" && context.isOwn(c.author.accountId));
+      context.conversations.setState(group, left ? "left" : "removed");
+      this.failWaiting(group);
+    }
+    if (self !== undefined && !self.invited && conversation.state === "invited") {
+      context.conversations.setState(group, "active");
+    }
+  }
+
+  /** What was still to be sent to a group that we are no member of any more. */
+  private failWaiting(group: GroupId): void {
+    const { context } = this;
+    for (const row of context.outbox.waitingRows(lanes.group(group))) {
+      // The news of our own leaving still has to reach the others.
+      if (row.historyId === undefined) continue;
+      context.outbox.setState(row.id, "failed", 0, "conversation/not-active");
+      context.history.setSendState(row.historyId, "failed", "conversation/not-active");
+      const atMs = context.now();
+      const detail = "send-state";
+      context.events.append({
+        kind: "line-changed",
+        conversation: group,
+        historyId: row.historyId,
+        detail,
+        atMs,
+      });
+    }
+  }
+
+  /** A profile key that its owner put into the record counts; one that somebody else did only fills a gap. */
+  private learnProfiles(change: VerifiedChange): void {
+    const { contacts } = this.context;
+    const { action, author } = change;
+    if (action.kind === "join" || action.kind === "profile") {
+      if (this.context.isOwn(author.accountId)) return;
+      contacts.setProfileKey(author.accountId, action.profileKey);
+      contacts.setName(author.accountId, action.name);
+      return;
+    }
+    if (action.kind !== "create" && action.kind !== "add") return;
+    for (const { account, profileKey, name } of action.members) {
+      if (this.context.isOwn(account)) continue;
+      contacts.ensure(account);
+      const known = contacts.get(account);
+      const byOwner = equalBytes(account, author.accountId);
+      if (profileKey !== undefined && (byOwner || known?.profileKey === undefined)) {
+        contacts.setProfileKey(account, profileKey);
+      }
+      if (byOwner || known?.name === "") contacts.setName(account, name);
+    }
+  }
+
+  private writeNotices(group: GroupId, before: GroupState, after: GroupState, change: VerifiedChange): void {
+    const { context } = this;
+    noticesOf(before, after, change).forEach((notice, index) => {
+      // Every member derives the same id, so the notice is there once, however the change came.
+      const id = new Uint8Array(change.hash.subarray(0, 16));
+      id[15] = id[15]! ^ index;
+      context.history.noteSeen(change.author.accountId, change.author.deviceId, messageId(id), context.now());
+      this.appendNotice(group, change, messageId(id), notice);
+    });
+  }
+
+  private appendNotice(
+    group: GroupId,
+    change: VerifiedChange,
+    id: ReturnType<typeof messageId>,
+    notice: Notice,
+  ): void {
+    const { context } = this;
+    const line = context.history.append({
+      conversation: group,
+      messageId: id,
+      author: change.author.accountId,
+      authorDevice: change.author.deviceId,
+      outgoing: context.isOwn(change.author.accountId),
+      kind: "notice",
+      body: utf8(JSON.stringify(notice)),
+      sentAtMs: change.atMs,
+      storedAtMs: context.now(),
+      expireAfterSeconds: 0,
+      sendState: undefined,
+    });
+    if (line === undefined) return;
+    context.conversations.touch(group, context.now());
+    context.events.append({ kind: "line-added", conversation: group, historyId: line, atMs: context.now() });
+  }
+
+  /** The record has a change at the revision of our pending one: ours, or another that won. */
+  private settleOwn(group: GroupId, own: PendingWrite, change: VerifiedChange, before: GroupState): void {
+    const { conversations, outbox } = this.context;
+    conversations.deletePendingWrite(group);
+    if (!equalBytes(own.change, change.encoded)) {
+      if (own.announcement !== 0) outbox.delete(own.announcement);
+      return;
+    }
+    const fresh = own.fence === undefined ? undefined : { groupKey: own.groupKey, fence: own.fence };
+    const keys = fresh ?? conversations.group(group);
+    if (keys === undefined) throw new InvariantError("group/without-key");
+    this.messages.tell(group, change, before, keys);
+  }
+
+  /** Inside a transaction: a key for a coming generation. Only owners and admins draw one. */
+  receiveKey(group: GroupId, sender: AccountId, key: NonNullable<Content["groupKey"]>): void {
+    const { conversations } = this.context;
+    const member = conversations.member(group, sender);
+    const trusted = this.context.isOwn(sender) || (member !== undefined && member.role !== "member");
+    if (!trusted) throw new RejectionError("group/role-too-low");
+    conversations.addPendingKey(group, { ...key, author: sender });
+  }
+
+  /**
+   * Inside a transaction: one change that its author says is in the record. Applied when it is the next one and
+   * its key is known; otherwise `behind`: the record has to be read.
+   */
+  receiveChange(group: GroupId, encoded: Bytes): "applied" | "known" | "behind" {
+    const { conversations } = this.context;
+    const change = verifyChange(encoded);
+    if (formatId(change.groupId) !== formatId(group)) throw new RejectionError("group/foreign-change");
+    const row = conversations.group(group);
+    if (row === undefined || change.revision > row.revision + 1) return "behind";
+    if (change.revision <= row.revision) {
+      const known = conversations.changes(group)[change.revision - 1];
+      if (known !== undefined && equalBytes(known, change.encoded)) return "known";
+      throw new RejectionError("group/forked");
+    }
+    const leavesUs = change.action.kind === "remove" && this.context.isOwn(change.action.account);
+    const hasKey = conversations
+      .pendingKeys(group)
+      .some((key) => key.revision === change.revision && equalBytes(key.author, change.author.accountId));
+    if (startsGeneration(change.action) && !hasKey && !leavesUs) return "behind";
+    this.adopt(group, [change], undefined);
+    return "applied";
+  }
+
+  /** The invite for another own device. */
+  inviteFor(group: GroupId): GroupInvite | undefined {
+    const row = this.context.conversations.group(group);
+    if (row === undefined) return undefined;
+    return { groupKey: row.groupKey, fence: row.fence, revision: row.revision, hash: row.hash };
+  }
+}

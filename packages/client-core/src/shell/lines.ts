@@ -1,0 +1,178 @@
+/** Lines of the history: made and changed by content, whoever wrote it. Runs inside transactions. */
+import {
+  type AccountId,
+  type Bytes,
+  equalBytes,
+  type MessageId,
+  RejectionError,
+  utf8,
+} from "@murmuration/base";
+import type { Notice } from "../api.ts";
+import { type Content, content as contentType, textBody } from "../core/content.ts";
+import type { HistoryRow } from "../store/history.ts";
+import type { Context } from "./context.ts";
+
+/** Where a content belongs, once that is settled. */
+export interface Place {
+  readonly conversation: Bytes;
+  readonly author: AccountId;
+  readonly authorDevice: number;
+  readonly outgoing: boolean;
+  readonly sentAtMs: number;
+}
+
+export class Lines {
+  private readonly context: Context;
+
+  constructor(context: Context) {
+    this.context = context;
+  }
+
+  /** What all conversations have in common, whoever wrote it. Also used for own messages. */
+  apply(content: Content, place: Place): number | undefined {
+    if (content.text !== undefined) return this.applyText(content.messageId, content.text, place);
+    if (content.edit !== undefined) {
+      this.change(content, place, place.author, content.edit.messageId);
+    } else if (content.reaction !== undefined) {
+      this.change(content, place, content.reaction.target.accountId, content.reaction.target.messageId);
+    } else if (content.delete !== undefined) {
+      this.change(content, place, content.delete.target.accountId, content.delete.target.messageId);
+    } else if (content.expiry !== undefined) {
+      return this.applyExpiry(content.messageId, content.expiry.seconds, place);
+    }
+    return undefined;
+  }
+
+  private applyText(id: MessageId, body: NonNullable<Content["text"]>, place: Place): number | undefined {
+    const { context } = this;
+    const line = context.history.append({
+      conversation: place.conversation,
+      messageId: id,
+      author: place.author,
+      authorDevice: place.authorDevice,
+      outgoing: place.outgoing,
+      kind: "message",
+      body: textBody.encode(body),
+      sentAtMs: place.sentAtMs,
+      storedAtMs: context.now(),
+      expireAfterSeconds: body.expireAfterSeconds ?? 0,
+      sendState: place.outgoing ? "accepted" : undefined,
+    });
+    if (line === undefined) return undefined;
+    this.lineAdded(place.conversation, line);
+    if (place.outgoing) context.history.startExpiry(line, context.now());
+    this.applyWaiting(line, place, id);
+    return line;
+  }
+
+  /** Changes that came before their message. One that is not allowed must not take the message with it. */
+  private applyWaiting(line: number, place: Place, id: MessageId): void {
+    const { history } = this.context;
+    for (const { author, content, conversation } of history.takeChanges(place.author, id)) {
+      const row = history.get(line);
+      if (row === undefined || !equalBytes(conversation, place.conversation)) continue;
+      try {
+        this.applyChangeTo(row, contentType.decode(content), author);
+      } catch (error) {
+        if (!(error instanceof RejectionError)) throw error;
+      }
+    }
+  }
+
+  lineAdded(conversation: Bytes, historyId: number): void {
+    const atMs = this.context.now();
+    this.context.conversations.touch(conversation, atMs);
+    this.context.events.append({ kind: "line-added", conversation, historyId, atMs });
+  }
+
+  private applyExpiry(id: MessageId, seconds: number, place: Place): number | undefined {
+    const { context } = this;
+    const conversation = context.conversations.get(place.conversation);
+    // In a group the timer is part of the record.
+    if (conversation?.kind !== "direct") throw new RejectionError("content/expiry-in-group");
+    context.conversations.setExpiry(place.conversation, seconds);
+    const line = this.appendNotice(id, place, { code: "conversation/expiry-changed", seconds });
+    context.events.append({
+      kind: "conversation-changed",
+      conversation: place.conversation,
+      atMs: context.now(),
+    });
+    return line;
+  }
+
+  /** Appends a line in which the conversation speaks. */
+  appendNotice(id: MessageId, place: Place, notice: Notice): number | undefined {
+    const line = this.context.history.append({
+      conversation: place.conversation,
+      messageId: id,
+      author: place.author,
+      authorDevice: place.authorDevice,
+      outgoing: place.outgoing,
+      kind: "notice",
+      body: utf8(JSON.stringify(notice)),
+      sentAtMs: place.sentAtMs,
+      storedAtMs: this.context.now(),
+      expireAfterSeconds: 0,
+      sendState: place.outgoing ? "accepted" : undefined,
+    });
+    if (line !== undefined) this.lineAdded(place.conversation, line);
+    return line;
+  }
+
+  /** An edit, reaction or delete: applied to its message, or kept until the message comes. */
+  private change(content: Content, place: Place, targetAuthor: AccountId, target: MessageId): void {
+    const { context } = this;
+    const row = context.history.find(targetAuthor, target);
+    if (row === undefined) {
+      context.history.keepChange({
+        conversation: place.conversation,
+        targetAuthor,
+        targetMessage: target,
+        author: place.author,
+        authorDevice: place.authorDevice,
+        content: contentType.encode(content),
+        atMs: context.now(),
+      });
+      return;
+    }
+    if (!equalBytes(row.conversation, place.conversation))
+      throw new RejectionError("content/foreign-conversation");
+    this.applyChangeTo(row, content, place.author);
+  }
+
+  private applyChangeTo(row: HistoryRow, content: Content, by: AccountId): void {
+    const { context } = this;
+    if (row.deleted || row.kind !== "message" || row.body === undefined) return;
+    let change: string;
+    if (content.edit !== undefined) {
+      if (!equalBytes(row.author, by)) throw new RejectionError("content/not-the-author");
+      context.history.setBody(
+        row.id,
+        textBody.encode({ ...textBody.decode(row.body), text: content.edit.text }),
+      );
+      change = "edited";
+    } else if (content.reaction !== undefined) {
+      context.history.react(row.id, by, content.reaction.emoji);
+      change = "reaction";
+    } else {
+      if (!this.mayDelete(row, by)) throw new RejectionError("content/not-the-author");
+      context.history.markDeleted(row.id);
+      context.eraseAfterwards();
+      if (row.outgoing) context.outbox.deleteOfMessage(row.messageId);
+      change = "deleted";
+    }
+    context.events.append({
+      kind: "line-changed",
+      conversation: row.conversation,
+      historyId: row.id,
+      detail: change,
+      atMs: context.now(),
+    });
+  }
+
+  private mayDelete(row: HistoryRow, by: AccountId): boolean {
+    if (equalBytes(row.author, by)) return true;
+    const member = this.context.conversations.member(row.conversation, by);
+    return member !== undefined && member.role !== "member";
+  }
+}

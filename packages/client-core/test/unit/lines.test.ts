@@ -1,0 +1,96 @@
+import { randomBytes } from "node:crypto";
+import { accountId, groupId, type MessageId, messageId } from "@murmuration/base";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { encodeContent, textBody } from "../../src/core/content.ts";
+import { openSqlcipher, type Storage, systemEnvironment, type Transport } from "../../src/index.ts";
+import { Context, defaultSettings } from "../../src/shell/context.ts";
+import { Lines, type Place } from "../../src/shell/lines.ts";
+import { prepareSchema } from "../../src/store/schema.ts";
+
+const bytes = (length: number) => new Uint8Array(randomBytes(length));
+const [alice, bob, mallory] = [accountId(bytes(16)), accountId(bytes(16)), accountId(bytes(16))];
+const group = groupId(bytes(16));
+let storage: Storage;
+let context: Context;
+let lines: Lines;
+
+beforeEach(() => {
+  storage = openSqlcipher({ path: ":memory:", key: bytes(32) });
+  prepareSchema(storage);
+  context = new Context(storage, {} as Transport, systemEnvironment, defaultSettings);
+  lines = new Lines(context);
+});
+afterEach(() => storage.close());
+
+const by = (author: typeof alice, conversation: Uint8Array<ArrayBuffer> = group): Place => ({
+  conversation,
+  author,
+  authorDevice: 1,
+  outgoing: false,
+  sentAtMs: 1,
+});
+const newId = (): MessageId => messageId(bytes(16));
+const textOf = (historyId: number | undefined) => {
+  const row = context.history.get(historyId!);
+  return row?.body === undefined ? undefined : textBody.decode(row.body).text;
+};
+
+test("an edit, a reaction and a delete that come before their message are applied when it comes", () => {
+  for (const [body, expected] of [
+    [(id: MessageId) => ({ edit: { messageId: id, text: "better" } }), "better"],
+    [(id: MessageId) => ({ delete: { target: { accountId: alice, messageId: id } } }), undefined],
+  ] as const) {
+    const id = newId();
+    lines.apply({ messageId: newId(), ...body(id) }, by(alice));
+    const line = lines.apply({ messageId: id, text: { text: "first", attachments: [] } }, by(alice));
+    expect(textOf(line)).toBe(expected);
+  }
+  const id = newId();
+  lines.apply(
+    { messageId: newId(), reaction: { target: { accountId: alice, messageId: id }, emoji: "🐦" } },
+    by(bob),
+  );
+  const line = lines.apply({ messageId: id, text: { text: "hello", attachments: [] } }, by(alice));
+  expect(context.history.reactions(line!)).toEqual([{ author: bob, emoji: "🐦" }]);
+});
+
+test("a change that is not allowed does not take the message with it that it came before", () => {
+  const id = newId();
+  const target = { accountId: alice, messageId: id };
+  lines.apply({ messageId: newId(), delete: { target } }, by(mallory));
+  lines.apply({ messageId: newId(), reaction: { target, emoji: "x" } }, by(mallory, mallory));
+  const line = lines.apply({ messageId: id, text: { text: "still here", attachments: [] } }, by(alice));
+  expect(textOf(line)).toBe("still here");
+  expect(context.history.reactions(line!)).toEqual([]);
+});
+
+test("only the author edits, only the author or an admin deletes, and only in the message's conversation", () => {
+  const id = newId();
+  const target = { accountId: alice, messageId: id };
+  const line = lines.apply({ messageId: id, text: { text: "mine", attachments: [] } }, by(alice));
+  // An edit names a message of its own author: of Mallory's there is none, so it waits.
+  lines.apply({ messageId: newId(), edit: { messageId: id, text: "forged" } }, by(mallory));
+  expect(textOf(line)).toBe("mine");
+  expect(() => lines.apply({ messageId: newId(), delete: { target } }, by(mallory))).toThrow(
+    "content/not-the-author",
+  );
+  expect(() => lines.apply({ messageId: newId(), delete: { target } }, by(alice, alice))).toThrow(
+    "content/foreign-conversation",
+  );
+  context.conversations.saveMembers(
+    group,
+    [{ account: bob, role: "admin", invited: false, identityKey: bytes(33) }],
+    0,
+  );
+  lines.apply({ messageId: newId(), delete: { target } }, by(bob));
+  expect(context.history.get(line!)).toMatchObject({ deleted: true, body: undefined });
+});
+
+test("the same message id of one device makes one line, of two devices two", () => {
+  const id = newId();
+  const body = { messageId: id, text: { text: "once", attachments: [] } };
+  expect(lines.apply(body, by(alice))).toBeDefined();
+  expect(lines.apply(body, by(alice))).toBeUndefined();
+  expect(lines.apply(body, { ...by(alice), authorDevice: 2 })).toBeDefined();
+  expect(encodeContent(body).length).toBeGreaterThan(0);
+});

@@ -64,6 +64,7 @@ export const rules = {
   // What the application's Authentication Service says: 5.3.1, 7.3.
   "leaf-node/credential-valid": "5.3.1",
   "leaf-node/credential-successor": "7.3",
+  "external-senders/credential-valid": "5.3.1",
 
   // Single proposals: 12.1.
   "psk/count": "8.4",

@@ -11,7 +11,7 @@ import type { RatchetTree } from "../tree/ratchet-tree.ts";
 import { validateTree } from "../tree/tree-validation.ts";
 import { assembleCommit, type CreatedCommit } from "./create-commit.ts";
 import { type GroupInfoOptions, treeOf, verifyGroupInfo } from "./group-info.ts";
-import { epochFromGroupInfo, validateMembers } from "./join.ts";
+import { epochFromGroupInfo, validateCredentials } from "./join.ts";
 import { capabilitiesFor, type LeafOptions, type MemberIdentity } from "./key-package.ts";
 import type { GroupPolicy } from "./policy.ts";
 import type { CommittedProposal } from "./proposal-list.ts";
@@ -81,7 +81,7 @@ function verifiedTree(crypto: CryptoProvider, request: ExternalCommitRequest): R
   const tree = treeOf(crypto, request.groupInfo, request.ratchetTree);
   verifyGroupInfo(crypto, request.groupInfo, tree);
   validateTree(tree, request.groupInfo.groupContext);
-  validateMembers(tree, request.policy);
+  validateCredentials(tree, request.groupInfo.groupContext, request.policy);
   return tree;
 }
 

@@ -24,6 +24,7 @@ import { decodeBareGroupInfo, ownCopy, treeOf, verifyGroupInfo } from "./group-i
 import { type KeyPackageBundle, keyPackageRef } from "./key-package.ts";
 import type { MemberState } from "./member-state.ts";
 import type { GroupPolicy } from "./policy.ts";
+import { validateExternalSenders } from "./proposal-list.ts";
 import { type PskSource, pskSecretFor } from "./psk-source.ts";
 import { encodeGroupContext, type PublicEpoch } from "./public-epoch.ts";
 import { decodeWelcome } from "./welcome.ts";
@@ -140,7 +141,7 @@ function subgroupOf(secrets: GroupSecrets, request: JoinRequest): SubgroupExpect
 
 function finishJoin(crypto: CryptoProvider, request: JoinRequest, opened: OpenedWelcome): MemberState {
   const { secrets: groupSecrets, info, tree, pskSecret, subgroup } = opened;
-  validateMembers(tree, request.policy);
+  validateCredentials(tree, info.groupContext, request.policy);
   const ownLeaf = ownLeafOf(tree, request.keyPackage);
   if (subgroup !== undefined) {
     check("welcome/subgroup-epoch", info.groupContext.epoch === 1n);
@@ -215,8 +216,13 @@ function ownLeafOf(tree: RatchetTree, bundle: KeyPackageBundle): LeafIndex {
   return leaf;
 }
 
-/** The Authentication Service's word on every member (5.3.1). O(N) unless the policy accepts all. */
-export function validateMembers(tree: RatchetTree, policy: GroupPolicy): void {
+/** The Authentication Service's word on every member and external sender (5.3.1). O(N) unless the policy accepts all. */
+export function validateCredentials(
+  tree: RatchetTree,
+  { extensions }: Pick<GroupContext, "extensions">,
+  policy: GroupPolicy,
+): void {
+  validateExternalSenders(extensions, policy);
   if (policy.acceptsAnyCredential === true) return;
   for (const leaf of tree.members()) {
     const { credential, signatureKey } = tree.leaf(leaf)!;

@@ -12,6 +12,11 @@ import type { PublicEpoch } from "./public-epoch.ts";
 export interface GroupPolicy {
   /** Authentication Service: may this credential stand with this signature key? (5.3.1) */
   credentialIsValid(credential: Credential, signatureKey: Uint8Array): boolean;
+  /**
+   * The same for who may propose from outside (12.1.8.1): asked when the extension comes into the group or changes, and
+   * by who joins. Left out, {@link GroupPolicy.credentialIsValid} is asked.
+   */
+  externalSenderIsValid?(credential: Credential, signatureKey: Uint8Array): boolean;
   /** Set when {@link GroupPolicy.credentialIsValid} is always true: a joiner then need not decode every leaf for it. */
   readonly acceptsAnyCredential?: boolean;
   /** Whether `next` may follow `previous` in one leaf: an Update, a path, a resync (7.3, 12.2). */

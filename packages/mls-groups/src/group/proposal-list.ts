@@ -2,7 +2,7 @@ import { compareBytes, encode, RejectionError, toHex } from "@murmuration/base";
 import { check } from "../rules.ts";
 import { isDefaultProposalType } from "../structs/code-points.ts";
 import { writeCredential } from "../structs/credential.ts";
-import { copyExtensions, type Extension } from "../structs/extension.ts";
+import { copyExtensions, type Extension, externalSenders } from "../structs/extension.ts";
 import type { Sender } from "../structs/framed-content.ts";
 import type { KeyPackage } from "../structs/key-package.ts";
 import { type LeafNode, leafNodeBytes } from "../structs/leaf-node.ts";
@@ -238,7 +238,10 @@ export function applyProposals(
     tree.updateLeaf(leaf, leafNodeBytes(leafNode));
   }
   // Before the Adds: each new leaf is held to the new extensions by itself.
-  if (groupContextExtensions !== undefined) validateGroupExtensions(tree, extensions);
+  if (groupContextExtensions !== undefined) {
+    validateGroupExtensions(tree, extensions);
+    validateExternalSenders(extensions, policy);
+  }
   const addedLeaves = applyAdds(crypto, tree, plan.adds, about, policy);
   validateCredentialSupport(tree);
   return { tree, extensions, addedLeaves };
@@ -292,6 +295,16 @@ function validateNewClients(tree: RatchetTree, adds: readonly KeyPackage[], poli
 function validateCredentialSupport(tree: RatchetTree): void {
   for (const type of tree.credentialsInUse().keys()) {
     check("leaf-node/credentials-in-use-supported", tree.lackingCredential(type) === 0);
+  }
+}
+
+/** Section 5.3.1: the Authentication Service's word on those who may propose from outside. O(their number). */
+export function validateExternalSenders(extensions: readonly Extension[], policy: GroupPolicy): void {
+  for (const { credential, signatureKey } of externalSenders(extensions)) {
+    const valid =
+      policy.externalSenderIsValid?.(credential, signatureKey) ??
+      policy.credentialIsValid(credential, signatureKey);
+    check("external-senders/credential-valid", valid);
   }
 }
 

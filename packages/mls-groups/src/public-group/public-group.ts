@@ -4,7 +4,7 @@ import type { VerifiedContent } from "../framing/content.ts";
 import { followPublicMessage } from "../framing/public-message.ts";
 import { nextContext, nextPublicEpoch } from "../group/advance.ts";
 import { decodeGroupInfo, treeOf, verifyGroupInfo } from "../group/group-info.ts";
-import { epochFromGroupInfo, validateMembers } from "../group/join.ts";
+import { epochFromGroupInfo, validateCredentials } from "../group/join.ts";
 import { type GroupPolicy, openPolicy } from "../group/policy.ts";
 import { type CachedProposal, ProposalCache } from "../group/proposal-cache.ts";
 import type { PublicEpoch } from "../group/public-epoch.ts";
@@ -63,7 +63,7 @@ export class PublicGroup {
   ): PublicGroup {
     const { epoch } = PublicGroup.#open(crypto, request);
     validateTree(epoch.tree, epoch.context);
-    validateMembers(epoch.tree, policy);
+    validateCredentials(epoch.tree, epoch.context, policy);
     return new PublicGroup(crypto, epoch, policy);
   }
 
@@ -75,7 +75,7 @@ export class PublicGroup {
   ): Promise<PublicGroup> {
     const { epoch } = PublicGroup.#open(crypto, request);
     await validateTreeInBatches(epoch.tree, epoch.context);
-    validateMembers(epoch.tree, policy);
+    validateCredentials(epoch.tree, epoch.context, policy);
     return new PublicGroup(crypto, epoch, policy);
   }
 

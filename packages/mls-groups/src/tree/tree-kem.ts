@@ -310,10 +310,11 @@ function findCiphertext(
   const own = leafToNode(receiver);
   if (isLeafNode(node) || !privateKeys.has(own)) throw new InvariantError("mls/private-key-missing");
   const unmerged = tree.unmergedLeaves(node);
+  const added = new Set(addedLeaves);
   index++;
   for (let i = 0; unmerged[i] !== receiver; i++) {
     if (i >= unmerged.length) throw new InvariantError("mls/private-key-missing");
-    if (!addedLeaves.includes(unmerged[i]!)) index++;
+    if (!added.has(unmerged[i]!)) index++;
   }
   return { node: own, index };
 }

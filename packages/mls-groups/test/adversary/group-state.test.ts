@@ -248,3 +248,20 @@ describe("the last epoch that a GroupContext can hold", () => {
     );
   });
 });
+
+describe("a commit as a PrivateMessage", () => {
+  test("can be merged although its key made room for those of many later messages", () => {
+    const { alice, bob } = group({
+      handshakeFormat: "mls_private_message",
+      ratchetLimits: { maxSkipped: 2 },
+    });
+    const { message } = alice.group.createCommit();
+    const commit = staged(bob, message);
+    for (let i = 0; i < 5; i++) {
+      bob.receive(alice.group.propose({ kind: "remove", removed: 2 }, Uint8Array.of(i)).message);
+    }
+    alice.save(alice.group.mergePending(at));
+    bob.save(bob.group.merge(commit, at));
+    expect(toHex(bob.group.epochAuthenticator())).toBe(toHex(alice.group.epochAuthenticator()));
+  });
+});

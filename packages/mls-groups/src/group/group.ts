@@ -2,6 +2,7 @@ import { type Bytes, RejectionError, toHex, UsageError } from "@murmuration/base
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { confirmationTag, epochSecretsOf, exportSecret } from "../schedule/key-schedule.ts";
 import { EMPTY_TRANSCRIPT_HASH, interimTranscriptHash } from "../schedule/transcript-hash.ts";
+import { authenticatedContentBytes, decodeAuthenticatedContent } from "../structs/authenticated-content.ts";
 import { copyExtensions, type Extension } from "../structs/extension.ts";
 import type { GroupContext } from "../structs/group-context.ts";
 import { type LeafNode, type Lifetime, leafNodeBytes } from "../structs/leaf-node.ts";
@@ -399,6 +400,8 @@ export class Group {
       contentType: "proposal",
       proposal,
     });
+    // What others could not decode is refused before a key is spent on it.
+    decodeAuthenticatedContent(authenticatedContentBytes(content));
     if (!this.#inside.proposals.hasRoomFor(crypto, content))
       throw new UsageError("mls/proposal-limit-reached");
     const { message, writes: used } = protectOwn(state, content, config.padding);

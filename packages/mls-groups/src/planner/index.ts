@@ -8,4 +8,4 @@ export {
   nearestMembers,
 } from "./committer.ts";
 export { type GrowthOptions, type GrowthStep, growthDefaults, planGrowth } from "./growth.ts";
-export { bitReversedLeaves, warmUpLeaves, warmUpTurns } from "./warm-up.ts";
+export { bitReversedLeaves, warmUpAmong, warmUpLeaves, warmUpTurns } from "./warm-up.ts";

@@ -45,6 +45,17 @@ export function warmUpLeaves(
 }
 
 /**
+ * Which of these leaves should take a warm-up turn, and in what order: for leaves that were just added to a warm tree
+ * and lie, alone, under blank nodes. Spread over them in bit-reversed order, so that each turn halves what is left.
+ * The leaves come in ascending order. O(leaves).
+ */
+export function warmUpAmong(leaves: readonly number[], turns: number): number[] {
+  if (leaves.length === 0) return [];
+  const slots = 2 ** Math.ceil(Math.log2(leaves.length));
+  return warmUpLeaves(slots, turns, (place) => place < leaves.length).map((place) => leaves[place]!);
+}
+
+/**
  * Warm-up turns that bring the mean path of a blank tree to about `targetCiphertexts`: the k that solves
  * 0.8 N/k + log2 N = target, at least 1 and at most N. A target below log2 N asks for every leaf.
  */

@@ -35,11 +35,24 @@ export interface GroupRequirements {
   };
 }
 
-/** Throws RejectionError `coder/…` when required_capabilities does not decode. */
+const known = new WeakMap<readonly Extension[], GroupRequirements>();
+
+/**
+ * Read once for each list, which is not changed: many leaves are held to one. Throws RejectionError `coder/…` when
+ * required_capabilities does not decode.
+ */
 export function groupRequirements(extensions: readonly Extension[]): GroupRequirements {
+  const before = known.get(extensions);
+  if (before !== undefined) return before;
+  const requirements = readRequirements(extensions);
+  known.set(extensions, requirements);
+  return requirements;
+}
+
+function readRequirements(extensions: readonly Extension[]): GroupRequirements {
   const required = requiredCapabilities(extensions);
   const needed = (types: readonly number[] | undefined, isDefault: (type: number) => boolean) =>
-    (types ?? []).filter((type) => !isDefault(type));
+    [...new Set(types)].filter((type) => !isDefault(type));
   return {
     extensions: needed(
       extensions.map(({ type }) => type),
@@ -48,7 +61,7 @@ export function groupRequirements(extensions: readonly Extension[]): GroupRequir
     required: {
       extensions: needed(required?.extensionTypes, isDefaultExtensionType),
       proposals: needed(required?.proposalTypes, isDefaultProposalType),
-      credentials: required?.credentialTypes ?? [],
+      credentials: [...new Set(required?.credentialTypes)],
     },
   };
 }

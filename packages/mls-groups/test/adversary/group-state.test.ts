@@ -265,3 +265,14 @@ describe("a commit as a PrivateMessage", () => {
     expect(toHex(bob.group.epochAuthenticator())).toBe(toHex(alice.group.epochAuthenticator()));
   });
 });
+
+describe("a proposal that nobody could decode", () => {
+  test("is not sent, and uses up no key", () => {
+    const { alice } = group({ handshakeFormat: "mls_private_message" });
+    const twice = [0, 1].map((byte) => ({ type: 5, data: Uint8Array.of(byte) }));
+    const before = memoryOf(alice);
+    const proposal = { kind: "group_context_extensions", extensions: twice } as const;
+    expect(outcome(() => alice.group.propose(proposal))).toBe("mls/extensions/distinct");
+    expect(memoryOf(alice)).toBe(before);
+  });
+});

@@ -8,6 +8,7 @@ import {
   composeBatches,
   nearestMembers,
   planGrowth,
+  warmUpAmong,
   warmUpLeaves,
   warmUpTurns,
 } from "../../src/planner/index.ts";
@@ -78,6 +79,17 @@ describe("warm-up order", () => {
     for (let leaf = 0; leaf < turns; leaf++) leftToRight.selfUpdate(leaf);
     expect(reversed.meanCost()).toBeLessThan(target * 1.25);
     expect(leftToRight.meanCost()).toBeGreaterThan(target * 10);
+  });
+
+  it("spreads the turns of newly added leaves over them, so that a grown tree stays near its target", () => {
+    expect(warmUpAmong([10, 11, 12, 13, 14, 15], 3)).toEqual([10, 14, 12]);
+    expect(warmUpAmong([], 3)).toEqual([]);
+    const tree = new BlanknessTree(1024);
+    for (let added = 0; added < 1024; added += 256) {
+      const block = Array.from({ length: 256 }, (_, i) => added + i);
+      for (const leaf of warmUpAmong(block, warmUpTurns(256, 64))) tree.selfUpdate(leaf);
+    }
+    expect(tree.meanCost()).toBeLessThan(64 * 1.25);
   });
 
   it("asks every leaf when the target is below the height of the tree", () => {

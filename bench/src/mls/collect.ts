@@ -12,7 +12,7 @@ import type { Counts, ImplementationName, Operation, Row } from "./rows.ts";
 import { operations } from "./rows.ts";
 import { receiverLeaves, type Sample } from "./units.ts";
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;

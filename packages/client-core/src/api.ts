@@ -68,7 +68,7 @@ export interface ClientSettings {
   readonly reconnectMaxMs: number;
   /** Time the service has for an answer before the connection is given up, ms. Default 15,000. */
   readonly requestTimeoutMs: number;
-  /** Delivered envelopes that wait in memory before the connection is made to wait, at most. Default 400. */
+  /** Unacknowledged envelopes that the service may deliver, at most; at twice as many the connection is cut. Default 400. */
   readonly inboxLimit: number;
   /** Messages that wait in one conversation's outbox, at most: then `send` refuses. Default 10,000. */
   readonly outboxLimit: number;

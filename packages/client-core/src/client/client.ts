@@ -86,6 +86,7 @@ class MurmurationClient implements Client {
     this.followUp = new FollowUp(context, this.groups, receiver);
     this.inbox = new Inbox(context, this.directory, receiver, {
       acknowledge: (through) => this.link.acknowledge(through),
+      overflow: () => this.link.interrupt(),
       received: () => this.received(),
     });
     this.recovery = new Recovery(context, this.directory, wake);
@@ -93,7 +94,7 @@ class MurmurationClient implements Client {
     this.connection = new ClientConnection(context, this.link, this.inbox);
     this.contacts = new ClientContacts(context, this.directory, this.groups, this.sender, {
       wake,
-      decided: (account) => this.decided(account),
+      decided: (account, accepted) => this.decided(account, accepted),
       identityChanged: (account) => receiver.noteIdentityChanged(account),
     });
     this.events = new ClientEvents(context);
@@ -231,8 +232,8 @@ class MurmurationClient implements Client {
     this.behind(() => this.followUp.rotate());
   }
 
-  private async decided(account: AccountId): Promise<void> {
-    await this.inbox.openDecided(account);
+  private async decided(account: AccountId, accepted: boolean): Promise<void> {
+    if (accepted) await this.inbox.openDecided(account);
     this.worker.wakeAll();
   }
 }

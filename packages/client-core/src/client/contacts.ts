@@ -13,8 +13,8 @@ import { callersAccount } from "./view.ts";
 /** What the rest of the client does about contacts. */
 export interface ContactEffects {
   wake(lane: string): void;
-  /** An identity was accepted: what waited for it goes on. */
-  decided(account: AccountId): Promise<void>;
+  /** An identity was decided: what waited for it goes on. */
+  decided(account: AccountId, accepted: boolean): Promise<void>;
   /** Inside the transaction: says so in the conversation. */
   identityChanged(account: AccountId): void;
 }
@@ -219,7 +219,7 @@ export class ClientContacts implements Contacts {
       }),
     );
     context.notifier.flush();
-    if (accept) await this.effects.decided(account);
+    await this.effects.decided(account, accept);
   }
 }
 

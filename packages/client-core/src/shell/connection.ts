@@ -271,6 +271,11 @@ export class Connection {
   acknowledge(throughEnvelopeId: Extract<ClientBody, { kind: "acknowledge" }>["throughEnvelopeId"]): void {
     this.device?.say({ kind: "acknowledge", throughEnvelopeId });
   }
+
+  /** Gives this connection up; it comes again. */
+  interrupt(): void {
+    this.device?.close();
+  }
 }
 
 function ended(signal: AbortSignal): Promise<void> {

@@ -31,6 +31,8 @@ import { Signal } from "./signal.ts";
 /** What the inbox sets off once everything is persisted. */
 export interface InboxEffects {
   acknowledge(through: EnvelopeId): void;
+  /** The service delivers more than was agreed: the connection is given up, and comes again. */
+  overflow(): void;
   /** Something may have come into the outbox, be due as a receipt, or be held for a group. */
   received(): Promise<void>;
 }
@@ -104,6 +106,11 @@ export class Inbox {
   }
 
   deliver(deliver: Deliver): void {
+    // A service keeps to the number of unacknowledged envelopes; what is not taken here comes again.
+    if (this.queue.length + deliver.envelopes.length > 2 * this.context.settings.inboxLimit) {
+      this.effects.overflow();
+      return;
+    }
     this.queue.push(...deliver.envelopes);
     this.changed.notify();
     this.work();

@@ -69,7 +69,8 @@ export class Maintenance {
     const { context } = this;
     const now = context.now();
     context.transaction(() => {
-      context.outbox.forgetAccepted(now - context.settings.resendMemoryMs);
+      // Receipts and the like are kept as long as a peer may ask for them again.
+      context.outbox.forgetSettled(now - context.settings.resendMemoryMs, now - 2 * DAY_MS);
       context.history.forgetOldChanges(now - 30 * DAY_MS);
       context.history.forgetOldSeen(now - 60 * DAY_MS);
       context.held.forgetOld(now - 30 * DAY_MS);

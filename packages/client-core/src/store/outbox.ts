@@ -262,10 +262,13 @@ export class OutboxStore {
       .map(rowOf);
   }
 
-  forgetAccepted(beforeMs: number): void {
-    this.storage.run("DELETE FROM outbox WHERE state IN ('accepted', 'failed') AND created_at < ?", [
-      beforeMs,
-    ]);
+  /** Forgets settled messages before `beforeMs`, and those that nobody confirms before `unconfirmedBeforeMs`. */
+  forgetSettled(beforeMs: number, unconfirmedBeforeMs: number): void {
+    this.storage.run(
+      `DELETE FROM outbox WHERE state IN ('accepted', 'failed')
+         AND (created_at < ? OR (confirm = 0 AND created_at < ?))`,
+      [beforeMs, unconfirmedBeforeMs],
+    );
   }
 
   // Parts.

@@ -1,0 +1,132 @@
+import { fromBase64Url } from "@murmuration/base";
+import type { HttpReply, Storage, Transport } from "@murmuration/client-core";
+import { systemEnvironment } from "@murmuration/client-core";
+import {
+  type BundleReply,
+  bundleReply,
+  decodeMessage,
+  deviceListReply,
+  encodeMessage,
+} from "@murmuration/wire";
+import { expect, test } from "vitest";
+import { introduce, textsOf, until, World } from "../../src/index.ts";
+
+/** Hands out another device list for one account, as a service would that wants to read along. */
+class LyingService {
+  lie: Uint8Array<ArrayBuffer> | undefined;
+  account = "";
+  replies = 0;
+
+  readonly wrapTransport = (transport: Transport): Transport => ({
+    connect: (handlers, timeoutMs) => transport.connect(handlers, timeoutMs),
+    request: async (request) => {
+      const reply = await transport.request(request);
+      if (this.lie === undefined || !request.path.startsWith(`/v1/accounts/${this.account}/`)) return reply;
+      this.replies++;
+      return request.path.endsWith("/bundles") ? this.forgeBundles(reply) : this.forgeList(reply);
+    },
+    stream: (request) => transport.stream(request),
+    get traffic() {
+      return transport.traffic;
+    },
+    close: () => transport.close(),
+  });
+
+  private forgeList(reply: HttpReply): HttpReply {
+    const honest = decodeMessage(deviceListReply, reply.body, reply.body.length);
+    return { ...reply, body: encodeMessage(deviceListReply, { ...honest, deviceList: this.lie! }) };
+  }
+
+  private forgeBundles(reply: HttpReply): HttpReply {
+    const honest: BundleReply = decodeMessage(bundleReply, reply.body, reply.body.length);
+    return { ...reply, body: encodeMessage(bundleReply, { ...honest, deviceList: this.lie! }) };
+  }
+}
+
+test("a service that shows another identity gets nothing sent; the user decides, and the message waits for it", async () => {
+  await using world = await World.start();
+  await using otherWorld = await World.start();
+  const liar = new LyingService();
+  let database: Storage | undefined;
+  const alice = await world.join("Alice");
+  const bob = await world.join("Bob", {
+    wrapTransport: liar.wrapTransport,
+    wrapStorage: (storage) => {
+      database = storage;
+      return storage;
+    },
+  });
+  await introduce(alice, bob);
+  const toAlice = bob.client.conversations.direct(alice.id);
+  await toAlice.send({ text: "hello" });
+  await until(() => textsOf(alice.client, bob.id).length === 1);
+  await bob.client.outbox.settled();
+  const numberBefore = await bob.client.contacts.safetyNumber(alice.id);
+  expect(numberBefore).toBe(await alice.client.contacts.safetyNumber(bob.id));
+
+  // Somebody else's keys under Alice's account id, signed as they should be.
+  let drawn = 0;
+  const impostor = await otherWorld.join("Alice", {
+    environment: {
+      ...systemEnvironment,
+      random: (length) =>
+        length === 16 && drawn++ === 0 ? fromBase64Url(alice.id) : systemEnvironment.random(length),
+    },
+  });
+  expect(impostor.id).toBe(alice.id);
+  liar.account = alice.id;
+  liar.lie = await ownDeviceList(impostor, otherWorld);
+
+  // Bob needs a new session, and so asks the service for Alice's keys.
+  database!.run("DELETE FROM pairwise WHERE tbl = 'session' AND key = ?", [`${alice.id}.1`]);
+  await toAlice.send({ text: "only for Alice" });
+  const decision = () => bob.client.events.read(0, 10_000).find((event) => event.kind === "decision-needed");
+  await until(() => decision() !== undefined);
+  expect(decision()).toMatchObject({ code: "pairwise/identity-changed", accountId: alice.id });
+  await expect(bob.client.outbox.settled({ timeoutMs: 300 })).rejects.toThrow("outbox/still-waiting");
+  expect(liar.replies).toBeGreaterThan(0);
+
+  // Whoever meets Alice by her card for the first time is not even asked: the card says which key is hers.
+  const carol = await world.join("Carol", { wrapTransport: liar.wrapTransport });
+  await carol.client.contacts.add(alice.client.account!.contactCard);
+  const toAliceToo = carol.client.conversations.direct(alice.id);
+  await toAliceToo.send({ text: "nor this" });
+  await carol.client.outbox.settled();
+  expect(toAliceToo.history()[0]).toMatchObject({
+    sendState: "failed",
+    failure: "contact/fingerprint-mismatch",
+  });
+
+  liar.lie = undefined;
+  await bob.client.contacts.decideIdentity(alice.id, false);
+  await until(() => textsOf(alice.client, bob.id).includes("only for Alice"));
+  expect(await bob.client.contacts.safetyNumber(alice.id)).toBe(numberBefore);
+});
+
+async function ownDeviceList(
+  device: Awaited<ReturnType<World["join"]>>,
+  world: World,
+): Promise<Uint8Array<ArrayBuffer>> {
+  let seen: Uint8Array<ArrayBuffer> | undefined;
+  await device.stop();
+  await device.start({
+    origin: world.origin,
+    wrapTransport: (transport) => ({
+      connect: (handlers, timeoutMs) => transport.connect(handlers, timeoutMs),
+      request: async (request) => {
+        const reply = await transport.request(request);
+        if (request.path.endsWith("/devices")) {
+          seen = decodeMessage(deviceListReply, reply.body, reply.body.length).deviceList;
+        }
+        return reply;
+      },
+      stream: (request) => transport.stream(request),
+      get traffic() {
+        return transport.traffic;
+      },
+      close: () => transport.close(),
+    }),
+  });
+  await until(() => seen !== undefined);
+  return seen!;
+}

@@ -215,10 +215,10 @@ export class Directory {
   /** Makes sure that a device list is known for each account. Returns the accounts for which there is none. */
   async ensureAccounts(accounts: readonly AccountId[]): Promise<Map<string, Unreachable>> {
     const failed = new Map<string, Unreachable>();
-    const { engine } = this.context;
-    // Nearly every account has a device: the list itself is looked for only where none is shown.
+    const { pairwiseRows } = this.context;
+    // Asked for every member of every group message: whether there is a list is enough, it need not be decoded.
     const unknown = accounts.filter(
-      (account) => engine.devicesOf(account).length === 0 && engine.deviceListOf(account) === undefined,
+      (account) => pairwiseRows.read("device-list", formatId(account)) === undefined,
     );
     await inParallel(unknown, async (account) => {
       const unreachable = await this.fetchBundles(account, []);

@@ -64,20 +64,14 @@ export class Encryptor {
     const rest = this.recipients(row).filter((account) => !done.has(formatId(account)));
     if (rest.length === 0) return this.finish(row, []);
     const failed = await this.directory.ensureAccounts(rest);
-    const { contacts } = this.context;
-    const sealed = (account: AccountId) =>
-      row.target.kind !== "own" && contacts.accessKey(account) !== undefined;
     const split = this.splitOff(row, rest, failed);
-    const open = rest.filter((account) => !failed.has(formatId(account)));
     if (row.target.kind === "group" || failed.size === 0) {
-      const batches = [
-        ...(open.some(sealed) ? [{ mode: "sealed" as const, accounts: open.filter(sealed) }] : []),
-        ...open
-          .filter((account) => !sealed(account))
-          .map((a) => ({ mode: "identified" as const, accounts: [a] })),
-      ];
-      for (const { mode, accounts } of batches) {
-        const last = accounts === batches.at(-1)?.accounts && failed.size === 0;
+      const batches = this.batches(
+        row,
+        rest.filter((account) => !failed.has(formatId(account))),
+      );
+      for (const [index, { mode, accounts }] of batches.entries()) {
+        const last = index === batches.length - 1 && failed.size === 0;
         const left = await this.encryptBatch(row, mode, accounts, last);
         for (const [key, why] of left) failed.set(key, why);
         split.push(...this.splitOff(row, accounts, left));
@@ -86,6 +80,23 @@ export class Encryptor {
     if (row.target.kind === "group") return this.finish(row, split);
     const [why] = failed.values();
     return why === undefined ? this.finish(row, []) : progressOf(why);
+  }
+
+  /** Everybody who can be reached sealed goes into one batch; each of the others is a message request. */
+  private batches(
+    row: OutboxRow,
+    accounts: readonly AccountId[],
+  ): readonly { readonly mode: Mode; readonly accounts: readonly AccountId[] }[] {
+    const sealed: AccountId[] = [];
+    const identified: AccountId[] = [];
+    for (const account of accounts) {
+      const reachable = row.target.kind !== "own" && this.context.contacts.accessKey(account) !== undefined;
+      (reachable ? sealed : identified).push(account);
+    }
+    return [
+      ...(sealed.length > 0 ? [{ mode: "sealed" as const, accounts: sealed }] : []),
+      ...identified.map((account) => ({ mode: "identified" as const, accounts: [account] })),
+    ];
   }
 
   private finish(row: OutboxRow, splitLanes: readonly string[]): EncryptProgress {

@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { connectTo, openClient, openSqlcipher } from "@murmuration/client-core";
 import { expect, test } from "vitest";
-import { FrameTap, until, World } from "../../src/index.ts";
+import { FrameTap, Harness, until } from "../../src/index.ts";
 
 const MEMBERS = 255;
 
 test("one message to 255 single-device members is one submit, and costs the sender little CPU", async () => {
-  await using world = await World.start();
+  await using world = await Harness.start();
   const tap = new FrameTap();
   const alice = await world.join("Alice", { wrapTransport: tap.wrapTransport });
   const cards: string[] = [];
@@ -38,8 +38,8 @@ test("one message to 255 single-device members is one submit, and costs the send
     expect(submits[0]!.recipients.every((recipient) => recipient.devices.length === 1)).toBe(true);
     expect(submits[0]!.fence).toBeDefined();
   }
-  // The service runs in this process too, so this is more than the sender alone needs; reported, not asserted.
+  // The service has a process of its own, so this is the sender's; time depends on the machine and is reported.
   console.log(
-    `CPU of client and service for one message to ${MEMBERS} members, ms: ${cpuMs.map(Math.round).join(", ")}`,
+    `CPU of the sender for one message to ${MEMBERS} members, ms: ${cpuMs.map(Math.round).join(", ")}`,
   );
 }, 300_000);

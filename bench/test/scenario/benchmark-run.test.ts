@@ -35,10 +35,34 @@ function bench(argv: readonly string[], interruptAfter?: RegExp): Promise<Ended>
   });
 }
 
+describe("growing one group", () => {
+  test("reaches the size by commits alone, and says what each kind of operation cost", async () => {
+    const json = join(folder, "grow.json");
+    const { code, stdout } = await bench(["grow", "--members", "300", "--json", json]);
+    expect(code, stdout).toBe(0);
+    const report = JSON.parse(readFileSync(json, "utf8"));
+    const operations = report.rows.map(({ operation }: { operation: string }) => operation);
+    for (const operation of [
+      "grow-add",
+      "warm-up-create",
+      "commit-process",
+      "remove-create",
+      "join",
+      "load",
+    ]) {
+      expect(operations).toContain(operation);
+    }
+    // No commit on the way carried a ciphertext for everybody, and none does afterwards.
+    expect(report.meanPathCost).toBeLessThan(80);
+    expect(report.commits).toBeGreaterThan(20);
+  });
+});
+
 describe("the benchmark", () => {
   test.each([
     [["mls", "--sizes", "3"], '--sizes takes whole numbers from 8 to 65536, not "3"'],
-    [["fan-out"], '"fan-out" is none of: mls, compare'],
+    [["fan-out"], '"fan-out" is none of: mls, grow, compare'],
+    [["grow", "--members", "7"], '--members takes whole numbers from 16 to 65536, not "7"'],
     [["compare", "one.json"], "expected <A.json> <B.json>"],
   ])("ends with exit code 2 and one sentence when called with %j", async (argv, sentence) => {
     const { code, stderr } = await bench(argv);

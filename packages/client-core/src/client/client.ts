@@ -187,7 +187,7 @@ class MurmurationClient implements Client {
     await this.link.stop();
     await this.worker.stop();
     await this.inbox.idle();
-    await Promise.allSettled([...this.background]);
+    await Promise.allSettled(this.background);
     await this.context.queue.idle();
     await this.maintenance.stop();
     this.options.transport.close();

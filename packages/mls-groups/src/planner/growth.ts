@@ -40,7 +40,7 @@ export function planGrowth(
     steps.push({ kind: "add", adds, membersAfter: members });
     // Only the new leaves lie under blank nodes: a blank subtree of `adds` leaves is what the turns must split.
     const turns = warmUpTurns(adds, options.targetCiphertexts);
-    if (turns > 1) steps.push({ kind: "warm-up", turns, members });
+    if (turns > 0) steps.push({ kind: "warm-up", turns, members });
   }
   return steps;
 }

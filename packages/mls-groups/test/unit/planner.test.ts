@@ -116,6 +116,13 @@ describe("growth by doubling", () => {
     );
   });
 
+  it("lets some of the newly added leaves take a turn after every addition, or blank subtrees would add up", () => {
+    for (const target of [2, 65, 300, 5000]) {
+      const steps = planGrowth(1, target);
+      expect(steps.map(({ kind }) => kind)).toEqual(steps.map((_, i) => (i % 2 === 0 ? "add" : "warm-up")));
+    }
+  });
+
   it("refuses to shrink a group", () => {
     expect(() => planGrowth(10, 9)).toThrow("planner/growth-target-below-current");
   });

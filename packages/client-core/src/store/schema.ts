@@ -3,6 +3,9 @@ import type { Storage } from "../ports/storage.ts";
 
 /**
  * Everything the client keeps. Ids are blobs of 16 bytes. Comments say what a row is for and when it goes.
+ *
+ * Numbered rows are AUTOINCREMENT throughout: a number is never given out twice. Otherwise SQLite gives the number of
+ * a deleted last row to the next one, and who still holds the old row deletes the new one in its place.
  */
 const SCHEMA = `
 -- Single values: own keys, tokens, cursor, store id.
@@ -75,7 +78,7 @@ CREATE TABLE receipt (
 
 -- Edits, reactions and deletes whose message has not come yet. Goes when it comes, or after 30 days.
 CREATE TABLE waiting_change (
-  id INTEGER PRIMARY KEY, conversation BLOB NOT NULL, target_author BLOB NOT NULL, target_message BLOB NOT NULL,
+  id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, target_author BLOB NOT NULL, target_message BLOB NOT NULL,
   author BLOB NOT NULL, author_device INTEGER NOT NULL, content BLOB NOT NULL, at INTEGER NOT NULL
 );
 CREATE INDEX waiting_change_target ON waiting_change (target_author, target_message);
@@ -106,7 +109,7 @@ CREATE INDEX outbox_message ON outbox (message_id);
 CREATE INDEX outbox_history ON outbox (history_id);
 -- The ciphertexts of a message, as they leave: the same bytes under the same submit id until an answer came.
 CREATE TABLE outbox_part (
-  id INTEGER PRIMARY KEY, outbox_id INTEGER NOT NULL REFERENCES outbox (id) ON DELETE CASCADE,
+  id INTEGER PRIMARY KEY AUTOINCREMENT, outbox_id INTEGER NOT NULL REFERENCES outbox (id) ON DELETE CASCADE,
   submit_id BLOB NOT NULL, mode TEXT NOT NULL, recipients BLOB NOT NULL, group_id BLOB, fence BLOB,
   certificate_until INTEGER NOT NULL
 );
@@ -115,7 +118,7 @@ CREATE INDEX outbox_part_outbox ON outbox_part (outbox_id);
 -- What could not be dealt with yet. Envelopes: an identity to decide on, a device list or certificate to fetch.
 -- Contents: an invite whose record has to be read, a message of a group or member that is not known yet.
 CREATE TABLE held (
-  id INTEGER PRIMARY KEY, reason TEXT NOT NULL, bytes BLOB NOT NULL, sender BLOB, sender_device INTEGER,
+  id INTEGER PRIMARY KEY AUTOINCREMENT, reason TEXT NOT NULL, bytes BLOB NOT NULL, sender BLOB, sender_device INTEGER,
   subject BLOB, sent_at INTEGER NOT NULL, accepted_at INTEGER NOT NULL, held_at INTEGER NOT NULL
 );
 CREATE INDEX held_reason ON held (reason, subject);

@@ -145,7 +145,8 @@ export class Inbox {
   }
 
   private async drain(): Promise<void> {
-    while (this.queue.length > 0 && !this.context.closing.signal.aborted) {
+    // Not past a reset: whether this device or the service was set back is found out before anything new is opened.
+    while (this.released && this.queue.length > 0 && !this.context.closing.signal.aborted) {
       const batch = this.queue.splice(0, BATCH);
       await this.process(batch);
     }
@@ -157,7 +158,8 @@ export class Inbox {
     const items = batch.filter((e) => e.envelopeId === 0 || e.envelopeId > cursor).map(itemOf);
     const last = Math.max(0, ...batch.map((envelope) => envelope.envelopeId));
     if (items.length > 0) await this.open(items, Math.max(cursor, last));
-    if (last > 0) this.effects.acknowledge(last as EnvelopeId);
+    // On a new connection the number may be that of another envelope; this one comes again, and is known then.
+    if (last > 0 && this.released) this.effects.acknowledge(last as EnvelopeId);
     await this.afterwards();
   }
 

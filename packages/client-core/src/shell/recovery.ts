@@ -30,6 +30,8 @@ export class Recovery {
   /** Runs before anything is sent on a new connection. */
   async atHello(reply: HelloReply, inbox: Inbox): Promise<void> {
     const { meta } = this.context;
+    // A batch of the connection before would move the cursor after it was compared, or set back.
+    await inbox.idle();
     const known = meta.bytes("store-id");
     const cursor = meta.number("cursor");
     const decision = decideAtHello({

@@ -1,4 +1,4 @@
-import { accountId, type EnvelopeId } from "@murmuration/base";
+import { accountId, type EnvelopeId, UnavailableError } from "@murmuration/base";
 import { describe, expect, it } from "vitest";
 import { openSqlcipher } from "../../src/index.ts";
 import type { Context } from "../../src/shell/context.ts";
@@ -99,9 +99,16 @@ describe("the inbox at a reconnect", () => {
     // The delivery has its answer first, opens number 1 and goes on to number 2, of another stranger.
     inbox.deliver({ kind: "deliver", envelopes: [envelope(2)] });
     await turn();
-    expect(lists.length).toBe(2);
-    for (const answer of lists.splice(0)) answer();
+    // Number 2 finds the service gone, and stays held; the new connection has its answer about number 1 after all.
+    const [aboutFirst, aboutSecond] = lists.splice(0);
+    aboutSecond!(new UnavailableError("service/not-answering"));
+    await inbox.idle();
+    aboutFirst!();
     await again;
+    const later = inbox.openHeld();
+    await turn();
+    lists.shift()?.();
+    await later;
     await inbox.idle();
     expect(opened).toEqual([1, 2]);
   });
@@ -116,7 +123,7 @@ function disposable() {
 /** An inbox over a real store of held envelopes; each sender is unknown until its device list was answered. */
 function inboxWithHeldEnvelopes(storage: ReturnType<typeof openSqlcipher>) {
   const opened: number[] = [];
-  const lists: (() => void)[] = [];
+  const lists: ((error?: Error) => void)[] = [];
   const sender = (id: number) => ({ accountId: accountId(new Uint8Array(16).fill(id)), deviceId: 1 });
   let cursor = 0;
   const outcomeOf = (id: number, refreshed: readonly Uint8Array[]) => {
@@ -155,7 +162,10 @@ function inboxWithHeldEnvelopes(storage: ReturnType<typeof openSqlcipher>) {
     },
   };
   const directory = {
-    refreshDeviceList: () => new Promise<undefined>((resolve) => lists.push(() => resolve(undefined))),
+    refreshDeviceList: () =>
+      new Promise<undefined>((resolve, reject) =>
+        lists.push((error) => (error === undefined ? resolve(undefined) : reject(error))),
+      ),
   };
   const receiver = {
     takePassing: () => [],

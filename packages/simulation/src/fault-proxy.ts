@@ -174,7 +174,7 @@ export class FaultProxy {
   async close(): Promise<void> {
     const closed = once(this.server, "close");
     this.server.close();
-    for (const pair of [...this.pairs]) this.end(pair);
+    for (const pair of this.pairs) this.end(pair);
     await closed;
   }
 

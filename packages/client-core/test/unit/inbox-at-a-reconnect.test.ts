@@ -66,11 +66,11 @@ describe("the inbox at a reconnect", () => {
   it("opens nothing of a new connection before it is released, though a batch of the old one is still at work", async () => {
     const { inbox, acknowledged, taken, decrypted, setCursor } = inboxWithSlowEngine();
     inbox.release();
-    inbox.deliver({ kind: "deliver", envelopes: [envelope(40)] });
+    inbox.deliver({ envelopes: [envelope(40)] });
     await turn();
     // The service comes back with an older store, whose numbers begin again, and delivers at once.
     inbox.reset();
-    inbox.deliver({ kind: "deliver", envelopes: [envelope(1), envelope(2)] });
+    inbox.deliver({ envelopes: [envelope(1), envelope(2)] });
     decrypted.shift()!();
     await inbox.idle();
     await turn();
@@ -89,7 +89,7 @@ describe("the inbox at a reconnect", () => {
     using storage = disposable();
     const { inbox, opened, lists } = inboxWithHeldEnvelopes(storage.open);
     inbox.release();
-    inbox.deliver({ kind: "deliver", envelopes: [envelope(1)] });
+    inbox.deliver({ envelopes: [envelope(1)] });
     await turn();
     // The delivery and the new connection both saw it held, and both ask for its sender's device list.
     const again = inbox.openHeld();
@@ -97,7 +97,7 @@ describe("the inbox at a reconnect", () => {
     lists.shift()!();
     await turn();
     // The delivery has its answer first, opens number 1 and goes on to number 2, of another stranger.
-    inbox.deliver({ kind: "deliver", envelopes: [envelope(2)] });
+    inbox.deliver({ envelopes: [envelope(2)] });
     await turn();
     // Number 2 finds the service gone, and stays held; the new connection has its answer about number 1 after all.
     const [aboutFirst, aboutSecond] = lists.splice(0);

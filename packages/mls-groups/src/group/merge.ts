@@ -95,7 +95,7 @@ function rememberResumptionPsk(group: Internals, writes: WriteSet): void {
   const psk = group.state.secrets.resumptionPsk;
   group.resumptionPsks.set(epoch, psk);
   writes.put(rowKeys.resumptionPsk(epoch), psk.slice());
-  for (const past of [...group.resumptionPsks.keys()]) {
+  for (const past of group.resumptionPsks.keys()) {
     if (group.resumptionPsks.size <= group.config.resumptionPsks + 1) break;
     zeroize(group.resumptionPsks.get(past));
     group.resumptionPsks.delete(past);

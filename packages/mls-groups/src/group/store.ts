@@ -62,7 +62,7 @@ export class MemoryGroupStore implements GroupStore {
   }
 
   *keys(prefix: string): Iterable<string> {
-    for (const key of [...this.rows.keys()]) if (key.startsWith(prefix)) yield key;
+    for (const key of this.rows.keys()) if (key.startsWith(prefix)) yield key;
   }
 
   apply(writes: GroupWrites): void {

@@ -81,9 +81,10 @@ describe("a real implementation on a real group of 13 does each public-key opera
 
   test.each(units.filter((name) => name !== "load"))("%s", async (name) => {
     const samples: Sample[] = await runner.run(name, members);
-    expect(samples.map(({ operation }) => operation)).toEqual(unitOperations[name]);
-    for (const { operation, counts } of samples) {
-      // The first warm commit is that of leaf 0, like every cold one.
+    expect([...new Set(samples.map(({ operation }) => operation))]).toEqual(unitOperations[name]);
+    // Warm commits go round the team within a run; the first is that of leaf 0, like every cold one.
+    const firstRound = samples.slice(0, unitOperations[name].length);
+    for (const { operation, counts } of firstRound) {
       const receivers = operation === "store-commit" ? [members - 1] : team;
       const input = {
         members,

@@ -8,26 +8,30 @@ import { type Unit, unitOperations, units } from "./units.ts";
 /** One run of a unit at N members, preparations shared out. */
 const models: Readonly<Record<string, Readonly<Record<Unit, (members: number) => number>>>> = {
   "ts-mls": {
-    "key-package": () => 1,
+    "key-package": () => 450,
     "bulk-add": (n) => 1.3 * n + 0.0006 * n * n,
     "join-cold": (n) => 0.8 * n + 0.0008 * n * n,
+    "join-cold-pooled": () => 1,
     "join-warm": (n) => 0.8 * n + 0.0008 * n * n,
+    "join-warm-pooled": () => 1,
     "commit-cold": (n) => 1.5 * n,
-    "commit-warm": (n) => 0.8 * n,
-    application: () => 40,
+    "commit-warm": (n) => 450 + 1.6 * n,
+    application: () => 450,
     load: (n) => 0.05 * n,
-    store: (n) => 0.5 * n,
+    store: (n) => 450 + n,
   },
   murmuration: {
-    "key-package": () => 1,
+    "key-package": () => 350,
     "bulk-add": (n) => 0.4 * n,
     "join-cold": (n) => 0.12 * n,
+    "join-cold-pooled": (n) => 0.08 * n,
     "join-warm": (n) => 0.12 * n,
+    "join-warm-pooled": (n) => 0.08 * n,
     "commit-cold": (n) => 0.15 * n,
-    "commit-warm": () => 12,
-    application: () => 10,
+    "commit-warm": () => 450,
+    application: () => 300,
     load: (n) => 0.02 * n,
-    store: () => 5,
+    store: () => 350,
   },
 };
 

@@ -183,8 +183,10 @@ export function floorCounts(operation: Operation, input: FloorInput): FloorCount
     case "bulk-add":
       return bulkAdd(members, bytes);
     case "join-cold":
+    case "join-cold-pooled":
       return join(members, false);
     case "join-warm":
+    case "join-warm-pooled":
       return join(members, true);
     case "commit-create-cold":
       return commitCreate(input, members - 1);
@@ -198,8 +200,10 @@ export function floorCounts(operation: Operation, input: FloorInput): FloorCount
       // Key, nonce and next secret of the ratchet; sender data key and nonce; two encryptions; a signature.
       return { sign: 1, expand: 5, seal: 2 };
     case "application-process":
-    case "store-application":
       return { verify: 1, expand: 5, open: 2 };
+    case "store-application":
+      // The sender's first in its epoch: the secrets on the way down to its leaf and beside it, and its two ratchets.
+      return { verify: 1, expand: 5 + 2 * heightOf(members) + 2, open: 2 };
     case "store-commit":
       return commitProcess(input);
     case "load":

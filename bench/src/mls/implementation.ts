@@ -34,6 +34,8 @@ export interface MlsImplementation<M> {
   trimWelcome(welcome: Uint8Array, joiner: KeyPackageFixture): Eventually<Uint8Array>;
   /** Joins and has fully validated state; the joiner's private keys are those of the fixture. */
   join(joiner: KeyPackageFixture, welcome: Uint8Array, tree: Uint8Array | undefined): Eventually<M>;
+  /** The same with signatures verified off the main thread; missing where an implementation cannot. */
+  joinPooled?(joiner: KeyPackageFixture, welcome: Uint8Array, tree: Uint8Array | undefined): Promise<M>;
   /** The state of the member at this leaf of a fixture, without protocol. Not timed. */
   adopt(group: GroupFixture, leaf: number): Eventually<M>;
   /** An empty commit with a path, its signed GroupInfo, and the committer's state after it. */

@@ -8,6 +8,7 @@ import {
   type GroupWrites,
   generateKeyPackage,
   joinGroup,
+  joinGroupInBatches,
   type KeyPackage,
   type KeyPackageBundle,
   keyPackageBytes,
@@ -106,6 +107,9 @@ export function murmuration(): MlsImplementation<Held> {
     },
     join(joiner, welcome, ratchetTree) {
       return held(joinGroup(crypto, { welcome, ratchetTree, keyPackage: bundleOf(joiner) }));
+    },
+    async joinPooled(joiner, welcome, ratchetTree) {
+      return held(await joinGroupInBatches(crypto, { welcome, ratchetTree, keyPackage: bundleOf(joiner) }));
     },
     adopt(group, leaf) {
       return held(

@@ -17,6 +17,8 @@ import { type UnitOutcome, WorkerProcess } from "./worker-process.ts";
 /** Peers stop here unless --full is given. */
 const PEER_LIMIT = 1_000;
 const OPERATION_LIMIT_MS = 120_000;
+/** Where the floor is measured anew, so that it meets the same weather as what it is compared with. */
+const FLOOR_AFTER: readonly Unit[] = ["bulk-add", "join-warm-pooled", "commit-cold", "application", "store"];
 const DEFAULT_SIZES = "64,256,1000";
 const MOST_MEMBERS = 65_536;
 
@@ -74,6 +76,7 @@ export class MlsBenchmark {
   private readonly memory: MemoryRow[] = [];
   private readonly floorVoid: string[] = [];
   private primitives: PrimitiveCost[] = [];
+  /** Of the size that is being measured: before it, in between, and after it. */
   private costs: PrimitiveCosts[] = [];
   private current: SizeCollector | undefined;
 
@@ -126,8 +129,11 @@ export class MlsBenchmark {
     const collector = new SizeCollector(members);
     this.current = collector;
     const present = this.workers.filter(({ name }) => takesPart(name, members, this.options.full));
+    // What was measured at an earlier size met other weather.
+    this.costs = this.costs.slice(-1);
     for (const unit of units) {
       await this.runUnit(unit, members, present, collector, progress);
+      if (FLOOR_AFTER.includes(unit)) this.costs.push(measurePrimitives());
       progress.step();
     }
     for (const worker of present) {
@@ -136,8 +142,6 @@ export class MlsBenchmark {
       if (outcome.kind === "memory") this.keepMemory(worker.name, members, outcome.bytes);
     }
     progress.step();
-    // Again at the end of each size, so that the floor meets the same weather as what it is compared with.
-    this.costs.push(measurePrimitives());
     this.keep(collector);
     this.current = undefined;
   }

@@ -23,7 +23,9 @@ export const unitOperations = {
   "key-package": ["key-package"],
   "bulk-add": ["bulk-add"],
   "join-cold": ["join-cold"],
+  "join-cold-pooled": ["join-cold-pooled"],
   "join-warm": ["join-warm"],
+  "join-warm-pooled": ["join-warm-pooled"],
   "commit-cold": ["commit-create-cold", "commit-process-cold"],
   "commit-warm": ["commit-create-warm", "commit-process-warm"],
   application: ["application-create", "application-process"],
@@ -46,8 +48,24 @@ const SHORT_UNITS: readonly Unit[] = ["application", "commit-warm", "store"];
 /**
  * Short operations are repeated within one run, as in a client that is at work: a process that idled while the others
  * had their turn finds cold caches, which the floor's loops do not. A slow implementation stops at the time.
+ *
+ * And they are repeated unmeasured before that. Each run begins with a forced collection, which empties the caches
+ * in proportion to the heap, lets maps of objects die that compiled code relies on, and leaves pages to be mapped
+ * again: the first hundred messages after it took up to ten times as long, the more members the longer. No client
+ * collects before it sends, and nothing is collected before the floor's loops either.
  */
-const STEADY = { messages: 400, leastMessages: 50, commits: 16, forMs: 300 };
+const STEADY = { messages: 400, leastMessages: 50, commits: 16, keyPackages: 200, forMs: 300, settleMs: 150 };
+/** What only these units need; it is let go when another one begins, since a client does not hold it either. */
+const NEEDED_BY: readonly (readonly [string, readonly Unit[]])[] = [
+  ["key-packages", ["bulk-add", "join-cold", "join-cold-pooled"]],
+  ["bulk-added", ["bulk-add", "join-cold", "join-cold-pooled"]],
+  ["join-cold", ["join-cold", "join-cold-pooled"]],
+  ["join-warm", ["join-warm", "join-warm-pooled"]],
+  ["cold/", ["commit-cold"]],
+  ["team/cold", ["commit-cold"]],
+  ["team/warm", ["commit-warm"]],
+  ["application-team", ["application"]],
+];
 /** 32 bytes. */
 const PLAINTEXT = utf8("thirty-two bytes of chat message");
 
@@ -62,6 +80,8 @@ export function receiverLeaves(members: number): number[] {
   }
   return [...leaves];
 }
+
+const isPooled = (operation: Operation): boolean => operation.endsWith("pooled");
 
 export class UnitRunner<M> {
   private readonly mls: MlsImplementation<M>;
@@ -80,11 +100,19 @@ export class UnitRunner<M> {
   async run(unit: Unit, members: number): Promise<Sample[]> {
     if (members !== this.members) this.prepared = new Map();
     this.members = members;
+    this.letGo(unit);
     this.announced = undefined;
     this.announce(unitOperations[unit][0], "preparing");
     // Garbage of what came before belongs to no operation of this run.
     globalThis.gc?.();
     return this.measure(unit);
+  }
+
+  private letGo(unit: Unit): void {
+    for (const key of this.prepared.keys()) {
+      const needed = NEEDED_BY.find(([prefix]) => key.startsWith(prefix));
+      if (needed !== undefined && !needed[1].includes(unit)) this.prepared.delete(key);
+    }
   }
 
   /** Runs everything on a small group until the engine's code is compiled: a running client is not a cold start. */
@@ -105,9 +133,11 @@ export class UnitRunner<M> {
       case "bulk-add":
         return this.bulkAdd();
       case "join-cold":
-        return this.joinCold();
+      case "join-cold-pooled":
+        return this.joinCold(unit);
       case "join-warm":
-        return this.joinWarm();
+      case "join-warm-pooled":
+        return this.joinWarm(unit);
       case "commit-cold":
         return this.commits("cold");
       case "commit-warm":
@@ -142,21 +172,60 @@ export class UnitRunner<M> {
     action: () => T | Promise<T>,
     bytesOf: (result: T) => number | null,
   ): Promise<{ result: T; sample: Sample }> {
+    let result!: T;
+    const keep = (value: T): number | null => {
+      result = value;
+      return bytesOf(value);
+    };
+    const [sample] = await this.timedEach(operation, { times: 1 }, action, keep);
+    return { result, sample: sample! };
+  }
+
+  /**
+   * Times each of several calls: `times` of them, and where there is a limit no more than it allows but
+   * {@link STEADY.leastMessages}. `keep` takes each result, untimed, and tells its bytes. The counts are taken once,
+   * around all calls: an accountant between two messages is nothing that a client has.
+   */
+  private async timedEach<T>(
+    operation: Operation,
+    { times, forMs = Number.POSITIVE_INFINITY }: { readonly times: number; readonly forMs?: number },
+    action: (index: number) => T | Promise<T>,
+    keep: (result: T) => number | null,
+  ): Promise<Sample[]> {
     if (this.announced !== operation) this.announce(operation, "measuring");
     this.announced = operation;
+    const calls: { ms: number; bytes: number | null }[] = [];
     this.mls.takeCounts();
-    const start = performance.now();
-    const outcome = action();
-    const result = outcome instanceof Promise ? await outcome : outcome;
-    const ms = performance.now() - start;
-    const counts = this.mls.takeCounts();
-    return { result, sample: { operation, ms, worstMs: null, bytes: bytesOf(result), counts } };
+    const end = performance.now() + forMs;
+    while (calls.length < times && (calls.length < STEADY.leastMessages || performance.now() < end)) {
+      const start = performance.now();
+      const outcome = action(calls.length);
+      const result = outcome instanceof Promise ? await outcome : outcome;
+      const ms = performance.now() - start;
+      calls.push({ ms, bytes: keep(result) });
+    }
+    const counts = perCall(this.mls.takeCounts(), calls.length);
+    return calls.map(({ ms, bytes }) => ({ operation, ms, worstMs: null, bytes, counts }));
+  }
+
+  /** Runs something unmeasured until the process is at work, see {@link STEADY}; a slow implementation once. */
+  private async settle(action: () => Promise<unknown>): Promise<void> {
+    const end = performance.now() + STEADY.settleMs;
+    do await action();
+    while (performance.now() < end);
   }
 
   private async keyPackage(): Promise<Sample[]> {
     const identity = await this.once("identity", () => makeKeyPackage(this.seed, 0));
-    const action = () => this.mls.generateKeyPackage(identity);
-    return [(await this.timed("key-package", action, (bytes) => bytes.length)).sample];
+    const generate = (times: number): Promise<Sample[]> =>
+      this.timedEach(
+        "key-package",
+        { times, forMs: STEADY.forMs },
+        () => this.mls.generateKeyPackage(identity),
+        (bytes) => bytes.length,
+      );
+    await this.settle(() => generate(10));
+    return [meanOf(await generate(STEADY.keyPackages))];
   }
 
   private async bulkAdd(): Promise<Sample[]> {
@@ -174,34 +243,45 @@ export class UnitRunner<M> {
     return [sample];
   }
 
-  private async joinCold(): Promise<Sample[]> {
+  private async joinCold(operation: "join-cold" | "join-cold-pooled"): Promise<Sample[]> {
+    if (!this.canJoin(operation)) return [];
     if (!this.prepared.has("bulk-added")) await this.bulkAdd();
-    this.announce("join-cold", "preparing");
+    this.announce(operation, "preparing");
     const { member, welcome } = this.prepared.get("bulk-added") as Added<M>;
     const tree = await this.once("bulk-added/tree", () => this.mls.tree(member));
     const joiner = (await this.keyPackages()).at(-1)!;
-    return this.join("join-cold", joiner, welcome, tree);
+    const own = await this.once("join-cold/own", () => this.mls.trimWelcome(welcome, joiner));
+    return this.join(operation, joiner, own, tree);
   }
 
-  private async joinWarm(): Promise<Sample[]> {
-    const { joiner, welcome, tree } = await this.once("warm-welcome", async () => {
-      const adder = await this.mls.adopt(await this.group(this.members - 1, "warm"), 0);
+  private async joinWarm(operation: "join-warm" | "join-warm-pooled"): Promise<Sample[]> {
+    if (!this.canJoin(operation)) return [];
+    const { joiner, own, tree } = await this.once("join-warm/welcome", async () => {
+      const adder = await this.mls.adopt(makeGroup(this.seed, this.members - 1, "warm"), 0);
       const newcomer = makeKeyPackage(this.seed, this.members - 1);
-      const { member, welcome: whole } = await this.mls.add(adder, [newcomer.keyPackage]);
-      return { joiner: newcomer, welcome: whole, tree: await this.mls.tree(member) };
+      const { member, welcome } = await this.mls.add(adder, [newcomer.keyPackage]);
+      return {
+        joiner: newcomer,
+        own: await this.mls.trimWelcome(welcome, newcomer),
+        tree: await this.mls.tree(member),
+      };
     });
-    return this.join("join-warm", joiner, welcome, tree);
+    return this.join(operation, joiner, own, tree);
+  }
+
+  private canJoin(operation: Operation): boolean {
+    return !isPooled(operation) || this.mls.joinPooled !== undefined;
   }
 
   private async join(
     operation: Operation,
     joiner: KeyPackageFixture,
-    welcome: Uint8Array,
+    own: Uint8Array,
     tree: Uint8Array | undefined,
   ): Promise<Sample[]> {
-    const own = await this.once(`${operation}/own`, () => this.mls.trimWelcome(welcome, joiner));
     const bytes = own.length + (tree?.length ?? 0);
-    const action = () => this.mls.join(joiner, own, tree);
+    const action = () =>
+      isPooled(operation) ? this.mls.joinPooled!(joiner, own, tree) : this.mls.join(joiner, own, tree);
     return [(await this.timed(operation, action, () => bytes)).sample];
   }
 
@@ -220,11 +300,20 @@ export class UnitRunner<M> {
    * turn. Every other member processes it.
    */
   private async commits(temperature: "warm" | "cold"): Promise<Sample[]> {
+    if (temperature === "cold") return this.commitRound(temperature);
+    // The turn stays: runs go on round the team, and the first one begins with leaf 0.
+    const turn = this.prepared.get("turn");
+    await this.settle(() => this.commitRound(temperature));
+    this.prepared.set("turn", turn ?? 0);
+    return this.rounds(() => this.commitRound(temperature));
+  }
+
+  /** As many rounds as make a steady state, one at least. */
+  private async rounds(round: () => Promise<Sample[]>): Promise<Sample[]> {
     const end = performance.now() + STEADY.forMs;
-    const samples = await this.commitRound(temperature);
-    if (temperature === "cold") return samples;
-    for (let round = 1; round < STEADY.commits && performance.now() < end; round++) {
-      samples.push(...(await this.commitRound(temperature)));
+    const samples = await round();
+    for (let done = 1; done < STEADY.commits && performance.now() < end; done++) {
+      samples.push(...(await round()));
     }
     return samples;
   }
@@ -263,30 +352,32 @@ export class UnitRunner<M> {
       const first = await this.mls.encrypt(pair[0]!, PLAINTEXT);
       return [first.member, await this.mls.decrypt(pair[1]!, first.message)];
     });
-    const created: Sample[] = [];
-    const processed: Sample[] = [];
+    await this.settle(() => this.messages(team, 25));
+    return this.messages(team, STEADY.messages);
+  }
+
+  /** Messages of the first member, then all of them processed by the second. */
+  private async messages(team: M[], times: number): Promise<Sample[]> {
     const messages: Uint8Array[] = [];
-    const end = performance.now() + STEADY.forMs;
-    for (let i = 0; i < STEADY.messages; i++) {
-      if (i >= STEADY.leastMessages && performance.now() > end) break;
-      const { result, sample } = await this.timed(
-        "application-create",
-        () => this.mls.encrypt(team[0]!, PLAINTEXT),
-        ({ message }) => message.length,
-      );
-      team[0] = result.member;
-      messages.push(result.message);
-      created.push(sample);
-    }
-    for (const message of messages) {
-      const { result, sample } = await this.timed(
-        "application-process",
-        () => this.mls.decrypt(team[1]!, message),
-        () => message.length,
-      );
-      team[1] = result;
-      processed.push(sample);
-    }
+    const created = await this.timedEach(
+      "application-create",
+      { times, forMs: STEADY.forMs },
+      () => this.mls.encrypt(team[0]!, PLAINTEXT),
+      ({ member, message }) => {
+        team[0] = member;
+        messages.push(message);
+        return message.length;
+      },
+    );
+    const processed = await this.timedEach(
+      "application-process",
+      { times: messages.length },
+      (index) => this.mls.decrypt(team[1]!, messages[index]!),
+      (member) => {
+        team[1] = member;
+        return messages[0]!.length;
+      },
+    );
     return [meanOf(created), meanOf(processed)];
   }
 
@@ -325,8 +416,16 @@ export class UnitRunner<M> {
     return this.mls.stored(member);
   }
 
-  /** Receiving one message, or one warm commit, until what changed is handed to storage. */
+  /**
+   * Receiving one message, or one warm commit, until what changed is handed to storage. The message is its sender's
+   * first in the epoch, which writes most.
+   */
   private async store(): Promise<Sample[]> {
+    await this.settle(() => this.storeRound());
+    return this.rounds(() => this.storeRound());
+  }
+
+  private async storeRound(): Promise<Sample[]> {
     const pair = await this.once<M[]>("store-team", async () => {
       const group = await this.group(this.members, "warm");
       const team = [await this.mls.adopt(group, 0), await this.mls.adopt(group, this.members - 1)];
@@ -358,6 +457,11 @@ function heldBytes(): number {
   globalThis.gc?.();
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
+}
+
+/** Exact counts of one call out of those of several; what does not divide shows as a fraction. */
+function perCall(counts: Counts, calls: number): Counts {
+  return Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, count / calls]));
 }
 
 /** One sample for several receivers or messages: mean time, the slowest beside it, mean counts. */

@@ -81,21 +81,30 @@ describe("the benchmark", () => {
   });
 
   test("measures every operation and puts exact counts and the floor beside the times", async () => {
-    const argv = ["--sizes", "9", "--quick", "--only", "ts-mls,ts-mls-native"];
+    const argv = ["--sizes", "9", "--quick"];
     const options = { ...parseMlsOptions(argv), warmUp: false };
     const benchmark = new MlsBenchmark(options, "2026-01-01T00:00:00.000Z");
     await benchmark.run();
     const { rows, partial } = benchmark.report(false);
     expect(partial).toBe(false);
-    for (const name of ["ts-mls", "ts-mls-native"] as const) {
+    for (const name of ["murmuration", "ts-mls", "ts-mls-native"] as const) {
       const own = rows.filter(({ implementation }) => implementation === name);
-      expect(own.map(({ operation }) => operation)).toEqual(operations);
+      // The pool is our engine's alone.
+      const expected = operations.filter((each) => name === "murmuration" || !each.endsWith("-pooled"));
+      expect(own.map(({ operation }) => operation)).toEqual(expected);
       for (const row of own) expect(row.medianMs, row.operation).toBeGreaterThan(0);
     }
     const floor = rows.filter(({ implementation }) => implementation === "floor");
     expect(floor.map(({ operation }) => operation)).toEqual(operations.filter((each) => each !== "load"));
     const verified = rows.find((row) => row.operation === "join-warm" && row.implementation === "ts-mls");
     expect(verified?.counts).toMatchObject({ verify: 10, hpkeOpen: 1 });
+    const join = (operation: string) =>
+      rows.find((row) => row.operation === operation && row.implementation === "murmuration");
+    // The pool changes who does the work, and nothing of the work.
+    for (const operation of ["join-cold", "join-warm"]) {
+      expect(join(`${operation}-pooled`)?.counts).toEqual(join(operation)?.counts);
+      expect(join(`${operation}-pooled`)?.bytes).toBe(join(operation)?.bytes);
+    }
   });
 
   test("cuts an operation at its limit, kills the process, and goes on with the next", async () => {

@@ -2,11 +2,13 @@
  * The member side of RFC 9420. Start at {@link Group}; the other modules are one section of the RFC each.
  */
 
+export * from "./community/index.ts";
 export { counting } from "./crypto/counting.ts";
 export { nativeCrypto } from "./crypto/native.ts";
 export type { CryptoProvider, HpkeKeyPair, RandomSource, SignatureKeyPair } from "./crypto/provider.ts";
 export { type CipherSuite, type CipherSuiteId, cipherSuite } from "./crypto/suites.ts";
 export { noPadding, type PaddingPolicy, padme, padToMultipleOf } from "./framing/padding.ts";
+export { type CheckedKeyPackage, checkKeyPackage } from "./group/check-key-package.ts";
 export {
   createExternalProposal,
   createNewMemberProposal,
@@ -18,9 +20,10 @@ export {
   type CreateGroup,
   Group,
   type Member,
+  type PendingCommit,
 } from "./group/group.ts";
 export { type GroupConfig, groupDefaults } from "./group/group-config.ts";
-export type { GroupInfoOptions } from "./group/group-info.ts";
+export { type GroupInfoOptions, type GroupInfoSummary, groupInfoSummary } from "./group/group-info.ts";
 export type { GroupStatus } from "./group/group-rows.ts";
 export {
   type JoinExternally,
@@ -38,12 +41,14 @@ export {
   type LeafOptions,
   type MemberIdentity,
 } from "./group/key-package.ts";
+export { credentialIn, leafOfSignatureKey, leavesOfTree, welcomeReferences } from "./group/look-ups.ts";
 export type { MergePoint } from "./group/merge.ts";
 export { type CommitView, equalCredentials, type GroupPolicy, openPolicy } from "./group/policy.ts";
 export type { CommittedProposal } from "./group/proposal-list.ts";
 export { noPsks, type PskSource } from "./group/psk-source.ts";
 export type { Received, ReceivedCommit, ReceiveOptions } from "./group/receive.ts";
 export type { ReceiveWindow } from "./group/retained-epochs.ts";
+export { signForService, verifyLeafSignature } from "./group/service-signature.ts";
 export {
   bytesWritten,
   type GroupStore,

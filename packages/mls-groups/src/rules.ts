@@ -1,8 +1,9 @@
 import { RejectionError } from "@murmuration/base";
+import { communityRules } from "./community/rules.ts";
 
 /**
  * Every validation rule of this engine, with the section of RFC 9420 (or the draft) that states it. A refusal
- * carries the code `mls/<rule id>`. Each id stands in the title of at least one test that fails without the
+ * carries the code `mls/<rule id>`, and that of a community's rule its id alone. Each id stands in the title of at least one test that fails without the
  * rule; the mutant runner disables the rules one by one and requires that test to fail.
  */
 export const rules = {
@@ -132,6 +133,8 @@ export const rules = {
   "framing/membership-tag": "6.2",
   "framing/signature": "6.1",
   "framing/padding-is-zero": "6.3.1",
+
+  ...communityRules,
 } as const;
 
 /** The id of a validation rule. */
@@ -139,12 +142,17 @@ export type RuleId = keyof typeof rules;
 
 const disabledRules = new Set<RuleId>();
 
+/** The code of a refusal by this rule. */
+function codeOfRule(rule: RuleId): string {
+  return rule in communityRules ? rule : `mls/${rule}`;
+}
+
 /**
- * Throws a RejectionError with the code `mls/<rule>` unless the condition holds. The one place through which
- * every validation rule refuses.
+ * Throws a RejectionError with the rule's code unless the condition holds. The one place through which every
+ * validation rule refuses.
  */
 export function check(rule: RuleId, condition: boolean): void {
-  if (!condition && !disabledRules.has(rule)) throw new RejectionError(`mls/${rule}`);
+  if (!condition && !disabledRules.has(rule)) throw new RejectionError(codeOfRule(rule));
 }
 
 /**

@@ -40,6 +40,8 @@ export function adoptMember(
   const context = decodeWhole(contextBytes, readGroupContext);
   const tree = RatchetTree.decode(crypto, member.ratchetTree);
   if (!equalBytes(tree.treeHash(), context.treeHash)) throw new InvariantError("mls/adopted-tree-hash");
+  // As after a join: no hash of a leaf is kept for the first commit to find.
+  tree.shown().hashes.dropLeafHashes();
   const epoch = {
     crypto,
     context,

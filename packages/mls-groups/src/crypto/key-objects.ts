@@ -6,11 +6,33 @@ import type { KemName, SignatureName } from "./suites.ts";
 /*
  * Between raw keys and the KeyObjects of node:crypto.
  *
- * Public keys go in and out as JWK, which needs no ASN.1: X25519 in 24 us where DER takes 42, out in 1 us
- * (Node 24.21, a loaded two-core machine; the rest of an import is OpenSSL's own). Private keys never become
- * a JWK, since its strings cannot be overwritten: they go in as `raw-private` where Node has it (54 us for
- * X25519, of which most is the public key that OpenSSL derives) and as PKCS#8 or SEC 1 bytes before (83 us).
+ * Public keys go in and out as JWK, which needs no ASN.1: X25519 in 6 us where DER takes 10, out in 1 us
+ * (Node 24.21, a loaded two-core machine). Private keys never become a JWK, since its strings cannot be
+ * overwritten: they go in as `raw-private` where Node has it (35 us for X25519, of which most is the public
+ * key that OpenSSL derives) and as PKCS#8 or SEC 1 bytes before. All of it {@link withoutStackTraces}.
  */
+
+/** Not so where a host froze the intrinsics of the language; then an import takes as long as it does. */
+const traceLimitIsWritable =
+  Object.getOwnPropertyDescriptor(Error, "stackTraceLimit")?.writable === true && Object.isExtensible(Error);
+
+/**
+ * Runs an import of a key while errors record no stack. Node finds out that its argument is a description of a key
+ * and no KeyObject or CryptoKey by catching what native code throws, twice for each import; the two stack traces,
+ * which nobody sees, are 16 us from a shallow stack and 40 from a deep one, where the import itself takes 6. What
+ * the import throws for good is replaced by an error of our own, made outside. Synchronous, so nobody else's
+ * errors are made in between.
+ */
+function withoutStackTraces<T>(importKey: () => T): T {
+  if (!traceLimitIsWritable) return importKey();
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 0;
+  try {
+    return importKey();
+  } finally {
+    Error.stackTraceLimit = limit;
+  }
+}
 
 export type Curve = KemName | SignatureName;
 
@@ -52,7 +74,7 @@ export function importPublic(curve: Curve, publicKey: Uint8Array): KeyObject {
       }
     : { kty: "OKP", crv, x: base64url(publicKey) };
   try {
-    return createPublicKey({ key, format: "jwk" });
+    return withoutStackTraces(() => createPublicKey({ key, format: "jwk" }));
   } catch {
     throw new RejectionError("mls/invalid-public-key");
   }
@@ -88,7 +110,9 @@ export function exportPublic(key: KeyObject): Bytes {
 export function importPrivate(curve: Curve, privateKey: Uint8Array): KeyObject {
   if (privateKey.length !== curves[curve].length) throw new UsageError("mls/bad-argument", "private key");
   try {
-    return rawPrivateSupported ? importRaw(curve, privateKey) : importPrivateDer(curve, privateKey);
+    return withoutStackTraces(() =>
+      rawPrivateSupported ? importRaw(curve, privateKey) : importPrivateDer(curve, privateKey),
+    );
   } catch {
     // The error of the platform may describe the key.
     throw new UsageError("mls/bad-argument", "private key");

@@ -1,4 +1,4 @@
-import { type Bytes, utf8, Writer } from "@murmuration/base";
+import { type Bytes, utf8, varintSize, Writer } from "@murmuration/base";
 import type { CryptoProvider, HpkeCiphertext } from "./provider.ts";
 
 /*
@@ -28,10 +28,26 @@ export function expandWithLabel(
   context: Uint8Array,
   length: number,
 ): Bytes {
-  const full = mlsLabel(label);
-  const kdfLabel = new Writer(2 + 8 + full.length + context.length);
-  kdfLabel.uint16(length).bytes(full).bytes(context);
-  return crypto.expand(secret, kdfLabel.finish(), length);
+  return crypto.expand(secret, kdfLabel(mlsLabel(label), context, length), length);
+}
+
+/** Five of them are made for each message, so a short one is written into its own array at once. */
+function kdfLabel(label: Bytes, context: Uint8Array, length: number): Bytes {
+  if (varintSize(label.length) + varintSize(context.length) > 2) {
+    return new Writer(2 + 8 + label.length + context.length)
+      .uint16(length)
+      .bytes(label)
+      .bytes(context)
+      .finish();
+  }
+  const out = new Uint8Array(4 + label.length + context.length);
+  out[0] = length >>> 8;
+  out[1] = length;
+  out[2] = label.length;
+  out.set(label, 3);
+  out[3 + label.length] = context.length;
+  out.set(context, 4 + label.length);
+  return out;
 }
 
 /** DeriveSecret (section 8): ExpandWithLabel with an empty context to Nh bytes. */

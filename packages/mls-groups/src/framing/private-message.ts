@@ -1,4 +1,13 @@
-import { type Bytes, decodeWhole, encode, Reader, UsageError, Writer, zeroize } from "@murmuration/base";
+import {
+  type Bytes,
+  decodeWhole,
+  encode,
+  Reader,
+  UsageError,
+  varintSize,
+  Writer,
+  zeroize,
+} from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { check } from "../rules.ts";
 import type { MessageKey } from "../schedule/hash-ratchet.ts";
@@ -51,18 +60,19 @@ export function protectPrivateMessage(
   if (sender.kind !== "member") throw new UsageError("mls/framing-sender-and-content");
   const { groupId, epoch, contentType, authenticatedData } = content.content;
   const header: PrivateMessageHeader = { groupId, epoch, contentType, authenticatedData };
+  const aad = privateContentAad(header);
 
   const { messageKey } = protection;
   const reuseGuard = crypto.random(REUSE_GUARD_LENGTH);
   const plaintext = privateMessageContent(content, protection.padding);
   const nonce = guardNonce(messageKey.nonce, reuseGuard);
-  const ciphertext = crypto.seal(messageKey.key, nonce, privateContentAad(header), plaintext);
+  const ciphertext = crypto.seal(messageKey.key, nonce, aad, plaintext);
   zeroize(plaintext, nonce);
 
   const senderData = { leafIndex: sender.leafIndex, generation: messageKey.generation, reuseGuard };
   const encryptedSenderData = sealSenderData(
     crypto,
-    header,
+    senderDataAad(aad, header),
     senderData,
     ciphertext,
     protection.senderDataSecret,
@@ -78,8 +88,7 @@ export function protectPrivateMessage(
  * two are the end of the AuthenticatedContent's bytes.
  */
 function privateMessageContent(content: VerifiedContent, padding: PaddingPolicy): Bytes {
-  const start = framingHead(content.content).length;
-  const unpadded = content.bytes.subarray(start);
+  const unpadded = content.bytes.subarray(framingHeadLength(content.content));
   const zeros = padding(unpadded.length);
   if (!Number.isSafeInteger(zeros) || zeros < 0) throw new UsageError("mls/framing-padding");
   const plaintext = new Uint8Array(unpadded.length + zeros);
@@ -95,15 +104,22 @@ function framingHead(header: FramedHeader & { readonly contentType: PrivateMessa
   return writer.finish();
 }
 
+/** Length of {@link framingHead} for a member's content: 5 bytes of Sender among 18 of fixed size. */
+function framingHeadLength({ groupId, authenticatedData }: FramedHeader): number {
+  return 18 + opaqueSize(groupId.length) + opaqueSize(authenticatedData.length);
+}
+
+const opaqueSize = (length: number): number => varintSize(length) + length;
+
 function sealSenderData(
   crypto: CryptoProvider,
-  header: PrivateMessageHeader,
+  aad: Uint8Array,
   senderData: SenderData,
   ciphertext: Uint8Array,
   senderDataSecret: Uint8Array,
 ): Bytes {
   const { key, nonce } = deriveSenderDataKey(crypto, senderDataSecret, ciphertext);
-  const sealed = crypto.seal(key, nonce, senderDataAad(header), encode(senderData, writeSenderData, 12));
+  const sealed = crypto.seal(key, nonce, aad, encode(senderData, writeSenderData, 12));
   zeroize(key, nonce);
   return sealed;
 }
@@ -119,7 +135,8 @@ export function openSenderData(
 ): SenderData {
   const { key, nonce } = deriveSenderDataKey(crypto, senderDataSecret, message.ciphertext);
   try {
-    const plaintext = crypto.open(key, nonce, senderDataAad(message), message.encryptedSenderData);
+    const aad = senderDataAad(privateContentAad(message), message);
+    const plaintext = crypto.open(key, nonce, aad, message.encryptedSenderData);
     return decodeWhole(plaintext, readSenderData);
   } finally {
     zeroize(key, nonce);

@@ -3,7 +3,7 @@ import type { CryptoProvider } from "../crypto/provider.ts";
 import { check } from "../rules.ts";
 import { sendExternalInit } from "../schedule/key-schedule.ts";
 import type { SecretTreeLimits } from "../schedule/secret-tree.ts";
-import { externalPub } from "../structs/extension.ts";
+import { type Extension, externalPub } from "../structs/extension.ts";
 import type { GroupInfo } from "../structs/group-info.ts";
 import type { PreSharedKeyId } from "../structs/psk-id.ts";
 import type { LeafIndex } from "../tree/math.ts";
@@ -44,7 +44,7 @@ export function createExternalCommit(crypto: CryptoProvider, request: ExternalCo
   check("group-info/external-pub", crypto.isValidHpkePublicKey(publicKey));
   const { kemOutput, initSecret } = sendExternalInit(crypto, publicKey);
   const { signatureKeys, credential } = request.identity;
-  const extensions = request.leaf.extensions ?? [];
+  const extensions = request.leaf.extensions ?? replacedExtensions(tree, request.removes);
   const created = assembleCommit(
     epochFromGroupInfo(crypto, info, tree),
     {
@@ -83,6 +83,11 @@ function verifiedTree(crypto: CryptoProvider, request: ExternalCommitRequest): R
   validateTree(tree, request.groupInfo.groupContext);
   validateCredentials(tree, request.groupInfo.groupContext, request.policy);
   return tree;
+}
+
+/** A resync keeps the extensions of the leaf that it replaces, as an Update does, unless others are given. */
+function replacedExtensions(tree: RatchetTree, removes: LeafIndex | undefined): readonly Extension[] {
+  return (removes === undefined ? undefined : tree.leaf(removes)?.extensions) ?? [];
 }
 
 function externalProposals(kemOutput: Bytes, request: ExternalCommitRequest): CommittedProposal[] {

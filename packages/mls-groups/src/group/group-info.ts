@@ -5,6 +5,7 @@ import { check } from "../rules.ts";
 import { deriveExternalKeyPair } from "../schedule/key-schedule.ts";
 import { extensionTypes } from "../structs/code-points.ts";
 import {
+  copyExtensions,
   type Extension,
   externalPubExtension,
   findExtension,
@@ -43,6 +44,34 @@ export function decodeGroupInfo(bytes: Uint8Array): GroupInfo {
   const message = decodeMlsMessage(bytes);
   if (message.wireFormat !== "mls_group_info") throw new RejectionError("mls/group-info/wire-format");
   return message.groupInfo;
+}
+
+/** What a GroupInfo says; all of it copies. */
+export interface GroupInfoSummary {
+  readonly groupId: Bytes;
+  readonly epoch: bigint;
+  readonly treeHash: Bytes;
+  readonly cipherSuite: number;
+  /** Of the GroupContext. */
+  readonly extensions: readonly Extension[];
+  /** It has external_pub, which external commits need (12.4.3.2). */
+  readonly hasExternalPub: boolean;
+  /** It carries the whole tree (12.4.3.3). */
+  readonly hasRatchetTree: boolean;
+}
+
+/** Decodes an MLSMessage with a GroupInfo. Nothing is verified. O(length). Throws RejectionError. */
+export function groupInfoSummary(bytes: Uint8Array): GroupInfoSummary {
+  const { groupContext, extensions } = decodeGroupInfo(bytes);
+  return {
+    groupId: ownCopy(groupContext.groupId),
+    epoch: groupContext.epoch,
+    treeHash: ownCopy(groupContext.treeHash),
+    cipherSuite: groupContext.cipherSuite,
+    extensions: copyExtensions(groupContext.extensions),
+    hasExternalPub: findExtension(extensions, extensionTypes.external_pub) !== undefined,
+    hasRatchetTree: findExtension(extensions, extensionTypes.ratchet_tree) !== undefined,
+  };
 }
 
 /** A bare GroupInfo, as it lies encrypted in a Welcome. */

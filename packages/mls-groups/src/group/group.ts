@@ -38,8 +38,10 @@ import { dropPending, type MergePoint, mergeCommit, pruneRetained } from "./merg
 import { protectOwn, signOwn } from "./messages.ts";
 import { hasValidProposal, type SelectProposals, selectProposals } from "./proposal-cache.ts";
 import type { CommittedProposal } from "./proposal-list.ts";
-import { encodeGroupContext } from "./public-epoch.ts";
+import { encodeGroupContext, type PublicEpoch } from "./public-epoch.ts";
 import { type Received, type ReceivedCommit, type ReceiveOptions, receive } from "./receive.ts";
+import { signForService } from "./service-signature.ts";
+import type { StagedPublic } from "./stage-public.ts";
 import { type GroupStore, WriteSet } from "./store.ts";
 import { encodeWelcome } from "./welcome.ts";
 
@@ -88,6 +90,14 @@ export interface CommitBundle {
 export interface Member {
   readonly leaf: LeafIndex;
   readonly leafNode: LeafNode;
+}
+
+/** A commit of our own that waits for its acceptance, as far as it is public. */
+export interface PendingCommit {
+  readonly message: Bytes;
+  readonly public: StagedPublic;
+  /** The epoch that it leads on from. */
+  readonly from: PublicEpoch;
 }
 
 /** The inside of a group, for this package's tests and benchmarks. No entry point exports it. */
@@ -197,6 +207,11 @@ export class Group {
   get pendingCommitMessage(): Bytes | undefined {
     return this.#inside.pending?.message;
   }
+  /** To be inspected like a received one: who is added, removed. */
+  get pendingCommit(): PendingCommit | undefined {
+    const { pending, state } = this.#inside;
+    return pending && { message: pending.message, public: pending.staged.public, from: state.public };
+  }
   /** Proposals of this epoch that wait for a commit, in order of arrival. */
   get cachedProposals(): readonly CommittedProposal[] {
     return this.#inside.proposals.all();
@@ -229,6 +244,15 @@ export class Group {
       context,
       length,
     );
+  }
+
+  /**
+   * Signs with our leaf's key what is no MLS message: see {@link signForService}. Throws UsageError
+   * `mls/label-not-ours`, and once we were removed `mls/group-removed`.
+   */
+  signForService(label: string, content: Uint8Array): Bytes {
+    this.#requireAlive();
+    return signForService(this.#inside.crypto, this.#inside.state.signaturePrivateKey, label, content);
   }
 
   /** The resumption PSK of this epoch or a retained one (8.6); undefined once forgotten. */

@@ -177,6 +177,7 @@ export interface JoinExternally {
   readonly groupInfo: Uint8Array;
   readonly ratchetTree?: Uint8Array | undefined;
   readonly identity: MemberIdentity;
+  /** Its extensions default to those of the leaf that is removed, if one is. */
   readonly leaf?: LeafOptions;
   /** Our old leaf, when we join again: the same commit removes it. */
   readonly removes?: LeafIndex | undefined;

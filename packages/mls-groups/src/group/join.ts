@@ -69,6 +69,7 @@ interface OpenedWelcome {
 export function joinByWelcome(crypto: CryptoProvider, request: JoinRequest): MemberState {
   const opened = openWelcome(crypto, request);
   validateTree(opened.tree, opened.info.groupContext);
+  validateCredentials(opened.tree, opened.info.groupContext, request.policy);
   return finishJoin(crypto, request, opened);
 }
 
@@ -78,7 +79,7 @@ export async function joinByWelcomeInBatches(
   request: JoinRequest,
 ): Promise<MemberState> {
   const opened = openWelcome(crypto, request);
-  await validateTreeInBatches(opened.tree, opened.info.groupContext);
+  await validateTreeAndCredentials(opened.tree, opened.info.groupContext, request.policy);
   return finishJoin(crypto, request, opened);
 }
 
@@ -141,7 +142,6 @@ function subgroupOf(secrets: GroupSecrets, request: JoinRequest): SubgroupExpect
 
 function finishJoin(crypto: CryptoProvider, request: JoinRequest, opened: OpenedWelcome): MemberState {
   const { secrets: groupSecrets, info, tree, pskSecret, subgroup } = opened;
-  validateCredentials(tree, info.groupContext, request.policy);
   const ownLeaf = ownLeafOf(tree, request.keyPackage);
   if (subgroup !== undefined) {
     check("welcome/subgroup-epoch", info.groupContext.epoch === 1n);
@@ -216,16 +216,45 @@ function ownLeafOf(tree: RatchetTree, bundle: KeyPackageBundle): LeafIndex {
   return leaf;
 }
 
-/** The Authentication Service's word on every member and external sender (5.3.1). O(N) unless the policy accepts all. */
+/**
+ * The application's word on a group that is joined or followed: on the group as such, and as Authentication Service on
+ * every member and external sender (5.3.1). O(N) unless the policy accepts all.
+ */
 export function validateCredentials(
   tree: RatchetTree,
-  { extensions }: Pick<GroupContext, "extensions">,
+  context: Pick<GroupContext, "extensions">,
   policy: GroupPolicy,
 ): void {
-  validateExternalSenders(extensions, policy);
-  if (policy.acceptsAnyCredential === true) return;
-  for (const leaf of tree.members()) {
+  validateGroupItself(context, policy);
+  const validate = credentialValidator(tree, policy);
+  if (validate !== undefined) for (const leaf of tree.members()) validate(leaf);
+}
+
+/**
+ * The tree and {@link validateCredentials} together: what the application verifies is verified on this thread while the
+ * signatures of the leaves are on the pool, and between batches others have their turn.
+ */
+export async function validateTreeAndCredentials(
+  tree: RatchetTree,
+  context: GroupContext,
+  policy: GroupPolicy,
+): Promise<void> {
+  validateGroupItself(context, policy);
+  await validateTreeInBatches(tree, context, credentialValidator(tree, policy));
+}
+
+function validateGroupItself(context: Pick<GroupContext, "extensions">, policy: GroupPolicy): void {
+  policy.validateGroup?.(context);
+  validateExternalSenders(context.extensions, policy);
+}
+
+function credentialValidator(
+  tree: RatchetTree,
+  policy: GroupPolicy,
+): ((leaf: LeafIndex) => void) | undefined {
+  if (policy.acceptsAnyCredential === true) return undefined;
+  return (leaf) => {
     const { credential, signatureKey } = tree.leaf(leaf)!;
     check("leaf-node/credential-valid", policy.credentialIsValid(credential, signatureKey));
-  }
+  };
 }

@@ -21,6 +21,7 @@ import { type Internals, newInternals, type Pending, type RetainedEpoch } from "
 import { knowsDirectPath } from "./join.ts";
 import { type MemberState, secretList } from "./member-state.ts";
 import { loadTree } from "./merge.ts";
+import type { GroupPolicy } from "./policy.ts";
 import { encodeGroupContext } from "./public-epoch.ts";
 import { stagePublic } from "./stage-public.ts";
 import type { GroupStore } from "./store.ts";
@@ -138,7 +139,18 @@ function loadProposals(group: Internals, store: GroupStore): void {
   }
 }
 
-/** A pending commit is staged again from its own bytes: what is public of it is validated once more. */
+/**
+ * The application's word on a pending commit of our own was heard when the commit was made. It is not asked for again:
+ * what the policy looks things up in (a ban list, say) need not be loaded before the group is.
+ */
+const heardBefore: GroupPolicy = {
+  credentialIsValid: () => true,
+  isSuccessor: () => true,
+  isSameClient: () => false,
+  clientsAreSignatureKeys: true,
+};
+
+/** A pending commit is staged again from its own bytes: what the RFC asks of it is validated once more. */
 function loadPending(group: Internals, store: GroupStore): Pending | undefined {
   const stored = store.get(rowKeys.pending);
   if (stored === undefined) return undefined;
@@ -150,7 +162,7 @@ function loadPending(group: Internals, store: GroupStore): Pending | undefined {
   const { crypto, config, state } = group;
   const resolve = (reference: Uint8Array) => group.proposals.get(reference);
   const special = { allowSubgroupPsk: "any" } as const;
-  const staged = stagePublic(state.public, content.commit, content.sender, resolve, config.policy, special);
+  const staged = stagePublic(state.public, content.commit, content.sender, resolve, heardBefore, special);
   const next = nextContext(state.public, staged, row.authenticated);
   const secrets = deriveEpochSecrets(crypto, row.joinerSecret, row.pskSecret, next.contextBytes);
   const epoch = nextPublicEpoch(state.public, staged, next, auth.confirmationTag);

@@ -1,5 +1,6 @@
 import { equalBytes } from "@murmuration/base";
 import type { Credential } from "../structs/credential.ts";
+import type { GroupContext } from "../structs/group-context.ts";
 import type { LeafNode } from "../structs/leaf-node.ts";
 import type { CommittedProposal } from "./proposal-list.ts";
 import type { PublicEpoch } from "./public-epoch.ts";
@@ -28,6 +29,11 @@ export interface GroupPolicy {
   isSameClient(a: LeafNode, b: LeafNode): boolean;
   /** Set when {@link GroupPolicy.isSameClient} is always false: then nobody is compared for it. */
   readonly clientsAreSignatureKeys?: boolean;
+  /**
+   * Whether there may be a group with this GroupContext: asked by who joins, and by who begins to follow. Throws a
+   * RejectionError with a code of its own.
+   */
+  validateGroup?(context: Pick<GroupContext, "extensions">): void;
   /**
    * Roles and whatever else the application adds (12.2, last paragraph). Throws a RejectionError with a code of
    * its own. Runs after the RFC's rules. O(proposals).

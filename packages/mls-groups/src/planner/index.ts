@@ -8,4 +8,11 @@ export {
   nearestMembers,
 } from "./committer.ts";
 export { type GrowthOptions, type GrowthStep, growthDefaults, planGrowth } from "./growth.ts";
+export {
+  meanPathCost,
+  nextWarmUpLeaf,
+  type WarmUpOptions,
+  type WarmUpTree,
+  warmUpDefaults,
+} from "./next-turn.ts";
 export { bitReversedLeaves, warmUpAmong, warmUpLeaves, warmUpTurns } from "./warm-up.ts";

@@ -1,10 +1,20 @@
-import { type Bytes, equalBytes, RejectionError, UsageError } from "@murmuration/base";
+import {
+  type Bytes,
+  type DeviceAddress,
+  equalBytes,
+  InvariantError,
+  invariant,
+  RejectionError,
+  UsageError,
+} from "@murmuration/base";
+import { communityContextOf, type Role, roleOf } from "../community/community-context.ts";
+import { deviceOf } from "../community/member-credential.ts";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import type { VerifiedContent } from "../framing/content.ts";
 import { followPublicMessage } from "../framing/public-message.ts";
 import { nextContext, nextPublicEpoch } from "../group/advance.ts";
 import { decodeGroupInfo, treeOf, verifyGroupInfo } from "../group/group-info.ts";
-import { epochFromGroupInfo, validateCredentials } from "../group/join.ts";
+import { epochFromGroupInfo, validateCredentials, validateTreeAndCredentials } from "../group/join.ts";
 import { type GroupPolicy, openPolicy } from "../group/policy.ts";
 import { type CachedProposal, ProposalCache } from "../group/proposal-cache.ts";
 import type { PublicEpoch } from "../group/public-epoch.ts";
@@ -13,8 +23,12 @@ import { type StagedPublic, stagePublic } from "../group/stage-public.ts";
 import { check } from "../rules.ts";
 import { type GroupContext, groupContextBytes } from "../structs/group-context.ts";
 import { decodeMlsMessage } from "../structs/mls-message.ts";
-import type { RatchetTree } from "../tree/ratchet-tree.ts";
-import { validateTree, validateTreeInBatches } from "../tree/tree-validation.ts";
+import type { LeafIndex } from "../tree/math.ts";
+import { RatchetTree } from "../tree/ratchet-tree.ts";
+import { validateTree } from "../tree/tree-validation.ts";
+
+/** Objects, maps and closures of one group, about. */
+const OBJECTS_BYTES = 8_192;
 
 export interface FollowRequest {
   /** An MLSMessage with a GroupInfo of the epoch to follow from. */
@@ -23,12 +37,42 @@ export interface FollowRequest {
   readonly ratchetTree?: Uint8Array | undefined;
 }
 
+/** What a service stored of a group that it followed. */
+export interface RestoreRequest {
+  /** MLSMessage with the GroupInfo of the newest epoch. */
+  readonly groupInfo: Uint8Array;
+  /** {@link PublicGroup.treeSnapshot} of an epoch. */
+  readonly snapshot: Uint8Array;
+  /** {@link PublicGroup.treeDelta} of each commit since, oldest first. */
+  readonly deltas: readonly Uint8Array[];
+  /** The last commit was a ReInit ({@link PublicGroup.reinitialized}): no GroupInfo says so. */
+  readonly reinitialized?: boolean | undefined;
+}
+
 /** A commit that passed every check which needs no secret. Nothing has changed yet. */
 export interface FollowedCommit {
   /** The epoch that it was validated against: it leads on from that one and from no other. */
   readonly from: PublicEpoch;
   readonly public: StagedPublic;
   readonly next: PublicEpoch;
+  /** The committer's leaf in the new epoch. */
+  readonly sender: LeafIndex;
+  /** By somebody who was no member, or came back. */
+  readonly external: boolean;
+  /** ProposalRefs (5.2) of the proposals that it covers by reference, in its order. */
+  readonly references: readonly Bytes[];
+  /** Signature keys that were in the old tree and are not in the new one: not that of a leaf that was only replaced. */
+  readonly removedKeys: readonly Bytes[];
+  /** Members that it adds by Add; an external joiner is not among them. */
+  readonly addedCount: number;
+}
+
+/** A leaf of a community as its delivery service needs to know it. */
+export interface FollowedLeaf {
+  readonly leafIndex: LeafIndex;
+  readonly signatureKey: Bytes;
+  readonly device: DeviceAddress;
+  readonly role: Role;
 }
 
 export type Followed =
@@ -74,9 +118,33 @@ export class PublicGroup {
     policy: GroupPolicy = openPolicy,
   ): Promise<PublicGroup> {
     const { epoch } = PublicGroup.#open(crypto, request);
-    await validateTreeInBatches(epoch.tree, epoch.context);
-    validateCredentials(epoch.tree, epoch.context, policy);
+    await validateTreeAndCredentials(epoch.tree, epoch.context, policy);
     return new PublicGroup(crypto, epoch, policy);
+  }
+
+  /**
+   * Goes on with what was stored of a group that was followed before: no signature is verified again, but the tree is
+   * hashed as a whole and has to be that of the GroupInfo. O(N) hashes. Throws InvariantError
+   * `mls/stored-group-damaged` or `mls/stored-tree-of-another-epoch`.
+   */
+  static restore(
+    crypto: CryptoProvider,
+    request: RestoreRequest,
+    policy: GroupPolicy = openPolicy,
+  ): PublicGroup {
+    try {
+      const info = decodeGroupInfo(request.groupInfo);
+      const tree = RatchetTree.decode(crypto, request.snapshot);
+      for (const delta of request.deltas) tree.applyDelta(delta);
+      invariant(info.groupContext.cipherSuite === crypto.suite.id, "mls/stored-suite");
+      invariant(equalBytes(tree.treeHash(), info.groupContext.treeHash), "mls/stored-tree-of-another-epoch");
+      const group = new PublicGroup(crypto, epochFromGroupInfo(crypto, info, tree), policy);
+      group.#reinitialized = request.reinitialized ?? false;
+      return group;
+    } catch (error) {
+      if (error instanceof RejectionError) throw new InvariantError("mls/stored-group-damaged", error.code);
+      throw error;
+    }
   }
 
   static #open(crypto: CryptoProvider, request: FollowRequest): { epoch: PublicEpoch } {
@@ -101,14 +169,54 @@ export class PublicGroup {
     return this.#proposals.all();
   }
 
+  /** A ReInit was committed (12.1.5): every further commit is refused. */
+  get reinitialized(): boolean {
+    return this.#reinitialized;
+  }
+
   /** The content of a ratchet_tree extension for the current epoch. O(N). */
   ratchetTree(): Bytes {
     return this.#epoch.tree.encode();
   }
 
+  /** The tree of the current epoch for {@link PublicGroup.restore}: the same bytes as {@link ratchetTree}. O(N). */
+  treeSnapshot(): Bytes {
+    return this.#epoch.tree.encode();
+  }
+
+  /** What a staged commit changes in the tree, for {@link PublicGroup.restore}. O(what it changes). */
+  treeDelta(commit: FollowedCommit): Bytes {
+    return commit.next.tree.encodeDelta();
+  }
+
+  /** Who stands at a leaf of a community, undefined when it is blank. O(1). Throws RejectionError `community/…`. */
+  leaf(leafIndex: LeafIndex): FollowedLeaf | undefined {
+    const { tree, context } = this.#epoch;
+    const leafNode = tree.leaf(leafIndex);
+    if (leafNode === undefined) return undefined;
+    const device = deviceOf(leafNode.credential);
+    const role = roleOf(communityContextOf(context.extensions), device.accountId);
+    return { leafIndex, signatureKey: new Uint8Array(leafNode.signatureKey), device, role };
+  }
+
+  /** The leaf with this signature key. O(1). */
+  leafOfKey(signatureKey: Uint8Array): FollowedLeaf | undefined {
+    const leafIndex = this.#epoch.tree.leafBySignatureKey(signatureKey);
+    return leafIndex === undefined ? undefined : this.leaf(leafIndex);
+  }
+
+  /** Bytes of memory that this group takes, for a cache with a budget. O(waiting proposals). */
+  get estimatedBytes(): number {
+    const { tree, contextBytes } = this.#epoch;
+    let bytes = OBJECTS_BYTES + tree.estimatedBytes + 4 * contextBytes.length;
+    // A proposal is held decoded beside its bytes.
+    for (const { authenticated } of this.#proposals.all()) bytes += 2 * authenticated.bytes.length + 1024;
+    return bytes;
+  }
+
   /**
-   * Validates a PublicMessage with a proposal or a commit of the current epoch. A proposal is cached; a commit is
-   * staged. Nothing that is kept or returned is a view of `message`. O(log N + proposals). Throws RejectionError and
+   * Validates a PublicMessage with a proposal or a commit of the current epoch. A proposal is cached, the same one
+   * once however often it comes; a commit is staged. Nothing that is kept or returned is a view of `message`. O(log N + proposals). Throws RejectionError and
    * changes nothing.
    */
   receive(message: Uint8Array): Followed {
@@ -131,8 +239,9 @@ export class PublicGroup {
       throw new RejectionError("mls/message/content-type");
     const resolve = (reference: Uint8Array) => this.#proposals.get(reference);
     const staged = stagePublic(this.#epoch, body.commit, body.sender, resolve, this.#policy);
-    const next = nextContext(this.#epoch, staged, content);
-    return { from: this.#epoch, public: staged, next: nextPublicEpoch(this.#epoch, staged, next, tag) };
+    const context = nextContext(this.#epoch, staged, content);
+    const next = nextPublicEpoch(this.#epoch, staged, context, tag);
+    return { from: this.#epoch, public: staged, next, ...summary(this.#epoch, staged) };
   }
 
   /**
@@ -156,4 +265,21 @@ export class PublicGroup {
     this.#reinitialized = commit.public.plan.reinit !== undefined;
     this.#proposals.clear();
   }
+}
+
+function summary(
+  from: PublicEpoch,
+  staged: StagedPublic,
+): Pick<FollowedCommit, "sender" | "external" | "references" | "removedKeys" | "addedCount"> {
+  const references = staged.proposals.flatMap(({ reference }) =>
+    reference === undefined ? [] : [reference],
+  );
+  const keys = staged.plan.removes.map((leaf) => from.tree.signatureKey(leaf)!);
+  return {
+    sender: staged.sender,
+    external: staged.external,
+    references: references.map((reference) => new Uint8Array(reference)),
+    removedKeys: keys.filter((key) => staged.tree.leafBySignatureKey(key) === undefined),
+    addedCount: staged.addedLeaves.length,
+  };
 }

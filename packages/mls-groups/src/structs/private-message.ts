@@ -1,4 +1,4 @@
-import type { Bytes, Reader, Writer } from "@murmuration/base";
+import { type Bytes, type Reader, varintSize, type Writer } from "@murmuration/base";
 import { encodeParts } from "./encoded.ts";
 import { type ContentType, readContentType, writeContentType } from "./framed-content.ts";
 
@@ -60,9 +60,13 @@ export function privateContentAad(header: PrivateMessageHeader): Bytes {
   });
 }
 
-/** SenderDataAAD (section 6.3.2): `struct { opaque group_id<V>; uint64 epoch; ContentType content_type; }`. */
-export function senderDataAad(header: PrivateMessageHeader): Bytes {
-  return encodeParts(64, (writer) => writeSenderDataAad(writer, header));
+/**
+ * SenderDataAAD (section 6.3.2): `struct { opaque group_id<V>; uint64 epoch; ContentType content_type; }`, which is how
+ * the PrivateContentAAD begins. A view of it.
+ */
+export function senderDataAad(contentAad: Uint8Array, header: PrivateMessageHeader): Uint8Array {
+  const { length } = header.authenticatedData;
+  return contentAad.subarray(0, contentAad.length - varintSize(length) - length);
 }
 
 /**

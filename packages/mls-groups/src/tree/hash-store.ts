@@ -2,7 +2,16 @@ import type { Bytes } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { opaqueSize, putOpaque, putUint32 } from "./encoded-node.ts";
 import type { Journal } from "./journal.ts";
-import { isLeafNode, left, type NodeIndex, nodeToLeaf, parent, parentPlace, right } from "./math.ts";
+import {
+  isLeafNode,
+  type LeafIndex,
+  left,
+  type NodeIndex,
+  nodeToLeaf,
+  parent,
+  parentPlace,
+  right,
+} from "./math.ts";
 import { enlarged, type NodeStore } from "./node-store.ts";
 
 /** NodeType of TreeHashInput (RFC 9420 section 7.8). */
@@ -49,11 +58,15 @@ const DIRTY: Bytes = new Uint8Array(0);
 /**
  * The tree hash of every parent node in one byte array, and which of them are up to date. A dirty node has
  * only dirty ancestors, so that a change marks one path and a rehash visits nothing that is up to date.
- * Hashes of leaves are half of all and cost one hash when they are needed: they are not stored.
+ * Hashes of leaves are half of all and cost one hash when they are needed: they are not stored, but for the
+ * time in which a joiner looks at a whole tree (see {@link HashStore.keepLeafHashes}).
  */
 export class HashStore {
   /** Where every change between dirty and up to date is noted, so that an epoch finds its hashes again. */
   journal: Journal | undefined;
+  /** Hashes of leaves and which of them are known; both empty while they are not kept. */
+  private leafHashes: Bytes = DIRTY;
+  private leafKnown: Bytes = DIRTY;
   private hashes: Bytes;
   private valid: Bytes; // 1 for a hash that is up to date
   private readonly nodes: NodeStore;
@@ -72,6 +85,11 @@ export class HashStore {
     if (leafSlots <= this.valid.length) return;
     this.hashes = enlarged(this.hashes, leafSlots * this.length);
     this.valid = enlarged(this.valid, leafSlots);
+  }
+
+  /** Bytes of memory. */
+  get memory(): number {
+    return this.hashes.length + this.valid.length;
   }
 
   /** The stored hash of a parent, as a view that changes with the tree. */
@@ -104,11 +122,36 @@ export class HashStore {
   }
 
   /**
+   * From here to {@link HashStore.dropLeafHashes} a leaf is hashed once: the tree hash and the parent hashes that
+   * a joiner verifies (RFC 9420 sections 7.8, 7.9.2) both need the hash of every leaf. One array of N hashes.
+   */
+  keepLeafHashes(): void {
+    this.leafHashes = new Uint8Array(this.valid.length * this.length);
+    this.leafKnown = new Uint8Array(this.valid.length);
+  }
+
+  /** Lets the hashes of leaves go: the joiner is done, or a node is about to change. O(1). */
+  dropLeafHashes(): void {
+    this.leafHashes = DIRTY;
+    this.leafKnown = DIRTY;
+  }
+
+  private leafHash(leaf: LeafIndex, node: NodeIndex): Bytes {
+    if (leaf >= this.leafKnown.length) return this.hasher.leaf(leaf, this.nodes.view(node));
+    const place = this.leafHashes.subarray(leaf * this.length, (leaf + 1) * this.length);
+    if (this.leafKnown[leaf] === 0) {
+      place.set(this.hasher.leaf(leaf, this.nodes.view(node)));
+      this.leafKnown[leaf] = 1;
+    }
+    return place;
+  }
+
+  /**
    * Brings a node up to date and returns its hash, for a parent as a view. One hash for each dirty parent
    * below it, and one for each leaf below those.
    */
   update(node: NodeIndex): Bytes {
-    if (isLeafNode(node)) return this.hasher.leaf(nodeToLeaf(node), this.nodes.view(node));
+    if (isLeafNode(node)) return this.leafHash(nodeToLeaf(node), node);
     if (!this.isValid(node)) {
       const leftHash = this.update(left(node));
       this.put(node, this.hasher.parent(this.nodes.view(node), leftHash, this.update(right(node))));

@@ -85,6 +85,11 @@ export class KeyTable {
     this.slots = new Int32Array(capacity);
   }
 
+  /** Bytes of memory. */
+  get memory(): number {
+    return this.slots.byteLength;
+  }
+
   private homeOf(range: KeyRange): number {
     return tableHash(this.seed, range.bytes, range.start, range.end) & (this.slots.length - 1);
   }

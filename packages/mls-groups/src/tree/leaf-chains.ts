@@ -23,6 +23,11 @@ export class LeafChains {
     this.previous = enlarged(this.previous, leaves);
   }
 
+  /** Bytes of memory. */
+  get memory(): number {
+    return this.heads.memory + this.next.byteLength + this.previous.byteLength;
+  }
+
   insert(leaf: LeafIndex): void {
     const head = this.heads.insert(leaf);
     if (head === undefined) {

@@ -44,6 +44,11 @@ export class NodeStore {
     return this.alive;
   }
 
+  /** Bytes of memory. */
+  get memory(): number {
+    return this.bytes.length + this.starts.byteLength + this.lengths.byteLength;
+  }
+
   isBlank(node: NodeIndex): boolean {
     return this.lengths[node] === 0;
   }

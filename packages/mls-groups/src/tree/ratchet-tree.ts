@@ -6,7 +6,10 @@ import {
   contentEnd,
   contentStart,
   encodeParentNode,
+  locateLeafFields,
+  newLeafFields,
   requireLeafNode,
+  uint16At,
   unmergedLeavesOf,
   withUnmergedLeaves,
 } from "./encoded-node.ts";
@@ -33,6 +36,8 @@ import {
   encodeSnapshot,
 } from "./tree-codec.ts";
 import { BLANK, TreeState } from "./tree-state.ts";
+
+const fields = newLeafFields();
 
 /** One step of a filtered direct path (RFC 9420 section 4.1.2). */
 export interface PathStep {
@@ -93,7 +98,10 @@ export class RatchetTree {
    * O(N), no hash. Throws RejectionError `mls/ratchet-tree/...`, `mls/leaf-node/...-unique`, `coder/...`.
    */
   static decode(crypto: CryptoProvider, ratchetTree: Uint8Array): RatchetTree {
-    return new RatchetTree(decodeRatchetTree(crypto, ratchetTree));
+    const state = decodeRatchetTree(crypto, ratchetTree);
+    // For the tree hash and the parent hashes that follow; gone after them, or with the first change.
+    state.hashes.keepLeafHashes();
+    return new RatchetTree(state);
   }
 
   /** Restores what `encodeSnapshot` wrote. O(N) without a single hash. */
@@ -306,6 +314,13 @@ export class RatchetTree {
     return state.resolutionSize(node);
   }
 
+  /** Members at or below a node. O(1). */
+  membersBelow(node: NodeIndex): number {
+    const state = this.shown();
+    this.requireNode(node);
+    return state.membersBelow(node);
+  }
+
   /** From the leaf's parent upwards. O(log N). */
   filteredDirectPath(leaf: LeafIndex): PathStep[] {
     const state = this.shown();
@@ -345,6 +360,31 @@ export class RatchetTree {
   /** Members whose encoded Credential equals these bytes, in no particular order. O(result). */
   leavesByCredential(credential: Uint8Array): LeafIndex[] {
     return this.shown().credentials.find(credential);
+  }
+
+  /**
+   * Members whose basic credential's identity has these bytes from place `from` on, in no particular order. O(N) when
+   * a place and length are asked about for the first time in this line of trees, O(result) afterwards.
+   */
+  leavesByIdentityPart(from: number, part: Uint8Array): LeafIndex[] {
+    return this.shown().leavesByIdentityPart(from, part);
+  }
+
+  /** The data of a leaf's extension, without decoding the leaf; undefined without one. A copy. O(its extensions). */
+  leafExtension(leaf: LeafIndex, type: number): Bytes | undefined {
+    const view = this.peek(leafToNode(leaf));
+    if (view.length === 0) return undefined;
+    locateLeafFields(view, 0, fields);
+    const end = contentEnd(view, fields.extensionsAt);
+    for (let at = contentStart(view, fields.extensionsAt); at < end; at = contentEnd(view, at + 2)) {
+      if (uint16At(view, at) === type) return opaqueAt(view, at + 2);
+    }
+    return undefined;
+  }
+
+  /** Bytes of memory that this line of trees takes, but for the notes of its past ones. O(1). */
+  get estimatedBytes(): number {
+    return this.state.memory;
   }
 
   /** How many members do not support the type; 0 for default types. O(1). */

@@ -1,8 +1,16 @@
-import { type Bytes, invariant } from "@murmuration/base";
+import { type Bytes, invariant, UsageError } from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { check, type RuleId } from "../rules.ts";
+import { credentialTypes } from "../structs/code-points.ts";
 import { CapabilityCounters } from "./capability-counters.ts";
-import { contentEnd, contentStart, locateLeafFields, newLeafFields, unmergedCount } from "./encoded-node.ts";
+import {
+  contentEnd,
+  contentStart,
+  locateLeafFields,
+  newLeafFields,
+  uint16At,
+  unmergedCount,
+} from "./encoded-node.ts";
 import { HashStore } from "./hash-store.ts";
 import { Journal } from "./journal.ts";
 import { type KeyRange, KeyTable, type TableSeed } from "./key-table.ts";
@@ -42,6 +50,9 @@ export class TreeState {
   readonly encryptionKeys: KeyTable;
   readonly signatureKeys: KeyTable;
   readonly credentials: LeafChains;
+  /** Indexes over a part of each basic credential's identity, made when first asked for. */
+  private readonly identityParts: IdentityPart[] = [];
+  private readonly seed: TableSeed;
   /** Where notes for the way back go while there is an earlier tree that wants them. */
   private journal: Journal | undefined;
   /** Length of the resolution (RFC 9420 section 4.1.1) of each parent node, by {@link parentPlace}. */
@@ -60,6 +71,7 @@ export class TreeState {
     this.resolutionSizes = new Uint32Array(leafSlots);
     this.members = new Uint32Array(leafSlots);
     const seed = randomSeed(crypto);
+    this.seed = seed;
     const locate = {
       encryptionKey: (node: NodeIndex, range: KeyRange) => this.locateEncryptionKey(node, range),
       signatureKey: (leaf: LeafIndex, range: KeyRange) => this.locateSignatureKey(leaf, range),
@@ -89,6 +101,45 @@ export class TreeState {
     range.bytes = bytes;
     range.start = contentEnd(bytes, contentEnd(bytes, this.nodes.start(leafToNode(leaf))));
     range.end = contentEnd(bytes, range.start + 2);
+  }
+
+  /** The part of a basic credential's identity; an empty range where the credential has no such part. */
+  private locateIdentityPart(leaf: LeafIndex, range: KeyRange, from: number, length: number): void {
+    this.locateCredential(leaf, range);
+    const { bytes } = range;
+    const identity = contentStart(bytes, range.start + 2);
+    const has = uint16At(bytes, range.start) === credentialTypes.basic;
+    range.start = identity + from;
+    if (has && range.start + length <= range.end) range.end = range.start + length;
+    else range.end = range.start;
+  }
+
+  /**
+   * Members whose basic credential's identity has these bytes, at least one, from this place on. The index for a place
+   * and a length is made at the first question, O(N), and kept in step from then on: O(result).
+   */
+  leavesByIdentityPart(from: number, part: Uint8Array): LeafIndex[] {
+    if (part.length === 0) throw new UsageError("mls/empty-identity-part");
+    let index = this.identityParts.find((known) => known.from === from && known.length === part.length);
+    if (index === undefined) {
+      const locate = (leaf: LeafIndex, range: KeyRange) =>
+        this.locateIdentityPart(leaf, range, from, part.length);
+      const heads = new KeyTable(this.seed, locate, this.memberCount);
+      index = { from, length: part.length, leaves: new LeafChains(heads, this.leafSlots) };
+      for (let leaf = 0; leaf < this.leafSlots; leaf++) {
+        if (!this.nodes.isBlank(leafToNode(leaf))) index.leaves.insert(leaf);
+      }
+      this.identityParts.push(index);
+    }
+    return index.leaves.find(part);
+  }
+
+  /** Bytes of memory that the arrays take. */
+  get memory(): number {
+    const counters = this.resolutionSizes.byteLength + this.members.byteLength;
+    const tables = [this.encryptionKeys, this.signatureKeys, this.credentials];
+    const parts = this.identityParts.map(({ leaves }) => leaves);
+    return [this.nodes, this.hashes, ...tables, ...parts].reduce((sum, { memory }) => sum + memory, counters);
   }
 
   get rootNode(): NodeIndex {
@@ -124,6 +175,7 @@ export class TreeState {
     invariant(node < nodeCount(this.leafSlots), "mls/node-outside-tree");
     const wasBlank = this.nodes.isBlank(node);
     if (wasBlank && value.length === 0) return false;
+    this.hashes.dropLeafHashes();
     this.journal?.noteNode(node, this.nodes.view(node));
     if (!wasBlank) this.forget(node);
     this.nodes.set(node, value);
@@ -142,6 +194,7 @@ export class TreeState {
     const leaf = nodeToLeaf(node);
     const otherLeaf = this.signatureKeys.insert(leaf);
     this.credentials.insert(leaf);
+    for (const { leaves } of this.identityParts) leaves.insert(leaf);
     this.countCapabilities(node, 1);
     if (otherLeaf !== undefined) return "leaf-node/signature-key-unique";
     if (other === undefined) return undefined;
@@ -154,6 +207,7 @@ export class TreeState {
     const leaf = nodeToLeaf(node);
     this.signatureKeys.delete(leaf);
     this.credentials.delete(leaf);
+    for (const { leaves } of this.identityParts) leaves.delete(leaf);
     this.countCapabilities(node, -1);
   }
 
@@ -203,6 +257,7 @@ export class TreeState {
     this.nodes.ensureNodes(nodeCount(this.leafSlots));
     this.hashes.ensureSlots(this.leafSlots);
     this.credentials.ensureLeaves(this.leafSlots);
+    for (const { leaves } of this.identityParts) leaves.ensureLeaves(this.leafSlots);
     if (this.leafSlots > this.members.length) {
       this.resolutionSizes = enlarged(this.resolutionSizes, this.leafSlots);
       this.members = enlarged(this.members, this.leafSlots);
@@ -249,6 +304,12 @@ export class TreeState {
     this.leafSlots = leafSlots;
     return back;
   }
+}
+
+interface IdentityPart {
+  readonly from: number;
+  readonly length: number;
+  readonly leaves: LeafChains;
 }
 
 function randomSeed(crypto: CryptoProvider): TableSeed {

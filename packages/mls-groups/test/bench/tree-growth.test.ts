@@ -92,13 +92,32 @@ describe.each([
     expect(hashes(() => before.treeHash())).toBe(0);
   });
 
-  test("a joiner of a warm tree hashes each node once, and each parent twice for its parent hash", () => {
+  test("a joiner of a warm tree hashes each node once, and each parent once or twice for its parent hash", () => {
     const tree = RatchetTree.decode(provider, warm.encode());
     expect(hashes(() => tree.treeHash())).toBe(2 * slots - 1);
     const count = hashes(() => verifyParentHashes(tree.shown()));
-    // Both children of a parent may carry its hash; the lowest parents hash a leaf for each.
-    expect(count).toBeLessThan(3 * members);
-    expect(count).toBeGreaterThan(members);
+    // The last committer below a parent sat in its right subtree, but for the lowest: there leaf by leaf the left one
+    // committed. A link on the left takes one hash, one on the right two. Hashes of leaves are those of the tree hash.
+    const parents = members - 1;
+    const lowest = members / 2;
+    expect(count).toBe(lowest + 2 * (parents - lowest));
+  });
+
+  test("hashes of leaves are kept for the joiner alone: they are gone when the tree was validated or changed", () => {
+    const hashLeaf = (tree: RatchetTree): number => hashes(() => tree.nodeHash(0));
+    const accepting: CryptoProvider = { ...provider, verify: () => true };
+    const validated = RatchetTree.decode(accepting, warm.encode());
+    validated.treeHash();
+    expect(hashLeaf(validated)).toBe(0);
+    validateTree(validated, { groupId: new Uint8Array(0), extensions: [] });
+    expect(hashLeaf(validated)).toBe(1);
+
+    const changed = RatchetTree.decode(provider, warm.encode());
+    changed.treeHash();
+    const fork = changed.fork();
+    fork.updateLeaf(0, leafBytes());
+    expect(fork.nodeHash(0)).not.toEqual(warm.nodeHash(0));
+    expect(changed.nodeHash(0)).toEqual(warm.nodeHash(0));
   });
 
   test("a joiner verifies each signature once, over the bytes of its leaf", () => {

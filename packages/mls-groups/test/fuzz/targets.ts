@@ -54,6 +54,7 @@ import {
 } from "../adversary/wrong-messages.ts";
 import { addAll, Client } from "../clients.ts";
 import { seededRandom } from "../seeded.ts";
+import { communityTargets } from "./community-targets.ts";
 
 /** Something that takes any bytes. */
 export interface Target {
@@ -405,5 +406,6 @@ export function makeTargets(seed: number): Target[] {
     ),
     ...sealedTargets(people, joining, bundle),
     rowsTarget(people),
+    ...communityTargets(seed, DEEP),
   ];
 }

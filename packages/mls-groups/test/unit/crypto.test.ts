@@ -2,7 +2,7 @@ import { createPublicKey } from "node:crypto";
 import { type Bytes, toHex, utf8 } from "@murmuration/base";
 import { describe, expect, test } from "vitest";
 import { counting } from "../../src/crypto/counting.ts";
-import { importPrivate, importPrivateDer } from "../../src/crypto/key-objects.ts";
+import { importPrivate, importPrivateDer, isUsablePublic } from "../../src/crypto/key-objects.ts";
 import {
   decryptWithLabel,
   encryptWithLabel,
@@ -112,6 +112,28 @@ describe("the native provider's shortcuts change no result", () => {
     const signature = crypto.sign(key, message);
     expect(crypto.verify(second.publicKey, message, signature)).toBe(true);
     expect(crypto.verify(first.publicKey, message, signature)).toBe(false);
+  });
+
+  test("no error of anybody else loses its stack to an import, not even to one that fails", () => {
+    const before = Error.stackTraceLimit;
+    const { publicKey, privateKey } = nativeCrypto(2).generateSignatureKeyPair();
+    importPrivate("p256", privateKey);
+    const offCurve = publicKey.slice() as Bytes;
+    offCurve[64]! ^= 1;
+    expect(isUsablePublic("p256", publicKey)).toBe(true);
+    expect(isUsablePublic("p256", offCurve)).toBe(false);
+    expect(Error.stackTraceLimit).toBe(before);
+  });
+
+  test("random bytes drawn in bulk for short requests are given out once", () => {
+    const crypto = nativeCrypto(1);
+    const drawn = Array.from({ length: 400 }, (_, i) => crypto.random(5 + (i % 4)));
+    const prefixes = new Set(drawn.map((bytes) => toHex(bytes.subarray(0, 5))));
+    expect(prefixes.size).toBe(drawn.length);
+    // A caller that writes to what it was given changes nothing of what comes after.
+    drawn[0]!.fill(0);
+    expect(crypto.random(8).every((byte) => byte === 0)).toBe(false);
+    expect(crypto.random(0)).toEqual(new Uint8Array(0));
   });
 
   test("more public keys than are kept are verified all the same, whatever their order", () => {

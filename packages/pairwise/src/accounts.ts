@@ -37,7 +37,15 @@ export function identityOf(rows: Rows, accountId: AccountId): AccountIdentity | 
 
 /** The decision that an account waits for, if any. */
 export function openDecision(rows: Rows, accountId: AccountId): IdentityDecision | undefined {
-  const row = readAccount(rows, accountId);
+  return openDecisionOf(accountId, rows.read("account", accountKey(accountId)));
+}
+
+/** As {@link openDecision}, of a row that was read already. */
+export function openDecisionOf(
+  accountId: AccountId,
+  encoded: Bytes | undefined,
+): IdentityDecision | undefined {
+  const row = encoded && accountRow.decode(encoded);
   if (row?.claim === undefined) return undefined;
   return {
     kind: "decision-needed",

@@ -2,6 +2,7 @@ import {
   type AccountId,
   accountId,
   type DeviceAddress,
+  type DeviceId,
   deviceId,
   equalBytes,
   formatAddress,
@@ -19,6 +20,11 @@ export function accountKey(id: AccountId): string {
 /** Row key of a device: the account's key, a dot, the device id in decimal. */
 export function addressKey(address: DeviceAddress): string {
   return formatAddress(address);
+}
+
+/** As {@link addressKey}, of an account's key that was made already. */
+export function deviceKey(account: string, device: DeviceId): string {
+  return `${account}.${device}`;
 }
 
 /** The account's key within a device's row key. */

@@ -51,6 +51,11 @@ export interface WriteSet {
 export interface PairwiseStore {
   /** The row's value, or undefined. O(log rows). */
   read(table: PairwiseTable, key: string): Bytes | undefined;
+  /**
+   * What `read` gives for each of these keys, in their order. Asked for 1,280 keys at most, three times for one
+   * message however many recipients it has: an adapter over a database makes one query of it.
+   */
+  readEach(table: PairwiseTable, keys: readonly string[]): readonly (Bytes | undefined)[];
   /** All keys of a table in any order. Called for prekey tables and in maintenance only, never per message. */
   keys(table: PairwiseTable): readonly string[];
   /** True while the caller has a transaction open: the engine then refuses to work, since it yields. */
@@ -401,6 +406,8 @@ export interface PairwiseEngine {
   ): Promise<R>;
   /** Devices on the newest list known, without this device; empty for an unknown account. */
   devicesOf(accountId: AccountId): readonly DeviceAddress[];
+  /** As {@link devicesOf} for many accounts, in their order, undefined where no list is known. One `readEach`. */
+  devicesOfEach(accountIds: readonly AccountId[]): readonly (readonly DeviceAddress[] | undefined)[];
   deviceListOf(accountId: AccountId): DeviceList | undefined;
   identityOf(accountId: AccountId): AccountIdentity | undefined;
   /**

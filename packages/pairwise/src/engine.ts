@@ -46,8 +46,10 @@ import {
   readOwnRow,
   rememberOwnDeviceIds,
   removeDevice,
+  requireOwnAddress,
   requireOwnDevice,
 } from "./own-identity.ts";
+import { ParsedLists } from "./parsed-lists.ts";
 import { confirmPreKeyUpload, preparePreKeys } from "./prekeys.ts";
 import { decodePublicKey, signWithLabel } from "./public-keys.ts";
 import { decryptAll } from "./receiving.ts";
@@ -68,6 +70,7 @@ class Engine implements PairwiseEngine {
   private readonly mailboxQueue = new KeyedQueue();
   private readonly meter: WorkMeter;
   private readonly trustRoots: readonly PublicKey[];
+  private readonly lists = new ParsedLists();
 
   constructor(options: PairwiseEngineOptions) {
     if (options.trustRoots.length === 0) throw new UsageError("pairwise/bad-trust-root");
@@ -191,11 +194,21 @@ class Engine implements PairwiseEngine {
   }
 
   devicesOf(accountId: AccountId): readonly DeviceAddress[] {
-    const own = requireOwnDevice(this.rows).address;
-    const devices = readDeviceList(this.rows, accountId)?.devices ?? [];
-    return devices
-      .map(({ deviceId }) => ({ accountId, deviceId }))
-      .filter((address) => !sameAddress(address, own));
+    return this.devicesOfEach([accountId])[0] ?? [];
+  }
+
+  devicesOfEach(accountIds: readonly AccountId[]): readonly (readonly DeviceAddress[] | undefined)[] {
+    const { rows } = this;
+    const own = requireOwnAddress(rows);
+    const names = accountIds.map(accountKey);
+    return rows.readEach("device-list", names).map((encoded, i) => {
+      if (encoded === undefined) return undefined;
+      const addresses: DeviceAddress[] = [];
+      for (const { address } of this.lists.parse(names[i]!, encoded).devices.values()) {
+        if (!sameAddress(address, own)) addresses.push(address);
+      }
+      return addresses;
+    });
   }
 
   deviceListOf(accountId: AccountId): DeviceList | undefined {
@@ -263,15 +276,17 @@ class Engine implements PairwiseEngine {
     request: EncryptRequest,
     persist: Persist<Extract<EncryptOutcome, { kind: "encrypted" }>, R>,
   ): Promise<{ readonly kind: "persisted"; readonly result: R } | NotReady> {
-    validateRequest(request);
+    const recipients = validateRequest(request);
     this.meter.refuseInTransaction();
     const { now, random } = this.options;
     const reference = request.reference ?? referenceFrom(random(REFERENCE_BYTES));
-    const queues = accountQueues(request.recipients);
+    const queues = new Set(recipients.map(({ account }) => account));
     return this.queue.run(queues, async () => {
       const overlay = this.overlayFor(queues);
       const own = requireOwnDevice(overlay);
-      const outcome = await encryptToAll(overlay, own, { ...request, reference }, now(), this.meter);
+      const { body, mode } = request;
+      const tools = { lists: this.lists, meter: this.meter, nowMs: now() };
+      const outcome = await encryptToAll(overlay, own, { body, mode, reference }, recipients, tools);
       if (outcome.kind === "not-ready") return outcome;
       return { kind: "persisted", result: this.hand(overlay, outcome, persist) };
     });

@@ -12,4 +12,4 @@ export {
 } from "./attachment-mac.ts";
 export { verifyDeviceList } from "./device-list.ts";
 export { openPairwiseEngine } from "./engine.ts";
-export { verifyDeviceSignature } from "./server/uploads.ts";
+export { verifyAlternateIdentity, verifyDeviceSignature } from "./server/uploads.ts";

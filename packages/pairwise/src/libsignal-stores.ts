@@ -17,7 +17,6 @@ import {
 } from "@signalapp/libsignal-client";
 import { readDeviceList } from "./accounts.ts";
 import { addressFromProtocol, addressKey } from "./address.ts";
-import type { DeviceAddress } from "./api.ts";
 import { listedDevice } from "./device-list.ts";
 import type { Overlay, Rows } from "./overlay.ts";
 import type { OwnDevice } from "./own-identity.ts";
@@ -61,12 +60,13 @@ export class RecipientStores {
     overlay: Overlay,
     own: OwnDevice,
     recipient: {
-      readonly address: DeviceAddress;
+      /** Row key of the device. */
+      readonly key: string;
       readonly identityKey: PublicKey;
       readonly session: SessionRecord;
     },
   ) {
-    this.sessions = new OneSession(overlay, addressKey(recipient.address), recipient.session);
+    this.sessions = new OneSession(overlay, recipient.key, recipient.session);
     this.identities = new OneIdentity(own, recipient.identityKey);
   }
 }

@@ -5,6 +5,8 @@ import type { PairwiseStore, PairwiseTable, RowChange, WriteSet } from "./api.ts
 /** What an operation may read. */
 export interface Rows {
   read(table: PairwiseTable, key: string): Bytes | undefined;
+  /** What `read` gives for each key, in one access to the store. */
+  readEach(table: PairwiseTable, keys: readonly string[]): readonly (Bytes | undefined)[];
   keys(table: PairwiseTable): readonly string[];
 }
 
@@ -47,6 +49,15 @@ export class Overlay implements Rows {
     return change === undefined ? this.below.read(table, key) : change.value;
   }
 
+  readEach(table: PairwiseTable, keys: readonly string[]): readonly (Bytes | undefined)[] {
+    const below = this.below.readEach(table, keys);
+    if (this.changed.size === 0) return below;
+    return keys.map((key, i) => {
+      const change = this.changed.get(`${table}/${key}`);
+      return change === undefined ? below[i] : change.value;
+    });
+  }
+
   keys(table: PairwiseTable): readonly string[] {
     const keys = new Set(this.below.keys(table));
     for (const change of this.changed.values()) {
@@ -80,6 +91,7 @@ export class Overlay implements Rows {
 export function rowsOf(store: PairwiseStore): Rows {
   return {
     read: (table, key) => store.read(table, key),
+    readEach: (table, keys) => store.readEach(table, keys),
     keys: (table) => store.keys(table),
   };
 }

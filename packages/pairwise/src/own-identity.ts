@@ -43,12 +43,27 @@ export function readOwnRow(rows: Rows): OwnIdentityRow | undefined {
   return bytes === undefined ? undefined : ownIdentityRow.decode(bytes);
 }
 
-/** Throws UsageError `pairwise/not-registered` before registration is complete. */
-export function requireOwnDevice(rows: Rows): OwnDevice {
+function requireOwnRow(rows: Rows): OwnIdentityRow {
   const row = readOwnRow(rows);
   if (row === undefined || row.deviceId === 0) throw new UsageError("pairwise/not-registered");
+  return row;
+}
+
+const addressOf = (row: OwnIdentityRow): DeviceAddress => ({
+  accountId: row.accountId,
+  deviceId: deviceId(row.deviceId),
+});
+
+/** As {@link requireOwnDevice}, without the key pair, whose parsing costs a scalar multiplication. */
+export function requireOwnAddress(rows: Rows): DeviceAddress {
+  return addressOf(requireOwnRow(rows));
+}
+
+/** Throws UsageError `pairwise/not-registered` before registration is complete. */
+export function requireOwnDevice(rows: Rows): OwnDevice {
+  const row = requireOwnRow(rows);
   return {
-    address: { accountId: row.accountId, deviceId: deviceId(row.deviceId) },
+    address: addressOf(row),
     registrationId: row.registrationId,
     identityKeyPair: IdentityKeyPair.deserialize(row.deviceKeyPair),
     row,

@@ -63,6 +63,33 @@ export function encodePlaintext(plaintext: Plaintext): Bytes {
   return padded;
 }
 
+/** Where the recipient stands: behind format and sender. */
+const RECIPIENT_OFFSET = 1 + ID_BYTES + 1 + 4;
+
+/** One plaintext for many recipients: encoded once, since only the address and the list version differ. */
+export class AddressedPlaintext {
+  private readonly bytes: Bytes;
+  private readonly view: DataView;
+
+  /** Throws like {@link encodePlaintext}. */
+  constructor(plaintext: Omit<Plaintext, "recipient" | "recipientListVersion">) {
+    this.bytes = encodePlaintext({ ...plaintext, recipient: plaintext.sender, recipientListVersion: 0 });
+    this.view = new DataView(this.bytes.buffer);
+  }
+
+  /** A copy that the caller owns, and overwrites. */
+  for(recipient: DeviceAddress, listVersion: number): Bytes {
+    this.bytes.set(recipient.accountId, RECIPIENT_OFFSET);
+    this.view.setUint8(RECIPIENT_OFFSET + ID_BYTES, recipient.deviceId);
+    this.view.setUint32(RECIPIENT_OFFSET + ID_BYTES + 1, listVersion);
+    return this.bytes.slice();
+  }
+
+  zeroize(): void {
+    this.bytes.fill(0);
+  }
+}
+
 function writeParty(writer: Writer, address: DeviceAddress, listVersion: number): void {
   writer.fixed(address.accountId).uint8(address.deviceId).uint32(listVersion);
 }

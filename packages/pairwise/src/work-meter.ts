@@ -1,7 +1,7 @@
 import { UsageError } from "@murmuration/base";
 
 /** Cryptographic operations between two yields: about 2 ms of work, so that sockets and timers stay alive. */
-const OPERATIONS_PER_YIELD = 8;
+export const OPERATIONS_PER_YIELD = 8;
 
 /**
  * Counts cryptographic operations on the main thread and yields after every eighth. Yielding inside a

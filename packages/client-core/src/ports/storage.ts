@@ -2,8 +2,17 @@ import type { Bytes } from "@murmuration/base";
 
 /** What a column holds. Integers stay below 2^53. */
 export type Value = string | number | Bytes | null;
+/** What a query found. Its blobs are its own. */
 export type Row = Readonly<Record<string, Value>>;
 export type Parameters = readonly Value[];
+
+/**
+ * A blob as plain bytes over the row's own memory, without a copy: for large values. Rows are made for whoever asked
+ * and never used again by the storage.
+ */
+export function viewOf(value: Bytes): Bytes {
+  return new Uint8Array(value.buffer, value.byteOffset, value.length);
+}
 
 /**
  * A synchronous, transactional, encrypted SQL database (SQLite's dialect). Everything the client knows lies in

@@ -1,6 +1,6 @@
 import type { Bytes } from "@murmuration/base";
 import type { PairwiseStore, PairwiseTable, WriteSet } from "@murmuration/pairwise";
-import type { Storage } from "../ports/storage.ts";
+import { type Storage, viewOf } from "../ports/storage.ts";
 
 /** The pairwise engine's port, on the one database of the client. */
 export class PairwiseRows implements PairwiseStore {
@@ -11,10 +11,33 @@ export class PairwiseRows implements PairwiseStore {
   }
 
   read(table: PairwiseTable, key: string): Bytes | undefined {
-    const value = this.storage.get("SELECT value FROM pairwise WHERE tbl = ? AND key = ?", [table, key])?.[
-      "value"
-    ];
-    return value === undefined ? undefined : new Uint8Array(value as Bytes);
+    const sql = "SELECT value FROM pairwise WHERE tbl = ? AND key = ?";
+    const value = this.storage.get(sql, [table, key])?.["value"];
+    return value === undefined ? undefined : viewOf(value as Bytes);
+  }
+
+  /** One query. Outside a transaction each query takes and leaves the database's locks, which costs more than a row. */
+  readEach(table: PairwiseTable, keys: readonly string[]): readonly (Bytes | undefined)[] {
+    const values = keys.map((): Bytes | undefined => undefined);
+    // CROSS JOIN fixes the order: for each key one look-up, not the list of keys for each row of the table.
+    const rows = this.storage.all(
+      `SELECT wanted.key AS i, held.value AS value FROM json_each(?) AS wanted
+         CROSS JOIN pairwise AS held ON held.tbl = ? AND held.key = wanted.value`,
+      [JSON.stringify(keys), table],
+    );
+    for (const row of rows) values[row["i"] as number] = viewOf(row["value"] as Bytes);
+    return values;
+  }
+
+  /** Positions of the keys that have no row. One query that reads no value. */
+  missing(table: PairwiseTable, keys: readonly string[]): readonly number[] {
+    return this.storage
+      .all(
+        `SELECT wanted.key AS i FROM json_each(?) AS wanted WHERE NOT EXISTS
+           (SELECT 1 FROM pairwise AS held WHERE held.tbl = ? AND held.key = wanted.value)`,
+        [JSON.stringify(keys), table],
+      )
+      .map((row) => row["i"] as number);
   }
 
   keys(table: PairwiseTable): readonly string[] {

@@ -41,6 +41,7 @@ class Party {
     this.engine = openPairwiseEngine({
       store: {
         read: (table, key) => rows.get(`${table}/${key}`),
+        readEach: (table, keys) => keys.map((key) => rows.get(`${table}/${key}`)),
         keys: () => [],
         transactionOpen: () => false,
         applyWriteSet,

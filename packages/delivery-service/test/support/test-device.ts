@@ -110,6 +110,7 @@ class MemoryEngine {
     this.engine = openPairwiseEngine({
       store: {
         read: (table, key) => this.rows.get(`${table} ${key}`),
+        readEach: (table, keys) => keys.map((key) => this.rows.get(`${table} ${key}`)),
         keys: (table) =>
           [...this.rows.keys()]
             .filter((row) => row.startsWith(`${table} `))

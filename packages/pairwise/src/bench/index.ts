@@ -21,3 +21,4 @@ export {
   UnidentifiedSenderMessageContent,
 } from "@signalapp/libsignal-client";
 export { default as SealedSenderMultiRecipientMessage } from "@signalapp/libsignal-client/dist/SealedSenderMultiRecipientMessage.js";
+export { openSealedSenderFloor } from "./sealed-floor.ts";

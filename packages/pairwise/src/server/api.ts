@@ -59,3 +59,10 @@ export type VerifyDeviceSignature = (
   content: Uint8Array,
   signature: Uint8Array,
 ) => boolean;
+
+/** Verifies that an account identity key vouches for a device's (signAlternateIdentity). False for malformed input. */
+export type VerifyAlternateIdentity = (
+  accountKey: Uint8Array,
+  deviceKey: Uint8Array,
+  signature: Uint8Array,
+) => boolean;

@@ -5,6 +5,7 @@ import type {
   IssueSenderCertificate,
   ValidateDeviceListUpload,
   ValidatePreKeyUpload,
+  VerifyAlternateIdentity,
   VerifyDeviceList,
   VerifyDeviceSignature,
 } from "./api.ts";
@@ -19,5 +20,6 @@ export const generateCertificateSigner: GenerateCertificateSigner = certificates
 export const issueSenderCertificate: IssueSenderCertificate = certificates.issueSenderCertificate;
 export const validatePreKeyUpload: ValidatePreKeyUpload = uploads.validatePreKeyUpload;
 export const validateDeviceListUpload: ValidateDeviceListUpload = uploads.validateDeviceListUpload;
+export const verifyAlternateIdentity: VerifyAlternateIdentity = uploads.verifyAlternateIdentity;
 export const verifyDeviceList: VerifyDeviceList = verify;
 export const verifyDeviceSignature: VerifyDeviceSignature = uploads.verifyDeviceSignature;

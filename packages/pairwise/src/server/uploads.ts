@@ -10,7 +10,13 @@ import type { PublicKey } from "@signalapp/libsignal-client";
 import type { DeviceList, PreKeyUpload, PublicPreKey, SignedPublicPreKey } from "../api.ts";
 import { compareLists, decodeDeviceList, verifyListOf } from "../device-list.ts";
 import { MAX_PRE_KEY_ID, ONE_TIME_TARGET } from "../prekeys.ts";
-import { decodeKyberPublicKey, decodePublicKey, verifySignature, verifyWithLabel } from "../public-keys.ts";
+import {
+  decodeKyberPublicKey,
+  decodePublicKey,
+  verifyAlternateIdentity as verifyAlternate,
+  verifySignature,
+  verifyWithLabel,
+} from "../public-keys.ts";
 
 export function validatePreKeyUpload(identityKey: Bytes, upload: PreKeyUpload): void {
   const identity = decodePublicKey(identityKey, "keys/bad-key");
@@ -65,8 +71,28 @@ export function verifyDeviceSignature(
   content: Uint8Array,
   signature: Uint8Array,
 ): boolean {
+  return falseIfMalformed(() =>
+    verifyWithLabel(decodePublicKey(identityKey, "keys/bad-key"), label, content, signature),
+  );
+}
+
+export function verifyAlternateIdentity(
+  accountKey: Uint8Array,
+  deviceKey: Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  return falseIfMalformed(() =>
+    verifyAlternate(
+      decodePublicKey(accountKey, "keys/bad-key"),
+      decodePublicKey(deviceKey, "keys/bad-key"),
+      signature,
+    ),
+  );
+}
+
+function falseIfMalformed(verify: () => boolean): boolean {
   try {
-    return verifyWithLabel(decodePublicKey(identityKey, "keys/bad-key"), label, content, signature);
+    return verify();
   } catch (error) {
     if (error instanceof RejectionError) return false;
     throw error;

@@ -1,23 +1,22 @@
 import { expect, test } from "vitest";
+import { openSealedSenderFloor } from "../../src/bench/index.ts";
 import type { Staged } from "../../src/index.ts";
 import { Peer, World } from "../support/peers.ts";
 
 const MEMBERS = 254;
-const ROUNDS = 5;
+const ROUNDS = 20;
+/** Measured: 1.1. This package is held near libsignal, which does the cryptography, on whatever machine. */
+const LIMIT_RATIO = 1.4;
 
-/** Median CPU milliseconds of this process (user and system) over the rounds. */
-async function medianCpuMs(rounds: number, body: () => Promise<void>): Promise<number> {
-  const costs: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const before = process.cpuUsage();
-    await body();
-    const used = process.cpuUsage(before);
-    costs.push((used.user + used.system) / 1_000);
-  }
-  return costs.sort((a, b) => a - b)[rounds >> 1]!;
+/** CPU milliseconds of this process, user and system. */
+async function cpuMsOf(body: () => Promise<unknown>): Promise<number> {
+  const before = process.cpuUsage();
+  await body();
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1_000;
 }
 
-test("one sealed message to 254 single-device members is one write set with exact counts, and its CPU cost is reported", async () => {
+test("one sealed message to 254 single-device members is one write set with exact counts, and costs little more than libsignal's part", async () => {
   const world = new World();
   const alice = await Peer.create(world);
   const members: Peer[] = [];
@@ -33,13 +32,23 @@ test("one sealed message to 254 single-device members is one write set with exac
   const writeSets: Staged<unknown>[] = [];
   const body = new Uint8Array(64).fill(7);
   const recipients = members.map((member) => member.address);
+  const floor = await openSealedSenderFloor(MEMBERS);
+  const floorMs: number[] = [];
+  const costs: number[] = [];
   const yieldsBefore = alice.yields;
-  const cpuMs = await medianCpuMs(ROUNDS, async () => {
-    await alice.engine.encrypt({ recipients, body, mode: "sealed" }, (staged) => {
-      writeSets.push(staged);
-      alice.store.transaction(() => alice.store.applyWriteSet(staged.writeSet));
-    });
-  });
+  const readsBefore = alice.store.reads;
+  // In turns, so that whatever else the machine does meets both alike.
+  for (let round = 0; round < ROUNDS; round++) {
+    floorMs.push(await cpuMsOf(() => floor(new Uint8Array(160))));
+    const encrypt = () =>
+      alice.engine.encrypt({ recipients, body, mode: "sealed" }, (staged) => {
+        writeSets.push(staged);
+        alice.store.transaction(() => alice.store.applyWriteSet(staged.writeSet));
+      });
+    costs.push(await cpuMsOf(encrypt));
+  }
+  const cpuMs = Math.min(...costs);
+  const ratio = cpuMs / Math.min(...floorMs);
 
   expect(writeSets).toHaveLength(ROUNDS);
   for (const { writeSet } of writeSets) {
@@ -47,8 +56,13 @@ test("one sealed message to 254 single-device members is one write set with exac
     expect(new Set(writeSet.changes.map((change) => change.table))).toEqual(new Set(["session"]));
   }
   const yields = alice.yields - yieldsBefore;
-  // One in eight; where in the eight the count stood before is the only freedom.
-  expect([158, 159]).toContain(yields);
-  console.log(`254 recipients, sealed: ${cpuMs.toFixed(1)} ms CPU (median of ${ROUNDS}), ${yields} yields`);
+  // One in eight, of 20 times 254.
+  expect(yields).toBe((ROUNDS * MEMBERS) / 8);
+  // Own device, certificate, own list; then accounts, lists and sessions of all members with one access each.
+  expect(alice.store.reads - readsBefore).toBe(6 * ROUNDS);
+  console.log(
+    `254 recipients, sealed: best of ${ROUNDS} ${cpuMs.toFixed(1)} ms CPU, ${ratio.toFixed(2)} times libsignal's part`,
+  );
+  expect(ratio).toBeLessThan(LIMIT_RATIO);
   if (process.env["STRICT_TIME"] === "1") expect(cpuMs).toBeLessThan(100);
 }, 300_000);

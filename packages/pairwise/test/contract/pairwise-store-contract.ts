@@ -56,6 +56,24 @@ export function describePairwiseStore(name: string, open: () => StoreUnderTest):
       expect([...opened.store.keys("base-key")].sort()).toEqual(["Ab", "aB"]);
     });
 
+    test("many rows are read at once in the order asked for, also twice and where there is none", () => {
+      const opened = open();
+      const { store } = opened;
+      apply(
+        opened,
+        { table: "session", key: "b.2", value: bytes(2) },
+        { table: "session", key: "a.1", value: bytes(1) },
+        { table: "resent", key: "c.3", value: bytes(3) },
+      );
+      expect(store.readEach("session", ["c.3", "a.1", "b.2", "a.1"])).toEqual([
+        undefined,
+        bytes(1),
+        bytes(2),
+        bytes(1),
+      ]);
+      expect(store.readEach("session", [])).toEqual([]);
+    });
+
     test("what was written is a copy: changing the caller's bytes later changes no row", () => {
       const opened = open();
       const value = bytes(1, 2, 3);

@@ -13,6 +13,11 @@ export class MemoryStore implements PairwiseStore {
     return this.rows.get(`${table}/${key}`);
   }
 
+  readEach(table: PairwiseTable, keys: readonly string[]): readonly (Bytes | undefined)[] {
+    this.reads++;
+    return keys.map((key) => this.rows.get(`${table}/${key}`));
+  }
+
   keys(table: PairwiseTable): readonly string[] {
     const prefix = `${table}/`;
     return [...this.rows.keys()]

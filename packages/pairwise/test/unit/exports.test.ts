@@ -26,6 +26,7 @@ describe("entry points", () => {
       "createAttachmentValidator",
       "deriveRecipientAccessKey",
       "openPairwiseEngine",
+      "verifyAlternateIdentity",
       "verifyDeviceList",
       "verifyDeviceSignature",
     ]);
@@ -38,6 +39,7 @@ describe("entry points", () => {
       "issueSenderCertificate",
       "validateDeviceListUpload",
       "validatePreKeyUpload",
+      "verifyAlternateIdentity",
       "verifyDeviceList",
       "verifyDeviceSignature",
     ]);

@@ -1,7 +1,7 @@
 import { accountId, type DeviceAddress, deviceId, RejectionError, UsageError } from "@murmuration/base";
 import { describe, expect, test } from "vitest";
 import { MAX_BODY_BYTES } from "../../src/index.ts";
-import { decodePlaintext, encodePlaintext, paddedLength } from "../../src/plaintext.ts";
+import { AddressedPlaintext, decodePlaintext, encodePlaintext, paddedLength } from "../../src/plaintext.ts";
 
 const address = (byte: number, device: number): DeviceAddress => ({
   accountId: accountId(new Uint8Array(16).fill(byte)),
@@ -56,6 +56,20 @@ describe("gotcha 11: libsignal does not hide lengths, so the plaintext is padded
     expect(() => decodePlaintext(padded.subarray(0, 159), sender, recipient)).toThrow(RejectionError);
     expect(() => decodePlaintext(new Uint8Array(0), sender, recipient)).toThrow(RejectionError);
   });
+});
+
+test("one plaintext for many recipients is, for each of them, the one that would be made for it alone", () => {
+  const { recipient: _, recipientListVersion: __, ...common } = plaintext(300);
+  const addressed = new AddressedPlaintext(common);
+  const first = addressed.for(recipient, 9);
+  const second = addressed.for(address(5, 127), 0xffff_ffff);
+  expect(first).toEqual(encodePlaintext(plaintext(300)));
+  expect(second).toEqual(
+    encodePlaintext({ ...common, recipient: address(5, 127), recipientListVersion: 0xffff_ffff }),
+  );
+  addressed.zeroize();
+  expect(addressed.for(sender, 0).lastIndexOf(0x80)).toBe(-1);
+  expect(first).toEqual(encodePlaintext(plaintext(300)));
 });
 
 describe("gotcha 12: addresses are not bound by libsignal, so they stand in the plaintext", () => {

@@ -8,6 +8,7 @@ import {
   issueSenderCertificate,
   validateDeviceListUpload,
   validatePreKeyUpload,
+  verifyAlternateIdentity,
   verifyDeviceList,
   verifyDeviceSignature,
 } from "../../src/server/index.ts";
@@ -140,5 +141,20 @@ describe("signatures of devices", () => {
     expect(verifyDeviceSignature(identityKey, "Test", content, flipped(signature))).toBe(false);
     expect(verifyDeviceSignature(identityKey, "Test", content, new Uint8Array(3))).toBe(false);
     expect(verifyDeviceSignature(new Uint8Array(33), "Test", content, signature)).toBe(false);
+  });
+
+  test("an account key vouches for the device key that it signed, and malformed input is false", async () => {
+    const { peer } = await freshUpload();
+    const { accountIdentityKey, devices } = verifyDeviceList(peer.engine.local()!.deviceList);
+    const { identityKey, accountSignature } = devices[0]!;
+    expect(verifyAlternateIdentity(accountIdentityKey, identityKey, accountSignature)).toBe(true);
+    expect(verifyAlternateIdentity(accountIdentityKey, identityKey, flipped(accountSignature))).toBe(false);
+    const stranger = (await freshUpload()).identityKey;
+    expect(verifyAlternateIdentity(accountIdentityKey, stranger, accountSignature)).toBe(false);
+    expect(verifyAlternateIdentity(stranger, identityKey, accountSignature)).toBe(false);
+    const empty = new Uint8Array(0);
+    expect(verifyAlternateIdentity(empty, identityKey, accountSignature)).toBe(false);
+    expect(verifyAlternateIdentity(accountIdentityKey, new Uint8Array(33), accountSignature)).toBe(false);
+    expect(verifyAlternateIdentity(accountIdentityKey, identityKey, empty)).toBe(false);
   });
 });

@@ -17,9 +17,13 @@ export interface DeliveryServiceConfig {
   readonly maxConnections: number;
   /** Proxies in front whose X-Forwarded-For is believed. */
   readonly trustedProxies: number;
+  /** Memory for the trees of groups in use, bytes. About 1.5 KB a member; what does not fit is loaded again. */
+  readonly validatorBytes: number;
   readonly limits: Limits;
   readonly timing: ServiceTiming;
 }
+
+const MIB = 1024 * 1024;
 
 export const defaultTiming: ServiceTiming = {
   certificateLifetimeMs: 24 * 3_600_000,
@@ -39,6 +43,7 @@ export function createConfig(
     logLevel: "info",
     maxConnections: 16_000,
     trustedProxies: 0,
+    validatorBytes: 256 * MIB,
     limits,
     timing: defaultTiming,
     ...given,
@@ -67,6 +72,7 @@ export function readConfig(environment: NodeJS.ProcessEnv = process.env): Delive
     logLevel,
     maxConnections: integer("MAX_CONNECTIONS", 16_000, 1_000_000),
     trustedProxies: integer("TRUSTED_PROXIES", 0, 16),
+    validatorBytes: integer("VALIDATOR_MIB", 256, 65_536) * MIB,
   });
 }
 

@@ -1,3 +1,4 @@
+import { MemoryGroupSignals } from "./adapters/memory-group-signals.ts";
 import { MemoryMailboxSignals } from "./adapters/memory-mailbox-signals.ts";
 import { MemoryRateLimits } from "./adapters/memory-rate-limits.ts";
 import { createPinoLog } from "./adapters/pino-log.ts";
@@ -5,10 +6,16 @@ import { createPrometheusMetrics } from "./adapters/prometheus-metrics.ts";
 import { inviteCodeRegistration, openRegistration } from "./adapters/registration-verifiers.ts";
 import { openSqliteStores } from "./adapters/sqlite-stores.ts";
 import { systemClock, systemRandom } from "./adapters/system-environment.ts";
+import { createWorkerValidator } from "./adapters/worker-validator.ts";
 import { WsSocketServer } from "./adapters/ws-socket-server.ts";
 import type { DeliveryServiceConfig } from "./config.ts";
+import type { CommitValidator } from "./ports/commit-validator.ts";
 import type { Clock, Log } from "./ports/environment.ts";
+import type { Stores } from "./service/context.ts";
 import { DeliveryService, openAuthority } from "./service/delivery-service.ts";
+
+/** A validation takes milliseconds, building a tree of 20,000 members a second or two. */
+const VALIDATOR_TIMEOUT_MS = 30_000;
 
 /** A delivery service that runs in this process. */
 export interface RunningDeliveryService {
@@ -25,6 +32,9 @@ export interface RunningDeliveryService {
 export interface Replacements {
   readonly clock?: Clock;
   readonly log?: Log;
+  /** Wraps the stores: to count what they are asked, to fail, to end the process. */
+  readonly stores?: (stores: Stores) => Stores;
+  readonly validator?: CommitValidator;
 }
 
 /**
@@ -36,20 +46,36 @@ export async function startDeliveryService(
   replacements: Replacements = {},
 ): Promise<RunningDeliveryService> {
   const clock = replacements.clock ?? systemClock;
+  const log = replacements.log ?? createPinoLog(config.logLevel);
   const metrics = createPrometheusMetrics();
-  const stores = openSqliteStores(config.dataDirectory, ({ writes, durationMs }) => {
+  const sqlite = openSqliteStores(config.dataDirectory, ({ writes, durationMs }) => {
     metrics.count("store_transactions");
     metrics.count("store_writes", "", writes);
     metrics.observe("store_transaction_ms", durationMs);
   });
+  const stores = replacements.stores?.(sqlite) ?? sqlite;
   const service = new DeliveryService(
     {
       stores,
       clock,
       random: systemRandom,
-      log: replacements.log ?? createPinoLog(config.logLevel),
+      log,
       metrics,
       signals: new MemoryMailboxSignals(),
+      groupSignals: new MemoryGroupSignals(),
+      validator:
+        replacements.validator ??
+        createWorkerValidator({
+          budgetBytes: config.validatorBytes,
+          timeoutMs: VALIDATOR_TIMEOUT_MS,
+          report: {
+            followers: (count) => metrics.gauge("followers_loaded", count),
+            ended: (cause) => {
+              metrics.count("validator_ends", cause);
+              log.error("validator-ended", { cause });
+            },
+          },
+        }),
       rateLimits: new MemoryRateLimits(clock),
       registrationVerifier:
         config.registration.kind === "open"

@@ -14,6 +14,16 @@ export const clientBodies = {
   submitSealed: m.submitSealed,
   submitIdentified: m.submitIdentified,
   ping: m.ping,
+  groupCreate: m.groupCreate,
+  groupAccess: m.groupAccess,
+  groupAcknowledge: m.groupAcknowledge,
+  groupSubmit: m.groupSubmit,
+  groupCommit: m.groupCommit,
+  groupPropose: m.groupPropose,
+  groupTurnRelease: m.groupTurnRelease,
+  groupInfoRequest: m.groupInfoRequest,
+  groupBan: m.groupBan,
+  groupRefuse: m.groupRefuse,
 } as const;
 
 export const serviceBodies = {
@@ -28,6 +38,17 @@ export const serviceBodies = {
   pong: m.pong,
   preKeysLow: m.preKeysLow,
   rejection: m.rejection,
+  keyPackagesLow: m.keyPackagesLow,
+  groupCreated: m.groupCreated,
+  groupAccessGranted: m.groupAccessGranted,
+  groupEntries: m.groupEntries,
+  groupSubmitAccepted: m.groupSubmitAccepted,
+  groupCommitAccepted: m.groupCommitAccepted,
+  groupCommitLost: m.groupCommitLost,
+  groupProposeAccepted: m.groupProposeAccepted,
+  groupTurn: m.groupTurn,
+  groupInfoReply: m.groupInfoReply,
+  groupDone: m.groupDone,
 } as const;
 
 type Bodies<T extends Readonly<Record<string, MessageType<unknown>>>> = {
@@ -69,7 +90,8 @@ function encode(
     throw new UsageError("wire/cannot-encode", "request id");
   }
   const raw = toRaw(type, fields);
-  if (kind === "deliver") requireContents(fields as unknown as m.Deliver, frame.requestId);
+  const missing = missingContent({ kind, ...fields });
+  if (missing !== undefined) throw new UsageError("wire/cannot-encode", missing);
   return serialise("Frame", { requestId: frame.requestId, [kind]: raw });
 }
 
@@ -96,7 +118,8 @@ function decode(
   if (Object.hasOwn(others, kind)) throw new FrameRejection("wire/wrong-direction", requestId);
   try {
     const body = checked(bodies[kind]!, raw[kind]) as object;
-    if (kind === "deliver") requireContents(body as m.Deliver, requestId);
+    const missing = missingContent({ kind, ...body });
+    if (missing !== undefined) throw new RejectionError("wire/missing-field", missing);
     return { requestId, body: { kind, ...body } };
   } catch (error) {
     if (error instanceof RejectionError)
@@ -105,12 +128,34 @@ function decode(
   }
 }
 
-function requireContents(deliver: m.Deliver, requestId: number): void {
-  for (const { sealed, identified } of deliver.envelopes) {
-    if ((sealed === undefined) === (identified === undefined)) {
-      throw new FrameRejection("wire/missing-field", requestId, "Envelope.content");
-    }
+const exactlyOne = (...contents: readonly unknown[]): boolean =>
+  contents.filter((content) => content !== undefined).length === 1;
+
+/** What the declarations cannot say of a body: of some fields exactly one is there. Names the first that is not. */
+function missingContent(body: { readonly kind: string }): string | undefined {
+  const { kind } = body as ClientBody | ServiceBody;
+  if (kind === "deliver") {
+    const { envelopes } = body as unknown as m.Deliver;
+    const good = envelopes.every(({ sealed, identified, welcome }) =>
+      exactlyOne(sealed, identified, welcome),
+    );
+    return good ? undefined : "Envelope.content";
   }
+  if (kind === "groupEntries" || kind === "groupCommitLost") {
+    const { entries } = body as unknown as m.GroupEntries;
+    const good = entries.every(({ application, proposal, commit, void: voided }) =>
+      exactlyOne(application, proposal, commit, voided),
+    );
+    if (!good) return "GroupEntry.content";
+    // A turn without its time, or a time without its turn.
+    const { turn, turnExpiresInMs } = body as unknown as Partial<m.GroupCommitLost>;
+    return (turn === undefined) === (turnExpiresInMs === undefined) ? undefined : "GroupCommitLost.turn";
+  }
+  if (kind === "groupInfoRequest") {
+    const { leaf, link } = body as unknown as m.GroupInfoRequest;
+    return exactlyOne(leaf, link) ? undefined : "GroupInfoRequest.proof";
+  }
+  return undefined;
 }
 
 /**

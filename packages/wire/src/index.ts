@@ -11,6 +11,7 @@ export {
   type ServiceBody,
   type ServiceFrame,
 } from "./frames.ts";
+export * from "./group-access.ts";
 export { type Limits, limits, type Rate } from "./limits.ts";
 export * from "./messages.ts";
 export * from "./rejections.ts";

@@ -91,6 +91,69 @@ export const limits = {
   /** Time an attachment is kept, ms (30 days). */
   blobLifetimeMs: 30 * 24 * 3600_000,
 
+  /** Application message of an MLS group, bytes. */
+  groupMessageBytes: 64 * 1024,
+  /** Commit of an MLS group, bytes: 256 Adds, or a path through a blank tree of 20,000 members. */
+  groupCommitBytes: 2 * 1024 * 1024,
+  /** Proposal of an MLS group that waits at the service, bytes: an Add with its KeyPackage. */
+  groupProposalBytes: 5 * 1024,
+  /** GroupInfo without the tree, bytes. Half of a Welcome with one entry, which has it inside. */
+  groupInfoBytes: 16 * 1024,
+  /** Welcome with an entry for everybody that a commit adds, bytes. */
+  welcomeBytes: 512 * 1024,
+  /** Welcome with one entry, bytes. */
+  trimmedWelcomeBytes: 32 * 1024,
+  /** Adds in one commit of a client. */
+  addsPerCommit: 256,
+  /** Ban list of an MLS group, bytes: 16 for each account, 4,096 accounts. */
+  banListBytes: 64 * 1024,
+  /** MLSMessage with a KeyPackage, or the tree of a new group, bytes. */
+  keyPackageBytes: 4096,
+  /** KeyPackages in one upload. */
+  keyPackagesPerUpload: 100,
+  /** KeyPackages that a device may have stored. */
+  keyPackagesStored: 200,
+  /** Below this many KeyPackages the service sends KeyPackagesLow. */
+  keyPackagesLow: 10,
+  /** Accounts in one claim of KeyPackages: their devices fit into one commit, and the answer into 1 MiB. */
+  accountsPerClaim: 50,
+  /** Time that a KeyPackage must still be good for when it is stored, ms (1 day). */
+  keyPackageLifetimeMs: 24 * 3600_000,
+  /** Tree hash, bytes: all suites of this version that groups use hash to 32. */
+  treeHashBytes: 32,
+  /** Signature by an MLS leaf, bytes. */
+  mlsSignatureBytes: 256,
+  /** Signature key of an MLS leaf, bytes. */
+  mlsSignatureKeyBytes: 256,
+  /** Ratchet tree after decompression, bytes: 50,000 members and room to grow. A client stops there. */
+  treeBytes: 64 * 1024 * 1024,
+  /** Entries of a group's log in one GroupEntries. */
+  entriesPerDeliver: 100,
+  /** Content bytes in one GroupEntries, unless a single entry is larger. */
+  entriesBytes: 256 * 1024,
+  /** Entries in one GroupCommitLost; entriesBytes in all, unless the commit that won with its proposals is larger. */
+  entriesPerCommitLost: 512,
+  /** Entries delivered but not yet acknowledged, per group and connection. */
+  unacknowledgedEntries: 400,
+  /** Groups that one connection may open. */
+  groupsPerConnection: 1000,
+  /** Proposals of one group that wait at the service. */
+  pendingProposals: 256,
+  /** Bytes of waiting proposals that one GroupTurn or GroupCommitLost hands out; the others wait for the next. */
+  proposalBytesPerTurn: 512 * 1024,
+  /** Leaves that one account may have in a group, hence signature keys in one GroupBan: the number of device ids. */
+  leavesPerAccount: 127,
+  /** Banned leaves that one turn is asked to remove. */
+  bannedLeavesPerTurn: 256,
+  /** Time an entry of a group's log is kept, ms (30 days). */
+  groupLogLifetimeMs: 30 * 24 * 3600_000,
+  /** Epochs by which an application message may be behind, if nobody was removed since. */
+  groupEpochsBehind: 4,
+  /** Time for which a turn is granted, ms. */
+  turnMs: 5000,
+  /** Time by which a leaf's cursor on disk may be behind what it acknowledged, ms. */
+  cursorDelayMs: 5000,
+
   rates: {
     /** Registrations from one address. */
     registrationsPerAddress: { burst: 20, perMinute: 10 },
@@ -106,6 +169,16 @@ export const limits = {
     bundlesPerCaller: { burst: 600, perMinute: 300 },
     /** Group record requests and challenges from one address. */
     groupRequestsPerAddress: { burst: 600, perMinute: 600 },
+    /** KeyPackages claimed by one account. */
+    claimsPerAccount: { burst: 20_000, perMinute: 2000 },
+    /** KeyPackages of one account claimed by one other: further ones get the last-resort one. */
+    claimsPerPair: { burst: 10, perMinute: 0.1 },
+    /** MLS groups created, GroupInfos asked for and external commits from one address. */
+    groupEntriesPerAddress: { burst: 2000, perMinute: 2000 },
+    /** Application messages of one leaf. */
+    messagesPerLeaf: { burst: 120, perMinute: 300 },
+    /** Commits and proposals of one leaf. */
+    commitsPerLeaf: { burst: 120, perMinute: 120 },
     /** Attachment bytes uploaded by one account. */
     blobBytesPerAccount: { burst: 500 * 1024 * 1024, perMinute: 50 * 1024 * 1024 },
   },

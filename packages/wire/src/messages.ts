@@ -40,6 +40,17 @@ const accessKey = bytes(limits.accessKeyBytes);
 const ciphertext = bytes({ max: limits.envelopeBytes });
 const deviceList = bytes({ max: limits.deviceListBytes });
 const groupBlob = bytes({ max: limits.groupRecordBytes });
+const treeHash = bytes(limits.treeHashBytes);
+const groupMessage = bytes({ max: limits.groupMessageBytes });
+const groupCommitBytes = bytes({ max: limits.groupCommitBytes });
+const groupInfoBytes = bytes({ max: limits.groupInfoBytes });
+const groupProposalBytes = bytes({ max: limits.groupProposalBytes });
+/** May be empty: a commit that lifts the last ban. */
+const banList = bytes({ min: 0, max: limits.banListBytes });
+const keyPackageBytes = bytes({ max: limits.keyPackageBytes });
+/** MLS signatures and signature keys: their length is the cipher suite's. */
+const mlsSignature = bytes({ max: limits.mlsSignatureBytes });
+const mlsSignatureKey = bytes({ max: limits.mlsSignatureKeyBytes });
 const keyId = uint32(1, 0xff_ffff);
 const version = uint32(1, 0xffff);
 const devices = limits.devicesPerAccount;
@@ -135,12 +146,19 @@ export const identifiedContent = message("IdentifiedContent", {
   senderDeviceId: device,
   ciphertext,
 });
-/** One of `sealed` and `identified` is present: `frames.ts` checks it. */
+export const welcomeContent = message("WelcomeContent", {
+  groupId: group,
+  welcome: bytes({ max: limits.trimmedWelcomeBytes }),
+  treeHash,
+  sequence: uint64(1),
+});
+/** One of `sealed`, `identified` and `welcome` is present: `frames.ts` checks it. */
 export const envelopeMessage = message("Envelope", {
   envelopeId: envelope,
   serverTimeMs: uint64(),
   sealed: optional(nested(sealedContent)),
   identified: optional(nested(identifiedContent)),
+  welcome: optional(nested(welcomeContent)),
 });
 export const deliver = message("Deliver", {
   envelopes: list(nested(envelopeMessage), limits.envelopesPerDeliver, 1),
@@ -156,6 +174,7 @@ export const accountMismatch = message("AccountMismatch", {
   extraDevices: list(device, devices),
   staleDevices: list(device, devices),
   accessDenied: bool(),
+  mailboxFull: bool(),
 });
 export const submitMismatch = message("SubmitMismatch", {
   accounts: list(nested(accountMismatch), limits.recipientsPerSubmit, 1),
@@ -163,6 +182,131 @@ export const submitMismatch = message("SubmitMismatch", {
 export const acknowledged = message("Acknowledged", { throughEnvelopeId: envelope });
 export const pong = message("Pong", {});
 export const preKeysLow = message("PreKeysLow", { oneTimePreKeys: uint32(), oneTimeKyberPreKeys: uint32() });
+
+// ---- groups.proto, from the client ----
+
+export const groupCreate = message("GroupCreate", {
+  groupId: group,
+  groupInfo: groupInfoBytes,
+  ratchetTree: bytes({ max: limits.keyPackageBytes }),
+});
+export const groupAccess = message("GroupAccess", {
+  groupId: group,
+  epoch: uint64(),
+  leafIndex: uint32(),
+  signature: mlsSignature,
+  afterSequence: optional(uint64()),
+});
+export const groupAcknowledge = message("GroupAcknowledge", { groupId: group, throughSequence: uint64(1) });
+export const groupSubmit = message("GroupSubmit", {
+  groupId: group,
+  submitId: submit,
+  message: groupMessage,
+});
+export const welcomeRecipient = message("WelcomeRecipient", { accountId: account, deviceId: device });
+export const groupCommit = message("GroupCommit", {
+  groupId: group,
+  commit: groupCommitBytes,
+  groupInfo: groupInfoBytes,
+  welcome: optional(bytes({ max: limits.welcomeBytes })),
+  recipients: list(nested(welcomeRecipient), limits.addsPerCommit),
+  turn: optional(uint64(1)),
+  banList: optional(banList),
+});
+export const groupPropose = message("GroupPropose", { groupId: group, proposal: groupProposalBytes });
+export const groupTurnRelease = message("GroupTurnRelease", { groupId: group, turn: uint64(1) });
+export const groupLeafProof = message("GroupLeafProof", {
+  signatureKey: mlsSignatureKey,
+  signature: mlsSignature,
+});
+export const groupLinkProof = message("GroupLinkProof", { linkId: bytes(ID_BYTES), signature });
+export const groupInfoRequest = message("GroupInfoRequest", {
+  groupId: group,
+  leaf: optional(nested(groupLeafProof)),
+  link: optional(nested(groupLinkProof)),
+});
+export const groupBan = message("GroupBan", {
+  groupId: group,
+  leafIndex: uint32(),
+  orderId: bytes(ID_BYTES),
+  signatureKeys: list(mlsSignatureKey, limits.leavesPerAccount, 1),
+  signature: mlsSignature,
+});
+export const groupRefuse = message("GroupRefuse", {
+  groupId: group,
+  sequence: uint64(1),
+  signature: mlsSignature,
+});
+
+// ---- groups.proto, from the delivery service ----
+
+export const groupCreated = message("GroupCreated", { lastSequence: uint64() });
+export const groupAccessGranted = message("GroupAccessGranted", {
+  epoch: uint64(),
+  firstSequence: uint64(),
+  lastSequence: uint64(),
+  removed: bool(),
+});
+export const groupApplication = message("GroupApplication", { message: groupMessage });
+export const groupProposal = message("GroupProposal", { proposal: groupProposalBytes });
+export const groupCommitEntry = message("GroupCommitEntry", {
+  commit: groupCommitBytes,
+  banList: optional(banList),
+});
+export const groupVoid = message("GroupVoid", { sequence: uint64(1) });
+/** Exactly one content is present: `frames.ts` checks it. */
+export const groupEntry = message("GroupEntry", {
+  sequence: uint64(1),
+  serverTimeMs: uint64(),
+  application: optional(nested(groupApplication)),
+  proposal: optional(nested(groupProposal)),
+  commit: optional(nested(groupCommitEntry)),
+  void: optional(nested(groupVoid)),
+});
+export const groupEntries = message("GroupEntries", {
+  groupId: group,
+  entries: list(nested(groupEntry), limits.entriesPerDeliver, 1),
+  lastSequence: uint64(1),
+});
+export const groupSubmitAccepted = message("GroupSubmitAccepted", {
+  sequence: uint64(1),
+  serverTimeMs: uint64(),
+  repeatedSubmit: bool(),
+});
+export const groupCommitAccepted = message("GroupCommitAccepted", {
+  sequence: uint64(1),
+  epoch: uint64(1),
+  repeatedCommit: bool(),
+});
+export const groupCommitLost = message("GroupCommitLost", {
+  epoch: uint64(),
+  entries: list(nested(groupEntry), limits.entriesPerCommitLost),
+  proposals: list(groupProposalBytes, limits.pendingProposals),
+  place: uint32(),
+  turn: optional(uint64(1)),
+  turnExpiresInMs: optional(uint32()),
+});
+export const groupProposeAccepted = message("GroupProposeAccepted", {});
+export const turnReasons = { line: 1, proposals: 2, "warm-up": 3, ban: 4 } as const;
+/** Why a turn was granted. */
+export type TurnReason = keyof typeof turnReasons;
+export const groupTurn = message("GroupTurn", {
+  groupId: group,
+  turn: uint64(1),
+  reason: choice("TurnReason", turnReasons),
+  expiresInMs: uint32(),
+  proposals: list(groupProposalBytes, limits.pendingProposals),
+  bannedLeaves: list(uint32(), limits.bannedLeavesPerTurn),
+});
+export const groupInfoReply = message("GroupInfoReply", {
+  epoch: uint64(),
+  lastSequence: uint64(),
+  groupInfo: groupInfoBytes,
+  treeHash,
+  banList: optional(banList),
+});
+export const groupDone = message("GroupDone", {});
+export const keyPackagesLow = message("KeyPackagesLow", { keyPackages: uint32() });
 
 // ---- http.proto ----
 
@@ -239,6 +383,29 @@ export const groupWriteRequest = message("GroupWriteRequest", {
   generation: optional(nested(groupGeneration)),
 });
 export const groupWriteReply = message("GroupWriteReply", { revision: uint64(1) });
+export const keyPackageUpload = message("KeyPackageUpload", {
+  uploadId: bytes(ID_BYTES),
+  keyPackages: list(keyPackageBytes, limits.keyPackagesPerUpload),
+  lastResort: optional(keyPackageBytes),
+  replace: bool(),
+});
+export const keyPackageCounts = message("KeyPackageCounts", { keyPackages: uint32(), lastResort: bool() });
+export const keyPackageClaimRequest = message("KeyPackageClaimRequest", {
+  accountIds: list(account, limits.accountsPerClaim, 1),
+});
+export const claimedKeyPackage = message("ClaimedKeyPackage", {
+  deviceId: device,
+  keyPackage: keyPackageBytes,
+});
+export const claimedAccount = message("ClaimedAccount", {
+  accountId: account,
+  unknownAccount: bool(),
+  keyPackages: list(nested(claimedKeyPackage), devices),
+  devicesWithout: list(device, devices),
+});
+export const keyPackageClaimReply = message("KeyPackageClaimReply", {
+  accounts: list(nested(claimedAccount), limits.accountsPerClaim, 1),
+});
 
 export type Rejection = MessageOf<typeof rejection>;
 export type DeviceAuth = MessageOf<typeof deviceAuth>;
@@ -279,3 +446,28 @@ export type GroupRecord = MessageOf<typeof groupRecord>;
 export type GroupGeneration = MessageOf<typeof groupGeneration>;
 export type GroupWriteRequest = MessageOf<typeof groupWriteRequest>;
 export type GroupWriteReply = MessageOf<typeof groupWriteReply>;
+export type WelcomeContent = MessageOf<typeof welcomeContent>;
+export type GroupCreate = MessageOf<typeof groupCreate>;
+export type GroupAccessFrame = MessageOf<typeof groupAccess>;
+export type GroupAcknowledge = MessageOf<typeof groupAcknowledge>;
+export type GroupSubmit = MessageOf<typeof groupSubmit>;
+export type WelcomeRecipient = MessageOf<typeof welcomeRecipient>;
+export type GroupCommit = MessageOf<typeof groupCommit>;
+export type GroupPropose = MessageOf<typeof groupPropose>;
+export type GroupTurnRelease = MessageOf<typeof groupTurnRelease>;
+export type GroupInfoRequest = MessageOf<typeof groupInfoRequest>;
+export type GroupBan = MessageOf<typeof groupBan>;
+export type GroupRefuse = MessageOf<typeof groupRefuse>;
+export type GroupAccessGranted = MessageOf<typeof groupAccessGranted>;
+export type GroupEntry = MessageOf<typeof groupEntry>;
+export type GroupEntries = MessageOf<typeof groupEntries>;
+export type GroupSubmitAccepted = MessageOf<typeof groupSubmitAccepted>;
+export type GroupCommitAccepted = MessageOf<typeof groupCommitAccepted>;
+export type GroupCommitLost = MessageOf<typeof groupCommitLost>;
+export type GroupTurn = MessageOf<typeof groupTurn>;
+export type GroupInfoReply = MessageOf<typeof groupInfoReply>;
+export type KeyPackageUpload = MessageOf<typeof keyPackageUpload>;
+export type KeyPackageCounts = MessageOf<typeof keyPackageCounts>;
+export type KeyPackageClaimRequest = MessageOf<typeof keyPackageClaimRequest>;
+export type ClaimedAccount = MessageOf<typeof claimedAccount>;
+export type KeyPackageClaimReply = MessageOf<typeof keyPackageClaimReply>;

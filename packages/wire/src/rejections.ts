@@ -210,7 +210,7 @@ export const rejections = {
   ),
 
   // Group records
-  "group/unknown": row("give-up", 404, "There is no record of this group."),
+  "group/unknown": row("give-up", 404, "There is no such group (any more)."),
   "group/access-denied": row(
     "fix-and-resend",
     403,
@@ -227,6 +227,79 @@ export const rejections = {
     "Another member wrote first: read the record, apply the change to it, write again.",
   ),
   "group/generation-missing": row("fix-and-resend", 422, "A new record needs an access key and a fence."),
+
+  // MLS groups
+  "group/needs-anonymous": row(
+    "fix-and-resend",
+    400,
+    "Frames of MLS groups go over anonymous connections only: send it on one.",
+  ),
+  "group/exists": row("give-up", 409, "Another group has this id: draw a new one."),
+  "group/not-open": row(
+    "fix-and-resend",
+    403,
+    "The group is not open on this connection: send GroupAccess first.",
+  ),
+  "group/not-a-member": row(
+    "give-up",
+    403,
+    "The signature is by no leaf of the group, or the leaf is removed or banned: the device is no member.",
+  ),
+  "group/too-many-open": row(
+    "fix-and-resend",
+    409,
+    "The connection has as many groups open as it may: open this one on another.",
+  ),
+  "group/rejoin": row(
+    "fix-and-resend",
+    410,
+    "The entries that the device needs are gone: ask for the GroupInfo and join again by external commit.",
+  ),
+  "group/epoch-outdated": row(
+    "fix-and-resend",
+    409,
+    "The message is of an epoch that is too old, or a member was removed since: take the commits, encrypt anew.",
+  ),
+  "group/epoch-unknown": row(
+    "fix-and-resend",
+    409,
+    "The message is of an epoch that the service has not reached: the service was set back, or the client is wrong.",
+  ),
+  "group/commit-invalid": row(
+    "give-up",
+    422,
+    "The members would refuse this commit or proposal: it breaks a rule of MLS or of the group.",
+  ),
+  "group/welcome-mismatch": row(
+    "fix-and-resend",
+    422,
+    "The Welcome and its recipients do not fit the Adds of the commit.",
+  ),
+  "group/too-many-proposals": row(
+    "retry-later",
+    429,
+    "Too many proposals wait: they have to be committed first.",
+  ),
+  "group/turn-passed": row("give-up", 409, "The turn is over: nothing needs to be done."),
+  "group/not-allowed": row(
+    "give-up",
+    403,
+    "The group's roles or settings do not allow this leaf to do that.",
+  ),
+  "group/slow-mode": row("retry-later", 429, "The group is in slow mode: wait, then send the same again."),
+  "group/not-delivered": row(
+    "give-up",
+    409,
+    "An entry was acknowledged that was not delivered on this connection: a bug in the sender.",
+  ),
+  "group/busy": row("retry-later", 503, "The group has too much waiting: wait, then send the same again."),
+  "key-packages/bad-key-package": row(
+    "fix-and-resend",
+    422,
+    "A KeyPackage is malformed, expired, or not this device's: generate it anew.",
+  ),
+  "key-packages/too-many": row("give-up", 409, "The device has enough KeyPackages stored."),
+  "trees/unknown": row("give-up", 404, "There is no such tree (any more): ask for the present GroupInfo."),
 
   // Blobs
   "blob/unknown": row("give-up", 404, "There is no such attachment, or it has expired."),

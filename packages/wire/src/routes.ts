@@ -18,8 +18,8 @@ export const BLOB_CONTENT_TYPE = "application/octet-stream";
  */
 export type AuthKind = "none" | "device" | "device-or-access" | "group-access";
 
-/** A path parameter by its name: `:accountId`, `:groupId`, `:blobId` are ids in text form. */
-export type PathParameter = "accountId" | "groupId" | "blobId";
+/** A path parameter by its name: `:accountId`, `:groupId`, `:blobId` are ids in text form, `:treeHash` 32 bytes. */
+export type PathParameter = "accountId" | "groupId" | "blobId" | "treeHash";
 
 export interface Route<Request, Reply> {
   readonly method: "GET" | "PUT" | "POST" | "DELETE";
@@ -98,6 +98,20 @@ export const routes = {
   putBlob: route("PUT", "/v1/blobs/:blobId", "device", "blob", undefined, limits.blobBytes),
   /** An attachment, or a range of it. */
   getBlob: route("GET", "/v1/blobs/:blobId", "none", undefined, "blob"),
+  /** Adds MLS KeyPackages of the asking device. */
+  uploadKeyPackages: route("PUT", "/v1/key-packages", "device", m.keyPackageUpload, m.keyPackageCounts),
+  /** How many KeyPackages the asking device has left. */
+  countKeyPackages: route("GET", "/v1/key-packages", "device", undefined, m.keyPackageCounts),
+  /** Takes one KeyPackage for each device of the accounts named. */
+  claimKeyPackages: route(
+    "POST",
+    "/v1/key-packages/claims",
+    "device",
+    m.keyPackageClaimRequest,
+    m.keyPackageClaimReply,
+  ),
+  /** The ratchet tree of this hash, compressed, or a range of it. It never changes. */
+  getTree: route("GET", "/v1/trees/:treeHash", "none", undefined, "blob"),
   /** 200 while the service takes requests, 503 while it drains. */
   health: route("GET", "/health", "none", undefined, "text"),
   /** Prometheus metrics. */
@@ -131,10 +145,15 @@ export type RouteMatch =
   | { readonly kind: "unknown-route" }
   | { readonly kind: "method-not-allowed" };
 
+/** Characters of a parameter's text form: base64url of 16 bytes, and of a tree hash's 32. */
+const lengthOf = (parameter: string): number => (parameter === "treeHash" ? 43 : 22);
+const patternOf = (path: string): string =>
+  path.replace(/:(\w+)/g, (_, name: string) => `(?<${name}>[A-Za-z0-9_-]{${lengthOf(name)}})`);
+
 const patterns = (Object.keys(routes) as RouteName[]).map((name) => ({
   name,
   method: routes[name].method,
-  pattern: new RegExp(`^${routes[name].path.replace(/:(\w+)/g, "(?<$1>[A-Za-z0-9_-]{22})")}$`),
+  pattern: new RegExp(`^${patternOf(routes[name].path)}$`),
 }));
 
 /** Finds the route of a method and a path without its query. Linear in the number of routes. */

@@ -226,9 +226,10 @@ class BoundedReader extends protobuf.Reader {
     return super.tag();
   }
 
-  /** Packed numbers have no tags; each takes at least one byte. */
+  /** Packed numbers have no tags; each takes at least one byte. A list may come in any number of pieces. */
   override uint32s(values: number[]): number[] {
-    if (packedBytes(this) > MAX_FIELDS) refuse("wire/too-many", "fields");
+    this.fields += packedBytes(this);
+    if (this.fields > MAX_FIELDS) refuse("wire/too-many", "fields");
     return super.uint32s(values);
   }
 }

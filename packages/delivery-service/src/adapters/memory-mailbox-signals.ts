@@ -1,4 +1,5 @@
 import { type DeviceAddress, formatAddress } from "@murmuration/base";
+import type { KeyPackageStock } from "../ports/key-packages.ts";
 import type { KeyCounts } from "../ports/keys.ts";
 import type { EphemeralEnvelope, MailboxListener, MailboxSignals } from "../ports/mailbox-signals.ts";
 
@@ -18,12 +19,16 @@ export class MemoryMailboxSignals implements MailboxSignals {
     this.listeners.set(name, listeners.add(listener));
     return () => {
       listeners.delete(listener);
-      if (listeners.size === 0) this.listeners.delete(name);
+      if (listeners.size === 0 && this.listeners.get(name) === listeners) this.listeners.delete(name);
     };
   }
 
   stockLow(address: DeviceAddress, left: KeyCounts): void {
     for (const listener of this.listeners.get(formatAddress(address)) ?? []) listener.stockLow(left);
+  }
+
+  keyPackagesLow(address: DeviceAddress, left: KeyPackageStock): void {
+    for (const listener of this.listeners.get(formatAddress(address)) ?? []) listener.keyPackagesLow(left);
   }
 
   forward(address: DeviceAddress, envelope: EphemeralEnvelope): void {

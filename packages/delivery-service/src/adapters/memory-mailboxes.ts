@@ -61,10 +61,11 @@ export class MemoryMailboxStore implements MailboxStore {
       .map((envelope) => envelope.recipient);
     if (full.length > 0) return { kind: "full", devices: full };
     this.submits.set(toHex(append.submitHash), append.acceptedAtMs);
-    for (const { recipient, ciphertext, source } of append.envelopes) {
+    for (const { recipient, ciphertext, source, welcome } of append.envelopes) {
       const mailbox = this.mailboxes.get(formatAddress(recipient))!;
       mailbox.lastId = envelopeId(mailbox.lastId + 1);
-      mailbox.envelopes.push({ id: mailbox.lastId, ciphertext, source, acceptedAtMs: append.acceptedAtMs });
+      const { acceptedAtMs } = append;
+      mailbox.envelopes.push({ id: mailbox.lastId, ciphertext, source, welcome, acceptedAtMs });
     }
     return { kind: "stored" };
   }

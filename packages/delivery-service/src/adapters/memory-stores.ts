@@ -1,7 +1,9 @@
 import type { Stores } from "../service/context.ts";
 import { MemoryAccountStore } from "./memory-accounts.ts";
+import { MemoryKeyPackageStore } from "./memory-key-packages.ts";
 import { MemoryKeyStore } from "./memory-keys.ts";
 import { MemoryMailboxStore } from "./memory-mailboxes.ts";
+import { MemoryMlsGroupStore } from "./memory-mls-groups.ts";
 import {
   MemoryBlobStore,
   MemoryCertificateStore,
@@ -14,7 +16,9 @@ export function openMemoryStores(): Stores {
   return {
     accounts: new MemoryAccountStore(),
     keys: new MemoryKeyStore(),
+    keyPackages: new MemoryKeyPackageStore(),
     mailboxes: new MemoryMailboxStore(),
+    mlsGroups: new MemoryMlsGroupStore(),
     groupRecords: new MemoryGroupRecordStore(),
     blobs: new MemoryBlobStore(),
     certificates: new MemoryCertificateStore(),

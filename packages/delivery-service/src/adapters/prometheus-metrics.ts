@@ -11,12 +11,21 @@ const COUNTERS: Readonly<Record<CounterName, string>> = {
   store_transactions: "Durable transactions of the embedded store",
   store_writes: "Writes that shared those transactions",
   retention_removed: "Rows removed by retention, by job",
+  group_commits: "Commits of MLS groups by outcome",
+  group_messages: "Application messages of MLS groups by outcome",
+  group_entries_delivered: "Entries of group logs written to a connection",
+  group_turns: "Commit turns, by what they were granted for and how they ended",
+  group_cursors_written: "Cursors of leaves made durable",
+  group_trees_built: "Ratchet trees built for who asked for them",
+  validator_ends: "Times that the thread which validates commits ended, by cause",
 };
 const GAUGES: Readonly<Record<GaugeName, string>> = {
   connections_open: "Open connections",
   connections_authenticated: "Open connections of devices",
   mailbox_envelopes: "Envelopes that wait",
   mailbox_bytes: "Ciphertext bytes that wait",
+  groups_in_use: "MLS groups that somebody has open",
+  followers_loaded: "MLS groups whose trees are in memory",
 };
 const HISTOGRAMS: Readonly<Record<HistogramName, string>> = {
   store_transaction_ms: "Duration of a transaction including its fsync",

@@ -1,4 +1,12 @@
-import type { AccountId, Bytes, DeviceAddress, DeviceId, EnvelopeId, StoreId } from "@murmuration/base";
+import type {
+  AccountId,
+  Bytes,
+  DeviceAddress,
+  DeviceId,
+  EnvelopeId,
+  GroupId,
+  StoreId,
+} from "@murmuration/base";
 import type {
   Append,
   AppendOutcome,
@@ -6,6 +14,7 @@ import type {
   MailboxStore,
   NewEnvelope,
   StoredEnvelope,
+  WelcomeEnvelope,
 } from "../ports/mailboxes.ts";
 import { blob, type SqliteDatabase, type Statements } from "./sqlite-database.ts";
 
@@ -69,7 +78,9 @@ export class SqliteMailboxStore implements MailboxStore {
       if (mailbox === undefined) return [];
       const rows = statements
         .prepare(
-          `SELECT id, accepted_at_ms, source_account, source_device, ciphertext FROM envelopes
+          `SELECT id, accepted_at_ms, source_account, source_device, ciphertext, welcome_group, welcome_tree_hash,
+             welcome_sequence
+           FROM envelopes
            WHERE mailbox = ? AND id > ? ORDER BY id LIMIT ?`,
         )
         .iterate(mailbox.mailbox, after, limits.maxEnvelopes);
@@ -207,7 +218,7 @@ function insertEnvelope(
   acceptedAtMs: number,
 ): void {
   statements
-    .prepare("INSERT INTO envelopes VALUES (?, ?, ?, ?, ?, ?)")
+    .prepare("INSERT INTO envelopes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
     .run(
       mailbox.mailbox,
       mailbox.lastId + 1,
@@ -215,6 +226,9 @@ function insertEnvelope(
       envelope.source?.accountId ?? null,
       envelope.source?.deviceId ?? null,
       envelope.ciphertext,
+      envelope.welcome?.groupId ?? null,
+      envelope.welcome?.treeHash ?? null,
+      envelope.welcome?.sequence ?? null,
     );
   statements
     .prepare(
@@ -260,6 +274,16 @@ function toEnvelope(row: Record<string, unknown>): StoredEnvelope {
     id: row["id"] as EnvelopeId,
     ciphertext: blob(row["ciphertext"]),
     source,
+    welcome: toWelcome(row),
     acceptedAtMs: row["accepted_at_ms"] as number,
+  };
+}
+
+function toWelcome(row: Record<string, unknown>): WelcomeEnvelope | undefined {
+  if (row["welcome_group"] === null) return undefined;
+  return {
+    groupId: blob(row["welcome_group"]) as GroupId,
+    treeHash: blob(row["welcome_tree_hash"]),
+    sequence: row["welcome_sequence"] as number,
   };
 }

@@ -1,7 +1,8 @@
 import type { DatabaseSync } from "node:sqlite";
 
 /**
- * The embedded store's tables. Rows of a mailbox are ordered by mailbox and id and by nothing else (WITHOUT
+ * The embedded store's tables. Large rows of the second step lie in tables with a ROWID: a search in one without reads
+ * each row that it compares to its end. Rows of a mailbox are ordered by mailbox and id and by nothing else (WITHOUT
  * ROWID), so that the file does not keep the order in which envelopes of different recipients arrived.
  * A sealed envelope has no column that could hold its sender: source_* is for message requests.
  */
@@ -155,12 +156,188 @@ const MIGRATIONS: readonly string[] = [
       WHERE opened_at_ms < (unixepoch() - 86400) * 1000 AND NOT EXISTS
       (SELECT 1 FROM devices d WHERE d.account_id = m.account_id AND d.device_id = m.device_id);
   `,
+  `
+  CREATE TABLE key_package_uploads (
+    account_id BLOB NOT NULL,
+    device_id INTEGER NOT NULL,
+    upload_id BLOB NOT NULL,
+    PRIMARY KEY (account_id, device_id)
+  ) STRICT, WITHOUT ROWID;
+
+  -- One that was claimed has no row any more, the last-resort one excepted.
+  CREATE TABLE key_packages (
+    account_id BLOB NOT NULL,
+    device_id INTEGER NOT NULL,
+    reference BLOB NOT NULL,
+    last_resort INTEGER NOT NULL CHECK (last_resort IN (0, 1)),
+    expires_at_ms INTEGER NOT NULL,
+    message BLOB NOT NULL,
+    UNIQUE (account_id, device_id, reference)
+  ) STRICT;
+  CREATE UNIQUE INDEX last_resort_key_packages ON key_packages (account_id, device_id) WHERE last_resort = 1;
+  CREATE INDEX key_packages_by_use ON key_packages (account_id, device_id, expires_at_ms);
+  CREATE INDEX key_packages_by_age ON key_packages (expires_at_ms);
+
+  -- Rows of a group name it by a number, so that its id is in the file once.
+  CREATE TABLE mls_groups (
+    mls_group INTEGER PRIMARY KEY,
+    group_id BLOB NOT NULL UNIQUE,
+    epoch INTEGER NOT NULL,
+    last_sequence INTEGER NOT NULL,
+    first_sequence INTEGER NOT NULL,
+    -- When the entry first_sequence was accepted; NULL in an empty log.
+    oldest_entry_ms INTEGER,
+    last_used_day INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX mls_groups_by_age ON mls_groups (oldest_entry_ms);
+
+  -- Each message is here once, whatever the number of members. Of all commits that lead on from an epoch at most
+  -- one counts: leads_from of the others is NULL.
+  CREATE TABLE mls_entries (
+    mls_group INTEGER NOT NULL REFERENCES mls_groups (mls_group) ON DELETE CASCADE,
+    sequence INTEGER NOT NULL,
+    accepted_at_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('application', 'proposal', 'commit', 'void')),
+    -- SHA-256 of the submit id or of the commit.
+    hash BLOB,
+    leads_from INTEGER CHECK (leads_from IS NULL OR kind = 'commit'),
+    -- Of a commit: entries before it that belong to it.
+    proposals INTEGER CHECK ((proposals IS NOT NULL) = (kind = 'commit')),
+    voids INTEGER CHECK ((voids IS NOT NULL) = (kind = 'void')),
+    message BLOB NOT NULL,
+    UNIQUE (mls_group, sequence)
+  ) STRICT;
+  CREATE UNIQUE INDEX mls_commits_by_epoch ON mls_entries (mls_group, leads_from) WHERE leads_from IS NOT NULL;
+  CREATE UNIQUE INDEX mls_entries_by_hash ON mls_entries (mls_group, kind, hash) WHERE hash IS NOT NULL;
+
+  CREATE TABLE mls_ban_lists (
+    mls_group INTEGER NOT NULL REFERENCES mls_groups (mls_group) ON DELETE CASCADE,
+    -- Of the commit that brought it.
+    sequence INTEGER NOT NULL,
+    ban_list BLOB NOT NULL,
+    UNIQUE (mls_group, sequence)
+  ) STRICT;
+
+  -- Epochs that count, from the oldest one whose tree can be loaded to the present one.
+  CREATE TABLE mls_epochs (
+    mls_group INTEGER NOT NULL REFERENCES mls_groups (mls_group) ON DELETE CASCADE,
+    epoch INTEGER NOT NULL,
+    -- Of the commit that led here; 0 in the first epoch.
+    commit_sequence INTEGER NOT NULL,
+    last_removal_epoch INTEGER NOT NULL,
+    -- Of the commit that brought the list in force; NULL before the first one.
+    ban_list_sequence INTEGER,
+    tree_hash BLOB NOT NULL,
+    -- NULL in an epoch that nobody can go back to.
+    group_info BLOB,
+    -- From the tree of the epoch before; NULL in the first epoch.
+    tree_delta BLOB,
+    UNIQUE (mls_group, epoch)
+  ) STRICT;
+  CREATE INDEX mls_epochs_by_tree ON mls_epochs (tree_hash, epoch);
+
+  CREATE TABLE mls_snapshots (
+    mls_group INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    tree BLOB NOT NULL,
+    UNIQUE (mls_group, epoch),
+    FOREIGN KEY (mls_group, epoch) REFERENCES mls_epochs (mls_group, epoch) ON DELETE CASCADE
+  ) STRICT;
+
+  CREATE TABLE mls_former_leaves (
+    mls_group INTEGER NOT NULL REFERENCES mls_groups (mls_group) ON DELETE CASCADE,
+    signature_key BLOB NOT NULL,
+    -- Of the commit.
+    removed_at INTEGER NOT NULL,
+    PRIMARY KEY (mls_group, signature_key, removed_at)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX mls_former_leaves_by_commit ON mls_former_leaves (mls_group, removed_at);
+
+  CREATE TABLE mls_ban_orders (
+    mls_group INTEGER NOT NULL REFERENCES mls_groups (mls_group) ON DELETE CASCADE,
+    order_id BLOB NOT NULL,
+    PRIMARY KEY (mls_group, order_id)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE mls_bans (
+    mls_group INTEGER NOT NULL REFERENCES mls_groups (mls_group) ON DELETE CASCADE,
+    signature_key BLOB NOT NULL,
+    -- Of the commit; NULL as long as the leaf is in the tree.
+    removed_at INTEGER,
+    PRIMARY KEY (mls_group, signature_key)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE mls_cursors (
+    mls_group INTEGER NOT NULL REFERENCES mls_groups (mls_group) ON DELETE CASCADE,
+    signature_key BLOB NOT NULL,
+    through_sequence INTEGER NOT NULL,
+    PRIMARY KEY (mls_group, signature_key)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE mls_pending_proposals (
+    mls_group INTEGER NOT NULL REFERENCES mls_groups (mls_group) ON DELETE CASCADE,
+    place INTEGER NOT NULL,
+    proposal BLOB NOT NULL,
+    UNIQUE (mls_group, place)
+  ) STRICT;
+
+  -- Welcomes on their way from a commit to a mailbox. An id is never used twice.
+  CREATE TABLE mls_outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    mls_group INTEGER NOT NULL REFERENCES mls_groups (mls_group) ON DELETE CASCADE,
+    -- Of the commit.
+    sequence INTEGER NOT NULL,
+    account_id BLOB NOT NULL,
+    device_id INTEGER NOT NULL,
+    tree_hash BLOB NOT NULL,
+    accepted_at_ms INTEGER NOT NULL,
+    welcome BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX mls_outbox_by_commit ON mls_outbox (mls_group, sequence);
+
+  -- Of an envelope with a Welcome; it has no source.
+  ALTER TABLE envelopes ADD COLUMN welcome_group BLOB
+    CHECK (welcome_group IS NULL OR source_account IS NULL);
+  ALTER TABLE envelopes ADD COLUMN welcome_tree_hash BLOB
+    CHECK ((welcome_tree_hash IS NULL) = (welcome_group IS NULL));
+  ALTER TABLE envelopes ADD COLUMN welcome_sequence INTEGER
+    CHECK ((welcome_sequence IS NULL) = (welcome_group IS NULL));
+
+  -- As before, with KeyPackages and MLS groups. Of a log with an overdue beginning all overdue entries count.
+  DROP VIEW retention_overdue;
+  CREATE VIEW retention_overdue (job, overdue) AS
+    SELECT 'envelopes', count(*) FROM envelopes
+      WHERE accepted_at_ms < (unixepoch() - 30 * 86400) * 1000
+    UNION ALL SELECT 'submits', count(*) FROM submits
+      WHERE accepted_at_ms < (unixepoch() - 2 * 86400) * 1000
+    UNION ALL SELECT 'blobs', count(*) FROM blobs
+      WHERE stored_at_ms < (unixepoch() - 30 * 86400) * 1000
+    UNION ALL SELECT 'unfinished-uploads', count(*) FROM blob_uploads
+      WHERE started_at_ms < (unixepoch() - 86400) * 1000 AND upload NOT IN (SELECT upload FROM blobs)
+    UNION ALL SELECT 'key-packages', count(*) FROM key_packages
+      WHERE expires_at_ms < unixepoch() * 1000
+    UNION ALL SELECT 'group-entries', count(*) FROM mls_groups g JOIN mls_entries e USING (mls_group)
+      WHERE g.oldest_entry_ms < (unixepoch() - 30 * 86400) * 1000
+      AND e.accepted_at_ms < (unixepoch() - 30 * 86400) * 1000
+    UNION ALL SELECT 'idle-devices', count(*) FROM devices
+      WHERE last_seen_day < unixepoch() / 86400 - 180
+    UNION ALL SELECT 'idle-groups', count(*) FROM group_records
+      WHERE last_used_day < unixepoch() / 86400 - 400
+    UNION ALL SELECT 'idle-mls-groups', count(*) FROM mls_groups
+      WHERE last_used_day < unixepoch() / 86400 - 400
+    UNION ALL SELECT 'orphaned-mailboxes', count(*) FROM mailboxes m
+      WHERE opened_at_ms < (unixepoch() - 86400) * 1000 AND NOT EXISTS
+      (SELECT 1 FROM devices d WHERE d.account_id = m.account_id AND d.device_id = m.device_id);
+  `,
 ];
 
-/** Brings a database to the newest schema, one transaction for each step. */
-export function migrate(database: DatabaseSync): void {
+/** What `PRAGMA user_version` says of a database that is up to date. */
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+/** Brings a database to the newest schema, or to that of an older version, one transaction for each step. */
+export function migrate(database: DatabaseSync, toVersion: number = SCHEMA_VERSION): void {
   const row = database.prepare("PRAGMA user_version").get() as { user_version: number };
-  for (let version = row.user_version; version < MIGRATIONS.length; version++) {
+  for (let version = row.user_version; version < toVersion; version++) {
     database.exec(`BEGIN IMMEDIATE; ${MIGRATIONS[version]!} PRAGMA user_version = ${version + 1}; COMMIT;`);
   }
 }

@@ -6,8 +6,10 @@ import { SqliteBlobStore } from "./sqlite-blobs.ts";
 import { SqliteCertificateStore } from "./sqlite-certificates.ts";
 import { SqliteDatabase, type TransactionReport } from "./sqlite-database.ts";
 import { SqliteGroupRecordStore } from "./sqlite-group-records.ts";
+import { SqliteKeyPackageStore } from "./sqlite-key-packages.ts";
 import { SqliteKeyStore } from "./sqlite-keys.ts";
 import { SqliteMailboxStore } from "./sqlite-mailboxes.ts";
+import { SqliteMlsGroupStore } from "./sqlite-mls-groups.ts";
 import { SqliteRetentionLog } from "./sqlite-retention-log.ts";
 
 /** Opens the embedded store in a directory that it creates if need be; only the owner may read its files. */
@@ -20,7 +22,9 @@ export function openSqliteStores(
   return {
     accounts: new SqliteAccountStore(database),
     keys: new SqliteKeyStore(database),
+    keyPackages: new SqliteKeyPackageStore(database),
     mailboxes: new SqliteMailboxStore(database),
+    mlsGroups: new SqliteMlsGroupStore(database),
     groupRecords: new SqliteGroupRecordStore(database),
     blobs: new SqliteBlobStore(database),
     certificates: new SqliteCertificateStore(database),

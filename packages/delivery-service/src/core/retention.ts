@@ -10,18 +10,32 @@ export const retention = {
   unfinishedUploadMs: 86_400_000,
   /** Age from which a mailbox without a device is a leftover of a crash and not of a registration under way. */
   orphanMs: 3_600_000,
+  /** Entries of MLS groups. */
+  groupEntriesMs: limits.groupLogLifetimeMs,
   idleDeviceDays: 180,
+  /** Of pairwise and of MLS groups. */
   idleGroupDays: 400,
   /** Time between two runs. */
   intervalMs: 3_600_000,
   /** Rows that one transaction removes at most, so that a run never blocks delivery for long. */
   batch: 500,
+  /** MLS groups that one transaction removes at most: each may have cursors of thousands of leaves. */
+  mlsGroupBatch: 10,
 } as const;
 
 /** Jobs in the order of a run. */
 export type RetentionJob =
-  | { readonly name: "envelopes" | "submits" | "blobs" | "unfinished-uploads"; readonly beforeMs: number }
-  | { readonly name: "idle-devices" | "idle-groups"; readonly beforeDay: number }
+  | {
+      readonly name:
+        | "envelopes"
+        | "submits"
+        | "blobs"
+        | "unfinished-uploads"
+        | "key-packages"
+        | "group-entries";
+      readonly beforeMs: number;
+    }
+  | { readonly name: "idle-devices" | "idle-groups" | "idle-mls-groups"; readonly beforeDay: number }
   | { readonly name: "orphaned-mailboxes"; readonly beforeMs: number };
 
 /** What a run at `now` has to remove. */
@@ -31,8 +45,11 @@ export function planRetention(now: number): readonly RetentionJob[] {
     { name: "submits", beforeMs: now - retention.submitsMs },
     { name: "blobs", beforeMs: now - retention.blobsMs },
     { name: "unfinished-uploads", beforeMs: now - retention.unfinishedUploadMs },
+    { name: "key-packages", beforeMs: now },
+    { name: "group-entries", beforeMs: now - retention.groupEntriesMs },
     { name: "idle-devices", beforeDay: dayOf(now) - retention.idleDeviceDays },
     { name: "idle-groups", beforeDay: dayOf(now) - retention.idleGroupDays },
+    { name: "idle-mls-groups", beforeDay: dayOf(now) - retention.idleGroupDays },
     { name: "orphaned-mailboxes", beforeMs: now - retention.orphanMs },
   ];
 }

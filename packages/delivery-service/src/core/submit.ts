@@ -128,7 +128,14 @@ function noMismatch(accountId: AccountRecord["accountId"]): AccountMismatch {
     extraDevices: [],
     staleDevices: [],
     accessDenied: false,
+    mailboxFull: false,
   };
+}
+
+/** Names each account of these devices once, as one that has no room. O(devices). */
+export function fullMailboxes(devices: readonly DeviceAddress[]): readonly AccountMismatch[] {
+  const accounts = new Map(devices.map(({ accountId }) => [formatId(accountId), accountId]));
+  return [...accounts.values()].map((accountId) => ({ ...noMismatch(accountId), mailboxFull: true }));
 }
 
 function checkFence(group: GroupRecord | undefined, fence: GroupFence): void {

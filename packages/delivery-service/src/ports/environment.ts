@@ -38,10 +38,19 @@ export type CounterName =
   | "connections_closed"
   | "store_transactions"
   | "store_writes"
-  | "retention_removed";
+  | "retention_removed"
+  | "group_commits"
+  | "group_messages"
+  | "group_entries_delivered"
+  | "group_turns"
+  | "group_cursors_written"
+  | "group_trees_built"
+  | "validator_ends";
 export type HistogramName = "store_transaction_ms" | "submit_ms" | "http_request_ms";
 export type GaugeName =
   | "connections_open"
   | "connections_authenticated"
   | "mailbox_envelopes"
-  | "mailbox_bytes";
+  | "mailbox_bytes"
+  | "groups_in_use"
+  | "followers_loaded";

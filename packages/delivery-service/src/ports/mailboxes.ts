@@ -1,10 +1,22 @@
-import type { Bytes, DeviceAddress, EnvelopeId, StoreId } from "@murmuration/base";
+import type { Bytes, DeviceAddress, EnvelopeId, GroupId, StoreId } from "@murmuration/base";
 
-/** An envelope to store. `source` is set on a message request only; a sealed envelope has no sender here. */
+/** What an envelope with a Welcome says beside it: where the group's tree is and from where on its log is read. */
+export interface WelcomeEnvelope {
+  readonly groupId: GroupId;
+  readonly treeHash: Bytes;
+  /** Of the commit that added the device. */
+  readonly sequence: number;
+}
+
+/**
+ * An envelope to store: sealed, or a message request where `source` is set, or a Welcome where `welcome` is set (then
+ * `ciphertext` is the Welcome, and there is no source). A sealed envelope has no sender here.
+ */
 export interface NewEnvelope {
   readonly recipient: DeviceAddress;
   readonly ciphertext: Bytes;
   readonly source: DeviceAddress | undefined;
+  readonly welcome?: WelcomeEnvelope | undefined;
 }
 
 export interface StoredEnvelope {
@@ -12,6 +24,7 @@ export interface StoredEnvelope {
   readonly id: EnvelopeId;
   readonly ciphertext: Bytes;
   readonly source: DeviceAddress | undefined;
+  readonly welcome: WelcomeEnvelope | undefined;
   /** Milliseconds since 1970, rounded down by the caller to a whole minute. */
   readonly acceptedAtMs: number;
 }

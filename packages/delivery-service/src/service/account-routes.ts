@@ -47,7 +47,10 @@ export async function register(context: ServiceContext, call: Call): Promise<Reg
     await stores.mailboxes.open(address, clock.now());
     const outcome = await stores.accounts.create(account);
     if (outcome === "deleted") throw new RejectionError("register/account-deleted");
-    if (outcome === "exists") throw new RejectionError("register/account-exists");
+    // The same request sent again may have overtaken this one.
+    const now = outcome === "exists" ? await stores.accounts.load(request.accountId) : undefined;
+    if (outcome === "exists" && (now === undefined || !isSameRegistration(now, request)))
+      throw new RejectionError("register/account-exists");
   }
   if (existing === undefined || existing.devices.some((device) => !device.hasKeys)) {
     await stores.keys.upload(address, upload, limits.oneTimePreKeysStored);
@@ -111,8 +114,14 @@ export async function forget(
   addresses: readonly AuthenticatedDevice["address"][],
   endDevice: EndDevice,
 ): Promise<void> {
-  const { keys, mailboxes } = context.stores;
-  await Promise.all(addresses.flatMap((address) => [mailboxes.remove(address), keys.remove(address)]));
+  const { keyPackages, keys, mailboxes } = context.stores;
+  await Promise.all(
+    addresses.flatMap((address) => [
+      mailboxes.remove(address),
+      keys.remove(address),
+      keyPackages.remove(address),
+    ]),
+  );
   for (const address of addresses) endDevice(formatAddress(address));
 }
 

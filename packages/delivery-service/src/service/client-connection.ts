@@ -22,6 +22,9 @@ import type { CloseCause, Connection, ConnectionHandler } from "../ports/socket-
 import { type AuthenticatedDevice, authenticate } from "./authentication.ts";
 import type { ServiceContext } from "./context.ts";
 import { DeviceDelivery } from "./device-delivery.ts";
+import type { GroupHub } from "./group-hub.ts";
+import { type GroupBody, GroupSession, isGroupBody, type Served } from "./group-session.ts";
+import { tellLowKeyPackages } from "./key-package-routes.ts";
 import { type Refusal, toRefusal } from "./refusals.ts";
 import { submitIdentified, submitSealed } from "./submits.ts";
 
@@ -36,7 +39,7 @@ export interface ConnectionSet {
 type State =
   | { readonly kind: "fresh" }
   | { readonly kind: "greeting" }
-  | { readonly kind: "anonymous" }
+  | { readonly kind: "anonymous"; readonly groups: GroupSession }
   | {
       readonly kind: "device";
       readonly device: AuthenticatedDevice;
@@ -56,6 +59,7 @@ const MAX_PENDING = 16;
 export class ClientConnection implements ConnectionHandler {
   readonly remoteAddress: string;
   private readonly context: ServiceContext;
+  private readonly hub: GroupHub;
   private readonly connection: Connection;
   private readonly set: ConnectionSet;
   private state: State = { kind: "fresh" };
@@ -63,8 +67,10 @@ export class ClientConnection implements ConnectionHandler {
   private stopHelloTimer: () => void;
   private stopSlowTimer: (() => void) | undefined;
 
-  constructor(context: ServiceContext, connection: Connection, set: ConnectionSet) {
+  constructor(hub: GroupHub, connection: Connection, set: ConnectionSet) {
+    const { context } = hub;
     this.context = context;
+    this.hub = hub;
     this.connection = connection;
     this.remoteAddress = connection.remoteAddress;
     this.set = set;
@@ -98,6 +104,7 @@ export class ClientConnection implements ConnectionHandler {
     this.stopSlowTimer = undefined;
     this.adjustReading();
     if (this.state.kind === "device") this.state.delivery.lookAgain();
+    else if (this.state.kind === "anonymous") this.state.groups.lookAgain();
   }
 
   closed(cause: CloseCause): void {
@@ -149,11 +156,20 @@ export class ClientConnection implements ConnectionHandler {
     }
     // Frames that follow Hello without waiting for its answer have no authorisation yet.
     if (this.state.kind === "greeting") throw new RejectionError("connection/hello-expected");
-    const reply = await this.serve(body);
-    if (requestId !== 0) this.push(reply, requestId);
+    const { answer, after } = await this.serve(body);
+    if (requestId !== 0) this.push(answer, requestId);
+    after?.();
   }
 
-  private async serve(body: ClientBody): Promise<ServiceBody> {
+  private async serve(body: ClientBody): Promise<Served> {
+    if (!isGroupBody(body)) return { answer: await this.serveMailbox(body) };
+    // What a client has in its database is worth knowing also while the service stops.
+    if (this.set.draining() && body.kind !== "groupAcknowledge") throw new RejectionError("service/draining");
+    if (this.state.kind !== "anonymous") throw new RejectionError("group/needs-anonymous");
+    return this.state.groups.serve(body);
+  }
+
+  private async serveMailbox(body: Exclude<ClientBody, GroupBody>): Promise<ServiceBody> {
     const state = this.state;
     if (body.kind === "ping") return { kind: "pong" };
     if (body.kind === "hello") throw new RejectionError("connection/hello-repeated");
@@ -185,9 +201,10 @@ export class ClientConnection implements ConnectionHandler {
     // The connection may have been closed while the stores were asked.
     if (this.state.kind !== "greeting") return;
     this.stopHelloTimer();
-    this.push(this.helloReply(version, queueEnd), requestId);
+    const challenge = this.createChallenge();
+    this.push(this.helloReply(version, challenge, queueEnd), requestId);
     if (device === undefined) {
-      this.state = { kind: "anonymous" };
+      this.state = { kind: "anonymous", groups: this.createSession(challenge) };
       this.set.identified(this, undefined);
       return;
     }
@@ -201,18 +218,34 @@ export class ClientConnection implements ConnectionHandler {
     const unsubscribe = this.context.signals.subscribe(device.address, delivery);
     this.state = { kind: "device", device, delivery, unsubscribe };
     await this.tellLowStock(device, delivery);
+    await tellLowKeyPackages(this.context, device.address, delivery);
     delivery.lookAgain();
   }
 
-  private helloReply(version: number, lastEnvelopeId: EnvelopeId | undefined): ServiceBody {
-    const { challengeKey, clock, limits, random, storeId } = this.context;
-    const now = clock.now();
+  private createChallenge(): Bytes {
+    const { challengeKey, clock, limits, random } = this.context;
+    return createChallenge(challengeKey, random.bytes(8), clock.now() + limits.challengeLifetimeMs);
+  }
+
+  private createSession(challenge: Bytes): GroupSession {
+    const peer = { remoteAddress: this.remoteAddress, challenge };
+    return new GroupSession(this.hub, peer, {
+      ready: () => this.state.kind === "anonymous" && !this.isCongested(),
+      push: (body) => this.push(body),
+      pushEncoded: (frame) => this.send(frame),
+      hintResume: () => this.hintResume(),
+      failed: (error) => this.failed(error),
+    });
+  }
+
+  private helloReply(version: number, challenge: Bytes, lastEnvelopeId: EnvelopeId | undefined): ServiceBody {
+    const { clock, limits, storeId } = this.context;
     return {
       kind: "helloReply",
       version,
       storeId,
-      challenge: createChallenge(challengeKey, random.bytes(8), now + limits.challengeLifetimeMs),
-      serverTimeMs: now,
+      challenge,
+      serverTimeMs: clock.now(),
       limits: {
         frameBytes: limits.frameBytes,
         envelopeBytes: limits.envelopeBytes,
@@ -229,8 +262,12 @@ export class ClientConnection implements ConnectionHandler {
   }
 
   private push(body: ServiceBody, requestId = 0): void {
+    if (this.state.kind !== "closed") this.send(encodeServiceFrame({ requestId, body }));
+  }
+
+  private send(frame: Bytes): void {
     if (this.state.kind === "closed") return;
-    this.connection.send(encodeServiceFrame({ requestId, body }));
+    this.connection.send(frame);
     if (this.connection.bufferedBytes() > this.context.limits.sendBufferBytes) this.hintResume();
     else if (this.isCongested()) this.watchSlowReader();
   }
@@ -278,8 +315,10 @@ export class ClientConnection implements ConnectionHandler {
   }
 
   private leave(): void {
-    if (this.state.kind === "device") this.state.unsubscribe();
+    const left = this.state;
     this.state = { kind: "closed" };
+    if (left.kind === "device") left.unsubscribe();
+    else if (left.kind === "anonymous") left.groups.end();
     this.stopHelloTimer();
     this.stopSlowTimer?.();
     this.stopSlowTimer = undefined;

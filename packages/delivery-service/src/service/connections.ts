@@ -3,6 +3,7 @@ import { addressKey } from "../core/token-bucket.ts";
 import type { CloseCause, Connection, ConnectionHandler, UpgradeRefusal } from "../ports/socket-server.ts";
 import { ClientConnection, type ConnectionSet } from "./client-connection.ts";
 import type { ServiceContext } from "./context.ts";
+import type { GroupHub } from "./group-hub.ts";
 
 /**
  * Every open connection of this process, and how many there may be. Connections that have not said Hello are
@@ -11,6 +12,7 @@ import type { ServiceContext } from "./context.ts";
  */
 export class Connections implements ConnectionSet {
   private readonly context: ServiceContext;
+  private readonly hub: GroupHub;
   private readonly open = new Set<ClientConnection>();
   private readonly unidentified = new Set<ClientConnection>();
   private readonly devices = new Map<string, ClientConnection>();
@@ -18,8 +20,9 @@ export class Connections implements ConnectionSet {
   private readonly perAddress = new Map<string, number>();
   private stopping = false;
 
-  constructor(context: ServiceContext) {
-    this.context = context;
+  constructor(hub: GroupHub) {
+    this.context = hub.context;
+    this.hub = hub;
   }
 
   readonly draining = (): boolean => this.stopping;
@@ -42,7 +45,7 @@ export class Connections implements ConnectionSet {
   }
 
   opened(connection: Connection): ConnectionHandler {
-    const client = new ClientConnection(this.context, connection, this);
+    const client = new ClientConnection(this.hub, connection, this);
     this.open.add(client);
     this.unidentified.add(client);
     this.countAddress(client, 1);

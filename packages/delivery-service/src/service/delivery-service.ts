@@ -6,10 +6,13 @@ import * as accountRoutes from "./account-routes.ts";
 import { getBlob, putBlob } from "./blob-routes.ts";
 import { Connections } from "./connections.ts";
 import type { ServiceContext } from "./context.ts";
+import { GroupHub } from "./group-hub.ts";
 import { GroupRoutes } from "./group-routes.ts";
 import { type Handlers, handleRequest } from "./http.ts";
+import * as keyPackageRoutes from "./key-package-routes.ts";
 import * as keyRoutes from "./key-routes.ts";
 import { RetentionRunner } from "./retention-runner.ts";
+import { TreeRoutes } from "./tree-routes.ts";
 
 /** Where the service listens, and how many connections it bears. */
 export interface ListenOptions {
@@ -43,6 +46,7 @@ export async function openAuthority(store: CertificateStore): Promise<Certificat
 export class DeliveryService {
   private readonly context: ServiceContext;
   private readonly server: SocketServer;
+  private readonly hub: GroupHub;
   private readonly connections: Connections;
   private readonly retention: RetentionRunner;
   private requests = 0;
@@ -50,7 +54,8 @@ export class DeliveryService {
   constructor(context: ServiceContext, server: SocketServer) {
     this.context = context;
     this.server = server;
-    this.connections = new Connections(context);
+    this.hub = new GroupHub(context);
+    this.connections = new Connections(this.hub);
     this.retention = new RetentionRunner(context, (address) => this.connections.endDevice(address));
   }
 
@@ -83,6 +88,8 @@ export class DeliveryService {
       },
     );
     this.retention.start(FIRST_RETENTION_MS);
+    // Welcomes of commits that were accepted before a crash.
+    this.hub.outbox.pump();
     this.context.log.info("listening");
     return port;
   }
@@ -104,17 +111,21 @@ export class DeliveryService {
       });
     }
     await this.server.stopAccepting();
+    await this.hub.flush();
   }
 
   /** Cuts what is left and closes the stores; what was accepted is durable already. */
   async close(): Promise<void> {
     this.retention.stop();
     await this.server.close();
+    await this.hub.close();
+    await this.context.validator.close();
     await this.context.stores.close();
   }
 
   private handlers(): Handlers {
     const groups = new GroupRoutes();
+    const trees = new TreeRoutes();
     const endDevice: accountRoutes.EndDevice = (address) => this.connections.endDevice(address);
     return {
       info: async ({ storeId, authority, clock }) => ({
@@ -138,6 +149,10 @@ export class DeliveryService {
       writeGroup: groups.write,
       putBlob,
       getBlob,
+      uploadKeyPackages: keyPackageRoutes.uploadKeyPackages,
+      countKeyPackages: keyPackageRoutes.countKeyPackages,
+      claimKeyPackages: keyPackageRoutes.claimKeyPackages,
+      getTree: trees.read,
       health: async () => this.health(),
       metrics: async () => this.metrics(),
     };

@@ -7,6 +7,7 @@ import {
   OPEN_WINDOW,
   roomFor,
 } from "../core/delivery-window.ts";
+import type { KeyPackageStock } from "../ports/key-packages.ts";
 import type { KeyCounts } from "../ports/keys.ts";
 import type { EphemeralEnvelope, MailboxListener } from "../ports/mailbox-signals.ts";
 import type { StoredEnvelope } from "../ports/mailboxes.ts";
@@ -77,6 +78,10 @@ export class DeviceDelivery implements MailboxListener {
     });
   }
 
+  keyPackagesLow(left: KeyPackageStock): void {
+    if (this.outlet.ready()) this.outlet.push({ kind: "keyPackagesLow", keyPackages: left.keyPackages });
+  }
+
   /**
    * Deletes what the device has in its own database. Throws RejectionError `mailbox/not-delivered`.
    */
@@ -139,7 +144,10 @@ export class DeviceDelivery implements MailboxListener {
 }
 
 function toWire(envelope: StoredEnvelope): Envelope {
-  const { id: envelopeId, acceptedAtMs: serverTimeMs, ciphertext, source } = envelope;
+  const { id: envelopeId, acceptedAtMs: serverTimeMs, ciphertext, source, welcome } = envelope;
+  if (welcome !== undefined) {
+    return { envelopeId, serverTimeMs, welcome: { ...welcome, welcome: ciphertext } };
+  }
   if (source === undefined) return { envelopeId, serverTimeMs, sealed: { ciphertext } };
   const { accountId: senderAccountId, deviceId: senderDeviceId } = source;
   return { envelopeId, serverTimeMs, identified: { senderAccountId, senderDeviceId, ciphertext } };

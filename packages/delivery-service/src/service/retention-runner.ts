@@ -57,8 +57,17 @@ export class RetentionRunner {
         return repeat((limit) => stores.blobs.expire(job.beforeMs, limit));
       case "unfinished-uploads":
         return repeat((limit) => stores.blobs.expireUploads(job.beforeMs, limit));
+      case "key-packages":
+        return repeat((limit) => stores.keyPackages.expire(job.beforeMs, limit));
+      case "group-entries":
+        return repeat((limit) => stores.mlsGroups.expire(job.beforeMs, limit));
       case "idle-groups":
         return repeat((limit) => stores.groupRecords.expire(job.beforeDay, limit));
+      case "idle-mls-groups":
+        return repeat(
+          (limit) => stores.mlsGroups.expireGroups(job.beforeDay, limit),
+          retention.mlsGroupBatch,
+        );
       case "idle-devices":
         return this.removeIdleDevices(job.beforeDay);
       case "orphaned-mailboxes":
@@ -103,11 +112,14 @@ export class RetentionRunner {
   }
 }
 
-async function repeat(removeSome: (limit: number) => Promise<number>): Promise<number> {
+async function repeat(
+  removeSome: (limit: number) => Promise<number>,
+  batch: number = retention.batch,
+): Promise<number> {
   let total = 0;
   for (;;) {
-    const removed = await removeSome(retention.batch);
+    const removed = await removeSome(batch);
     total += removed;
-    if (removed < retention.batch) return total;
+    if (removed < batch) return total;
   }
 }

@@ -5,12 +5,18 @@ import {
   RejectionError,
   UnavailableError,
 } from "@murmuration/base";
-import type { ServiceBody, SubmitIdentified, SubmitSealed } from "@murmuration/wire";
+import type { AccountMismatch, ServiceBody, SubmitIdentified, SubmitSealed } from "@murmuration/wire";
 import { dayOf, toMinute } from "../core/days.ts";
-import { decideIdentifiedSubmit, decideSealedSubmit, type SubmitDecision, sha256 } from "../core/submit.ts";
+import {
+  decideIdentifiedSubmit,
+  decideSealedSubmit,
+  fullMailboxes,
+  type SubmitDecision,
+  sha256,
+} from "../core/submit.ts";
 import { addressKey } from "../core/token-bucket.ts";
 import type { GroupRecord } from "../ports/group-records.ts";
-import type { NewEnvelope } from "../ports/mailboxes.ts";
+import type { AppendOutcome, NewEnvelope } from "../ports/mailboxes.ts";
 import type { ServiceContext } from "./context.ts";
 import { charge, chargeFor } from "./refusals.ts";
 
@@ -20,11 +26,13 @@ const REQUEST_SHARE = 8;
 /** Invited by an access key or one's own account; or not: then others' messages keep their room and their rate. */
 type Origin = "invited" | "request";
 
+type Full = Extract<AppendOutcome, { kind: "full" }>;
 type SubmitAnswer = Extract<ServiceBody, { kind: "submitAccepted" | "submitMismatch" }>;
 
 /**
  * Takes a sealed submit that came over an anonymous connection. Answered as accepted only after every envelope
- * is durable. Throws RejectionError with the codes of decideSealedSubmit, `rate/limited`, `submit/mailbox-full`.
+ * is durable; with the accounts that have no room as a mismatch, so that the sender can serve the others. Throws
+ * RejectionError with the codes of decideSealedSubmit, `rate/limited`.
  */
 export async function submitSealed(
   context: ServiceContext,
@@ -44,12 +52,14 @@ export async function submitSealed(
     return decision;
   };
   if (submit.ephemeral) return submitEphemeral(context, await decide());
-  return store(context, submit.submitId, "invited", decide);
+  const answer = await store(context, submit.submitId, "invited", decide);
+  return answer.kind === "full" ? mismatch(context, fullMailboxes(answer.devices)) : answer;
 }
 
 /**
  * Takes an identified submit of an authenticated device: a message request, or copies for the account's own other
- * devices, which count as no request. Throws RejectionError like {@link submitSealed}.
+ * devices, which count as no request. Throws RejectionError like {@link submitSealed}, and `submit/mailbox-full`:
+ * there is one recipient, and nobody else to serve.
  */
 export async function submitIdentified(
   context: ServiceContext,
@@ -65,7 +75,9 @@ export async function submitIdentified(
   }
   const decide = async () =>
     decideIdentifiedSubmit(await stores.accounts.load(submit.accountId), submit, sender);
-  return store(context, submit.submitId, origin, decide);
+  const answer = await store(context, submit.submitId, origin, decide);
+  if (answer.kind === "full") throw new RejectionError("submit/mailbox-full");
+  return answer;
 }
 
 async function touchGroup(context: ServiceContext, group: GroupRecord): Promise<void> {
@@ -78,13 +90,13 @@ async function store(
   submitId: Uint8Array,
   origin: Origin,
   decide: () => Promise<SubmitDecision>,
-): Promise<SubmitAnswer> {
+): Promise<SubmitAnswer | Full> {
   const { mailboxes } = context.stores;
   const submitHash = sha256(submitId);
   // Before the decision: a submit that was stored stays accepted, even if devices changed since.
   if (await mailboxes.wasStored(submitHash)) return accepted(context, true);
   const decision = await decide();
-  if (decision.kind === "mismatch") return mismatch(context, decision);
+  if (decision.kind === "mismatch") return mismatch(context, decision.accounts);
   await chargeRecipients(context, origin, decision.envelopes);
   const now = context.clock.now();
   const share = origin === "request" ? REQUEST_SHARE : 1;
@@ -105,7 +117,7 @@ async function store(
     case "repeated":
       return accepted(context, true);
     case "full":
-      throw new RejectionError("submit/mailbox-full");
+      return outcome;
     case "missing":
       return afterMissing(context, await decide());
   }
@@ -113,12 +125,12 @@ async function store(
 
 /** A device went away between the decision and the transaction: what is known now says so. */
 function afterMissing(context: ServiceContext, decision: SubmitDecision): SubmitAnswer {
-  if (decision.kind === "mismatch") return mismatch(context, decision);
+  if (decision.kind === "mismatch") return mismatch(context, decision.accounts);
   throw new UnavailableError("submit/mailbox-missing");
 }
 
 async function submitEphemeral(context: ServiceContext, decision: SubmitDecision): Promise<SubmitAnswer> {
-  if (decision.kind === "mismatch") return mismatch(context, decision);
+  if (decision.kind === "mismatch") return mismatch(context, decision.accounts);
   await chargeRecipients(context, "invited", decision.envelopes);
   const acceptedAtMs = toMinute(context.clock.now());
   for (const { recipient, ciphertext } of decision.envelopes) {
@@ -149,10 +161,7 @@ function accepted(context: ServiceContext, repeatedSubmit: boolean): SubmitAnswe
   return { kind: "submitAccepted", serverTimeMs: context.clock.now(), repeatedSubmit };
 }
 
-function mismatch(
-  context: ServiceContext,
-  decision: Extract<SubmitDecision, { kind: "mismatch" }>,
-): SubmitAnswer {
+function mismatch(context: ServiceContext, accounts: readonly AccountMismatch[]): SubmitAnswer {
   context.metrics.count("submits", "mismatch");
-  return { kind: "submitMismatch", accounts: decision.accounts };
+  return { kind: "submitMismatch", accounts };
 }

@@ -189,6 +189,7 @@ describe("bad frames are refused with a stable code, and the service lives on", 
       extraDevices: [],
       staleDevices: [],
       accessDenied: false,
+      mailboxFull: false,
     };
     expect(answer).toEqual({
       kind: "submitMismatch",
@@ -214,16 +215,28 @@ describe("bad frames are refused with a stable code, and the service lives on", 
     expect(mailboxRows(service.databasePath)).toEqual({ envelopes: 0, submits: 0 });
   });
 
-  it("a full mailbox is answered, and the others get nothing of that submit", async () => {
+  it("a full mailbox is named, the others get nothing of that submit, and all of the next one without it", async () => {
     await service.stop();
     service = await startTestService({ limits: { mailboxEnvelopes: 2 } });
     const [full, other] = await Promise.all([1, 2].map(() => TestDevice.register(service.base)));
     const socket = await TestSocket.anonymous(service.port);
     for (let i = 0; i < 2; i++) await socket.request({ kind: "submitSealed", ...sealedTo([full!]) });
-    expect(await refusal(socket, { kind: "submitSealed", ...sealedTo([full!, other!]) })).toBe(
-      "submit/mailbox-full",
-    );
+    const nothing = {
+      unknownAccount: false,
+      missingDevices: [],
+      extraDevices: [],
+      staleDevices: [],
+      accessDenied: false,
+      mailboxFull: false,
+    };
+    expect(await socket.request({ kind: "submitSealed", ...sealedTo([full!, other!]) })).toEqual({
+      kind: "submitMismatch",
+      accounts: [{ ...nothing, accountId: full!.accountId, mailboxFull: true }],
+    });
     expect(mailboxRows(service.databasePath)).toEqual({ envelopes: 2, submits: 2 });
+    const rest = await socket.request({ kind: "submitSealed", ...sealedTo([other!]) });
+    expect(rest).toMatchObject({ kind: "submitAccepted", repeatedSubmit: false });
+    expect(mailboxRows(service.databasePath)).toEqual({ envelopes: 3, submits: 3 });
   });
 
   it("bytes that are no HTTP, and an upgrade to another path, do no harm", async () => {

@@ -36,7 +36,7 @@ describe("message requests of strangers take nothing from those who were invited
     expect(answers).toEqual([...Array(3).fill("submitAccepted"), ...Array(2).fill("submit/mailbox-full")]);
     const sealed = [];
     for (let i = 0; i < 22; i++) sealed.push(await sealTo(bob));
-    expect(sealed).toEqual([...Array(21).fill("submitAccepted"), "submit/mailbox-full"]);
+    expect(sealed).toEqual([...Array(21).fill("submitAccepted"), "submitMismatch"]);
   });
 
   it("an address fills no disk with group records, and still changes those there are", async () => {

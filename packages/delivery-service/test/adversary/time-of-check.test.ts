@@ -48,6 +48,18 @@ describe("what was true when a request began need not be true when it takes effe
     expect(keyHash()).toBe(before);
   });
 
+  it("a registration that is sent again while the first one is being answered is answered like it", async () => {
+    service = await startTestService();
+    const device = await TestDevice.generate();
+    const ask = () => call(service!.base, "register", { body: device.registration() });
+    const answers = await Promise.all(Array.from({ length: 8 }, ask));
+    expect(answers.map(({ status }) => status)).toEqual(Array(8).fill(200));
+    const other = await TestDevice.generate();
+    const taken = { ...other.registration(), accountId: device.accountId };
+    const refused = await call(service.base, "register", { body: taken });
+    expect(refused.rejection?.code).toBe("register/account-exists");
+  });
+
   it("a device that comes back while retention removes idle ones keeps its mailbox and its keys", async () => {
     const clock = movableClock(Date.now());
     const stores = openMemoryStores();

@@ -1,4 +1,4 @@
-import { accountId, type DeviceAddress, type DeviceId, envelopeId } from "@murmuration/base";
+import { accountId, type DeviceAddress, type DeviceId, envelopeId, groupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Append, MailboxStore } from "../../src/ports/mailboxes.ts";
 import { engines } from "../support/engines.ts";
@@ -82,6 +82,17 @@ describe.each(engines)("mailbox store on $name", (engine) => {
     expect(await mailboxes.append(exactly)).toEqual({ kind: "stored" });
   });
 
+  it("every full mailbox is named, and the same submit is stored once they have room", async () => {
+    const [first, other, second] = [address(), address(), address()];
+    for (const owner of [first, other, second]) await mailboxes.open(owner, NOW);
+    await mailboxes.append(to([first, second]));
+    const append = to([first, other, second], { limits: { maxEnvelopes: 1, maxBytes: 1_000 } });
+    expect(await mailboxes.append(append)).toEqual({ kind: "full", devices: [first, second] });
+    expect(await mailboxes.wasStored(append.submitHash)).toBe(false);
+    for (const owner of [first, second]) await mailboxes.acknowledge(owner, envelopeId(1));
+    expect(await mailboxes.append(append)).toEqual({ kind: "stored" });
+  });
+
   it("the same submit hash is stored once, also when both come at the same time", async () => {
     const owner = address();
     await mailboxes.open(owner, NOW);
@@ -127,6 +138,33 @@ describe.each(engines)("mailbox store on $name", (engine) => {
     await mailboxes.append(to([owner], { envelopes: [identified] }));
     await mailboxes.append(to([owner]));
     expect((await everything(owner)).map((envelope) => envelope.source)).toEqual([sender, undefined]);
+  });
+
+  it("a Welcome lies in the same mailbox and order, with its group and without a source", async () => {
+    const owner = address();
+    await mailboxes.open(owner, NOW);
+    const welcome = { groupId: groupId(random(16)), treeHash: random(32), sequence: 7 };
+    const invitation = { recipient: owner, ciphertext: random(70), source: undefined, welcome };
+    await mailboxes.append(to([owner]));
+    await mailboxes.append(to([owner], { envelopes: [invitation] }));
+    await mailboxes.append(to([owner]));
+    const read = await everything(owner);
+    expect(read.map((envelope) => [envelope.id, envelope.welcome])).toEqual([
+      [1, undefined],
+      [2, welcome],
+      [3, undefined],
+    ]);
+    expect(read[1]).toEqual({
+      id: 2,
+      ciphertext: invitation.ciphertext,
+      source: undefined,
+      welcome,
+      acceptedAtMs: NOW,
+    });
+    // It takes room like any other, and goes when it is acknowledged.
+    expect(await mailboxes.depth(owner)).toEqual({ envelopes: 3, bytes: 170 });
+    await mailboxes.acknowledge(owner, envelopeId(2));
+    expect(await mailboxes.depth(owner)).toEqual({ envelopes: 1, bytes: 50 });
   });
 
   it("envelopes expire by their age, at most as many as asked", async () => {

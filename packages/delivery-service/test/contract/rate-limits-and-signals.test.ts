@@ -1,7 +1,9 @@
-import { accountId, type DeviceId } from "@murmuration/base";
+import { accountId, type DeviceId, groupId } from "@murmuration/base";
 import { describe, expect, it } from "vitest";
+import { MemoryGroupSignals } from "../../src/adapters/memory-group-signals.ts";
 import { MemoryMailboxSignals } from "../../src/adapters/memory-mailbox-signals.ts";
 import { MemoryRateLimits } from "../../src/adapters/memory-rate-limits.ts";
+import type { GroupListener, GroupSignals } from "../../src/ports/group-signals.ts";
 import type { MailboxListener, MailboxSignals } from "../../src/ports/mailbox-signals.ts";
 import type { RateLimits } from "../../src/ports/rate-limits.ts";
 import { random } from "../support/random.ts";
@@ -13,6 +15,10 @@ const rateLimitAdapters: readonly { readonly name: string; create(): RateLimits 
 ];
 const signalAdapters: readonly { readonly name: string; create(): MailboxSignals }[] = [
   { name: "memory", create: () => new MemoryMailboxSignals() },
+];
+
+const groupSignalAdapters: readonly { readonly name: string; create(): GroupSignals }[] = [
+  { name: "memory", create: () => new MemoryGroupSignals() },
 ];
 
 describe.each(rateLimitAdapters)("rate limits on $name", ({ create }) => {
@@ -54,6 +60,7 @@ describe.each(signalAdapters)("mailbox signals on $name", ({ create }) => {
       heard,
       lookAgain: () => void heard.push("look again"),
       ephemeral: ({ ciphertext }) => void heard.push(`ephemeral ${ciphertext.length}`),
+      keyPackagesLow: ({ keyPackages }) => void heard.push(`key packages low ${keyPackages}`),
       stockLow: ({ preKeys }) => void heard.push(`stock ${preKeys}`),
     };
   }
@@ -73,5 +80,68 @@ describe.each(signalAdapters)("mailbox signals on $name", ({ create }) => {
     expect(a.heard).toEqual(["look again", "ephemeral 7", "stock 24"]);
     expect(b.heard).toEqual([...a.heard, "look again"]);
     expect(other.heard).toEqual([]);
+  });
+
+  it("the end of an old subscription, said twice, does not end a new one", () => {
+    const signals = create();
+    const here = address();
+    const end = signals.subscribe(here, listener());
+    end();
+    const second = listener();
+    signals.subscribe(here, second);
+    end();
+    signals.publish([here]);
+    expect(second.heard).toEqual(["look again"]);
+  });
+});
+
+describe.each(groupSignalAdapters)("group signals on $name", ({ create }) => {
+  function listener(): GroupListener & { readonly heard: string[] } {
+    const heard: string[] = [];
+    return {
+      heard,
+      lookAgain: () => void heard.push("look again"),
+      membersChanged: () => void heard.push("members changed"),
+    };
+  }
+
+  it("reaches who has the group open, and nobody after the end of the subscription", () => {
+    const signals = create();
+    const [here, there] = [groupId(random(16)), groupId(random(16))];
+    const [a, b, other] = [listener(), listener(), listener()];
+    const end = signals.subscribe(here, a);
+    signals.subscribe(here, b);
+    signals.subscribe(there, other);
+    signals.publish(here, "entries");
+    signals.publish(groupId(random(16)), "entries");
+    signals.publish(here, "members");
+    end();
+    end();
+    signals.publish(here, "entries");
+    expect(a.heard).toEqual(["look again", "members changed"]);
+    expect(b.heard).toEqual([...a.heard, "look again"]);
+    expect(other.heard).toEqual([]);
+  });
+
+  it("the end of an old subscription, said twice, does not end a new one", () => {
+    const signals = create();
+    const group = groupId(random(16));
+    const [first, second] = [listener(), listener()];
+    const end = signals.subscribe(group, first);
+    end();
+    signals.subscribe(group, second);
+    end();
+    signals.publish(group, "entries");
+    expect(second.heard).toEqual(["look again"]);
+  });
+
+  it("whoever closes a group while it is told of a change does not hide the change from the others", () => {
+    const signals = create();
+    const group = groupId(random(16));
+    const last = listener();
+    const end = signals.subscribe(group, { lookAgain: () => end(), membersChanged: () => end() });
+    signals.subscribe(group, last);
+    signals.publish(group, "entries");
+    expect(last.heard).toEqual(["look again"]);
   });
 });

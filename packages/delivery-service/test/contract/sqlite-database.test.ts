@@ -1,7 +1,10 @@
 import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
+import { accountId, type DeviceId, envelopeId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SqliteDatabase, type TransactionReport } from "../../src/adapters/sqlite-database.ts";
+import { SqliteMailboxStore } from "../../src/adapters/sqlite-mailboxes.ts";
+import { migrate, SCHEMA_VERSION } from "../../src/adapters/sqlite-schema.ts";
 import { query } from "../support/database.ts";
 import { temporaryDirectory } from "../support/service.ts";
 
@@ -101,9 +104,30 @@ describe("the embedded database", () => {
     await expect(database.read(() => 1)).rejects.toMatchObject({ code: "store/closed" });
   });
 
+  it("brings a file of the first version up to date and keeps what is in it", async () => {
+    const old = `${directory.path}/old.sqlite`;
+    const first = new DatabaseSync(old);
+    migrate(first, 1);
+    first.exec(`
+      INSERT INTO mailboxes VALUES (1, zeroblob(16), 1, 2, 2, 40, 0);
+      INSERT INTO envelopes VALUES (1, 1, 60000, NULL, NULL, x'0102'), (1, 2, 60000, zeroblob(16), 3, x'03');
+    `);
+    first.close();
+    const upgraded = new SqliteDatabase(old);
+    expect(query(old, "PRAGMA user_version")).toEqual([{ user_version: SCHEMA_VERSION }]);
+    const owner = { accountId: accountId(new Uint8Array(16)), deviceId: 1 as DeviceId };
+    const mailboxes = new SqliteMailboxStore(upgraded);
+    const limits = { maxEnvelopes: 10, maxBytes: 1_000 };
+    expect(await mailboxes.read(owner, envelopeId(0), limits)).toMatchObject([
+      { id: 1, ciphertext: new Uint8Array([1, 2]), source: undefined, welcome: undefined },
+      { id: 2, ciphertext: new Uint8Array([3]), source: { deviceId: 3 }, welcome: undefined },
+    ]);
+    upgraded.close();
+  });
+
   it("opens a database again and leaves its schema as it is", () => {
     const again = new SqliteDatabase(path);
     again.close();
-    expect(query(path, "PRAGMA user_version")).toEqual([{ user_version: 1 }]);
+    expect(query(path, "PRAGMA user_version")).toEqual([{ user_version: SCHEMA_VERSION }]);
   });
 });

@@ -1,4 +1,11 @@
-import { accountId, type DeviceAddress, type DeviceId, type EnvelopeId, envelopeId } from "@murmuration/base";
+import {
+  accountId,
+  type DeviceAddress,
+  type DeviceId,
+  type EnvelopeId,
+  envelopeId,
+  groupId,
+} from "@murmuration/base";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { openMemoryStores } from "../../src/adapters/memory-stores.ts";
@@ -37,6 +44,10 @@ const operations: readonly fc.Arbitrary<readonly [string, Operation]>[] = [
           recipient: owner(n),
           ciphertext: bytes(length, n),
           source: n === 2 ? owner(1) : undefined,
+          welcome:
+            n === 3
+              ? { groupId: groupId(bytes(16, n)), treeHash: bytes(32, n), sequence: submit }
+              : undefined,
         })),
         acceptedAtMs: NOW - age,
         limits,

@@ -14,15 +14,19 @@ export interface ServiceProcess {
   output(): string;
   /** SIGKILL: no handler runs, nothing is flushed. */
   kill(): Promise<void>;
+  /** Resolves when it has ended, by whatever cause. */
+  readonly ended: Promise<unknown>;
   /** SIGTERM, then waits for the end. Resolves with the exit code. */
   terminate(): Promise<number | null>;
 }
 
+/** `dieAt`: a method of the store of MLS groups; when it has something to do the process is killed instead. */
 export async function startServiceProcess(
   dataDirectory: string,
   limits: Partial<Limits> = {},
+  dieAt = "",
 ): Promise<ServiceProcess> {
-  const child: ChildProcess = fork(ENTRY, [dataDirectory, JSON.stringify(limits)], {
+  const child: ChildProcess = fork(ENTRY, [dataDirectory, JSON.stringify(limits), dieAt], {
     execArgv: [
       "--conditions=@murmuration/source",
       "--experimental-strip-types",
@@ -47,6 +51,7 @@ export async function startServiceProcess(
     base: `http://127.0.0.1:${port}`,
     pid: child.pid!,
     output: () => output,
+    ended,
     async kill() {
       child.kill("SIGKILL");
       await ended;

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Limits, limits } from "@murmuration/wire";
+import { createInProcessValidator } from "../../src/adapters/in-process-validator.ts";
 import { createConfig, type DeliveryServiceConfig, defaultTiming } from "../../src/config.ts";
 import { type Replacements, type RunningDeliveryService, startDeliveryService } from "../../src/main.ts";
 import type { Clock, Log } from "../../src/ports/environment.ts";
@@ -19,6 +20,8 @@ export interface TestServiceOptions extends Replacements {
   readonly limits?: Partial<Limits>;
   readonly timing?: Partial<ServiceTiming>;
   readonly config?: Partial<DeliveryServiceConfig>;
+  /** Validates commits in a thread, as an operator's service does. */
+  readonly thread?: boolean;
 }
 
 /** A service on a directory of its own; `stop` removes both. */
@@ -46,7 +49,12 @@ export async function startTestService(options: TestServiceOptions = {}): Promis
       timing: { ...defaultTiming, ...options.timing },
       ...options.config,
     }),
-    { log: { info: write, warn: write, error: write }, ...options },
+    {
+      log: { info: write, warn: write, error: write },
+      // A thread for each service would cost each test a second.
+      ...(options.thread !== true && { validator: createInProcessValidator() }),
+      ...options,
+    },
   );
   return {
     ...service,

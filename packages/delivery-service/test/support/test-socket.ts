@@ -25,6 +25,8 @@ export class TestSocket {
   private readonly answers = new Map<number, (body: ServiceBody) => void>();
   private readonly watchers = new Set<() => void>();
   private lastRequestId = 0;
+  /** Of the HelloReply of an anonymous connection. */
+  challenge: Uint8Array = new Uint8Array(32);
 
   private constructor(webSocket: WebSocket) {
     this.webSocket = webSocket;
@@ -60,6 +62,7 @@ export class TestSocket {
     const socket = await TestSocket.open(port);
     const reply = await socket.request({ kind: "hello", versions: [1] });
     if (reply.kind !== "helloReply") throw new Error(`hello refused: ${JSON.stringify(reply)}`);
+    socket.challenge = reply.challenge;
     return socket;
   }
 

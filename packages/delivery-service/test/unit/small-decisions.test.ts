@@ -40,6 +40,9 @@ describe("retention plan", () => {
     const plan = planRetention(now);
     expect(new Set(plan.map((job) => job.name)).size).toBe(plan.length);
     expect(plan).toContainEqual({ name: "envelopes", beforeMs: now - 30 * 86_400_000 });
+    expect(plan).toContainEqual({ name: "key-packages", beforeMs: now });
+    expect(plan).toContainEqual({ name: "group-entries", beforeMs: now - 30 * 86_400_000 });
+    expect(plan).toContainEqual({ name: "idle-mls-groups", beforeDay: 1_000 - 400 });
     expect(plan).toContainEqual({ name: "idle-devices", beforeDay: 1_000 - retention.idleDeviceDays });
   });
 });

@@ -1,7 +1,7 @@
 import { type AccountId, accountId, type DeviceId, groupId, submitId } from "@murmuration/base";
 import type { SealedRecipient, SubmitSealed } from "@murmuration/wire";
 import { describe, expect, it } from "vitest";
-import { decideIdentifiedSubmit, decideSealedSubmit, sha256 } from "../../src/core/submit.ts";
+import { decideIdentifiedSubmit, decideSealedSubmit, fullMailboxes, sha256 } from "../../src/core/submit.ts";
 import type { AccountRecord } from "../../src/ports/accounts.ts";
 
 const bytes = (length: number, fill: number) => new Uint8Array(length).fill(fill);
@@ -55,6 +55,7 @@ const nothing = {
   extraDevices: [],
   staleDevices: [],
   accessDenied: false,
+  mailboxFull: false,
 };
 
 describe("decide on a sealed submit", () => {
@@ -148,4 +149,12 @@ describe("decide on a message request", () => {
       accounts: [{ extraDevices: [1] }],
     });
   });
+});
+
+it("an account is named once as full, however many of its mailboxes are, and nothing else is said of it", () => {
+  const device = (n: number, deviceId: number) => ({ accountId: id(n), deviceId: deviceId as DeviceId });
+  expect(fullMailboxes([device(1, 1), device(2, 1), device(1, 2)])).toEqual([
+    { ...nothing, accountId: id(1), mailboxFull: true },
+    { ...nothing, accountId: id(2), mailboxFull: true },
+  ]);
 });

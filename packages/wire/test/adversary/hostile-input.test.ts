@@ -6,6 +6,7 @@ import {
   decodeMessage,
   decodeServiceFrame,
   encodeClientFrame,
+  encodeServiceFrame,
   FrameRejection,
   limits,
   rejectionRow,
@@ -88,8 +89,8 @@ describe("bytes that are no frame", () => {
   });
 
   test("a kind that this version does not know, with the request id for the answer", () => {
-    // request_id 5, then field 64 (reserved for MLS) with an empty message.
-    const bytes = fromHex("0805820400");
+    // request_id 5, then field 127, which no frame has yet, with an empty message.
+    const bytes = fromHex("0805fa0700");
     try {
       decodeClientFrame(bytes);
       expect.unreachable();
@@ -145,9 +146,17 @@ describe("fields with a size of their own", () => {
     ["submitSealed", "submit-sealed-group", "fence.fence"],
     ["submitIdentified", "submit-identified", "submitId"],
     ["submitIdentified", "submit-identified", "accountId"],
+    ["groupCreate", "group-create", "groupId"],
+    ["groupAccess", "group-access", "groupId"],
+    ["groupSubmit", "group-submit", "submitId"],
+    ["groupCommit", "group-commit-adding", "recipients.0.accountId"],
+    ["groupInfoRequest", "group-info-request-link", "link.linkId"],
+    ["groupInfoRequest", "group-info-request-link", "link.signature"],
+    ["groupBan", "group-ban", "orderId"],
+    ["groupRefuse", "group-refuse", "groupId"],
   ];
   test.each(ids)("%s (%s): %s must have exactly its length", (kind, vector, path) => {
-    const length = path.endsWith("token") ? 32 : 16;
+    const length = path.endsWith("token") ? 32 : path.endsWith("signature") ? 64 : 16;
     const outcomes = [0, length - 1, length + 1].map((size) => {
       const value = body(vector, kind);
       setPath(value, path, hex(7, size));
@@ -179,6 +188,14 @@ describe("fields with a size of their own", () => {
     ["ProfileUpdate", "profile-update", "accessKey", limits.accessKeyBytes],
     ["GroupWriteRequest", "group-write", "blob", limits.groupRecordBytes],
     ["ChallengeReply", "challenge-reply", "challenge", limits.challengeBytes],
+    ["KeyPackageUpload", "key-package-upload", "keyPackages.0", limits.keyPackageBytes],
+    ["KeyPackageUpload", "key-package-upload", "lastResort", limits.keyPackageBytes],
+    [
+      "KeyPackageClaimReply",
+      "key-package-claim-reply",
+      "accounts.0.keyPackages.0.keyPackage",
+      limits.keyPackageBytes,
+    ],
   ];
   test.each(sizes)("%s (%s): %s may not be longer than %i", (message, vector, path, limit) => {
     const sized = (size: number): string => {
@@ -191,7 +208,68 @@ describe("fields with a size of their own", () => {
   });
 });
 
+describe("fields of group frames with a size of their own", () => {
+  const sizes: ReadonlyArray<readonly [kind: string, vector: string, path: string, limit: number]> = [
+    ["groupCreate", "group-create", "groupInfo", limits.groupInfoBytes],
+    ["groupCreate", "group-create", "ratchetTree", limits.keyPackageBytes],
+    ["groupAccess", "group-access", "signature", limits.mlsSignatureBytes],
+    ["groupSubmit", "group-submit", "message", limits.groupMessageBytes],
+    ["groupCommit", "group-commit-adding", "commit", limits.groupCommitBytes],
+    ["groupCommit", "group-commit-adding", "groupInfo", limits.groupInfoBytes],
+    ["groupCommit", "group-commit-adding", "welcome", limits.welcomeBytes],
+    ["groupCommit", "group-commit-banning", "banList", limits.banListBytes],
+    ["groupPropose", "group-propose", "proposal", limits.groupProposalBytes],
+    ["groupInfoRequest", "group-info-request-leaf", "leaf.signatureKey", limits.mlsSignatureKeyBytes],
+    ["groupInfoRequest", "group-info-request-leaf", "leaf.signature", limits.mlsSignatureBytes],
+    ["groupBan", "group-ban", "signatureKeys.0", limits.mlsSignatureKeyBytes],
+    ["groupBan", "group-ban", "signature", limits.mlsSignatureBytes],
+    ["groupRefuse", "group-refuse", "signature", limits.mlsSignatureBytes],
+    ["deliver", "deliver-welcome", "envelopes.0.welcome.welcome", limits.trimmedWelcomeBytes],
+    ["deliver", "deliver-welcome", "envelopes.0.welcome.treeHash", limits.treeHashBytes],
+    ["groupEntries", "group-entries", "entries.0.application.message", limits.groupMessageBytes],
+    ["groupEntries", "group-entries", "entries.1.proposal.proposal", limits.groupProposalBytes],
+    ["groupEntries", "group-entries", "entries.2.commit.commit", limits.groupCommitBytes],
+    ["groupEntries", "group-entries-ban", "entries.0.commit.banList", limits.banListBytes],
+    ["groupCommitLost", "group-commit-lost-own-turn", "proposals.0", limits.groupProposalBytes],
+    ["groupTurn", "group-turn-proposals", "proposals.0", limits.groupProposalBytes],
+    ["groupInfoReply", "group-info-reply", "groupInfo", limits.groupInfoBytes],
+  ];
+  test.each(sizes)("%s (%s): %s may not be longer than %i", (kind, vector, path, limit) => {
+    const decode = frameVector(vector).from === "client" ? decodeForged : decodeForgedFromService;
+    const sized = (size: number): string => {
+      const value = body(vector, kind);
+      setPath(value, path, hex(5, size));
+      return decode(kind, value);
+    };
+    expect(sized(limit)).toBe("accepted");
+    expect(sized(limit + 1)).toBe("wire/field-too-large");
+    // Only a ban list may be empty: that lifts the last ban.
+    expect(sized(0)).toBe(path.endsWith("banList") ? "accepted" : "wire/missing-field");
+  });
+});
+
 describe("numbers outside their range", () => {
+  test.each([
+    ["groupAcknowledge", "group-acknowledge", "throughSequence"],
+    ["groupCommit", "group-commit-adding", "turn"],
+    ["groupTurnRelease", "group-turn-release", "turn"],
+    ["groupRefuse", "group-refuse", "sequence"],
+    ["groupEntries", "group-entries-void", "entries.0.void.sequence"],
+    ["groupCommitAccepted", "group-commit-accepted", "epoch"],
+    ["groupTurn", "group-turn", "turn"],
+  ])("%s (%s): %s begins with 1", (kind, vector, path) => {
+    const value = body(vector, kind);
+    setPath(value, path, 0);
+    const decode = frameVector(vector).from === "client" ? decodeForged : decodeForgedFromService;
+    expect(decode(kind, value)).toBe("wire/missing-field");
+  });
+
+  test("a reason for a turn that nobody knows", () => {
+    expect(decodeForgedFromService("groupTurn", { ...body("group-turn", "groupTurn"), reason: 9 })).toBe(
+      "wire/invalid-field",
+    );
+  });
+
   test("device ids are 1 to 127", () => {
     const withId = (id: number): string => {
       const value = body("submit-sealed", "submitSealed");
@@ -295,6 +373,98 @@ describe("lists longer than their limit", () => {
   });
 });
 
+describe("lists of group frames longer than their limit", () => {
+  const many = (count: number, item: unknown): unknown[] => Array.from({ length: count }, () => item);
+  const key = hex(5, 32);
+  const [recipient] = body("group-commit-adding", "groupCommit")["recipients"] as [unknown];
+  const [entry] = body("group-entries", "groupEntries")["entries"] as [unknown];
+  const proposal = "00010001b0b1";
+
+  const lists: ReadonlyArray<
+    readonly [kind: string, vector: string, list: string, item: unknown, limit: number, atLeastOne: boolean]
+  > = [
+    ["groupCommit", "group-commit-adding", "recipients", recipient, limits.addsPerCommit, false],
+    ["groupBan", "group-ban", "signatureKeys", key, limits.leavesPerAccount, true],
+    ["groupEntries", "group-entries", "entries", entry, limits.entriesPerDeliver, true],
+    ["groupCommitLost", "group-commit-lost", "entries", entry, limits.entriesPerCommitLost, false],
+    ["groupCommitLost", "group-commit-lost", "proposals", proposal, limits.pendingProposals, false],
+    ["groupTurn", "group-turn", "proposals", proposal, limits.pendingProposals, false],
+    ["groupTurn", "group-turn", "bannedLeaves", 0xffff_ffff, limits.bannedLeavesPerTurn, false],
+  ];
+  test.each(lists)("%s (%s): %s", (kind, vector, name, item, limit, atLeastOne) => {
+    const decode = frameVector(vector).from === "client" ? decodeForged : decodeForgedFromService;
+    const sized = (count: number): string =>
+      decode(kind, { ...body(vector, kind), [name]: many(count, item) });
+    expect(sized(limit)).toBe("accepted");
+    expect(sized(limit + 1)).toBe("wire/too-many");
+    expect(sized(0)).toBe(atLeastOne ? "wire/missing-field" : "accepted");
+  });
+
+  test("KeyPackages of an upload, accounts of a claim, devices of a claimed account", () => {
+    const upload = messageValue("key-package-upload");
+    const uploaded = (count: number): string =>
+      decodeForgedMessage("KeyPackageUpload", { ...upload, keyPackages: many(count, "00010005") });
+    expect(uploaded(limits.keyPackagesPerUpload)).toBe("accepted");
+    expect(uploaded(limits.keyPackagesPerUpload + 1)).toBe("wire/too-many");
+
+    const claimed = (count: number): string =>
+      decodeForgedMessage("KeyPackageClaimRequest", { accountIds: many(count, hex(0xa1, 16)) });
+    expect(claimed(limits.accountsPerClaim)).toBe("accepted");
+    expect(claimed(limits.accountsPerClaim + 1)).toBe("wire/too-many");
+    expect(claimed(0)).toBe("wire/missing-field");
+
+    const account = { accountId: hex(0xa1, 16), devicesWithout: [1, 2, 3, 4, 5, 6] };
+    expect(decodeForgedMessage("KeyPackageClaimReply", { accounts: [account] })).toBe("wire/too-many");
+  });
+});
+
+describe("of some fields exactly one", () => {
+  const entries = (entry: object) => ({ groupId: hex(0x91, 16), entries: [entry], lastSequence: 9 });
+  const at = { sequence: 9, serverTimeMs: 9 };
+
+  test("an entry of a log has a content", () => {
+    expect(decodeForgedFromService("groupEntries", entries(at))).toBe("wire/missing-field");
+    expect(decodeForgedFromService("groupEntries", entries({ ...at, void: { sequence: 8 } }))).toBe(
+      "accepted",
+    );
+  });
+
+  test("of two contents on the wire the last one counts, as protobuf has it", () => {
+    const sized = (field: string, content: string): string =>
+      `${field}${(content.length / 2).toString(16).padStart(2, "0")}${content}`;
+    const message = sized("8201", sized("0a", "00"));
+    const voided = sized("9a01", "0808");
+    const decoded = (contents: string): unknown => {
+      const inner = sized("0a", hex(0x91, 16)) + sized("12", `08091009${contents}`);
+      return decodeServiceFrame(fromHex(sized("9206", `${inner}1809`))).body;
+    };
+    expect(decoded(message + voided)).toMatchObject({ entries: [{ ...at, void: { sequence: 8 } }] });
+    expect(decoded(message + voided)).not.toHaveProperty("entries.0.application");
+    expect(decoded(voided + message)).not.toHaveProperty("entries.0.void");
+  });
+
+  test("an entry of a lost race has a content, and a turn its time", () => {
+    const lost = body("group-commit-lost-own-turn", "groupCommitLost");
+    expect(decodeForgedFromService("groupCommitLost", lost)).toBe("accepted");
+    expect(decodeForgedFromService("groupCommitLost", { ...lost, entries: [at] })).toBe("wire/missing-field");
+    const { turn: _, ...withoutTurn } = lost;
+    expect(decodeForgedFromService("groupCommitLost", withoutTurn)).toBe("wire/missing-field");
+    const { turnExpiresInMs: __, ...withoutTime } = lost;
+    expect(decodeForgedFromService("groupCommitLost", withoutTime)).toBe("wire/missing-field");
+  });
+
+  test("who asks for a GroupInfo brings one proof", () => {
+    const { leaf } = body("group-info-request-leaf", "groupInfoRequest");
+    const { link } = body("group-info-request-link", "groupInfoRequest");
+    const asked = (proofs: object): string =>
+      decodeForged("groupInfoRequest", { groupId: hex(0x91, 16), ...proofs });
+    expect(asked({ leaf })).toBe("accepted");
+    expect(asked({ link })).toBe("accepted");
+    expect(asked({ leaf, link })).toBe("wire/missing-field");
+    expect(asked({})).toBe("wire/missing-field");
+  });
+});
+
 describe("a frame full of empty elements costs neither memory nor time", () => {
   /** A client's frame of four megabytes whose field of this number repeats one element to the end. */
   function filled(frameField: number, element: readonly number[], packed = false): Uint8Array {
@@ -308,12 +478,25 @@ describe("a frame full of empty elements costs neither memory nor time", () => {
     return concatBytes(Uint8Array.from([...outer, ...inner]), content);
   }
 
+  /** Sixteen thousand numbers in one packed piece of field 1. */
+  const piece = [0x0a, 0x80, 0x7d, ...Array.from({ length: 16_000 }, () => 1)];
+
   test.each([
     ["recipients of a submit", filled(18, [0x12, 0]), decodeClientFrame],
     ["devices of an identified submit", filled(19, [0x1a, 0]), decodeClientFrame],
     ["envelopes of a Deliver", filled(41, [0x0a, 0]), decodeServiceFrame],
+    ["entries of a GroupEntries", filled(98, [0x12, 0]), decodeServiceFrame],
+    ["proposals of a GroupTurn", filled(103, [0x2a, 0]), decodeServiceFrame],
+    ["recipients of a GroupCommit", filled(68, [0x2a, 0]), decodeClientFrame],
+    ["signature keys of a GroupBan", filled(72, [0x22, 0]), decodeClientFrame],
     ["unknown fields", filled(20, [0x38, 1]), decodeClientFrame],
     ["packed versions of a Hello", filled(16, [1], true), (frame: Uint8Array) => decodeClientFrame(frame)],
+    ["versions of a Hello in many packed pieces", filled(16, piece), decodeClientFrame],
+    [
+      "banned leaves of a GroupTurn in many packed pieces",
+      filled(103, [0x32, ...piece.slice(1)]),
+      decodeServiceFrame,
+    ],
   ])("%s", (_, frame, decode) => {
     const before = process.memoryUsage().heapUsed;
     const startedAt = process.cpuUsage();
@@ -341,6 +524,15 @@ describe("the sender's side", () => {
     const bad: ClientFrame = { requestId: 1, body: { ...good, recipients: [] } };
     expect(() => encodeClientFrame(bad)).toThrow(UsageError);
     expect(() => encodeClientFrame({ ...sealed, requestId: -1 })).toThrow(UsageError);
+    const asked = decodeClientFrame(fromHex(frameVector("group-info-request-leaf").hex!));
+    if (asked.body.kind !== "groupInfoRequest") throw new Error("vector");
+    const { leaf: _, ...withoutProof } = asked.body;
+    expect(() => encodeClientFrame({ requestId: 1, body: withoutProof })).toThrow(UsageError);
+    const entry = { sequence: 1, serverTimeMs: 1 };
+    const entries = { kind: "groupEntries", groupId: withoutProof.groupId, lastSequence: 1 } as const;
+    expect(() => encodeServiceFrame({ requestId: 0, body: { ...entries, entries: [entry] } })).toThrow(
+      UsageError,
+    );
     expect(() => encodeClientFrame({ ...sealed, requestId: 2 ** 32 })).toThrow(UsageError);
   });
 

@@ -1,15 +1,27 @@
 import { describe, expect, test } from "vitest";
-import { limits, matchRoute, type RouteName, routePath, routes } from "../../src/index.ts";
+import {
+  limits,
+  matchRoute,
+  type PathParameter,
+  type RouteName,
+  routePath,
+  routes,
+} from "../../src/index.ts";
 
+/** 16 bytes in text form, and the 32 of a tree hash. */
 const id = "AQEBAQEBAQEBAQEBAQEBAQ";
+const hash = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+const parameters = { accountId: id, groupId: id, blobId: id, treeHash: hash } as const;
 
 describe("HTTP routes", () => {
   test.each(Object.keys(routes) as RouteName[])("%s is found by its own method and path", (name) => {
-    const path = routePath(name, { accountId: id, groupId: id, blobId: id });
+    const path = routePath(name, parameters);
     const match = matchRoute(routes[name].method, path);
     expect(match).toMatchObject({ kind: "found", name });
     if (match.kind === "found") {
-      for (const value of Object.values(match.parameters)) expect(value).toBe(id);
+      for (const [key, value] of Object.entries(match.parameters)) {
+        expect(value).toBe(parameters[key as PathParameter]);
+      }
     }
   });
 
@@ -27,6 +39,11 @@ describe("HTTP routes", () => {
   test.each(["short", `${id}A`, "../../../../etc/passwd", `${id}/`, "%41QEBAQEBAQEBAQEBAQEBAQ"])(
     "%j in the place of an id finds nothing",
     (text) => expect(matchRoute("GET", `/v1/groups/${text}`).kind).toBe("unknown-route"),
+  );
+
+  test.each([id, hash.slice(1), `${hash}A`, `${id}.${id}`])(
+    "%j in the place of a tree hash finds nothing",
+    (text) => expect(matchRoute("GET", `/v1/trees/${text}`).kind).toBe("unknown-route"),
   );
 
   test("a path without its parameter is not made", () => {

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import protobuf from "protobufjs";
 import { describe, expect, test } from "vitest";
 import { clientBodies, serviceBodies } from "../../src/frames.ts";
-import { actions } from "../../src/index.ts";
+import { actions, turnReasons } from "../../src/index.ts";
 import type { MessageType } from "../../src/shape.ts";
 import { generate } from "../../tools/generate.ts";
 import { readSchema } from "../../tools/vectors.ts";
@@ -39,23 +39,32 @@ describe("the schema and the declarations", () => {
     const frame = schema.lookupType(`${PACKAGE}.Frame`);
     const ours: Record<string, MessageType<unknown>> = { ...clientBodies, ...serviceBodies };
     const inProto = frame.oneofs["body"]!.fieldsArray.map(({ name, type }) => [name, type]);
-    expect(Object.entries(ours).map(([name, type]) => [name, type.name])).toEqual(inProto);
+    const declaredBodies = Object.entries(ours).map(([name, type]) => [name, type.name]);
+    expect(Object.fromEntries(declaredBodies)).toEqual(Object.fromEntries(inProto));
+    expect(declaredBodies).toHaveLength(inProto.length);
   });
 
-  test("actions have the schema's numbers", () => {
-    const inProto = schema.lookupEnum(`${PACKAGE}.Action`).values;
-    const ours = Object.entries(actions).map(([name, number]) => [
-      `ACTION_${name.toUpperCase().replaceAll("-", "_")}`,
+  test.each([
+    ["Action", "ACTION", actions],
+    ["TurnReason", "TURN_REASON", turnReasons],
+  ])("%s has the schema's numbers", (name, prefix, numbers) => {
+    const ours = Object.entries(numbers).map(([key, number]) => [
+      `${prefix}_${key.toUpperCase().replaceAll("-", "_")}`,
       number,
     ]);
-    expect(Object.fromEntries([["ACTION_UNSPECIFIED", 0], ...ours])).toEqual(inProto);
+    expect(Object.fromEntries([[`${prefix}_UNSPECIFIED`, 0], ...ours])).toEqual(
+      schema.lookupEnum(`${PACKAGE}.${name}`).values,
+    );
   });
 
-  test("client frames use field numbers 16 to 39, service frames 40 to 63; MLS keeps 64 to 127", () => {
-    const { fields, reserved } = schema.lookupType(`${PACKAGE}.Frame`);
-    for (const name of Object.keys(clientBodies)) expect(fields[name]!.id, name).toBeOneOf(range(16, 39));
-    for (const name of Object.keys(serviceBodies)) expect(fields[name]!.id, name).toBeOneOf(range(40, 63));
-    expect(reserved).toEqual([[64, 127]]);
+  test.each([
+    ["client", clientBodies, range(16, 39), range(64, 95)],
+    ["service", serviceBodies, range(40, 63), range(96, 127)],
+  ] as const)("the %s's frames have field numbers of their own ranges", (_, bodies, others, ofGroups) => {
+    const { fields } = schema.lookupType(`${PACKAGE}.Frame`);
+    for (const name of Object.keys(bodies)) {
+      expect(fields[name]!.id, name).toBeOneOf(name.startsWith("group") ? ofGroups : others);
+    }
   });
 });
 

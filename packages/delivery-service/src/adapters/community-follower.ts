@@ -1,0 +1,270 @@
+import { type Bytes, equalBytes, RejectionError, toHex } from "@murmuration/base";
+import {
+  BanList,
+  type CommunityContext,
+  cheapestCommitter,
+  communityContextOf,
+  describeCommit,
+  deviceOf,
+  type FollowedCommit,
+  joinTicketOf,
+  nextWarmUpLeaf,
+  PublicGroup,
+  type RatchetTree,
+  roleOf,
+  trimWelcomes,
+  verifyLeafSignature,
+} from "@murmuration/mls-groups/public-group";
+import { GROUP_ACCESS_LABEL } from "@murmuration/wire";
+import { groupCrypto } from "../core/leaf-signatures.ts";
+import type {
+  CommitRequest,
+  FollowedLeaf,
+  FollowerSource,
+  NextTurn,
+  NextTurnRequest,
+  ProposalRequest,
+  ValidatedCommit,
+  ValidatedGroup,
+} from "../ports/commit-validator.ts";
+import { banListOf, type CommunityRules } from "./community-rules.ts";
+
+/** Deltas may weigh as much as a snapshot, and at least this, before a new snapshot is due. */
+const MIN_DELTA_BYTES = 64 * 1024;
+
+interface Staged {
+  readonly commit: FollowedCommit;
+  readonly banList: BanList;
+  readonly deltaBytes: number;
+}
+
+/** One community in one epoch: the engine's follower with the policy that members run, and what the service asks of it. */
+export class CommunityFollower {
+  private readonly group: PublicGroup;
+  private readonly rules: CommunityRules;
+  private banList: BanList;
+  /** Of the tree when it was last stored as a whole, and of what was stored of it since. */
+  private snapshotBytes: number;
+  private deltaBytes: number;
+  private staged: Staged | undefined;
+  /** Proposals that the follower has taken in, by their references. */
+  private readonly proposals = new Map<string, Bytes>();
+
+  private constructor(
+    group: PublicGroup,
+    rules: CommunityRules,
+    stored: Pick<FollowerSource, "banList" | "snapshot" | "deltas">,
+  ) {
+    this.group = group;
+    this.rules = rules;
+    this.banList = banListOf(stored.banList);
+    this.snapshotBytes = stored.snapshot.length;
+    this.deltaBytes = stored.deltas.reduce((bytes, delta) => bytes + delta.length, 0);
+  }
+
+  /** Validates the first epoch of a community. O(members), which is one. Throws RejectionError. */
+  static validateFirst(
+    rules: CommunityRules,
+    request: { readonly groupInfo: Bytes; readonly ratchetTree: Bytes },
+  ): ValidatedGroup {
+    const { context, tree } = PublicGroup.follow(groupCrypto, request, rules.policy);
+    // Whoever begins with others in the tree has not asked them.
+    if (tree.memberCount !== 1) throw new RejectionError("community/first-epoch-members");
+    return {
+      groupId: context.groupId.slice(),
+      epoch: Number(context.epoch),
+      treeHash: context.treeHash.slice(),
+    };
+  }
+
+  /** O(members) hashes. Throws InvariantError when what was stored does not fit together. */
+  static restore(rules: CommunityRules, source: FollowerSource): CommunityFollower {
+    const { groupInfo, snapshot, deltas } = source;
+    const group = PublicGroup.restore(groupCrypto, { groupInfo, snapshot, deltas }, rules.policy);
+    return new CommunityFollower(group, rules, source);
+  }
+
+  get estimatedBytes(): number {
+    return this.group.estimatedBytes + 16 * this.banList.size;
+  }
+
+  get tree(): RatchetTree {
+    return this.group.tree;
+  }
+
+  /** Validates a commit with all that comes with it. O(log N + proposals). Throws RejectionError. */
+  stage(request: CommitRequest): ValidatedCommit {
+    this.takeProposals(request.proposals);
+    const brought = request.banList && banListOf(request.banList);
+    const judge = () => this.group.receive(request.commit);
+    const followed = this.rules.withLists([this.banList, brought], judge);
+    if (followed.kind !== "commit") throw new RejectionError("community/not-a-commit");
+    const { commit } = followed;
+    const external = commit.external;
+    if (
+      external !== (request.committer === undefined) ||
+      (!external && commit.sender !== request.committer)
+    ) {
+      throw new RejectionError("community/not-the-senders-leaf");
+    }
+    this.group.validateGroupInfo(commit, request.groupInfo);
+    const { before, after } = contextsOf(commit);
+    const banListChanged = !equalBytes(before.banListHash, after.banListHash);
+    requireValidNow(commit, request.nowSeconds);
+    const welcomes = welcomesFor(commit, request.welcome);
+    const delta = this.group.treeDelta(commit);
+    const deltaBytes = this.deltaBytes + delta.length;
+    const banList = banListChanged ? (brought ?? BanList.empty) : this.banList;
+    this.staged = { commit, banList, deltaBytes };
+    const { tree } = commit.next;
+    return {
+      treeHash: tree.treeHash(),
+      treeDelta: delta,
+      snapshotDue: deltaBytes > Math.max(MIN_DELTA_BYTES, this.snapshotBytes),
+      referenced: commit.references.map((reference) => this.proposals.get(toHex(reference))!),
+      removed: commit.removedKeys,
+      added: commit.public.addedLeaves.map((leaf) => tree.signatureKey(leaf)!),
+      welcomes,
+      sender: commit.sender,
+      senderKey: tree.signatureKey(commit.sender)!,
+      senderRole: roleOf(before, deviceOf(tree.leaf(commit.sender)!.credential).accountId),
+      external,
+      joinedBy: joinOf(commit, before),
+      banListChanged,
+    };
+  }
+
+  /** The staged commit was stored. False when there is none: this follower is of an epoch that is over. */
+  merge(): boolean {
+    if (this.staged === undefined) return false;
+    const { commit, banList, deltaBytes } = this.staged;
+    this.group.merge(commit);
+    this.banList = banList;
+    this.deltaBytes = deltaBytes;
+    this.drop();
+    this.proposals.clear();
+    return true;
+  }
+
+  drop(): void {
+    this.staged = undefined;
+  }
+
+  /** Throws RejectionError. */
+  checkProposal(request: ProposalRequest): void {
+    this.takeProposals(request.proposals);
+    const followed = this.group.receive(request.proposal);
+    if (followed.kind !== "proposal") throw new RejectionError("community/not-a-proposal");
+    const { proposal, sender, reference } = followed.proposal;
+    if (sender.kind !== "member" || sender.leafIndex !== request.sender) {
+      throw new RejectionError("community/not-the-senders-leaf");
+    }
+    // What else a member may want it can commit itself, or ask somebody for.
+    if (proposal.kind !== "self_remove") throw new RejectionError("community/proposal-may-not-wait");
+    this.proposals.set(toHex(reference), request.proposal);
+  }
+
+  leaf(leafIndex: number): FollowedLeaf | undefined {
+    return this.toLeaf(this.group.leaf(leafIndex));
+  }
+
+  leafOfKey(signatureKey: Bytes): FollowedLeaf | undefined {
+    return this.toLeaf(this.group.leafOfKey(signatureKey));
+  }
+
+  /** A link signs in the same way as a leaf. One signature verification. */
+  verifyLink(linkId: Bytes, content: Bytes, signature: Bytes): boolean {
+    const link = this.settings.links.find((known) => equalBytes(known.linkId, linkId));
+    return (
+      link !== undefined &&
+      verifyLeafSignature(groupCrypto, link.publicKey, GROUP_ACCESS_LABEL, content, signature)
+    );
+  }
+
+  /** O(online x log N). */
+  nextTurn({ online, proposalsWait, bannedLeaves }: NextTurnRequest): NextTurn | undefined {
+    const { tree } = this.group;
+    const here = online.filter((leaf) => tree.hasMember(leaf) && !bannedLeaves.includes(leaf));
+    if (bannedLeaves.length > 0) {
+      const able = here.filter((leaf) => this.leaf(leaf)?.role !== "member");
+      const admin = cheapestCommitter(tree, able);
+      if (admin !== undefined) return { leafIndex: admin.leaf, reason: "ban" };
+    }
+    if (proposalsWait) {
+      const member = cheapestCommitter(tree, here);
+      if (member !== undefined) return { leafIndex: member.leaf, reason: "proposals" };
+    }
+    const warmUp = nextWarmUpLeaf(tree, here);
+    return warmUp === undefined ? undefined : { leafIndex: warmUp, reason: "warm-up" };
+  }
+
+  /** The whole tree, from which deltas count anew. O(members). */
+  snapshot(): Bytes {
+    const snapshot = this.group.treeSnapshot();
+    this.snapshotBytes = snapshot.length;
+    this.deltaBytes = 0;
+    return snapshot;
+  }
+
+  private get settings(): CommunityContext {
+    return communityContextOf(this.group.context.extensions);
+  }
+
+  private toLeaf(leaf: ReturnType<PublicGroup["leaf"]>): FollowedLeaf | undefined {
+    if (leaf === undefined) return undefined;
+    const { leafIndex, signatureKey, role } = leaf;
+    const { announcementOnly, slowModeSeconds } = this.settings;
+    return { leafIndex, signatureKey, role, settings: { announcementOnly, slowModeSeconds } };
+  }
+
+  /** Those that wait at the service and are new to the follower. They were valid when they came. */
+  private takeProposals(waiting: readonly Bytes[]): void {
+    for (const proposal of waiting) {
+      const followed = this.group.receive(proposal);
+      if (followed.kind === "proposal") this.proposals.set(toHex(followed.proposal.reference), proposal);
+    }
+  }
+}
+
+function contextsOf(commit: FollowedCommit): {
+  readonly before: CommunityContext;
+  readonly after: CommunityContext;
+} {
+  return {
+    before: communityContextOf(commit.from.context.extensions),
+    after: communityContextOf(commit.next.context.extensions),
+  };
+}
+
+/** A member that comes back brings the ticket of its first join: that is no use of the link. */
+function joinOf(commit: FollowedCommit, { joinsPerMinute }: CommunityContext): ValidatedCommit["joinedBy"] {
+  if (!commit.external || describeCommit(commit.public, commit.from).resync) return undefined;
+  const ticket = joinTicketOf(commit.next.tree.leaf(commit.sender)!.extensions);
+  return ticket && { linkId: ticket.linkId, perMinute: joinsPerMinute };
+}
+
+/** Lifetimes are looked at here and by whoever creates an Add, and by nobody else: no clock decides validity later. */
+function requireValidNow(commit: FollowedCommit, nowSeconds: number): void {
+  const now = BigInt(nowSeconds);
+  for (const { proposal } of commit.public.proposals) {
+    if (proposal.kind !== "add" || proposal.keyPackage.leafNode.source.kind !== "key_package") continue;
+    const { notBefore, notAfter } = proposal.keyPackage.leafNode.source.lifetime;
+    if (now < notBefore || now > notAfter) throw new RejectionError("community/key-package-expired");
+  }
+}
+
+/** Throws RejectionError `group/welcome-mismatch` unless there is one for each member that is added, and no more. */
+function welcomesFor(commit: FollowedCommit, welcome: Bytes | undefined): readonly Bytes[] {
+  const welcomes = welcome === undefined ? [] : trimmed(welcome);
+  if (welcomes.length !== commit.addedCount) throw new RejectionError("group/welcome-mismatch");
+  return welcomes;
+}
+
+function trimmed(welcome: Bytes): readonly Bytes[] {
+  try {
+    return trimWelcomes(welcome);
+  } catch (error) {
+    if (error instanceof RejectionError) throw new RejectionError("group/welcome-mismatch");
+    throw error;
+  }
+}

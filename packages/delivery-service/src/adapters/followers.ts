@@ -1,0 +1,144 @@
+import { type Bytes, RejectionError, toHex } from "@murmuration/base";
+import { RatchetTree } from "@murmuration/mls-groups/public-group";
+import { groupCrypto } from "../core/leaf-signatures.ts";
+import type {
+  CommitRequest,
+  FollowedLeaf,
+  FollowerSource,
+  NextTurn,
+  NextTurnRequest,
+  ProposalRequest,
+  ValidatedCommit,
+  ValidatedGroup,
+} from "../ports/commit-validator.ts";
+import { CommunityFollower } from "./community-follower.ts";
+import { CommunityRules } from "./community-rules.ts";
+
+/** An epoch of a group, by values that can be sent to another thread. */
+export interface EpochOf {
+  readonly groupId: Bytes;
+  readonly epoch: number;
+}
+
+interface Held {
+  readonly epoch: number;
+  readonly follower: CommunityFollower;
+  readonly bytes: number;
+}
+
+/** Thrown when a follower is not there: the question comes again with what to load it from. */
+export class NotLoaded extends Error {}
+
+/**
+ * The followers of one thread: a cache with a byte budget in which the group that was asked last stays longest. Every
+ * answer is computed at once; nothing here waits.
+ */
+export class Followers {
+  private readonly budgetBytes: number;
+  private readonly rules = new CommunityRules();
+  private readonly held = new Map<string, Held>();
+  private bytes = 0;
+
+  constructor(budgetBytes: number) {
+    this.budgetBytes = budgetBytes;
+  }
+
+  get count(): number {
+    return this.held.size;
+  }
+
+  create(request: { readonly groupInfo: Bytes; readonly ratchetTree: Bytes }): ValidatedGroup {
+    return refusing(() => CommunityFollower.validateFirst(this.rules, request));
+  }
+
+  /** O(members). */
+  load(at: EpochOf, source: FollowerSource): void {
+    this.keep(at, CommunityFollower.restore(this.rules, source));
+  }
+
+  commit(at: EpochOf, request: CommitRequest): ValidatedCommit {
+    return refusing(() => this.at(at).stage(request));
+  }
+
+  settle(at: EpochOf, outcome: "stored" | "dropped"): void {
+    const held = this.held.get(keyOf(at));
+    if (held === undefined || held.epoch !== at.epoch) return;
+    if (outcome === "dropped") held.follower.drop();
+    else if (held.follower.merge()) this.keep({ ...at, epoch: at.epoch + 1 }, held.follower);
+    else this.forget(at.groupId);
+  }
+
+  proposal(at: EpochOf, request: ProposalRequest): void {
+    refusing(() => this.at(at).checkProposal(request));
+  }
+
+  leaf(at: EpochOf, leafIndex: number): FollowedLeaf | undefined {
+    return this.at(at).leaf(leafIndex);
+  }
+
+  leafOfKey(at: EpochOf, signatureKey: Bytes): FollowedLeaf | undefined {
+    return this.at(at).leafOfKey(signatureKey);
+  }
+
+  verifyLink(at: EpochOf, linkId: Bytes, content: Bytes, signature: Bytes): boolean {
+    return this.at(at).verifyLink(linkId, content, signature);
+  }
+
+  nextTurn(at: EpochOf, request: NextTurnRequest): NextTurn | undefined {
+    return this.at(at).nextTurn(request);
+  }
+
+  snapshot(at: EpochOf): Bytes {
+    return this.at(at).snapshot();
+  }
+
+  /** The cached tree where there is one; of another epoch it is built from `source`, used, and not kept. */
+  tree(at: EpochOf, source: FollowerSource | undefined): RatchetTree {
+    const held = this.held.get(keyOf(at));
+    if (held?.epoch === at.epoch) return held.follower.tree;
+    if (source === undefined) throw new NotLoaded();
+    const tree = RatchetTree.decode(groupCrypto, source.snapshot);
+    for (const delta of source.deltas) tree.applyDelta(delta);
+    return tree;
+  }
+
+  forget(groupId: Bytes): void {
+    const key = toHex(groupId);
+    this.bytes -= this.held.get(key)?.bytes ?? 0;
+    this.held.delete(key);
+  }
+
+  private at(at: EpochOf): CommunityFollower {
+    const key = keyOf(at);
+    const held = this.held.get(key);
+    if (held?.epoch !== at.epoch) throw new NotLoaded();
+    // Deleting first moves it to the end, away from what is dropped.
+    this.held.delete(key);
+    this.held.set(key, held);
+    return held.follower;
+  }
+
+  private keep(at: EpochOf, follower: CommunityFollower): void {
+    this.forget(at.groupId);
+    const bytes = follower.estimatedBytes;
+    this.held.set(keyOf(at), { epoch: at.epoch, follower, bytes });
+    this.bytes += bytes;
+    for (const [key, held] of this.held) {
+      if (this.bytes <= this.budgetBytes || held.follower === follower) break;
+      this.held.delete(key);
+      this.bytes -= held.bytes;
+    }
+  }
+}
+
+const keyOf = (at: EpochOf): string => toHex(at.groupId);
+
+/** The engine's refusals and the policy's become one code; theirs is the explanation. */
+function refusing<T>(check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    const refused = error instanceof RejectionError && !error.code.startsWith("group/");
+    throw refused ? new RejectionError("group/commit-invalid", error.code) : error;
+  }
+}

@@ -1,0 +1,24 @@
+import { formatId, type GroupId } from "@murmuration/base";
+import type { GroupListener, GroupSignals } from "../ports/group-signals.ts";
+
+/** {@link GroupSignals} within one process. */
+export class MemoryGroupSignals implements GroupSignals {
+  private readonly listeners = new Map<string, Set<GroupListener>>();
+
+  publish(groupId: GroupId, change: "entries" | "members"): void {
+    for (const listener of this.listeners.get(formatId(groupId)) ?? []) {
+      if (change === "entries") listener.lookAgain();
+      else listener.membersChanged();
+    }
+  }
+
+  subscribe(groupId: GroupId, listener: GroupListener): () => void {
+    const name = formatId(groupId);
+    const listeners = this.listeners.get(name) ?? new Set();
+    this.listeners.set(name, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0 && this.listeners.get(name) === listeners) this.listeners.delete(name);
+    };
+  }
+}

@@ -1,0 +1,48 @@
+import { InvariantError } from "@murmuration/base";
+import type { GroupEntry } from "@murmuration/wire";
+import type { LogEntry } from "../ports/mls-groups.ts";
+
+/** An entry of the log as a member gets it. */
+export function toWireEntry(entry: LogEntry): GroupEntry {
+  const head = { sequence: entry.sequence, serverTimeMs: entry.acceptedAtMs };
+  switch (entry.kind) {
+    case "application":
+      return { ...head, application: { message: entry.message } };
+    case "proposal":
+      return { ...head, proposal: { proposal: entry.message } };
+    case "commit":
+      return {
+        ...head,
+        commit: {
+          commit: entry.message,
+          ...(entry.banList !== undefined && entry.banList.length > 0 ? { banList: entry.banList } : {}),
+        },
+      };
+    case "void":
+      if (entry.voids === undefined) throw new InvariantError("group/void-without-sequence");
+      return { ...head, void: { sequence: entry.voids } };
+  }
+}
+
+/** The first of these entries that fit both limits, in order. O(entries). */
+export function entriesThatFit(
+  entries: readonly LogEntry[],
+  limits: { readonly maxEntries: number; readonly maxBytes: number },
+): readonly LogEntry[] {
+  let bytes = 0;
+  const end = entries.findIndex((entry, index) => {
+    bytes += entry.message.length + (entry.banList?.length ?? 0) + 64;
+    return index >= limits.maxEntries || bytes > limits.maxBytes;
+  });
+  return end < 0 ? entries : entries.slice(0, end);
+}
+
+/** The first of these byte strings that fit, in order. O(items). */
+export function bytesThatFit<T extends Uint8Array>(items: readonly T[], maxBytes: number): readonly T[] {
+  let bytes = 0;
+  const end = items.findIndex((item) => {
+    bytes += item.length + 8;
+    return bytes > maxBytes;
+  });
+  return end < 0 ? items : items.slice(0, end);
+}

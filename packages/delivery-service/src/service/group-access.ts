@@ -1,0 +1,172 @@
+import { type Bytes, equalBytes, type GroupId, RejectionError, UnavailableError } from "@murmuration/base";
+import type {
+  GroupAccessFrame,
+  GroupAccessGranted,
+  GroupCreate,
+  GroupInfoReply,
+  GroupInfoRequest,
+  LeafAccess,
+} from "@murmuration/wire";
+import { encodeLeafAccessTbs } from "@murmuration/wire";
+import { dayOf } from "../core/days.ts";
+import { decideReadFrom } from "../core/group-decisions.ts";
+import { isAccessSignature } from "../core/leaf-signatures.ts";
+import { addressKey } from "../core/token-bucket.ts";
+import type { FollowerBase } from "../ports/commit-validator.ts";
+import type { ServiceContext } from "./context.ts";
+import type { GroupReader, OpenedLeaf } from "./group-delivery.ts";
+import type { LiveGroup } from "./live-group.ts";
+import { charge, chargeFor } from "./refusals.ts";
+
+/** The anonymous connection that a frame came on. */
+export interface AnonymousPeer {
+  readonly remoteAddress: string;
+  /** Of its HelloReply: bound to it and to no other, so it serves all groups and never runs out. */
+  readonly challenge: Bytes;
+}
+
+/** Looking a leaf up in a past epoch builds that epoch's tree: it costs a stranger this many groups. */
+const PAST_EPOCH_COST = 20;
+
+/** Takes what anybody may ask of groups from the address's allowance. Throws RejectionError `rate/limited`. */
+export function chargeAddress(context: ServiceContext, peer: AnonymousPeer, cost = 1): Promise<void> {
+  const rate = context.limits.rates.groupEntriesPerAddress;
+  return charge(context.rateLimits, [chargeFor("group-entries", addressKey(peer.remoteAddress), rate, cost)]);
+}
+
+/**
+ * Stores a new group in epoch 0. The same request again is answered alike. Throws RejectionError `group/exists`,
+ * `group/commit-invalid`, `rate/limited`.
+ */
+export async function createGroup(
+  context: ServiceContext,
+  peer: AnonymousPeer,
+  frame: GroupCreate,
+): Promise<{ readonly lastSequence: number }> {
+  const { clock, stores, validator } = context;
+  await chargeAddress(context, peer);
+  const { groupId, groupInfo, ratchetTree } = frame;
+  const { epoch, treeHash, groupId: named } = await validator.create({ groupInfo, ratchetTree });
+  if (!equalBytes(named, groupId) || epoch !== 0) throw new RejectionError("group/commit-invalid");
+  const now = clock.now();
+  const outcome = await stores.mlsGroups.create({
+    groupId,
+    epoch,
+    groupInfo,
+    treeHash,
+    tree: ratchetTree,
+    day: dayOf(now),
+  });
+  if (outcome === "created") return { lastSequence: 0 };
+  const stored = await stores.mlsGroups.load(groupId);
+  if (stored?.epoch !== 0 || !equalBytes(stored.groupInfo, groupInfo))
+    throw new RejectionError("group/exists");
+  return { lastSequence: stored.lastSequence };
+}
+
+/**
+ * Who asks to open a group: the leaf at the index that it names, in the present epoch or in the one that it knows.
+ * One signature verification, or two. Throws RejectionError `group/not-a-member`, `group/rejoin`, `rate/limited`.
+ */
+export async function findLeaf(
+  context: ServiceContext,
+  peer: AnonymousPeer,
+  live: LiveGroup,
+  frame: GroupAccessFrame,
+): Promise<OpenedLeaf> {
+  const signed = (signatureKey: Bytes) =>
+    isAccessSignature(signatureKey, accessOf(context, peer, frame.groupId, frame), frame.signature);
+  const { epoch, value: leaf } = await live.ask((base) => context.validator.leaf(base, frame.leafIndex));
+  if (leaf !== undefined && signed(leaf.signatureKey)) {
+    if (live.isBanned(leaf.signatureKey)) throw new RejectionError("group/not-a-member");
+    return { signatureKey: leaf.signatureKey, leaf, epoch, removedAt: undefined };
+  }
+  if (frame.epoch >= epoch) throw new RejectionError("group/not-a-member");
+  await chargeAddress(context, peer, PAST_EPOCH_COST);
+  const before = await context.validator.pastLeaf(
+    await pastEpoch(context, live, frame.epoch),
+    frame.leafIndex,
+  );
+  if (before === undefined || !signed(before)) throw new RejectionError("group/not-a-member");
+  const known = await live.lookUp(before);
+  if (known === undefined) throw new RejectionError("group/not-a-member");
+  return known;
+}
+
+/** What a leaf that opened a group is told. Throws RejectionError `group/rejoin`. */
+export async function grantAccess(
+  context: ServiceContext,
+  live: LiveGroup,
+  frame: GroupAccessFrame,
+  reader: GroupReader,
+): Promise<GroupAccessGranted> {
+  // Retention may have moved it since the group was loaded.
+  const { firstSequence } = await live.row();
+  decideReadFrom(firstSequence, frame.afterSequence);
+  const today = dayOf(context.clock.now());
+  if (live.lastUsedDay < today) {
+    live.lastUsedDay = today;
+    await context.stores.mlsGroups.touch(live.groupId, today);
+  }
+  return { epoch: live.epoch, firstSequence, lastSequence: reader.mayReadThrough, removed: reader.removed };
+}
+
+/**
+ * What somebody needs who joins by external commit: for a present or former leaf that is not banned, and for the
+ * holder of a link. Throws RejectionError `group/not-a-member`, `rate/limited`.
+ */
+export async function giveGroupInfo(
+  context: ServiceContext,
+  peer: AnonymousPeer,
+  live: LiveGroup,
+  request: GroupInfoRequest,
+): Promise<GroupInfoReply> {
+  await chargeAddress(context, peer);
+  const access = accessOf(context, peer, request.groupId, { epoch: 0, leafIndex: 0 });
+  if (!(await isProven(context, live, request, access))) throw new RejectionError("group/not-a-member");
+  const row = await live.row();
+  const { epoch, lastSequence, groupInfo, treeHash, banList } = row;
+  const withList = banList !== undefined && banList.length > 0 ? { banList } : {};
+  return { epoch, lastSequence, groupInfo, treeHash, ...withList };
+}
+
+async function isProven(
+  context: ServiceContext,
+  live: LiveGroup,
+  { leaf, link }: GroupInfoRequest,
+  access: LeafAccess,
+): Promise<boolean> {
+  if (leaf !== undefined) {
+    if (!isAccessSignature(leaf.signatureKey, access, leaf.signature)) return false;
+    return (await live.lookUp(leaf.signatureKey)) !== undefined;
+  }
+  if (link === undefined) return false;
+  const content = encodeLeafAccessTbs(access);
+  const { value } = await live.ask((base) =>
+    context.validator.verifyLink(base, link.linkId, content, link.signature),
+  );
+  return value;
+}
+
+function accessOf(
+  context: ServiceContext,
+  peer: AnonymousPeer,
+  groupId: GroupId,
+  place: { readonly epoch: number; readonly leafIndex: number },
+): LeafAccess {
+  const { epoch, leafIndex } = place;
+  const service = context.authority.trustRootPublicKey;
+  return { service, challenge: peer.challenge, groupId, epoch, leafIndex };
+}
+
+/** The tree of an epoch that is over. Throws RejectionError `group/rejoin` when it is not kept. */
+async function pastEpoch(context: ServiceContext, live: LiveGroup, epoch: number): Promise<FollowerBase> {
+  const tree = await context.stores.mlsGroups.loadTree(live.groupId, epoch);
+  if (tree === undefined) throw new RejectionError("group/rejoin");
+  const { snapshot, deltas } = tree;
+  const load = async () => {
+    if (tree.epoch !== epoch) throw new UnavailableError("group/moved-on");
+    return { groupInfo: new Uint8Array(0), banList: undefined, snapshot, deltas };
+  };
+  return { groupId: live.groupId, epoch, load };
+}

@@ -1,0 +1,277 @@
+import { type Bytes, equalBytes, RejectionError, toHex, UnavailableError } from "@murmuration/base";
+import type { GroupCommit, GroupCommitAccepted, GroupCommitLost, GroupEntry } from "@murmuration/wire";
+import { compareEpoch } from "../core/group-decisions.ts";
+import { entriesThatFit, toWireEntry } from "../core/group-entries.ts";
+import { sha256 } from "../core/submit.ts";
+import type { ValidatedCommit } from "../ports/commit-validator.ts";
+import type { AppendCommitOutcome, LogEntry } from "../ports/mls-groups.ts";
+import type { ServiceContext } from "./context.ts";
+import { type AnonymousPeer, chargeAddress } from "./group-access.ts";
+import { type GroupReader, leafName } from "./group-delivery.ts";
+import type { GroupHub, GroupInUse } from "./group-hub.ts";
+import { headerFor, nameOf } from "./group-messages.ts";
+import type { Voice } from "./group-turns.ts";
+import { charge, chargeFor } from "./refusals.ts";
+
+/** Who commits: a leaf that has the group open, or (by external commit) a connection that has no leaf yet. */
+export interface Committer {
+  readonly peer: AnonymousPeer;
+  readonly reader: GroupReader | undefined;
+  /** True where this connection was given the GroupInfo: it may join, though it has no leaf yet. */
+  readonly mayJoin: boolean;
+  /** Under which it waits for a turn. */
+  readonly voice: Voice;
+}
+
+export type CommitAnswer =
+  | ({ readonly kind: "groupCommitAccepted" } & GroupCommitAccepted)
+  | ({ readonly kind: "groupCommitLost" } & GroupCommitLost);
+
+/** Entries in the answer to a lost race, bytes: as many as a frame holds beside the proposals. */
+const LOST_ENTRIES_BYTES = 5 * 512 * 1024;
+/** Commits after the lost one that the answer may tell. */
+const LOST_EPOCHS = 64;
+
+/**
+ * Orders a commit: repeated, lost, somebody else's turn, invalid, or accepted and durable with everything that follows
+ * from it. One commit of a group after the other. Throws RejectionError `group/commit-invalid`,
+ * `group/welcome-mismatch`, `group/not-a-member`, `group/not-open`, `group/not-allowed`, `group/epoch-unknown`,
+ * `group/busy`, `rate/limited`.
+ */
+export async function commitToGroup(
+  hub: GroupHub,
+  group: GroupInUse,
+  committer: Committer,
+  frame: GroupCommit,
+): Promise<CommitAnswer> {
+  const { context } = hub;
+  const { live } = group;
+  const { epoch, sender } = headerFor(live, frame.commit, "commit");
+  if (sender?.kind === "stranger") throw new RejectionError("group/commit-invalid");
+  if (committer.reader?.isOpen === false) throw new RejectionError("group/not-a-member");
+  const member = sender?.kind === "member" ? requireReader(committer) : undefined;
+  if (member === undefined) await chargeAddress(context, committer.peer);
+  else {
+    const rate = context.limits.rates.commitsPerLeaf;
+    await charge(context.rateLimits, [chargeFor("group-commits", nameOf(member), rate)]);
+  }
+  const answer = live.exclusive(async () => {
+    const repeated = await findRepeated(context, group, epoch, frame.commit);
+    if (repeated !== undefined) return accepted(repeated, true);
+    await member?.member();
+    if (compareEpoch(epoch, live.epoch) === "past") return lose(context, group, committer, epoch);
+    if (group.turns.isOthers(committer.voice.name)) return lose(context, group, committer, epoch);
+    return order(hub, group, committer, member, frame);
+  });
+  answer.then(
+    (given) => context.metrics.count("group_commits", outcomeOf(given)),
+    () => context.metrics.count("group_commits", "invalid"),
+  );
+  return answer;
+}
+
+/** The same commit sent again, because its answer was lost: known by its bytes, in the epoch that it led on from. */
+async function findRepeated(
+  context: ServiceContext,
+  { live }: GroupInUse,
+  epoch: number,
+  commit: Bytes,
+): Promise<Omit<GroupCommitAccepted, "repeatedCommit"> | undefined> {
+  if (epoch >= live.epoch) return undefined;
+  const known = (await context.stores.mlsGroups.commitOf(live.groupId, epoch))?.at(-1);
+  if (known === undefined || !equalBytes(known.message, commit)) return undefined;
+  return { sequence: known.sequence, epoch: epoch + 1 };
+}
+
+/**
+ * Tells a loser what happened since the epoch of its commit, and gives it a place in the line. A joiner has to ask for
+ * the GroupInfo anew anyway, and reads nothing of the log before it is a member; who may not even join learns nothing
+ * and holds nobody up.
+ */
+async function lose(
+  context: ServiceContext,
+  group: GroupInUse,
+  { mayJoin, reader, voice }: Committer,
+  fromEpoch: number,
+): Promise<CommitAnswer> {
+  const { live, turns } = group;
+  const isMember = reader?.leafIndex !== undefined;
+  if (!isMember && !mayJoin) throw new RejectionError("group/not-open");
+  const entries = isMember ? await entriesSince(context, group, fromEpoch) : [];
+  const place = await turns.lost(voice);
+  const { epoch } = live;
+  return { kind: "groupCommitLost", epoch, entries, ...place, ...(!isMember && { proposals: [] }) };
+}
+
+/** Proposals and commits from an epoch on, as far as they are kept and fit into a frame. O(entries). */
+async function entriesSince(
+  context: ServiceContext,
+  { live }: GroupInUse,
+  fromEpoch: number,
+): Promise<readonly GroupEntry[]> {
+  const entries: LogEntry[] = [];
+  const through = Math.min(live.epoch, fromEpoch + LOST_EPOCHS);
+  for (let epoch = fromEpoch; epoch < through; epoch++) {
+    const commit = await context.stores.mlsGroups.commitOf(live.groupId, epoch);
+    // Too long ago to be told: the log says what can still be known.
+    if (commit === undefined) break;
+    entries.push(...commit);
+  }
+  const limits = { maxEntries: context.limits.entriesPerDeliver, maxBytes: LOST_ENTRIES_BYTES };
+  return entriesThatFit(entries, limits).map(toWireEntry);
+}
+
+/** Validates a commit of the present epoch, stores it and what follows, and tells everybody. */
+async function order(
+  hub: GroupHub,
+  group: GroupInUse,
+  committer: Committer,
+  member: GroupReader | undefined,
+  frame: GroupCommit,
+): Promise<CommitAnswer> {
+  const { context } = hub;
+  const { live } = group;
+  const { clock, stores, validator } = context;
+  if (member !== undefined && live.suspended.has(member.name)) throw new RejectionError("group/not-allowed");
+  const { epoch } = live;
+  const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
+  const now = clock.now();
+  const base = live.baseOf(epoch);
+  const validated = await validator.commit(base, {
+    commit: frame.commit,
+    groupInfo: frame.groupInfo,
+    banList: frame.banList,
+    proposals,
+    committer: member?.leafIndex,
+    welcome: frame.welcome,
+    nowSeconds: Math.floor(now / 1000),
+  });
+  try {
+    checkParties(group, validated, frame);
+    await chargeLink(context, group, validated);
+    const outcome = await live.holding(() => append(hub, group, frame, validated, now));
+    if (outcome.kind !== "appended") {
+      validator.settle(live.groupId, epoch, "dropped");
+      await live.refresh(true);
+      if (outcome.kind === "repeated") return accepted(outcome, true);
+      return await lose(context, group, committer, epoch);
+    }
+    for (const key of validated.removed) group.turns.gone(leafName(key));
+    if (validated.snapshotDue) void saveSnapshot(context, group, live.epoch, validated.treeHash);
+    if (validated.welcomes.length > 0) hub.outbox.pump();
+    group.turns.committed(committer.voice.name);
+    return accepted(outcome, false);
+  } catch (error) {
+    validator.settle(live.groupId, epoch, "dropped");
+    // The store may have taken the commit and failed to say so: what is true is read anew.
+    if (!(error instanceof RejectionError)) await reload(group);
+    throw error;
+  }
+}
+
+/** What the validator cannot know: who is banned or suspended by name, and whom the Welcomes are for. */
+function checkParties({ live }: GroupInUse, validated: ValidatedCommit, frame: GroupCommit): void {
+  if (validated.external) {
+    if (live.isBanned(validated.senderKey)) throw new RejectionError("group/not-a-member");
+    if (live.suspended.has(leafName(validated.senderKey))) throw new RejectionError("group/not-allowed");
+  }
+  if (validated.added.some((key) => live.isBanned(key))) throw new RejectionError("group/commit-invalid");
+  if (validated.welcomes.length !== frame.recipients.length) {
+    throw new RejectionError("group/welcome-mismatch");
+  }
+}
+
+/** A link lets in as many a minute as the group's settings say. Throws RejectionError `rate/limited`. */
+async function chargeLink(
+  context: ServiceContext,
+  { live }: GroupInUse,
+  { joinedBy }: ValidatedCommit,
+): Promise<void> {
+  if (joinedBy === undefined || joinedBy.perMinute === 0) return;
+  const { linkId, perMinute } = joinedBy;
+  const link = `${toHex(live.groupId)} ${toHex(linkId)}`;
+  await charge(context.rateLimits, [chargeFor("group-link", link, { burst: perMinute, perMinute })]);
+}
+
+/** One transaction; what follows from it on this node is done before anything behind the commit is shown. */
+async function append(
+  hub: GroupHub,
+  { live }: GroupInUse,
+  frame: GroupCommit,
+  validated: ValidatedCommit,
+  now: number,
+): Promise<Exclude<AppendCommitOutcome, { readonly kind: "unknown-group" }>> {
+  const { stores, validator } = hub.context;
+  const fromEpoch = live.epoch;
+  const outcome = await stores.mlsGroups.appendCommit({
+    groupId: live.groupId,
+    fromEpoch,
+    commitHash: sha256(frame.commit),
+    proposals: validated.referenced,
+    commit: frame.commit,
+    groupInfo: frame.groupInfo,
+    treeHash: validated.treeHash,
+    treeDelta: validated.treeDelta,
+    banList: validated.banListChanged ? (frame.banList ?? new Uint8Array(0)) : undefined,
+    removed: validated.removed,
+    welcomes: frame.recipients.map((recipient, index) => ({
+      recipient,
+      welcome: validated.welcomes[index]!,
+    })),
+    acceptedAtMs: now,
+  });
+  if (outcome.kind === "unknown-group") throw new RejectionError("group/unknown");
+  if (outcome.kind !== "appended") return outcome;
+  validator.settle(live.groupId, fromEpoch, "stored");
+  live.tookCommit({
+    epoch: outcome.epoch,
+    sequence: outcome.sequence,
+    removed: validated.removed,
+    added: validated.added,
+    committer: validated.senderKey,
+    byAdmin: validated.senderRole !== "member",
+  });
+  if (validated.removed.length > 0) await live.readBans();
+  return outcome;
+}
+
+/** A new snapshot, so that the follower is loaded from fewer deltas. It may fail: the next commit asks for it again. */
+async function saveSnapshot(
+  { log, stores, validator }: ServiceContext,
+  { live }: GroupInUse,
+  epoch: number,
+  treeHash: Bytes,
+): Promise<void> {
+  try {
+    const snapshot = await validator.snapshot(live.baseOf(epoch));
+    await stores.mlsGroups.saveSnapshot(live.groupId, epoch, treeHash, snapshot);
+  } catch (error) {
+    const code = error instanceof UnavailableError ? error.code : "internal";
+    log.warn("snapshot-not-saved", { code });
+  }
+}
+
+async function reload({ live }: GroupInUse): Promise<void> {
+  try {
+    await live.refresh(true);
+  } catch {
+    // The store does not answer; whatever comes next for this group fails in the same way and says so.
+  }
+}
+
+function requireReader({ reader }: Committer): GroupReader {
+  if (reader === undefined) throw new RejectionError("group/not-open");
+  return reader;
+}
+
+function accepted(
+  { sequence, epoch }: { readonly sequence: number; readonly epoch: number },
+  repeatedCommit: boolean,
+): CommitAnswer {
+  return { kind: "groupCommitAccepted", sequence, epoch, repeatedCommit };
+}
+
+function outcomeOf(answer: CommitAnswer): string {
+  if (answer.kind === "groupCommitLost") return "lost";
+  return answer.repeatedCommit ? "repeated" : "accepted";
+}

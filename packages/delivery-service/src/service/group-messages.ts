@@ -1,0 +1,102 @@
+import { equalBytes, RejectionError, toHex } from "@murmuration/base";
+import type { GroupPropose, GroupSubmit, GroupSubmitAccepted } from "@murmuration/wire";
+import { compareEpoch, decideSender } from "../core/group-decisions.ts";
+import { type MlsHeader, readMlsHeader } from "../core/mls-header.ts";
+import { sha256 } from "../core/submit.ts";
+import type { ServiceContext } from "./context.ts";
+import type { GroupReader } from "./group-delivery.ts";
+import type { GroupTurns } from "./group-turns.ts";
+import type { LiveGroup } from "./live-group.ts";
+import { charge, chargeFor } from "./refusals.ts";
+
+/**
+ * Takes an application message of a leaf, once. Answered after it is durable. Throws RejectionError
+ * `group/not-a-member`, `group/not-allowed`, `group/slow-mode`, `group/epoch-outdated`, `group/epoch-unknown`,
+ * `wire/invalid-field`, `rate/limited`.
+ */
+export async function submitToGroup(
+  context: ServiceContext,
+  reader: GroupReader,
+  frame: GroupSubmit,
+): Promise<GroupSubmitAccepted> {
+  const { clock, limits, stores } = context;
+  const live = reader.group;
+  const { epoch } = headerFor(live, frame.message, "application");
+  const leaf = await reader.member();
+  const rate = limits.rates.messagesPerLeaf;
+  await charge(context.rateLimits, [chargeFor("group-messages", nameOf(reader), rate)]);
+  const submitHash = sha256(frame.submitId);
+  const submit = toHex(submitHash);
+  const now = clock.now();
+  decideSender(leaf, live.lastMessages.get(reader.name), submit, now);
+  const outcome = await stores.mlsGroups.appendMessage({
+    groupId: live.groupId,
+    submitHash,
+    message: frame.message,
+    epoch,
+    epochsBehind: limits.groupEpochsBehind,
+    acceptedAtMs: now,
+  });
+  switch (outcome.kind) {
+    case "appended":
+      if (leaf.settings.slowModeSeconds > 0) live.lastMessages.set(reader.name, { atMs: now, submit });
+      live.appended(outcome.sequence);
+      context.metrics.count("group_messages", "accepted");
+      return { sequence: outcome.sequence, serverTimeMs: now, repeatedSubmit: false };
+    case "repeated":
+      context.metrics.count("group_messages", "repeated");
+      return { sequence: outcome.sequence, serverTimeMs: now, repeatedSubmit: true };
+    case "outdated":
+      throw new RejectionError("group/epoch-outdated");
+    case "unknown-epoch":
+      throw new RejectionError("group/epoch-unknown");
+    case "unknown-group":
+      throw new RejectionError("group/unknown");
+  }
+}
+
+/**
+ * Takes a proposal of a leaf, which waits unseen by members until a commit takes it. The same bytes again are answered
+ * alike. Throws RejectionError `group/commit-invalid`, `group/too-many-proposals`, `group/epoch-outdated`,
+ * `group/epoch-unknown`, `group/not-a-member`, `rate/limited`.
+ */
+export async function proposeToGroup(
+  context: ServiceContext,
+  reader: GroupReader,
+  turns: GroupTurns,
+  frame: GroupPropose,
+): Promise<void> {
+  const { limits, stores, validator } = context;
+  const live = reader.group;
+  const header = headerFor(live, frame.proposal, "proposal");
+  if (header.sender?.kind !== "member") throw new RejectionError("group/commit-invalid");
+  await reader.member();
+  await charge(context.rateLimits, [chargeFor("group-commits", nameOf(reader), limits.rates.commitsPerLeaf)]);
+  await live.exclusive(async () => {
+    const { leafIndex: sender } = await reader.member();
+    const { epoch } = live;
+    if (compareEpoch(header.epoch, epoch) === "past") throw new RejectionError("group/epoch-outdated");
+    const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
+    await validator.proposal(live.baseOf(epoch), { proposal: frame.proposal, proposals, sender });
+    const max = limits.pendingProposals;
+    const outcome = await stores.mlsGroups.addProposal(live.groupId, epoch, frame.proposal, max);
+    if (outcome === "full") throw new RejectionError("group/too-many-proposals");
+    if (outcome === "outdated") throw new RejectionError("group/epoch-outdated");
+  });
+  turns.offer();
+}
+
+/** The header of a message of this kind for this group. Throws RejectionError `wire/invalid-field`. */
+export function headerFor(live: LiveGroup, message: Uint8Array, content: MlsHeader["content"]): MlsHeader {
+  const header = readMlsHeader(message);
+  // Handshakes are public, application messages private: nothing else is ordered here.
+  const isPublic = header.sender !== undefined;
+  const fits = header.content === content && isPublic === (content !== "application");
+  if (!fits || !equalBytes(header.groupId, live.groupId)) throw new RejectionError("wire/invalid-field");
+  return header;
+}
+
+/** A leaf in all groups: for its rates. */
+export function nameOf(reader: GroupReader): string {
+  return `${toHex(reader.group.groupId)} ${reader.name}`;
+}

@@ -1,0 +1,105 @@
+import { type Bytes, type GroupId, UnavailableError } from "@murmuration/base";
+import { encodeServiceFrame } from "@murmuration/wire";
+import { toWireEntry } from "../core/group-entries.ts";
+import type { ServiceContext } from "./context.ts";
+
+/** Entries of a group's log, encoded once for all connections that stand before the first of them. */
+export interface GroupPage {
+  readonly frame: Bytes;
+  readonly through: number;
+  readonly entries: number;
+}
+
+/** Where a reader stands, and how far it may read. */
+export interface PageRequest {
+  readonly groupId: GroupId;
+  readonly after: number;
+  readonly through: number;
+  /** Of the group; the frame says it. */
+  readonly lastSequence: number;
+}
+
+/** Frames kept for readers that come to the same place a little later, over all groups. */
+const CACHE_BYTES = 32 * 1024 * 1024;
+/** After this time a page is read anew: what was deleted from the store is then nowhere else either. */
+const CACHE_MS = 60_000;
+
+/**
+ * Pages of group logs. A message to N connected members costs one read and one encoding, whatever N is: who asks
+ * while a page is read waits for the same one. A log only grows, so a page never becomes wrong, only short.
+ */
+export class GroupPages {
+  private readonly context: ServiceContext;
+  private readonly pages = new Map<string, Promise<GroupPage | undefined>>();
+  /** By the time at which they were read. */
+  private readonly kept = new Map<string, { readonly bytes: number; readonly atMs: number }>();
+  private bytes = 0;
+  private stopTimer: (() => void) | undefined;
+
+  constructor(context: ServiceContext) {
+    this.context = context;
+  }
+
+  /**
+   * The page behind `after`; undefined when there is none up to `through`. Throws UnavailableError `group/gap` when
+   * the next entry is gone: a reader is never led over a gap.
+   */
+  page(request: PageRequest): Promise<GroupPage | undefined> {
+    // A leaf that was removed reads up to its removal, which may lie in the middle of a page: it has its own.
+    if (request.through < request.lastSequence) return this.read(request);
+    const key = `${Buffer.from(request.groupId).toString("latin1")} ${request.after}`;
+    const known = this.pages.get(key);
+    if (known !== undefined) return known;
+    const reading = this.read(request);
+    this.pages.set(key, reading);
+    reading.then(
+      (page) => (page === undefined ? this.pages.delete(key) : this.keep(key, page)),
+      () => this.pages.delete(key),
+    );
+    return reading;
+  }
+
+  stop(): void {
+    this.stopTimer?.();
+    this.stopTimer = undefined;
+  }
+
+  private keep(key: string, { frame: { length: bytes } }: GroupPage): void {
+    this.kept.set(key, { bytes, atMs: this.context.clock.now() });
+    this.bytes += bytes;
+    this.dropOld();
+  }
+
+  private dropOld(): void {
+    const readBefore = this.context.clock.now() - CACHE_MS;
+    for (const [key, { bytes, atMs }] of this.kept) {
+      if (this.bytes <= CACHE_BYTES && atMs > readBefore) break;
+      this.kept.delete(key);
+      this.pages.delete(key);
+      this.bytes -= bytes;
+    }
+    if (this.kept.size === 0) return;
+    this.stopTimer ??= this.context.clock.after(CACHE_MS, () => {
+      this.stopTimer = undefined;
+      this.dropOld();
+    });
+  }
+
+  private async read({ groupId, after, through, lastSequence }: PageRequest): Promise<GroupPage | undefined> {
+    const { limits, stores } = this.context;
+    const entries = await stores.mlsGroups.read(groupId, after, through, {
+      maxEntries: Math.min(limits.entriesPerDeliver, limits.unacknowledgedEntries),
+      maxBytes: limits.deliverBytes,
+    });
+    const first = entries[0];
+    const last = entries.at(-1);
+    if (first === undefined || last === undefined) return undefined;
+    if (first.sequence !== after + 1) throw new UnavailableError("group/gap");
+    const body = { kind: "groupEntries" as const, groupId, entries: entries.map(toWireEntry), lastSequence };
+    return {
+      frame: encodeServiceFrame({ requestId: 0, body }),
+      through: last.sequence,
+      entries: entries.length,
+    };
+  }
+}

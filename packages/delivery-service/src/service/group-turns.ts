@@ -1,0 +1,251 @@
+import type { Bytes } from "@murmuration/base";
+import type { GroupCommitLost, GroupTurn, ServiceBody } from "@murmuration/wire";
+import { bytesThatFit } from "../core/group-entries.ts";
+import { readMlsHeader } from "../core/mls-header.ts";
+import {
+  isOthersTurn,
+  NO_LINE,
+  placeOf,
+  stepTurns,
+  type Turn,
+  type TurnEvent,
+  type TurnLine,
+} from "../core/turn-line.ts";
+import type { FollowedLeaf } from "../ports/commit-validator.ts";
+import type { ServiceContext } from "./context.ts";
+import type { LiveGroup } from "./live-group.ts";
+import { toRefusal } from "./refusals.ts";
+
+/** Who may have a turn: a leaf by its name, or a connection that has no leaf yet. */
+export interface Voice {
+  readonly name: string;
+  readonly push: (body: ServiceBody) => void;
+}
+
+/** A place in the line, as the answer to a lost race says it. */
+export type PlaceInLine = Pick<GroupCommitLost, "proposals" | "place" | "turn" | "turnExpiresInMs">;
+
+/** Time for which a leaf that did not use a turn is not asked again. */
+const COOL_DOWN_MS = 60_000;
+/** Pending proposals in one frame, bytes. */
+const PROPOSALS_BYTES = 1024 * 1024;
+
+/** The line of turns of one group on this node: its clock, its voice, and what the service asks of members itself. */
+export class GroupTurns {
+  private readonly context: ServiceContext;
+  private readonly live: LiveGroup;
+  private readonly idle: () => void;
+  private line: TurnLine = NO_LINE;
+  /** Connections without a leaf that wait: a leaf's are found by its name. */
+  private readonly voices = new Map<string, Voice>();
+  /** When each leaf that let a turn pass may be asked again. */
+  private readonly coolDown = new Map<string, number>();
+  private stopTimer: () => void = () => {};
+  private stopRetry: (() => void) | undefined;
+  private offering: Promise<void> | undefined;
+  private offerAgain = false;
+  private stopped = false;
+
+  constructor(context: ServiceContext, live: LiveGroup, idle: () => void) {
+    this.context = context;
+    this.live = live;
+    this.idle = idle;
+  }
+
+  /** True while somebody has a turn or waits for one. */
+  get isRunning(): boolean {
+    return this.line.current !== undefined;
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.stopTimer();
+    this.stopRetry?.();
+  }
+
+  /** True while somebody else may commit and this one may not. */
+  isOthers(name: string): boolean {
+    return isOthersTurn(this.line, name, this.context.clock.now());
+  }
+
+  /** Puts who lost a race into the line, once, and says where it stands. O(waiting). */
+  async lost(voice: Voice): Promise<PlaceInLine> {
+    if (this.live.readersOf(voice.name).length === 0) this.voices.set(voice.name, voice);
+    this.step({ kind: "lost", who: voice.name }, voice.name);
+    const { current } = this.line;
+    const place = placeOf(this.line, voice.name) ?? 0;
+    if (current?.holder !== voice.name) return { proposals: [], place };
+    return {
+      proposals: await this.pendingProposals(),
+      place: 0,
+      turn: current.turn,
+      turnExpiresInMs: this.timeLeft(current),
+    };
+  }
+
+  committed(name: string): void {
+    this.coolDown.delete(name);
+    this.step({ kind: "committed", who: name });
+    this.offer();
+  }
+
+  /** False when this turn is not (any more) the leaf's. */
+  released(name: string, turn: number): boolean {
+    const { current } = this.line;
+    if (current?.holder !== name || current.turn !== turn) return false;
+    this.step({ kind: "released", who: name, turn });
+    return true;
+  }
+
+  left(name: string): void {
+    this.step({ kind: this.voices.has(name) ? "gone" : "left", who: name });
+    this.voices.delete(name);
+  }
+
+  gone(name: string): void {
+    this.step({ kind: "gone", who: name });
+    this.voices.delete(name);
+  }
+
+  /** A leaf came (back): its turn is said to it again, and it may be the one that the service waits for. */
+  came(name: string): void {
+    if (this.line.current?.holder === name) this.tell(this.line.current);
+    else this.offer();
+  }
+
+  /** Asks a member to commit what should be committed, unless somebody is about to commit anyway. */
+  offer(): void {
+    if (this.stopped || this.line.current !== undefined) return;
+    if (this.offering !== undefined) {
+      this.offerAgain = true;
+      return;
+    }
+    this.offering = this.makeOffer()
+      .catch((error: unknown) => {
+        // It is tried again with the next commit, proposal or member that comes.
+        this.context.log.warn("no-turn-offered", { code: toRefusal(error, this.context.log).code });
+      })
+      .finally(() => {
+        this.offering = undefined;
+        const again = this.offerAgain;
+        this.offerAgain = false;
+        if (again) this.offer();
+      });
+  }
+
+  private async makeOffer(): Promise<void> {
+    const { live } = this;
+    const { validator, stores } = this.context;
+    const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
+    const able = this.ableLeaves(proposals);
+    if (able.size === 0) return;
+    const { value: next } = await live.ask(async (base) =>
+      validator.nextTurn(base, {
+        online: [...able.keys()],
+        proposalsWait: proposals.length > 0,
+        bannedLeaves: (await this.bannedLeaves()).map((leaf) => leaf.leafIndex),
+      }),
+    );
+    const who = next && able.get(next.leafIndex);
+    if (next === undefined || who === undefined || this.stopped) return;
+    this.step({ kind: "offered", who, reason: next.reason });
+  }
+
+  /** Leaves that are here and may be asked: by index, without those that propose to leave. O(readers). */
+  private ableLeaves(proposals: readonly Bytes[]): Map<number, string> {
+    const now = this.context.clock.now();
+    const able = new Map<number, string>();
+    let earliest = Number.POSITIVE_INFINITY;
+    for (const { leafIndex, name } of this.live.allReaders()) {
+      if (leafIndex === undefined || this.live.suspended.has(name)) continue;
+      const until = this.coolDown.get(name) ?? 0;
+      if (until > now) earliest = Math.min(earliest, until);
+      else able.set(leafIndex, name);
+    }
+    for (const proposal of proposals) {
+      const { sender } = readMlsHeader(proposal);
+      if (sender?.kind === "member") able.delete(sender.leafIndex);
+    }
+    if (earliest < Number.POSITIVE_INFINITY) this.retryAt(earliest);
+    return able;
+  }
+
+  private retryAt(timeMs: number): void {
+    this.stopRetry?.();
+    this.stopRetry = this.context.clock.after(timeMs - this.context.clock.now() + 1, () => this.offer());
+  }
+
+  /** One step of the line. `answered` learns of its turn by the answer to its own frame. */
+  private step(event: TurnEvent, answered?: string): void {
+    const { clock, limits, metrics } = this.context;
+    const { line, granted, ended } = stepTurns(this.line, event, clock.now(), limits.turnMs);
+    this.line = line;
+    if (ended !== undefined) {
+      metrics.count("group_turns", ended.how);
+      if (ended.how !== "used") this.passedUp(ended.turn);
+    }
+    if (granted !== undefined) {
+      metrics.count("group_turns", `granted-${granted.reason}`);
+      this.stopTimer();
+      this.stopTimer = clock.after(limits.turnMs, () => this.step({ kind: "looked" }));
+      if (granted.holder !== answered) this.tell(granted);
+    } else if (ended !== undefined && line.current === undefined) {
+      this.stopTimer();
+      if (ended.how !== "used") this.offer();
+      this.idle();
+    }
+  }
+
+  private passedUp(turn: Turn): void {
+    const now = this.context.clock.now();
+    for (const [name, until] of this.coolDown) if (until <= now) this.coolDown.delete(name);
+    if (turn.reason !== "line") this.coolDown.set(turn.holder, now + COOL_DOWN_MS);
+  }
+
+  /** Says a turn to the newest connection of its holder. */
+  private tell(turn: Turn): void {
+    void this.frameOf(turn)
+      .then((body) => {
+        if (this.line.current?.turn !== turn.turn) return;
+        const reader = this.live.readersOf(turn.holder).at(-1);
+        if (reader !== undefined) reader.push({ kind: "groupTurn", ...body });
+        // Who is no member yet commits nothing of others'.
+        else
+          this.voices.get(turn.holder)?.push({ kind: "groupTurn", ...body, proposals: [], bannedLeaves: [] });
+      })
+      .catch((error: unknown) => {
+        this.context.log.warn("turn-not-told", { code: toRefusal(error, this.context.log).code });
+      });
+  }
+
+  private async frameOf(turn: Turn): Promise<GroupTurn> {
+    const [proposals, banned] = await Promise.all([this.pendingProposals(), this.bannedLeaves()]);
+    return {
+      groupId: this.live.groupId,
+      turn: turn.turn,
+      reason: turn.reason,
+      expiresInMs: this.timeLeft(turn),
+      proposals,
+      bannedLeaves: banned.slice(0, this.context.limits.bannedLeavesPerTurn).map((leaf) => leaf.leafIndex),
+    };
+  }
+
+  private async pendingProposals(): Promise<readonly Bytes[]> {
+    const proposals = await this.context.stores.mlsGroups.pendingProposals(this.live.groupId);
+    return bytesThatFit(proposals.slice(0, this.context.limits.pendingProposals), PROPOSALS_BYTES);
+  }
+
+  /** Banned leaves that are still in the tree. */
+  private async bannedLeaves(): Promise<readonly FollowedLeaf[]> {
+    const keys = this.live.bannedLeaves.slice(0, this.context.limits.bannedLeavesPerTurn);
+    if (keys.length === 0) return [];
+    const { value: leaves } = await this.live.ask((base) =>
+      Promise.all(keys.map((key) => this.context.validator.leafOfKey(base, key))),
+    );
+    return leaves.filter((leaf) => leaf !== undefined);
+  }
+
+  private timeLeft(turn: Turn): number {
+    return Math.max(0, turn.expiresAtMs - this.context.clock.now());
+  }
+}

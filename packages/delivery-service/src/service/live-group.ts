@@ -1,0 +1,330 @@
+import { type Bytes, type GroupId, RejectionError, UnavailableError } from "@murmuration/base";
+import { ProvisionalCommit } from "../core/provisional-commit.ts";
+import type { FollowerBase, FollowerSource } from "../ports/commit-validator.ts";
+import type { GroupListener } from "../ports/group-signals.ts";
+import type { MlsGroupRow } from "../ports/mls-groups.ts";
+import type { ServiceContext } from "./context.ts";
+import { type GroupReader, leafName, type OpenedLeaf } from "./group-delivery.ts";
+import type { GroupPages } from "./group-pages.ts";
+import { toRefusal } from "./refusals.ts";
+
+/** Changes of one group that wait for each other. */
+const MAX_QUEUED = 512;
+/** Leaves that are looked at between two pauses. */
+const LOOK_BATCH = 64;
+/** Readers that are sent something between two pauses. */
+const WAKE_BATCH = 256;
+/** How often a question about a group is asked anew because the group moved on meanwhile. */
+const MAX_TRIES = 5;
+
+/** What a commit that was stored changes on this node. */
+export interface TakenCommit {
+  readonly epoch: number;
+  readonly sequence: number;
+  /** Signature keys of the leaves that it removed. */
+  readonly removed: readonly Bytes[];
+  /** Signature keys of the leaves that came with it. */
+  readonly added: readonly Bytes[];
+  readonly committer: Bytes;
+  /** True for an admin's or owner's. */
+  readonly byAdmin: boolean;
+}
+
+/**
+ * A group in use on this node: where its log ends, who has it open, and what is not worth a row. Everything here can
+ * be forgotten and is read anew. Changes of the group go one by one through {@link exclusive}.
+ */
+export class LiveGroup implements GroupListener {
+  readonly groupId: GroupId;
+  readonly pages: GroupPages;
+  epoch = 0;
+  /** Of the newest commit. */
+  lastCommitSequence = 0;
+  /** The newest entry that readers may be given. */
+  lastSequence = 0;
+  lastUsedDay = 0;
+  provisional = new ProvisionalCommit(0, undefined);
+  /** Leaves whose commit was voided: they commit no more until an admin's commit, or a restart. */
+  readonly suspended = new Set<string>();
+  /** When each leaf last sent an application message, for slow mode. */
+  readonly lastMessages = new Map<string, { readonly atMs: number; readonly submit: string }>();
+  private readonly context: ServiceContext;
+  private readonly readers = new Map<string, Set<GroupReader>>();
+  private bannedNames: ReadonlySet<string> = new Set();
+  private bannedKeys: readonly Bytes[] = [];
+  private highest = 0;
+  private holds = 0;
+  private queue: Promise<unknown> = Promise.resolve();
+  private queued = 0;
+  private announcing = false;
+  private waking = false;
+  private wakeAgain = false;
+  private refreshing: Promise<void> | undefined;
+
+  constructor(context: ServiceContext, groupId: GroupId, pages: GroupPages) {
+    this.context = context;
+    this.groupId = groupId;
+    this.pages = pages;
+  }
+
+  /** Reads the group for the first time. Throws RejectionError `group/unknown`. */
+  async load(): Promise<void> {
+    const row = await this.row();
+    this.takeRow(row);
+    await this.readBans();
+    this.holds = 0;
+    this.advance(row.lastSequence);
+  }
+
+  /** The stored row. Throws RejectionError `group/unknown`. */
+  async row(): Promise<MlsGroupRow> {
+    const row = await this.context.stores.mlsGroups.load(this.groupId);
+    if (row === undefined) throw new RejectionError("group/unknown");
+    return row;
+  }
+
+  // ---- changes ----
+
+  /** Runs one change after the other. Throws RejectionError `group/busy` when too many wait. */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    if (this.queued >= MAX_QUEUED) return Promise.reject(new RejectionError("group/busy"));
+    this.queued++;
+    const turn = this.queue.then(work);
+    this.queue = turn.then(
+      () => this.queued--,
+      () => this.queued--,
+    );
+    return turn;
+  }
+
+  /**
+   * Holds back what is appended meanwhile, until what the work found out about the members is known: nothing that
+   * lies behind a removal may reach the leaf that it removed.
+   */
+  async holding<T>(work: () => Promise<T>): Promise<T> {
+    this.holds++;
+    try {
+      return await work();
+    } finally {
+      this.holds--;
+      this.advance(this.highest);
+    }
+  }
+
+  /** An entry of this number was appended. */
+  appended(sequence: number): void {
+    this.advance(sequence);
+    this.announce("entries");
+  }
+
+  /** A commit was appended, within {@link holding}. Readers that it removed end there, at once. */
+  tookCommit(commit: TakenCommit): void {
+    this.epoch = commit.epoch;
+    this.lastCommitSequence = commit.sequence;
+    if (commit.byAdmin) this.suspended.clear();
+    const others = [...commit.added, ...commit.removed].map(leafName);
+    this.provisional = new ProvisionalCommit(commit.sequence, {
+      committer: leafName(commit.committer),
+      others,
+    });
+    const affected = commit.removed.flatMap((key) => this.readersOf(leafName(key)));
+    for (const reader of affected) reader.endAt(commit.sequence);
+    this.advance(commit.sequence);
+    // A resync removes a leaf and brings it back in the same commit.
+    void this.lookAt(affected);
+    this.announce(commit.removed.length > 0 ? "members" : "entries");
+  }
+
+  /** Banned leaves are cut off before this returns. */
+  async banned(): Promise<void> {
+    await this.readBans();
+    this.announce("members");
+  }
+
+  /** The newest commit was taken back: the members are those of the epoch before. */
+  async voided(sequence: number): Promise<void> {
+    this.takeRow(await this.row());
+    await this.lookAt(this.allReaders());
+    this.advance(sequence);
+    this.announce("members");
+  }
+
+  // ---- signals of other nodes ----
+
+  lookAgain(): void {
+    if (!this.announcing) this.refreshSoon(false);
+  }
+
+  membersChanged(): void {
+    if (!this.announcing) this.refreshSoon(true);
+  }
+
+  /** A signal that is lost costs time: whatever comes next for the group looks as well. */
+  private refreshSoon(members: boolean): void {
+    this.refresh(members).catch((error: unknown) => {
+      this.context.log.warn("group-not-refreshed", { code: toRefusal(error, this.context.log).code });
+    });
+  }
+
+  /** Reads the row anew, and looks at every leaf when the members may be others. */
+  async refresh(members = false): Promise<void> {
+    if (this.refreshing !== undefined && !members) return this.refreshing;
+    const run = this.holding(async () => {
+      const row = await this.row();
+      const movedOn = row.epoch !== this.epoch;
+      this.takeRow(row);
+      if (movedOn || members) {
+        await this.readBans();
+        await this.lookAt(this.allReaders());
+      }
+    });
+    this.refreshing = run.finally(() => {
+      this.refreshing = undefined;
+    });
+    return this.refreshing;
+  }
+
+  // ---- leaves ----
+
+  /** What a leaf is: a member, a former one, or (undefined) neither or banned. O(1). */
+  async lookUp(signatureKey: Bytes): Promise<OpenedLeaf | undefined> {
+    if (this.isBanned(signatureKey)) return undefined;
+    const { validator, stores } = this.context;
+    const { epoch, value: leaf } = await this.ask((base) => validator.leafOfKey(base, signatureKey));
+    if (leaf !== undefined) return { signatureKey, leaf, epoch, removedAt: undefined };
+    const former = await stores.mlsGroups.formerLeaf(this.groupId, signatureKey);
+    if (former === undefined || former.banned === true) return undefined;
+    return { signatureKey, leaf, epoch, removedAt: former.removedAt };
+  }
+
+  /** Asks the follower of the present epoch; again when the group moved on meanwhile. */
+  async ask<T>(
+    question: (base: FollowerBase) => Promise<T>,
+  ): Promise<{ readonly epoch: number; readonly value: T }> {
+    for (let tries = 1; ; tries++) {
+      const { epoch } = this;
+      try {
+        const value = await question(this.baseOf(epoch));
+        if (epoch === this.epoch) return { epoch, value };
+      } catch (error) {
+        const again = error instanceof UnavailableError && epoch !== this.epoch;
+        if (!again || tries >= MAX_TRIES) throw error;
+      }
+      if (tries >= MAX_TRIES) throw new UnavailableError("group/moves-on");
+    }
+  }
+
+  /** The follower of an epoch, loaded from the store where it is not cached. */
+  baseOf(epoch: number): FollowerBase {
+    return { groupId: this.groupId, epoch, load: () => this.sourceOf(epoch) };
+  }
+
+  isBanned(signatureKey: Uint8Array): boolean {
+    return this.bannedNames.has(leafName(signatureKey));
+  }
+
+  /** Keys that are banned and still in the tree. */
+  get bannedLeaves(): readonly Bytes[] {
+    return this.bannedKeys;
+  }
+
+  // ---- readers ----
+
+  add(reader: GroupReader): void {
+    const readers = this.readers.get(reader.name) ?? new Set();
+    this.readers.set(reader.name, readers.add(reader));
+  }
+
+  /** Returns true when no connection has this leaf open any more. */
+  delete(reader: GroupReader): boolean {
+    const readers = this.readers.get(reader.name);
+    readers?.delete(reader);
+    if (readers?.size !== 0) return false;
+    this.readers.delete(reader.name);
+    return true;
+  }
+
+  readersOf(name: string): readonly GroupReader[] {
+    return [...(this.readers.get(name) ?? [])];
+  }
+
+  allReaders(): readonly GroupReader[] {
+    return [...this.readers.values()].flatMap((readers) => [...readers]);
+  }
+
+  get isOpen(): boolean {
+    return this.readers.size > 0;
+  }
+
+  private announce(change: "entries" | "members"): void {
+    this.announcing = true;
+    try {
+      this.context.groupSignals.publish(this.groupId, change);
+    } finally {
+      this.announcing = false;
+    }
+  }
+
+  private advance(sequence: number): void {
+    this.highest = Math.max(this.highest, sequence);
+    if (this.holds > 0 || this.highest === this.lastSequence) return;
+    this.lastSequence = this.highest;
+    void this.wake();
+  }
+
+  /** Lets every reader look, some at a time, so that a large group's do not hold everything else up. O(readers). */
+  private async wake(): Promise<void> {
+    this.wakeAgain = true;
+    if (this.waking) return;
+    this.waking = true;
+    while (this.wakeAgain) {
+      this.wakeAgain = false;
+      let woken = 0;
+      for (const reader of this.allReaders()) {
+        reader.lookAgain();
+        if (++woken % WAKE_BATCH === 0) await this.pause();
+      }
+    }
+    this.waking = false;
+  }
+
+  private takeRow(row: MlsGroupRow): void {
+    this.epoch = row.epoch;
+    this.lastCommitSequence = row.lastCommitSequence;
+    this.lastUsedDay = row.lastUsedDay;
+    this.highest = Math.max(this.highest, row.lastSequence);
+    if (this.provisional.sequence === row.lastCommitSequence) return;
+    this.provisional = new ProvisionalCommit(row.lastCommitSequence, undefined);
+  }
+
+  /** Who is banned, as the store has it; their readers are shut out before this resolves. */
+  async readBans(): Promise<void> {
+    this.bannedKeys = await this.context.stores.mlsGroups.bannedKeys(this.groupId);
+    this.bannedNames = new Set(this.bannedKeys.map(leafName));
+    for (const name of this.bannedNames) for (const reader of this.readersOf(name)) reader.shutOut();
+  }
+
+  /** O(readers) questions, with pauses in between. */
+  private async lookAt(readers: readonly GroupReader[]): Promise<void> {
+    for (let next = 0; next < readers.length; next += LOOK_BATCH) {
+      const batch = readers.slice(next, next + LOOK_BATCH);
+      // A leaf that cannot be looked at now is looked at when it next does something.
+      await Promise.allSettled(batch.map((reader) => reader.lookAtLeaf()));
+      if (next + LOOK_BATCH < readers.length) await this.pause();
+    }
+  }
+
+  private pause(): Promise<void> {
+    return new Promise((resolve) => {
+      this.context.clock.after(0, resolve);
+    });
+  }
+
+  private async sourceOf(epoch: number): Promise<FollowerSource> {
+    const { mlsGroups } = this.context.stores;
+    const [row, tree] = await Promise.all([this.row(), mlsGroups.loadTree(this.groupId, epoch)]);
+    if (row.epoch !== epoch || tree === undefined) throw new UnavailableError("group/moved-on");
+    const { groupInfo, banList } = row;
+    return { groupInfo, banList, snapshot: tree.snapshot, deltas: tree.deltas };
+  }
+}

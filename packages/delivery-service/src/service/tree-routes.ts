@@ -1,0 +1,91 @@
+import { type Bytes, fromBase64Url, RejectionError, UnavailableError } from "@murmuration/base";
+import { BLOB_CONTENT_TYPE, limits } from "@murmuration/wire";
+import { parseRange } from "../core/byte-range.ts";
+import { addressKey } from "../core/token-bucket.ts";
+import type { FollowerSource } from "../ports/commit-validator.ts";
+import type { HttpResponse } from "../ports/socket-server.ts";
+import type { ServiceContext } from "./context.ts";
+import type { Call } from "./http.ts";
+import { charge, chargeFor } from "./refusals.ts";
+
+const CACHE_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Serves ratchet trees by their hash, compressed with raw DEFLATE. A tree never changes, so everybody on the way may
+ * keep it, and so does this cache: a thousand who join at a time cost one build.
+ */
+export class TreeRoutes {
+  private readonly built = new Map<string, Bytes>();
+  private readonly building = new Map<string, Promise<Bytes>>();
+  private bytes = 0;
+
+  readonly read = async (context: ServiceContext, call: Call): Promise<HttpResponse> => {
+    const name = call.parameters.treeHash ?? "";
+    const rate = context.limits.rates.groupEntriesPerAddress;
+    const address = addressKey(call.request.remoteAddress);
+    await charge(context.rateLimits, [chargeFor("trees", address, rate)]);
+    const tree = await this.tree(context, name);
+    const range = parseRange(call.request.header("range"), tree.length);
+    const headers = {
+      "content-type": BLOB_CONTENT_TYPE,
+      "accept-ranges": "bytes",
+      "cache-control": "public, immutable, max-age=31536000",
+    };
+    const body = tree.subarray(range.from, range.to);
+    if (!range.partial) return { status: 200, headers, body };
+    const contentRange = `bytes ${range.from}-${range.to - 1}/${tree.length}`;
+    return { status: 206, headers: { ...headers, "content-range": contentRange }, body };
+  };
+
+  private tree(context: ServiceContext, name: string): Promise<Bytes> {
+    const known = this.built.get(name);
+    if (known !== undefined) return Promise.resolve(known);
+    const pending = this.building.get(name);
+    if (pending !== undefined) return pending;
+    const building = build(context, hashOf(name))
+      .then((tree) => {
+        this.keep(name, tree);
+        return tree;
+      })
+      .finally(() => this.building.delete(name));
+    this.building.set(name, building);
+    return building;
+  }
+
+  /** The tree that was built first goes first. */
+  private keep(name: string, tree: Bytes): void {
+    this.built.set(name, tree);
+    this.bytes += tree.length;
+    for (const [oldest, { length }] of this.built) {
+      if (this.bytes <= CACHE_BYTES || oldest === name) break;
+      this.built.delete(oldest);
+      this.bytes -= length;
+    }
+  }
+}
+
+/** O(members), in the validator. Throws RejectionError `trees/unknown`. */
+async function build(context: ServiceContext, treeHash: Bytes): Promise<Bytes> {
+  const { metrics, stores, validator } = context;
+  const found = await stores.mlsGroups.findTree(treeHash);
+  if (found === undefined) throw new RejectionError("trees/unknown");
+  const { groupId, epoch } = found;
+  const load = async (): Promise<FollowerSource> => {
+    const tree = await stores.mlsGroups.loadTree(groupId, epoch);
+    // Taken back while it was looked for: who asks again learns that there is none.
+    if (tree === undefined) throw new UnavailableError("trees/moved-on");
+    return { groupInfo: new Uint8Array(0), banList: undefined, snapshot: tree.snapshot, deltas: tree.deltas };
+  };
+  metrics.count("group_trees_built");
+  return validator.compressedTree({ groupId, epoch, load }, treeHash);
+}
+
+function hashOf(name: string): Bytes {
+  try {
+    const hash = fromBase64Url(name);
+    if (hash.length === limits.treeHashBytes) return hash;
+  } catch {
+    // Not base64url: answered as any other hash that nobody has.
+  }
+  throw new RejectionError("trees/unknown");
+}

@@ -1,0 +1,103 @@
+import { formatAddress } from "@murmuration/base";
+import { toMinute } from "../core/days.ts";
+import { sha256 } from "../core/submit.ts";
+import type { OutgoingWelcome } from "../ports/mls-groups.ts";
+import type { ServiceContext } from "./context.ts";
+import { toRefusal } from "./refusals.ts";
+
+const BATCH = 100;
+/** Time after which a Welcome that found its mailbox full is tried again. */
+const RETRY_MS = 60_000;
+/** Part of a mailbox, as a divisor, that Welcomes may fill: a stranger may send them. */
+const WELCOME_SHARE = 2;
+
+/**
+ * Carries Welcomes from accepted commits into mailboxes. The outbox is written in the commit's transaction and emptied
+ * after a Welcome is durable in its mailbox; a crash in between repeats the step, and the mailbox knows it by its hash.
+ */
+export class WelcomeOutbox {
+  private readonly context: ServiceContext;
+  private running: Promise<void> | undefined;
+  private again = false;
+  private stopped = false;
+  private stopRetry: () => void = () => {};
+  /** Welcomes at the head of the outbox whose mailboxes are full. */
+  private stuck = 0;
+
+  constructor(context: ServiceContext) {
+    this.context = context;
+  }
+
+  /** There may be something in the outbox. Several calls make one run. */
+  pump(): void {
+    this.again = true;
+    if (this.running !== undefined || this.stopped) return;
+    this.running = this.run()
+      .catch((error: unknown) => {
+        this.context.log.warn("outbox-interrupted", { code: toRefusal(error, this.context.log).code });
+        this.retryLater();
+      })
+      .finally(() => {
+        this.running = undefined;
+        if (this.again && !this.stopped) this.pump();
+      });
+  }
+
+  /** Resolves when the present run is over; there is no other after it. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.stopRetry();
+    await this.running;
+  }
+
+  private async run(): Promise<void> {
+    const { mlsGroups } = this.context.stores;
+    while (this.again && !this.stopped) {
+      this.again = false;
+      this.stuck = 0;
+      for (;;) {
+        const waiting = await mlsGroups.outbox(this.stuck + BATCH);
+        const batch = waiting.slice(this.stuck);
+        if (batch.length === 0) break;
+        const fates = await Promise.all(batch.map((welcome) => this.deliver(welcome)));
+        const done = batch.filter((_, index) => fates[index] !== "full");
+        this.stuck += batch.length - done.length;
+        await mlsGroups.removeFromOutbox(done.map(({ id }) => id));
+      }
+      if (this.stuck > 0) this.retryLater();
+    }
+  }
+
+  /** `gone` when there is no such mailbox, or it was full until the Welcome expired. */
+  private async deliver(outgoing: OutgoingWelcome): Promise<"delivered" | "gone" | "full"> {
+    const { clock, limits, signals, stores } = this.context;
+    const { groupId, recipient, sequence, treeHash, welcome } = outgoing;
+    const outcome = await stores.mailboxes.append({
+      submitHash: hashOf(outgoing),
+      envelopes: [
+        { recipient, ciphertext: welcome, source: undefined, welcome: { groupId, sequence, treeHash } },
+      ],
+      acceptedAtMs: toMinute(outgoing.acceptedAtMs),
+      limits: {
+        maxEnvelopes: limits.mailboxEnvelopes / WELCOME_SHARE,
+        maxBytes: limits.mailboxBytes / WELCOME_SHARE,
+      },
+    });
+    if (outcome.kind === "stored") signals.publish([recipient]);
+    if (outcome.kind === "missing") return "gone";
+    if (outcome.kind !== "full") return "delivered";
+    return clock.now() > outgoing.acceptedAtMs + limits.envelopeLifetimeMs ? "gone" : "full";
+  }
+
+  private retryLater(): void {
+    this.stopRetry();
+    this.stopRetry = this.context.clock.after(RETRY_MS, () => this.pump());
+  }
+}
+
+/** The same for every try: a group has one commit at a sequence number, and a commit one Welcome for a device. */
+function hashOf({ groupId, sequence, recipient }: OutgoingWelcome): Uint8Array<ArrayBuffer> {
+  return sha256(
+    Buffer.from(`welcome ${Buffer.from(groupId).toString("hex")} ${sequence} ${formatAddress(recipient)}`),
+  );
+}

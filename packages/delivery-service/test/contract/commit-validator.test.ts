@@ -1,0 +1,274 @@
+import { inflateRawSync } from "node:zlib";
+import type { Bytes, GroupId } from "@murmuration/base";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { createInProcessValidator } from "../../src/adapters/in-process-validator.ts";
+import { createWorkerValidator } from "../../src/adapters/worker-validator.ts";
+import type { CommitRequest, CommitValidator, FollowerBase } from "../../src/ports/commit-validator.ts";
+import { type MadeCommit, Member } from "../support/community.ts";
+import { TestDevice } from "../support/test-device.ts";
+
+const MIB = 1024 * 1024;
+const quiet = { followers: () => {}, ended: () => {} };
+const adapters: readonly {
+  readonly name: string;
+  readonly create: (budgetBytes: number) => CommitValidator;
+}[] = [
+  { name: "the calling thread", create: (budgetBytes) => createInProcessValidator(budgetBytes) },
+  {
+    name: "a thread of its own",
+    create: (budgetBytes) => createWorkerValidator({ budgetBytes, timeoutMs: 20_000, report: quiet }),
+  },
+];
+
+const member = async () => new Member(await TestDevice.generate());
+const nowSeconds = () => Math.floor(Date.now() / 1000);
+
+/** What a store would hold of a group that was followed. */
+class Stored {
+  readonly groupId: GroupId;
+  groupInfo: Bytes;
+  readonly snapshot: Bytes;
+  readonly deltas: Bytes[] = [];
+  epoch = 0;
+  loads = 0;
+
+  constructor(founder: Member) {
+    const { groupId, groupInfo, ratchetTree } = founder.found();
+    this.groupId = groupId;
+    this.groupInfo = groupInfo;
+    this.snapshot = ratchetTree;
+  }
+
+  base(): FollowerBase {
+    return {
+      groupId: this.groupId,
+      epoch: this.epoch,
+      load: async () => {
+        this.loads++;
+        return {
+          groupInfo: this.groupInfo,
+          snapshot: this.snapshot,
+          deltas: this.deltas,
+          banList: undefined,
+        };
+      },
+    };
+  }
+
+  stored(made: MadeCommit, delta: Bytes): void {
+    this.groupInfo = made.groupInfo;
+    this.deltas.push(delta);
+    this.epoch++;
+  }
+}
+
+const requestOf = (
+  by: Member,
+  { frame }: MadeCommit,
+  changes: Partial<CommitRequest> = {},
+): CommitRequest => ({
+  commit: frame.commit,
+  groupInfo: frame.groupInfo,
+  banList: undefined,
+  proposals: [],
+  committer: by.leafIndex,
+  welcome: frame.welcome,
+  nowSeconds: nowSeconds(),
+  ...changes,
+});
+
+describe.each(adapters)("a commit validator on $name", ({ create }) => {
+  let validator: CommitValidator;
+  let alice: Member;
+  let bob: Member;
+  let group: Stored;
+  beforeAll(async () => {
+    validator = create(64 * MIB);
+    [alice, bob] = [await member(), await member()];
+  });
+  afterAll(() => validator.close());
+
+  /** Alice's group with Bob in it, followed. */
+  const start = async () => {
+    group = new Stored(alice);
+    const made = alice.makeAdd([bob]);
+    const validated = await validator.commit(group.base(), requestOf(alice, made));
+    validator.settle(group.groupId, 0, "stored");
+    group.stored(made, validated.treeDelta);
+    alice.merge();
+    return { made, validated };
+  };
+
+  it("validates the first epoch of a community", async () => {
+    const { groupId, groupInfo, ratchetTree } = alice.found();
+    const { epoch, groupId: named, treeHash } = await validator.create({ groupInfo, ratchetTree });
+    expect([epoch, named]).toEqual([0, groupId]);
+    expect(treeHash).toEqual(alice.group.context.treeHash);
+    await expect(validator.create({ groupInfo, ratchetTree: groupInfo })).rejects.toThrow(
+      "group/commit-invalid",
+    );
+  });
+
+  it("says what a commit changes, and cuts its Welcome up", async () => {
+    const { made, validated } = await start();
+    expect(validated).toMatchObject({
+      external: false,
+      sender: 0,
+      senderRole: "owner",
+      snapshotDue: false,
+      banListChanged: false,
+      removed: [],
+      added: [bob.key],
+      senderKey: alice.key,
+    });
+    expect(validated.treeHash).toEqual(alice.group.context.treeHash);
+    bob.join(validated.welcomes[0]!, made.keyPackages[0]!, alice.group.ratchetTree());
+    expect(bob.group.epochAuthenticator()).toEqual(alice.group.epochAuthenticator());
+  });
+
+  it("loads a follower once, and again when it was forgotten or is behind", async () => {
+    await start();
+    const { loads } = group;
+    expect(await validator.leaf(group.base(), 1)).toMatchObject({ signatureKey: bob.key, role: "member" });
+    expect(await validator.leafOfKey(group.base(), alice.key)).toMatchObject({ leafIndex: 0, role: "owner" });
+    expect(await validator.leaf(group.base(), 7)).toBeUndefined();
+    expect(group.loads).toBe(loads);
+    validator.forget(group.groupId);
+    expect(await validator.leafOfKey(group.base(), bob.key)).toMatchObject({ leafIndex: 1 });
+    expect(group.loads).toBe(loads + 1);
+  });
+
+  it("takes nothing over that was dropped", async () => {
+    await start();
+    const first = alice.makeCommit();
+    const { treeHash } = await validator.commit(group.base(), requestOf(alice, first));
+    validator.settle(group.groupId, 1, "dropped");
+    alice.discard();
+    const second = alice.makeCommit();
+    const validated = await validator.commit(group.base(), requestOf(alice, second));
+    expect(validated.treeHash).not.toEqual(treeHash);
+    validator.settle(group.groupId, 1, "stored");
+    group.stored(second, validated.treeDelta);
+    alice.merge();
+    const { loads } = group;
+    expect(await validator.leaf(group.base(), 0)).toMatchObject({ signatureKey: alice.key });
+    expect(group.loads).toBe(loads);
+  });
+
+  it("refuses with one code, and the engine's as its explanation", async () => {
+    await start();
+    const made = alice.makeCommit();
+    const request = requestOf(alice, made);
+    const damaged = made.frame.commit.slice();
+    damaged[80]! ^= 1;
+    await expect(validator.commit(group.base(), { ...request, commit: damaged })).rejects.toMatchObject({
+      code: "group/commit-invalid",
+      message: expect.stringMatching(/group\/commit-invalid: [a-z]+\//),
+    });
+    await expect(validator.commit(group.base(), { ...request, committer: 1 })).rejects.toThrow("community/");
+    await expect(validator.commit(group.base(), { ...request, committer: undefined })).rejects.toThrow(
+      "community/",
+    );
+    alice.discard();
+    const withAdd = alice.makeAdd([await member()]);
+    await expect(
+      validator.commit(group.base(), requestOf(alice, withAdd, { welcome: undefined })),
+    ).rejects.toMatchObject({ code: "group/welcome-mismatch" });
+    alice.discard();
+  });
+
+  it("follows proposals that wait, and says which of them a commit takes", async () => {
+    const { made } = await start();
+    bob.join(made.welcome!, made.keyPackages[0]!, alice.group.ratchetTree());
+    const { proposal } = bob.propose();
+    await validator.proposal(group.base(), { proposal, proposals: [], sender: 1 });
+    await expect(validator.proposal(group.base(), { proposal, proposals: [], sender: 0 })).rejects.toThrow(
+      "group/commit-invalid",
+    );
+    alice.save((alice.group.receive(proposal) as { writes: Parameters<Member["save"]>[0] }).writes);
+    const commit = alice.makeCommit();
+    // Also where the follower was loaded since, and hears of the proposal only now.
+    validator.forget(group.groupId);
+    const validated = await validator.commit(
+      group.base(),
+      requestOf(alice, commit, { proposals: [proposal] }),
+    );
+    expect(validated).toMatchObject({ referenced: [proposal], removed: [bob.key] });
+    alice.discard();
+  });
+
+  it("builds trees of the present epoch and of past ones, and knows their leaves", async () => {
+    const { validated } = await start();
+    const tree = alice.group.ratchetTree();
+    const base = group.base();
+    expect(inflateRawSync(await validator.compressedTree(base, validated.treeHash))).toEqual(
+      Buffer.from(tree),
+    );
+    expect(await validator.snapshot(base)).toEqual(tree);
+    const past = { groupId: group.groupId, epoch: 1, load: base.load };
+    validator.forget(group.groupId);
+    expect(await validator.pastLeaf(past, 1)).toEqual(bob.key);
+    expect(await validator.pastLeaf(past, 5)).toBeUndefined();
+    await expect(validator.compressedTree(past, new Uint8Array(32))).rejects.toThrow(
+      "validator/another-tree",
+    );
+  });
+
+  it("asks an admin to remove the banned, a member to take proposals, and nobody in a small warm tree", async () => {
+    await start();
+    const turn = (online: readonly number[], proposalsWait: boolean, bannedLeaves: readonly number[]) =>
+      validator.nextTurn(group.base(), { online, proposalsWait, bannedLeaves });
+    expect(await turn([0, 1], false, [1])).toEqual({ leafIndex: 0, reason: "ban" });
+    expect(await turn([1], false, [1])).toBeUndefined();
+    expect(await turn([1], true, [])).toEqual({ leafIndex: 1, reason: "proposals" });
+    expect(await turn([0, 1], false, [])).toBeUndefined();
+    expect(await turn([], true, [])).toBeUndefined();
+  });
+
+  it("keeps as many followers as its memory allows, and loads the others again", async () => {
+    const small = create(1);
+    const groups = [new Stored(alice), new Stored(alice)];
+    for (let round = 0; round < 2; round++) {
+      for (const each of groups) {
+        expect(await small.leaf(each.base(), 0)).toMatchObject({ signatureKey: alice.key });
+      }
+    }
+    expect(groups.map((each) => each.loads)).toEqual([2, 2]);
+    await small.close();
+  });
+});
+
+describe("a validator in a thread of its own", () => {
+  let validator: CommitValidator | undefined;
+  afterEach(() => validator?.close());
+
+  it("that dies is started again, and what it was asked is answered as unavailable", async () => {
+    const ends: string[] = [];
+    const counts: number[] = [];
+    validator = createWorkerValidator({
+      budgetBytes: MIB,
+      timeoutMs: 1,
+      report: { followers: (count) => counts.push(count), ended: (cause) => ends.push(cause) },
+    });
+    const alice = await member();
+    const group = new Stored(alice);
+    // No thread answers within a millisecond: each is ended while it works.
+    const asked = await Promise.allSettled([
+      validator.leaf(group.base(), 0),
+      validator.leaf(group.base(), 0),
+    ]);
+    for (const outcome of asked) {
+      expect(outcome).toMatchObject({ status: "rejected", reason: { code: "validator/unavailable" } });
+    }
+    expect(ends).toEqual(["timeout"]);
+    expect(counts.at(-1)).toBe(0);
+  });
+
+  it("answers nothing after it was closed", async () => {
+    validator = createWorkerValidator({ budgetBytes: MIB, timeoutMs: 20_000, report: quiet });
+    const group = new Stored(await member());
+    await validator.leaf(group.base(), 0);
+    await validator.close();
+    await expect(validator.leaf(group.base(), 0)).rejects.toThrow("validator/unavailable");
+  });
+});

@@ -1,0 +1,161 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createInProcessValidator } from "../../src/adapters/in-process-validator.ts";
+import { createConfig } from "../../src/config.ts";
+import { startDeliveryService } from "../../src/main.ts";
+import { expectKind, Member, startCommunity } from "../support/community.ts";
+import { random } from "../support/random.ts";
+import { startTestService, type TestService, unhurried } from "../support/service.ts";
+
+describe("a commit that nobody can follow is taken back", () => {
+  let service: TestService;
+  let alice: Member;
+  let bob: Member;
+  let carol: Member;
+  let mallory: Member;
+  beforeEach(async () => {
+    service = await startTestService();
+    const members = [await Member.register(service), ...(await Member.strangers(service, 3))];
+    [alice, bob, carol, mallory] = members as [Member, Member, Member, Member];
+    await startCommunity(service, members);
+    for (const member of members.slice(1)) await member.open(service, 1);
+  });
+  afterEach(() => service.stop());
+
+  /** A commit which the service cannot tell from a good one: its membership tag is not the members'. */
+  const unfollowable = (by: Member) => {
+    const made = by.makeCommit();
+    const commit = made.frame.commit.slice();
+    commit[commit.length - 1]! ^= 1;
+    return { ...made.frame, commit };
+  };
+  const acknowledge = (member: Member, throughSequence: number) =>
+    member.socket.request({ kind: "groupAcknowledge", groupId: member.groupId, throughSequence });
+  const entriesOf = (member: Member) =>
+    member.socket.pushed.flatMap((body) => (body.kind === "groupEntries" ? body.entries : []));
+
+  it("when two members say so: a void entry, the epoch before it goes on, its committer commits no more", async () => {
+    const { sequence } = expectKind(
+      await mallory.socket.request(unfollowable(mallory)),
+      "groupCommitAccepted",
+    );
+    await bob.socket.until(
+      () => entriesOf(bob).some((entry) => entry.sequence === sequence),
+      5000,
+      "no commit",
+    );
+    expect(await bob.socket.request(bob.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+    // The same member again is still one.
+    expect(await bob.socket.request(bob.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+    await bob.socket.request({ kind: "ping" });
+    expect(entriesOf(bob)).toHaveLength(1);
+    expect(await carol.socket.request(carol.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+    await bob.socket.until(() => entriesOf(bob).length === 2, 5000, "no void entry");
+    expect(entriesOf(bob)[1]).toMatchObject({ sequence: sequence + 1, void: { sequence } });
+
+    mallory.discard();
+    expect(await mallory.socket.request(mallory.makeCommit().frame)).toMatchObject({
+      code: "group/not-allowed",
+    });
+    expect(await bob.socket.request(bob.makeCommit().frame)).toMatchObject({
+      kind: "groupCommitAccepted",
+      epoch: 2,
+      sequence: sequence + 2,
+    });
+    bob.merge();
+    expectKind(await bob.socket.request(bob.say("goes on")), "groupSubmitAccepted");
+  });
+
+  it("also when the service was started again in between, which has forgotten who made it", async () => {
+    const { sequence } = expectKind(
+      await mallory.socket.request(unfollowable(mallory)),
+      "groupCommitAccepted",
+    );
+    await service.close();
+    const again = await startDeliveryService(
+      createConfig({ dataDirectory: service.directory, limits: unhurried, logLevel: "silent" }),
+      { validator: createInProcessValidator() },
+    );
+    for (const member of [mallory, bob, carol]) {
+      await member.connect(again);
+      await member.open(again, sequence - 1);
+      await member.socket.until(() => entriesOf(member).length > 0, 5000, "no commit");
+    }
+    // Its committer says that all is well, which says nothing.
+    expect(await acknowledge(mallory, sequence)).toEqual({ kind: "groupDone" });
+    for (const member of [bob, carol]) await member.socket.request(member.refuseFrame(sequence));
+    await bob.socket.until(
+      () => entriesOf(bob).some((entry) => entry.void !== undefined),
+      5000,
+      "no void entry",
+    );
+    await again.close();
+  });
+
+  it("until an admin commits, who lets its committer commit again", async () => {
+    const { sequence } = expectKind(
+      await mallory.socket.request(unfollowable(mallory)),
+      "groupCommitAccepted",
+    );
+    for (const member of [bob, carol]) await member.socket.request(member.refuseFrame(sequence));
+    mallory.discard();
+    const made = alice.makeCommit();
+    expectKind(await alice.commit(made), "groupCommitAccepted");
+    const received = mallory.group.receive(made.message);
+    if (received.kind !== "commit") throw new Error(received.kind);
+    mallory.save(mallory.group.merge(received.commit, { nowMs: 0 }));
+    expectKind(await mallory.commit(mallory.makeCommit()), "groupCommitAccepted");
+  });
+
+  it("not when another leaf than its committer has vouched for it, by acknowledging or by committing on it", async () => {
+    const made = mallory.makeCommit();
+    const { sequence } = expectKind(await mallory.commit(made), "groupCommitAccepted");
+    await alice.catchUp(sequence);
+    expect(await acknowledge(alice, sequence)).toEqual({ kind: "groupDone" });
+    for (const member of [bob, carol]) {
+      expect(await member.socket.request(member.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+    }
+    expectKind(await alice.socket.request(alice.say("no void")), "groupSubmitAccepted");
+    await bob.catchUp(sequence + 1);
+    expect(bob.heard).toEqual(["no void"]);
+  });
+
+  it("not for an older commit, not by its committer, and not by a signature that is not the leaf's", async () => {
+    const { sequence } = expectKind(await mallory.commit(mallory.makeCommit()), "groupCommitAccepted");
+    for (const member of [bob, carol]) await member.catchUp(sequence);
+    const refusals = [
+      await bob.socket.request({ ...bob.refuseFrame(sequence), signature: random(64) }),
+      await bob.socket.request({ ...carol.refuseFrame(sequence) }),
+    ];
+    for (const answer of refusals) expect(answer).toMatchObject({ code: "group/not-allowed" });
+    await mallory.socket.request(mallory.refuseFrame(sequence));
+    await bob.socket.request(bob.refuseFrame(sequence));
+    await carol.socket.request(carol.refuseFrame(1));
+    expectKind(await bob.socket.request(bob.say("still here")), "groupSubmitAccepted");
+    await carol.catchUp(sequence + 1);
+    expect(carol.entries.at(-1)!.application).toBeDefined();
+  });
+
+  it("and whoever it added is no member any more", async () => {
+    const [dora] = await Member.strangers(service, 1);
+    const made = alice.makeAdd([dora!]);
+    const commit = made.frame.commit.slice();
+    commit[commit.length - 1]! ^= 1;
+    const { sequence } = expectKind(
+      await alice.socket.request({ ...made.frame, commit }),
+      "groupCommitAccepted",
+    );
+    dora!.place = { groupId: alice.groupId, leafIndex: 4 };
+    expect(await dora!.open(service, sequence)).toMatchObject({ removed: false });
+    for (const member of [bob, carol]) await member.socket.request(member.refuseFrame(sequence));
+    await bob.socket.until(
+      () => entriesOf(bob).some((entry) => entry.void !== undefined),
+      5000,
+      "no void entry",
+    );
+    expect(await dora!.socket.request(dora!.accessFrame(sequence))).toMatchObject({
+      code: "group/not-a-member",
+    });
+    await dora!.socket.request({ kind: "ping" });
+    expect(entriesOf(dora!)).toEqual([]);
+  });
+});

@@ -1,0 +1,120 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
+import { startTestService, type TestService } from "../support/service.ts";
+
+const TURN_MS = 1000;
+
+describe("turns go round", () => {
+  let service: TestService;
+  let alice: Member;
+  let bob: Member;
+  let carol: Member;
+  let dora: Member;
+  beforeEach(async () => {
+    service = await startTestService({ limits: { turnMs: TURN_MS } });
+    const members = [await Member.register(service), ...(await Member.strangers(service, 3))];
+    [alice, bob, carol, dora] = members as [Member, Member, Member, Member];
+    await startCommunity(service, members);
+    for (const member of members.slice(1)) await member.open(service, 1);
+  });
+  afterEach(() => service.stop());
+
+  /** Alice wins the epoch; the others lose it, one after the other. */
+  const race = async () => {
+    const lost = [bob, carol, dora].map((member) => member.makeCommit().frame);
+    expectKind(await alice.commit(alice.makeCommit()), "groupCommitAccepted");
+    const answers = [];
+    for (const [index, member] of [bob, carol, dora].entries()) {
+      answers.push(expectKind(await member.socket.request(lost[index]!), "groupCommitLost"));
+      await member.catchUp(2);
+    }
+    return answers;
+  };
+
+  it("a turn that is not used passes to the next when its time is over, and that is soon", async () => {
+    const answers = await race();
+    expect(answers.map((answer) => answer.place)).toEqual([0, 1, 2]);
+    const startedAt = performance.now();
+    const turn = await carol.nextTurn();
+    expect(performance.now() - startedAt).toBeLessThan(TURN_MS + 1000);
+    expect(turn.turn).toBeGreaterThan(answers[0]!.turn!);
+    // The first turn is void: it has no right in the second one's time.
+    const late = bob.makeCommit({}, { turn: answers[0]!.turn! });
+    expect(await bob.socket.request(late.frame)).toMatchObject({ kind: "groupCommitLost", entries: [] });
+    const release = { kind: "groupTurnRelease", groupId: bob.groupId, turn: answers[0]!.turn! } as const;
+    expect(await bob.socket.request(release)).toMatchObject({ code: "group/turn-passed" });
+    expectKind(await carol.commit(carol.makeCommit({}, { turn: turn.turn })), "groupCommitAccepted");
+  });
+
+  it("a turn that is given back passes to the next at once", async () => {
+    const [first] = await race();
+    const release = { kind: "groupTurnRelease", groupId: bob.groupId, turn: first!.turn! } as const;
+    expect(await bob.socket.request(release)).toEqual({ kind: "groupDone" });
+    expect(await carol.nextTurn(TURN_MS / 2)).toMatchObject({ reason: "line" });
+  });
+
+  it("who waits and leaves loses its place; who has the turn and comes back is told again", async () => {
+    const answers = await race();
+    await carol.socket.close();
+    await bob.socket.close();
+    await bob.connect(service);
+    await bob.open(service, 2);
+    const again = await bob.nextTurn(TURN_MS);
+    expect(again.turn).toBe(answers[0]!.turn!);
+    expect(again.expiresInMs).toBeLessThan(TURN_MS);
+    expectKind(await bob.commit(bob.makeCommit({}, { turn: again.turn })), "groupCommitAccepted");
+    expect(await dora.nextTurn(TURN_MS)).toMatchObject({ reason: "line" });
+  });
+
+  it("anybody commits when no turn runs, whatever number it names", async () => {
+    expectKind(await bob.commit(bob.makeCommit({}, { turn: 17 })), "groupCommitAccepted");
+    await carol.catchUp(2);
+    expectKind(await carol.commit(carol.makeCommit()), "groupCommitAccepted");
+  });
+
+  it("proposals that wait are offered to one member after the other, and not twice in a row to one", async () => {
+    expectKind(await dora.socket.request(dora.propose()), "groupProposeAccepted");
+    const asked = new Set<Member>();
+    const numbers: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      const { member, turn } = await turnOf([alice, bob, carol]);
+      expect(turn).toMatchObject({ reason: "proposals" });
+      asked.add(member);
+      numbers.push(turn.turn);
+    }
+    expect(asked.size).toBe(3);
+    expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
+    expect(dora.hasTurn).toBe(false);
+  });
+
+  it("a cold tree is warmed by turns of who is here, after each commit, until it is warm enough", async () => {
+    // Time enough to use a turn, however busy the machine is.
+    const patient = await startTestService({ limits: { turnMs: 60_000 } });
+    const [owner, ...others] = [await Member.register(patient), ...(await Member.strangers(patient, 31))] as [
+      Member,
+      ...Member[],
+    ];
+    await startCommunity(patient, [owner, ...others]);
+    const here = [owner, ...others.slice(0, 3)];
+    await owner.catchUp(1);
+    for (const member of here.slice(1)) await member.open(patient, 1);
+    let turns = 0;
+    for (; turns < 8; turns++) {
+      const asked = await Promise.race([
+        turnOf(here),
+        new Promise<undefined>((go) => setTimeout(go, TURN_MS, undefined)),
+      ]);
+      if (asked === undefined) break;
+      expect(asked.turn).toMatchObject({ reason: "warm-up", proposals: [], bannedLeaves: [] });
+      const { member } = asked;
+      if (turns > 0) for (const each of here) await each.catchUp(1 + turns);
+      expectKind(
+        await member.commit(member.makeCommit({}, { turn: asked.turn.turn })),
+        "groupCommitAccepted",
+      );
+    }
+    expect(turns).toBeGreaterThan(0);
+    expect(turns).toBeLessThan(8);
+    await patient.stop();
+  });
+});

@@ -1,0 +1,154 @@
+import { describe, expect, it } from "vitest";
+import { compareEpoch, decideReadFrom, decideSender } from "../../src/core/group-decisions.ts";
+import { bytesThatFit, entriesThatFit, toWireEntry } from "../../src/core/group-entries.ts";
+import { readMlsHeader } from "../../src/core/mls-header.ts";
+import { ProvisionalCommit } from "../../src/core/provisional-commit.ts";
+import type { LogEntry } from "../../src/ports/mls-groups.ts";
+import { random } from "../support/random.ts";
+
+describe("who may send", () => {
+  const settings = { announcementOnly: false, slowModeSeconds: 10 };
+  const leaf = { leafIndex: 1, signatureKey: random(32), role: "member" as const, settings };
+  const last = { atMs: 1000, submit: "one" };
+
+  it("a member in slow mode waits to the end of its time and no longer", () => {
+    expect(() => decideSender(leaf, last, "two", 10_999)).toThrow("group/slow-mode");
+    expect(() => decideSender(leaf, last, "two", 11_000)).not.toThrow();
+    expect(() => decideSender(leaf, undefined, "two", 0)).not.toThrow();
+    expect(() => decideSender(leaf, last, "one", 1001)).not.toThrow();
+  });
+
+  it("admins and owners always may", () => {
+    const strict = { announcementOnly: true, slowModeSeconds: 3600 };
+    expect(() => decideSender({ ...leaf, settings: strict }, undefined, "one", 0)).toThrow(
+      "group/not-allowed",
+    );
+    for (const role of ["admin", "owner"] as const) {
+      expect(() => decideSender({ ...leaf, role, settings: strict }, last, "two", 1001)).not.toThrow();
+    }
+  });
+});
+
+describe("from where one may read", () => {
+  it("the entry behind the last one that the reader has must be there", () => {
+    expect(() => decideReadFrom(5, 4)).not.toThrow();
+    expect(() => decideReadFrom(5, 3)).toThrow("group/rejoin");
+    expect(() => decideReadFrom(5, undefined)).not.toThrow();
+    expect(() => decideReadFrom(1, 0)).not.toThrow();
+  });
+});
+
+describe("epochs", () => {
+  it("equal is right: not one less, not one more", () => {
+    expect(compareEpoch(3, 3)).toBe("present");
+    expect(compareEpoch(2, 3)).toBe("past");
+    expect(() => compareEpoch(4, 3)).toThrow("group/epoch-unknown");
+  });
+});
+
+describe("entries", () => {
+  const entry = (bytes: number, fields: Partial<LogEntry> = {}): LogEntry => ({
+    sequence: 1,
+    kind: "commit",
+    message: random(bytes),
+    banList: undefined,
+    voids: undefined,
+    acceptedAtMs: 5,
+    ...fields,
+  });
+
+  it("are told as far as they fit, in order", () => {
+    const entries = [entry(100), entry(100), entry(1000), entry(1)];
+    expect(entriesThatFit(entries, { maxEntries: 10, maxBytes: 10_000 })).toEqual(entries);
+    expect(entriesThatFit(entries, { maxEntries: 10, maxBytes: 400 })).toEqual(entries.slice(0, 2));
+    expect(entriesThatFit(entries, { maxEntries: 1, maxBytes: 10_000 })).toEqual(entries.slice(0, 1));
+    expect(entriesThatFit(entries, { maxEntries: 10, maxBytes: 10 })).toEqual([]);
+    expect(bytesThatFit([random(10), random(10), random(10)], 40)).toHaveLength(2);
+  });
+
+  it("say what they are", () => {
+    const head = { sequence: 1, serverTimeMs: 5 };
+    const { message } = entry(3);
+    expect(toWireEntry(entry(3, { kind: "application", message }))).toEqual({
+      ...head,
+      application: { message },
+    });
+    expect(toWireEntry(entry(3, { kind: "proposal", message }))).toEqual({
+      ...head,
+      proposal: { proposal: message },
+    });
+    expect(toWireEntry(entry(3, { message }))).toEqual({ ...head, commit: { commit: message } });
+    // An empty ban list is what the hash in the GroupContext says: nothing has to be sent for it.
+    expect(toWireEntry(entry(3, { message, banList: new Uint8Array(0) }))).toEqual({
+      ...head,
+      commit: { commit: message },
+    });
+    const banList = random(16);
+    expect(toWireEntry(entry(3, { message, banList }))).toEqual({
+      ...head,
+      commit: { commit: message, banList },
+    });
+    expect(toWireEntry(entry(0, { kind: "void", voids: 7 }))).toEqual({ ...head, void: { sequence: 7 } });
+  });
+});
+
+describe("a provisional commit", () => {
+  const fresh = () => new ProvisionalCommit(9, { committer: "mallory", others: ["added", "removed"] });
+
+  it("is taken back when two refuse it and nobody vouched", () => {
+    const commit = fresh();
+    expect([commit.refuse("ann"), commit.refuse("ann"), commit.refuse("bob")]).toEqual([false, false, true]);
+  });
+
+  it("is not, once somebody vouched who has it", () => {
+    const commit = fresh();
+    commit.vouch("cid", 8);
+    commit.vouch("dan", 9);
+    expect([commit.refuse("ann"), commit.refuse("bob")]).toEqual([false, false]);
+  });
+
+  it("counts no word of its committer, nor of whom it added or removed", () => {
+    const commit = fresh();
+    for (const name of ["mallory", "added", "removed"]) commit.vouch(name, 20);
+    expect(["mallory", "added", "removed", "ann"].map((name) => commit.refuse(name))).toEqual([
+      false,
+      false,
+      false,
+      false,
+    ]);
+    expect(commit.refuse("bob")).toBe(true);
+  });
+
+  it("may learn who made it after others have spoken", () => {
+    const commit = new ProvisionalCommit(9, undefined);
+    commit.vouch("mallory", 9);
+    commit.learn({ committer: "mallory", others: [] });
+    commit.learn({ committer: "ann", others: [] });
+    expect([commit.committer, commit.refuse("ann"), commit.refuse("bob")]).toEqual(["mallory", false, true]);
+  });
+});
+
+describe("the header of an MLSMessage", () => {
+  it("is refused where it is cut off, of another version or kind, or says nothing of a group", () => {
+    const good = Uint8Array.of(0, 1, 0, 2, 1, 7, 0, 0, 0, 0, 0, 0, 0, 3, 1);
+    expect(readMlsHeader(good)).toEqual({
+      groupId: Uint8Array.of(7),
+      epoch: 3,
+      content: "application",
+      sender: undefined,
+    });
+    for (let length = 0; length < good.length; length++) {
+      expect(() => readMlsHeader(good.subarray(0, length))).toThrow("wire/invalid-field");
+    }
+    for (const [at, value] of [
+      [1, 2],
+      [3, 3],
+      [3, 5],
+      [14, 0],
+      [14, 4],
+      [6, 0x80],
+    ] as const) {
+      expect(() => readMlsHeader(good.with(at, value)), `${at}`).toThrow("wire/invalid-field");
+    }
+  });
+});

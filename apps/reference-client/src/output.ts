@@ -32,6 +32,8 @@ function noticeText(client: Client, notice: Notice): string {
       return "created the group";
     case "group/member-added":
       return `added ${who}`;
+    case "group/members-added":
+      return `added ${notice.count} people`;
     case "group/member-invited":
       return `invited ${who}`;
     case "group/member-joined":

@@ -48,6 +48,8 @@ export interface Environment {
   random(length: number): Bytes;
   /** Resolves after this time, or as soon as the signal aborts. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** CPU time of this process, microseconds: only for {@link CommunityCosts}, which are 0 without it. Asking is not free. */
+  cpuUs?(): number;
 }
 
 export interface ClientSettings {
@@ -72,6 +74,10 @@ export interface ClientSettings {
   readonly inboxLimit: number;
   /** Messages that wait in one conversation's outbox, at most: then `send` refuses. Default 10,000. */
   readonly outboxLimit: number;
+  /** KeyPackages kept at the service, by which others add this device to communities. Default 50. */
+  readonly keyPackageStock: number;
+  /** How often this device renews its keys in each community, ms. Default 7 days. */
+  readonly selfUpdateMs: number;
 }
 
 export interface Client {
@@ -84,6 +90,7 @@ export interface Client {
   readonly linking: Linking;
   readonly outbox: Outbox;
   readonly connection: Connection;
+  readonly communityCosts: CommunityCosts;
 
   /** Creates an account with this as its first device. Sends again what was prepared, if interrupted. */
   register(options?: { readonly name?: string; readonly inviteCode?: Bytes }): Promise<OwnAccount>;
@@ -94,6 +101,29 @@ export interface Client {
   /** Stops connections and timers, finishes what is being written, and closes the storage. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * What MLS groups have cost this client since it was opened: for benchmarks. Bytes are those of the MLS messages; CPU is
+ * that of making or taking in a commit, the engine's and the database's, microseconds.
+ */
+export interface CommunityCosts {
+  readonly commitsCreated: number;
+  readonly commitBytes: number;
+  readonly commitCreateCpuUs: number;
+  readonly commitsReceived: number;
+  readonly commitReceiveCpuUs: number;
+  readonly welcomes: number;
+  readonly welcomeBytes: number;
+  /** Leaves whose signatures and credentials this client verified by itself when it joined. */
+  readonly verifiedLeaves: number;
+  /** Commits that lost a race, or had to wait for a turn. */
+  readonly refusedSubmits: number;
+  /** Application messages in a log that this device could not read. */
+  readonly unreadable: number;
+  /** Commits that it could not follow, and times it had to enter a group anew. */
+  readonly refusedCommits: number;
+  readonly rejoins: number;
 }
 
 /** `openClient(options)` loads the database; it reaches for the service only when `connection.start()` is called. */
@@ -158,15 +188,24 @@ export interface Conversations {
   direct(accountId: AccountRef): Conversation;
   /**
    * Creates a group with these members besides oneself. Accounts whose contact card we hold, or who accepted us,
-   * become members at once; others are invited. Resolves when the group exists at the service.
+   * become members at once; others are invited. Resolves when the group exists at the service. With `mlsThreshold`
+   * members or more it is a community: everybody is added at once, and it resolves when that is done. If it is
+   * interrupted, the group and what is left to do are kept and go on by themselves with the next connection; `progress`
+   * events tell how far it is. Accounts that cannot be added are named by `conversation.leftOut`.
    */
   createGroup(options: {
     readonly title: string;
     readonly members: readonly AccountRef[];
     /** 0: messages stay. */
     readonly expireAfterSeconds?: number;
+    /** A community from the start, whatever its size. */
+    readonly protocol?: "mls";
   }): Promise<Conversation>;
   get(id: ConversationRef): Conversation | undefined;
+  /** What a link says of the group it leads to, before anything is asked. RejectionError `link/malformed`. */
+  describeLink(url: string): { readonly conversationId: ConversationRef; readonly title: string };
+  /** Joins a community by an invite link; resolves when this device is a member. */
+  join(url: string): Promise<Conversation>;
   /** Last active first. */
   list(): readonly Conversation[];
 }
@@ -199,8 +238,15 @@ export interface Conversation {
   readonly expireAfterSeconds: number;
   /** How many accounts are members, ourselves included. */
   readonly memberCount: number;
-  /** Members in the order of their account ids; at most `limit` (default 256) after the given account. */
-  members(page?: { readonly after?: AccountRef; readonly limit?: number }): readonly Member[];
+  /**
+   * Members in the order of their account ids; at most `limit` (default 256) after the given account. With `search` only
+   * those whose name has this text in it, whatever its case.
+   */
+  members(page?: {
+    readonly after?: AccountRef;
+    readonly limit?: number;
+    readonly search?: string;
+  }): readonly Member[];
 
   /**
    * Persists the message in history and outbox, then sends it. Resolves when it is persisted; see
@@ -235,12 +281,65 @@ export interface Conversation {
   /** Deletes the conversation; a group is left, an invite declined. `block` also blocks who sent it. */
   decline(options?: { readonly block?: boolean }): Promise<void>;
 
-  /** Groups only (UsageError `conversation/not-a-group`). Roles are checked by every member. */
-  add(members: readonly AccountRef[]): Promise<void>;
+  /**
+   * Groups only (UsageError `conversation/not-a-group`). Roles are checked by every member. In a community thousands can
+   * be added: `progress` events tell how far it is, and an interrupted call goes on by itself. Resolves with those who
+   * could not be added, and why.
+   */
+  add(members: readonly AccountRef[]): Promise<readonly LeftOutMember[]>;
   remove(member: AccountRef): Promise<void>;
   leave(): Promise<void>;
   setRole(member: AccountRef, role: Role): Promise<void>;
   setTitle(title: string): Promise<void>;
+  /** The side of a group that only communities have. */
+  readonly community: Community;
+}
+
+/** An account that could not be added, with the code that says why: `key-packages/none`, `accounts/unknown`. */
+export interface LeftOutMember {
+  readonly accountId: AccountRef;
+  readonly code: string;
+}
+
+/** What a community is run by; admins change it. */
+export interface CommunitySettings {
+  /** The least role that may add members. */
+  readonly addBy: Role;
+  /** The least role that may change title, description and picture. */
+  readonly profileBy: Role;
+  /** Only admins and owners write. */
+  readonly announcementOnly: boolean;
+  /** Pause between two messages of one member, seconds; 0: none. */
+  readonly slowModeSeconds: number;
+  /** How many may join by link in a minute; 0: any number. */
+  readonly joinsPerMinute: number;
+}
+
+export interface InviteLinkInfo {
+  readonly linkId: string;
+  /** Leaves that may come by it; 0: any number. */
+  readonly maxUses: number;
+  /** Whether an admin has to approve each who comes. */
+  readonly approval: boolean;
+  /** A secret: whoever has it can join. Undefined for links that another device made. */
+  readonly url: string | undefined;
+}
+
+/** What only communities have. UsageError `conversation/not-a-community` in other conversations. */
+export interface Community {
+  settings(): CommunitySettings;
+  setSettings(settings: Partial<CommunitySettings>): Promise<void>;
+  /** Removes an account and keeps it out: by invitation, link, or a second device. Also for those who are not members. */
+  ban(account: AccountRef): Promise<void>;
+  unban(account: AccountRef): Promise<void>;
+  isBanned(account: AccountRef): boolean;
+  createLink(options?: { readonly maxUses?: number; readonly approval?: boolean }): Promise<InviteLinkInfo>;
+  links(): readonly InviteLinkInfo[];
+  revokeLink(linkId: string): Promise<void>;
+  readonly description: string;
+  setDescription(description: string): Promise<void>;
+  /** Enters the group anew with fresh keys: for a device that lost its way. */
+  heal(): Promise<void>;
 }
 
 /** A message named by its author and id. */
@@ -297,6 +396,11 @@ export interface TextLine extends LineBase {
   /** Outgoing: accounts of which at least one device confirmed. Incoming: empty. */
   readonly deliveredTo: readonly AccountRef[];
   readonly readBy: readonly AccountRef[];
+  /**
+   * Outgoing: accounts that the service has not taken the message for, in a group while it has for the others: a full
+   * mailbox, no keys, an identity to decide on. It is tried again, unless it was given up for good.
+   */
+  readonly notReached: readonly AccountRef[];
   /** Incoming: whether it was marked read. */
   readonly read: boolean;
 }
@@ -310,6 +414,8 @@ export interface NoticeLine extends LineBase {
 export type Notice =
   | { readonly code: "group/created" }
   | { readonly code: "group/member-added"; readonly account: AccountRef }
+  /** Several at once; `accounts` names the first of them. */
+  | { readonly code: "group/members-added"; readonly count: number; readonly accounts: readonly AccountRef[] }
   | { readonly code: "group/member-invited"; readonly account: AccountRef }
   | { readonly code: "group/member-joined"; readonly account: AccountRef }
   | { readonly code: "group/member-removed"; readonly account: AccountRef }
@@ -327,7 +433,7 @@ export type HistoryLine = TextLine | NoticeLine;
 // ------------------------------------------------------------------------------------------------------- events
 
 interface EventBase {
-  /** Rises by at least one with every stored event; 0 for `typing` and `connection`, which are not stored. */
+  /** Rises by at least one with every stored event; 0 for `typing`, `connection` and `progress`, which are not stored. */
   readonly eventId: number;
   readonly atMs: number;
 }
@@ -343,7 +449,7 @@ export type ClientEvent = EventBase &
         readonly line: HistoryLine | undefined;
       }
     | {
-        /** A line changed: send state, receipts, edit, reaction, delete. */
+        /** A line changed: send state (and whom it reached), receipts, edit, reaction, delete. */
         readonly kind: "line-changed";
         readonly conversationId: ConversationRef;
         readonly historyId: number;
@@ -380,6 +486,14 @@ export type ClientEvent = EventBase &
         readonly started: boolean;
       }
     | { readonly kind: "connection"; readonly state: Connection["state"] }
+    | {
+        /** Members are being added to or removed from a community. */
+        readonly kind: "progress";
+        readonly conversationId: ConversationRef;
+        readonly action: "add" | "remove";
+        readonly done: number;
+        readonly total: number;
+      }
   );
 
 export interface Events {

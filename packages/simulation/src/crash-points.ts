@@ -26,7 +26,7 @@ type Moment = "before" | "after";
 export class CrashPlan {
   /** Names of the effects since `arm` or `record`, in order. */
   readonly effects: string[] = [];
-  private target: { readonly index: number; readonly moment: Moment } | undefined;
+  private target: { readonly at: number | string; readonly moment: Moment } | undefined;
   private counting = false;
   private deadNow = false;
   private readonly onDeath: (() => void)[] = [];
@@ -41,10 +41,10 @@ export class CrashPlan {
     this.counting = true;
   }
 
-  /** Counts effects from here on and kills at the given one (from 0). */
-  arm(index: number, moment: Moment): void {
+  /** Counts effects from here on and kills at the given one (from 0), or at the first one of this name. */
+  arm(at: number | string, moment: Moment): void {
     this.record();
-    this.target = { index, moment };
+    this.target = { at, moment };
   }
 
   whenDead(action: () => void): void {
@@ -61,7 +61,7 @@ export class CrashPlan {
     if (this.deadNow) throw new Killed();
     if (!this.counting) return run();
     const index = this.effects.push(name) - 1;
-    if (this.target?.index !== index) return run();
+    if (this.target?.at !== index && this.target?.at !== name) return run();
     if (this.target.moment === "before") {
       this.die();
       throw new Killed();
@@ -95,6 +95,7 @@ export class CrashPlan {
   wrapTransport = (transport: Transport): Transport => {
     this.whenDead(() => transport.close());
     return {
+      origin: transport.origin,
       connect: async (handlers, timeoutMs) => {
         const deaf: SocketHandlers = {
           frame: (frame) => {

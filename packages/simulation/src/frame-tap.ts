@@ -6,6 +6,7 @@ export class FrameTap {
   readonly sent: ClientFrame["body"][] = [];
 
   wrapTransport = (transport: Transport): Transport => ({
+    origin: transport.origin,
     connect: async (handlers, timeoutMs) => this.wrapSocket(await transport.connect(handlers, timeoutMs)),
     request: (request) => transport.request(request),
     stream: (request) => transport.stream(request),

@@ -19,6 +19,7 @@ import {
 import {
   createConfig,
   type DeliveryServiceConfig,
+  type Replacements,
   startDeliveryService,
 } from "@murmuration/delivery-service";
 import { limits } from "@murmuration/wire";
@@ -49,6 +50,8 @@ export interface WorldOptions {
       ? C
       : never
     : never;
+  /** Other parts of the service that a test replaces, anew at each start: to make it lie. */
+  readonly replacements?: () => Replacements;
 }
 
 export interface DeviceOptions {
@@ -172,7 +175,11 @@ export class World {
       port: this.port,
       ...this.options.service,
     });
-    const replacements = this.options.serviceClock === undefined ? {} : { clock: this.options.serviceClock };
+    const { serviceClock } = this.options;
+    const replacements = {
+      ...this.options.replacements?.(),
+      ...(serviceClock === undefined ? {} : { clock: serviceClock }),
+    };
     this.service = await startDeliveryService(config, replacements);
     this.port = this.service.port;
   }

@@ -6,7 +6,7 @@ import { json, printable } from "../output.ts";
 import { withClient } from "../profile.ts";
 
 /** A command that changes a group: it first receives what is new, and ends when the change is accepted. */
-function changing(
+export function changing(
   word: string,
   summary: string,
   operands: readonly OperandSpec[],
@@ -31,12 +31,12 @@ function changing(
   };
 }
 
-function summaryOf(group: Conversation): object {
+export function summaryOf(group: Conversation): object {
   const { id, title, state, protocol, memberCount, expireAfterSeconds } = group;
   return { id, title, state, protocol, memberCount, expireAfterSeconds };
 }
 
-function groupLine(group: Conversation): string {
+export function groupLine(group: Conversation): string {
   const { id, title, state, protocol, memberCount } = group;
   return `${id}  ${printable(title)}  ${memberCount} members  ${protocol}${state === "active" ? "" : `  ${state}`}`;
 }
@@ -55,9 +55,11 @@ export const createGroup = changing(
       title: title!,
       members: accounts(client, members),
       expireAfterSeconds,
+      ...(options.flag("community") ? { protocol: "mls" as const } : {}),
     });
   },
   {
+    community: { help: "a community over MLS from the start, whatever its size" },
     "expire-after": {
       value: "SECONDS",
       help: "messages vanish this long after they were read",
@@ -70,16 +72,17 @@ export const addToGroup = changing(
   "add",
   "Adds contacts to a group.",
   [{ name: "GROUP" }, { name: "CONTACT", many: true }],
-  async (client, { operands: [name, ...members] }) => {
+  async (client, { operands: [name, ...members], terminal }) => {
     const group = findGroup(client, name!);
-    await group.add(accounts(client, members));
+    const left = await group.add(accounts(client, members));
+    for (const { accountId, code } of left) terminal.errors.write(`not added: ${accountId} (${code})\n`);
     return group;
   },
 );
 
 export const removeFromGroup = changing(
   "remove",
-  "Removes a member; the group draws a new key that the member never learns.",
+  "Removes a member, who never learns the keys that the group goes on with.",
   [{ name: "GROUP" }, { name: "CONTACT" }],
   async (client, { operands: [name, member] }) => {
     const group = findGroup(client, name!);
@@ -117,11 +120,11 @@ export const listMembers: Command = {
   path: ["group", "members"],
   summary: "Lists the members of a group.",
   operands: [{ name: "GROUP" }],
-  options: { ...jsonOption },
+  options: { search: { value: "TEXT", help: "only those whose name has this in it" }, ...jsonOption },
   run: (context) =>
     withClient(context, async (client) => {
       const group = findGroup(client, context.operands[0]!);
-      const members = [...allMembers(group)];
+      const members = [...allMembers(group, context.options.text("search"))];
       if (context.options.flag("json")) context.print(json(members));
       for (const { accountId, role, name, invited } of context.options.flag("json") ? [] : members) {
         context.print(
@@ -133,10 +136,14 @@ export const listMembers: Command = {
 };
 
 /** Every member, page by page. */
-export function* allMembers(group: Conversation): Generator<ReturnType<Conversation["members"]>[number]> {
-  let page = group.members();
+export function* allMembers(
+  group: Conversation,
+  search?: string,
+): Generator<ReturnType<Conversation["members"]>[number]> {
+  const filter = search === undefined ? {} : { search };
+  let page = group.members(filter);
   while (page.length > 0) {
     yield* page;
-    page = group.members({ after: page.at(-1)!.accountId });
+    page = group.members({ ...filter, after: page.at(-1)!.accountId });
   }
 }

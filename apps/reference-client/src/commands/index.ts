@@ -1,6 +1,7 @@
 import type { Command } from "../command.ts";
 import { register, safetyNumber, whoami } from "./account.ts";
 import { chat } from "./chat.ts";
+import { banFromGroup, groupLink, groupSettings, healGroup, joinByLink, setRole } from "./communities.ts";
 import {
   acceptRequest,
   addContact,
@@ -33,6 +34,12 @@ export const commands: readonly Command[] = [
   leaveGroup,
   listGroups,
   listMembers,
+  setRole,
+  banFromGroup,
+  groupLink,
+  groupSettings,
+  healGroup,
+  joinByLink,
   send,
   listen,
   history,

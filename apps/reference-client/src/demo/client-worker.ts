@@ -12,11 +12,14 @@ import {
   type OwnAccount,
   openClient,
   openSqlcipher,
+  systemEnvironment,
   type Transport,
 } from "@murmuration/client-core";
+import { openLightStorage } from "./light-storage.ts";
 import {
   type Answer,
   type ClientRequest,
+  type Costs,
   cpuUs,
   type History,
   type Numbered,
@@ -30,6 +33,11 @@ import { messageIndex } from "./tally.ts";
 const REPORT_DELAY_MS = 20;
 /** Time for one step against a service that may be dead for a while, ms. */
 const PATIENCE_MS = 120_000;
+
+/** Members whose CPU for commits is measured: asking the system for it at every commit of everybody would cost more. */
+const MEASURED = 8;
+/** KeyPackages of a light client: each is used once, and there is one group. */
+const LIGHT_STOCK = 2;
 
 interface Member {
   readonly client: Client;
@@ -53,8 +61,11 @@ function conversation(client: Client, group: string): Conversation {
 async function open(request: Extract<ClientRequest, { op: "open" }>): Promise<Opened> {
   mkdirSync(request.home, { recursive: true, mode: 0o700 });
   const transport = connectTo(request.server);
-  const storage = openSqlcipher({ path: join(request.home, "client.db"), key: fromHex(request.key) });
-  const client = await openClient({ storage, transport });
+  const path = join(request.home, "client.db");
+  const storage = request.light ? openLightStorage(path) : openSqlcipher({ path, key: fromHex(request.key) });
+  const settings = request.light ? { keyPackageStock: LIGHT_STOCK } : {};
+  const environment = request.member < MEASURED ? { ...systemEnvironment, cpuUs } : systemEnvironment;
+  const client = await openClient({ storage, transport, settings, environment });
   members.set(request.member, { client, transport });
   const account = client.account ?? (await register(client, `member ${request.member}`));
   client.connection.start();
@@ -166,6 +177,8 @@ async function answer(request: ClientRequest): Promise<unknown> {
       return member(request.member).events.acknowledge(request.eventId);
     case "usage":
       return usage();
+    case "costs":
+      return [...members.values()].map(({ client }) => ({ ...client.communityCosts })) satisfies Costs;
     case "close":
       await Promise.all([...members.values()].map(({ client }) => client.close()));
       return undefined;

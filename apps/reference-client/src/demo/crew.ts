@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import type { ClientRequest, Opened, Report, Usage } from "./messages.ts";
+import type { ClientRequest, Costs, Opened, Report, Usage } from "./messages.ts";
 import type { Plan, PlannedKill } from "./plan.ts";
 import { ProcessEnded, Worker } from "./processes.ts";
 import { EventLedger } from "./tally.ts";
@@ -98,6 +98,7 @@ export class Crew {
         home: join(this.folder, `member-${member}`),
         key: this.keys[member]!,
         server: `http://127.0.0.1:${this.port}`,
+        light: this.plan.light,
       } satisfies ClientRequest);
       opened();
       return account;
@@ -144,6 +145,12 @@ export class Crew {
   async usage(): Promise<{ readonly clients: readonly Usage[]; readonly service: Usage }> {
     const clients = await Promise.all(this.clients.map(({ worker }) => worker.ask<Usage>({ op: "usage" })));
     return { clients, service: await this.service.ask<Usage>({ op: "usage" }) };
+  }
+
+  /** What communities cost every client since it was last opened. */
+  async costs(): Promise<Costs> {
+    const all = await Promise.all(this.clients.map(({ worker }) => worker.ask<Costs>({ op: "costs" })));
+    return all.flat();
   }
 
   /** Kills now, and starts again after the planned time. */

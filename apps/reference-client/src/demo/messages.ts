@@ -1,5 +1,7 @@
 /** What the demo's processes say to each other, over the channel that node:child_process gives them. */
 
+import type { CommunityCosts } from "@murmuration/client-core";
+
 /** From the orchestrator to a process of clients. */
 export type ClientRequest =
   /** Opens a member's client, registers it if it has no account yet, and connects it. */
@@ -9,6 +11,8 @@ export type ClientRequest =
       readonly home: string;
       readonly key: string;
       readonly server: string;
+      /** Storage without encryption, and a small stock of KeyPackages. */
+      readonly light: boolean;
     }
   | { readonly op: "add-contacts"; readonly member: number; readonly cards: readonly string[] }
   | { readonly op: "create-group"; readonly member: number; readonly accounts: readonly string[] }
@@ -20,6 +24,7 @@ export type ClientRequest =
   | { readonly op: "history"; readonly member: number; readonly group: string }
   | { readonly op: "acknowledge"; readonly member: number; readonly eventId: number }
   | { readonly op: "usage" }
+  | { readonly op: "costs" }
   | { readonly op: "close" };
 
 /** From the orchestrator to the process of the delivery service. */
@@ -43,6 +48,9 @@ export interface Usage {
   readonly sent: number;
   readonly received: number;
 }
+
+/** What communities have cost the clients of a process, one entry for each. */
+export type Costs = readonly CommunityCosts[];
 
 export interface Numbered<Request> {
   readonly id: number;

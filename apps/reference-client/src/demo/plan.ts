@@ -33,6 +33,8 @@ export interface PlannedKill {
 export interface Plan {
   readonly members: number;
   readonly seed: number;
+  /** Storage without encryption. */
+  readonly light: boolean;
   /** The members of each client process; process 0 holds the measured sender alone. */
   readonly processes: readonly (readonly number[])[];
   readonly messages: readonly PlannedMessage[];
@@ -40,7 +42,7 @@ export interface Plan {
 }
 
 /** Makes the plan. `members` at least 2, `messages` at least 1. */
-export function makePlan(members: number, messages: number, seed: number): Plan {
+export function makePlan(members: number, messages: number, seed: number, light = false): Plan {
   const random = seededRandom(seed);
   const processes = assignProcesses(members);
   const measuredCount = Math.max(1, Math.floor(messages / 4));
@@ -54,7 +56,8 @@ export function makePlan(members: number, messages: number, seed: number): Plan 
     const measured = index < measuredCount;
     return { index, measured, sender: measured ? MEASURED_SENDER : random.pick(senders) };
   });
-  return { members, seed, processes, messages: planned, kills: planKills(planned, processes, random) };
+  const kills = planKills(planned, processes, random);
+  return { members, seed, light, processes, messages: planned, kills };
 }
 
 function assignProcesses(members: number): number[][] {

@@ -1,5 +1,23 @@
+/** What a run over MLS has besides. Of the clients as they were before the first kill. */
+export interface MlsReport {
+  readonly commits: number;
+  readonly commitBytesMean: number;
+  readonly welcomeBytesMean: number;
+  readonly commitCpuUsSender: number;
+  readonly commitCpuUsReceiver: number;
+  /** Commits that lost a race, or had to wait for a turn. */
+  readonly refusedSubmits: number;
+  /** Messages that somebody could not read, commits that somebody could not follow, times somebody entered anew. */
+  readonly unreadable: number;
+  readonly refusedCommits: number;
+  readonly rejoins: number;
+  /** Leaves that each joiner verified by itself, the fewest and the mean. */
+  readonly verifiedLeavesLeast: number;
+  readonly verifiedLeavesMean: number;
+}
+
 /** The result of a demo run: as JSON with exactly these keys, and as a table for people. */
-export interface DemoReport {
+export interface DemoReport extends Partial<MlsReport> {
   readonly members: number;
   readonly protocol: string;
   readonly messages: number;
@@ -14,6 +32,8 @@ export interface DemoReport {
   readonly senderCpuUsPerMessage: number;
   readonly receiverCpuUsPerMessage: number;
   readonly dsCpuUsPerMessage: number;
+  /** From the sender's hand to the last member, median of the measured messages. */
+  readonly lastMemberMsMedian: number;
   readonly kills: number;
   readonly restarts: number;
   readonly processIds: readonly number[];
@@ -29,6 +49,30 @@ export function isClean(report: DemoReport): boolean {
 const number = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
 const milliseconds = (us: number): string =>
   `${(us / 1000).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })} ms`;
+
+function mlsRows(report: DemoReport): ReadonlyArray<readonly [string, string]> {
+  if (report.commits === undefined) return [];
+  return [
+    [
+      "commits",
+      `${number(report.commits)}, ${number(report.commitBytesMean ?? 0)} bytes on average; ` +
+        `${number(report.refusedSubmits ?? 0)} lost a race`,
+    ],
+    [
+      "a commit costs",
+      `${milliseconds(report.commitCpuUsSender ?? 0)} CPU to make, ` +
+        `${milliseconds(report.commitCpuUsReceiver ?? 0)} to take in`,
+    ],
+    [
+      "unreadable, refused, entered anew",
+      `${number(report.unreadable ?? 0)}, ${number(report.refusedCommits ?? 0)}, ${number(report.rejoins ?? 0)}`,
+    ],
+    [
+      "each joiner",
+      `${number(report.welcomeBytesMean ?? 0)} bytes of Welcome, ${number(report.verifiedLeavesMean ?? 0)} leaves verified`,
+    ],
+  ];
+}
 
 /** The report as aligned lines. */
 export function formatReport(report: DemoReport, killsUnderWay: number): string {
@@ -52,6 +96,8 @@ export function formatReport(report: DemoReport, killsUnderWay: number): string 
       `${number(report.receiverBytesPerMessage)} bytes, ${milliseconds(report.receiverCpuUsPerMessage)} CPU`,
     ],
     ["delivery service, per message", `${milliseconds(report.dsCpuUsPerMessage)} CPU`],
+    ["to the last member, median", `${number(report.lastMemberMsMedian)} ms`],
+    ...mlsRows(report),
     ["time", `${(report.wallMs / 1000).toFixed(1)} s`],
     ["seed", String(report.seed)],
   ];

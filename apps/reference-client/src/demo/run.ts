@@ -8,7 +8,7 @@ import type { ClientRequest, History, Opened } from "./messages.ts";
 import { MEASURED_SENDER, type Plan, type PlannedKill, type PlannedMessage } from "./plan.ts";
 import { ProcessEnded } from "./processes.ts";
 import type { Progress } from "./progress.ts";
-import type { DemoReport } from "./report.ts";
+import type { DemoReport, MlsReport } from "./report.ts";
 import { messageText, type Tally, tally } from "./tally.ts";
 
 /**
@@ -29,6 +29,7 @@ type Costs = Pick<
   | "senderCpuUsPerMessage"
   | "receiverCpuUsPerMessage"
   | "dsCpuUsPerMessage"
+  | "lastMemberMsMedian"
 >;
 
 export interface DemoOutcome {
@@ -67,6 +68,7 @@ async function runWith(crew: Crew, plan: Plan, progress: Progress): Promise<Demo
   const accounts = await crew.start(() => progress.step());
   const group = await formGroup(crew, plan, accounts, progress);
   const costs = await measuredPart(crew, plan, group, progress);
+  const community = await communityCosts(crew);
   await eventfulPart(crew, plan, group, progress);
   await everythingArrived(crew, plan, progress);
   const histories = await readHistories(crew, plan, group, progress);
@@ -81,6 +83,7 @@ async function runWith(crew: Crew, plan: Plan, progress: Progress): Promise<Demo
     messages: plan.messages.length,
     ...counts,
     ...costs,
+    ...(histories[MEASURED_SENDER]!.protocol === "mls" ? community : {}),
     kills: crew.kills,
     restarts: crew.restarts,
     processIds: crew.processIds,
@@ -121,12 +124,16 @@ async function formGroup(
 /** The measured sender alone: one message at a time, each until every member has it. */
 async function measuredPart(crew: Crew, plan: Plan, group: string, progress: Progress): Promise<Costs> {
   const measured = plan.messages.filter((message) => message.measured);
+  await treeIsWarm(crew, progress);
   progress.stage("measured messages", measured.length);
   await quiet(crew);
   const before = await crew.usage();
+  const lastMemberMs: number[] = [];
   for (const { index, sender } of measured) {
+    const sentAt = performance.now();
     await crew.ask({ op: "send", member: sender, group, text: messageText(index) });
     await arrived(crew, plan, index);
+    lastMemberMs.push(performance.now() - sentAt);
     progress.step();
   }
   await quiet(crew);
@@ -144,6 +151,32 @@ async function measuredPart(crew: Crew, plan: Plan, group: string, progress: Pro
     senderCpuUsPerMessage: Math.round(difference("cpuUs", 0, 1) / measured.length),
     receiverCpuUsPerMessage: Math.round(difference("cpuUs", 1, processes) / pairs),
     dsCpuUsPerMessage: Math.round((after.service.cpuUs - before.service.cpuUs) / measured.length),
+    lastMemberMsMedian: Math.round(lastMemberMs.sort((a, b) => a - b)[Math.floor(lastMemberMs.length / 2)]!),
+  };
+}
+
+/** What commits and joins have cost until now, nothing having been killed yet. */
+async function communityCosts(crew: Crew): Promise<MlsReport> {
+  const costs = await crew.costs();
+  const sum = (key: keyof (typeof costs)[number]) => costs.reduce((total, one) => total + one[key], 0);
+  const mean = (total: number, count: number) => (count === 0 ? 0 : Math.round(total / count));
+  const commits = sum("commitsCreated");
+  // CPU is measured at some members only.
+  const measured = (cpu: keyof (typeof costs)[number], count: keyof (typeof costs)[number]) =>
+    costs.filter((one) => one[cpu] > 0).reduce((total, one) => total + one[count], 0);
+  const joiners = costs.filter(({ welcomes }) => welcomes > 0);
+  return {
+    commits,
+    commitBytesMean: mean(sum("commitBytes"), commits),
+    welcomeBytesMean: mean(sum("welcomeBytes"), sum("welcomes")),
+    commitCpuUsSender: mean(sum("commitCreateCpuUs"), measured("commitCreateCpuUs", "commitsCreated")),
+    commitCpuUsReceiver: mean(sum("commitReceiveCpuUs"), measured("commitReceiveCpuUs", "commitsReceived")),
+    refusedSubmits: sum("refusedSubmits"),
+    unreadable: sum("unreadable"),
+    refusedCommits: sum("refusedCommits"),
+    rejoins: sum("rejoins"),
+    verifiedLeavesLeast: Math.min(...joiners.map(({ verifiedLeaves }) => verifiedLeaves)),
+    verifiedLeavesMean: mean(sum("verifiedLeaves"), joiners.length),
   };
 }
 
@@ -203,6 +236,20 @@ async function arrived(crew: Crew, { members }: Plan, index: number): Promise<vo
   while (crew.events.membersWith(index, members) < members) {
     if (Date.now() - crew.lastEventAtMs > PATIENCE_MS) return;
     await sleep(10);
+  }
+}
+
+/** The service warms the tree of a community turn by turn: a message is measured when no commit comes any more. */
+async function treeIsWarm(crew: Crew, progress: Progress): Promise<void> {
+  const commits = async () => (await crew.costs()).reduce((sum, one) => sum + one.commitsReceived, 0);
+  let before = await commits();
+  if (before === 0) return;
+  progress.stage("warming the tree", 1);
+  for (;;) {
+    await sleep(QUIET_MS);
+    const now = await commits();
+    if (now === before) return;
+    before = now;
   }
 }
 

@@ -18,6 +18,7 @@ const KEYS = [
   "senderCpuUsPerMessage",
   "receiverCpuUsPerMessage",
   "dsCpuUsPerMessage",
+  "lastMemberMsMedian",
   "kills",
   "restarts",
   "processIds",

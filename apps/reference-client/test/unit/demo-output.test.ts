@@ -14,6 +14,7 @@ const report: DemoReport = {
   senderCpuUsPerMessage: 4321,
   receiverCpuUsPerMessage: 1234,
   dsCpuUsPerMessage: 987,
+  lastMemberMsMedian: 55,
   kills: 6,
   restarts: 6,
   processIds: [1, 2, 3],

@@ -16,18 +16,20 @@ export function connectTo(origin: string): Transport {
 const unreachable = (): UnavailableError => new UnavailableError("transport/unreachable");
 
 class NetworkTransport implements Transport {
-  private readonly origin: URL;
+  readonly origin: string;
+  private readonly url: URL;
   private readonly sockets = new Set<WebSocket>();
   private readonly abort = new AbortController();
   readonly traffic = { sent: 0, received: 0 };
 
   constructor(origin: URL) {
-    this.origin = origin;
+    this.url = origin;
+    this.origin = origin.origin;
   }
 
   connect(handlers: SocketHandlers, timeoutMs: number): Promise<Socket> {
-    const address = new URL(SOCKET_PATH, this.origin);
-    address.protocol = this.origin.protocol === "https:" ? "wss:" : "ws:";
+    const address = new URL(SOCKET_PATH, this.url);
+    address.protocol = this.url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address, {
       handshakeTimeout: timeoutMs,
       maxPayload: limits.frameBytes,
@@ -69,7 +71,7 @@ class NetworkTransport implements Transport {
     const signal = AbortSignal.any([this.abort.signal, AbortSignal.timeout(request.timeoutMs)]);
     let response: Response;
     try {
-      response = await fetch(new URL(request.path, this.origin), {
+      response = await fetch(new URL(request.path, this.url), {
         method: request.method,
         signal,
         redirect: "error",

@@ -1,9 +1,11 @@
 import { type AccountId, type Bytes, RejectionError } from "@murmuration/base";
 import type { HelloReply } from "@murmuration/wire";
 import { systemEnvironment } from "../adapters/system-environment.ts";
-import type { Client, OpenOptions, OwnAccount } from "../api.ts";
+import type { Client, CommunityCosts, OpenOptions, OwnAccount } from "../api.ts";
 import { MAX_NAME_BYTES, shorten } from "../core/content.ts";
 import { isTemporary } from "../core/refusal.ts";
+import { Communities } from "../shell/communities/communities.ts";
+import { EpochReports } from "../shell/communities/epoch-reports.ts";
 import { Connection } from "../shell/connection.ts";
 import { Context, defaultSettings } from "../shell/context.ts";
 import { Directory } from "../shell/directory.ts";
@@ -56,6 +58,7 @@ class MurmurationClient implements Client {
   private readonly worker: OutboxWorker;
   private readonly inbox: Inbox;
   private readonly groups: Groups;
+  private readonly communities: Communities;
   private readonly receipts: Receipts;
   private readonly sender: Sender;
   private readonly followUp: FollowUp;
@@ -77,11 +80,27 @@ class MurmurationClient implements Client {
       wakeAll: () => this.worker.wakeAll(),
       whenSettled: (row) => this.outbox.whenSettled(row),
     });
-    this.worker = new OutboxWorker(context, this.link, this.directory, this.groups);
+    const lines = new Lines(context);
+    const reports = new EpochReports(context);
+    this.communities = new Communities(context, this.link, lines, reports, {
+      wake,
+      settled: (ids) => this.worker.settleShown(ids),
+      restored: () => {
+        this.recovery.noteRestored();
+        this.link.interrupt();
+      },
+      behind: (work) => this.behind(work),
+    });
+    this.worker = new OutboxWorker(
+      context,
+      this.link,
+      this.directory,
+      this.groups,
+      this.communities.outgoing,
+    );
     this.outbox = new ClientOutbox(context, this.worker);
     this.receipts = new Receipts(context, wake);
-    const lines = new Lines(context);
-    const receiver = new Receiver(context, ledger, this.receipts, lines);
+    const receiver = new Receiver(context, ledger, this.receipts, lines, reports);
     this.sender = new Sender(context, lines, wake);
     this.followUp = new FollowUp(context, this.groups, receiver);
     this.inbox = new Inbox(context, this.directory, receiver, {
@@ -89,9 +108,9 @@ class MurmurationClient implements Client {
       overflow: () => this.link.interrupt(),
       received: () => this.received(),
     });
-    this.recovery = new Recovery(context, this.directory, wake);
+    this.recovery = new Recovery(context, this.directory, this.communities, wake);
     this.maintenance = new Maintenance(context);
-    this.connection = new ClientConnection(context, this.link, this.inbox);
+    this.connection = new ClientConnection(context, this.link, this.inbox, this.communities);
     this.contacts = new ClientContacts(context, this.directory, this.groups, this.sender, {
       wake,
       decided: (account, accepted) => this.decided(account, accepted),
@@ -102,17 +121,23 @@ class MurmurationClient implements Client {
     this.linking = new ClientLinking(context, this.directory, ledger, this.sender, {
       registered: () => this.afterRegistration(),
       wakeOwn: () => this.worker.wake(lanes.own),
+      devicesChanged: () => this.behind(() => this.communities.devicesChanged()),
     });
     this.conversations = this.createConversations(receiver);
   }
 
   private createLink(): Connection {
     return new Connection(this.context, this.options.transport, {
-      connecting: () => this.inbox.reset(),
+      connecting: () => {
+        this.inbox.reset();
+        this.communities.disconnected();
+      },
       connected: (reply) => this.connected(reply),
       delivered: (deliver) => this.inbox.deliver(deliver),
       queueEmpty: () => this.inbox.queueEmpty(),
       preKeysLow: () => this.behind(() => this.directory.replenish()),
+      keyPackagesLow: () => this.behind(() => this.communities.keyPackages.replenish()),
+      group: (body) => this.communities.frame(body),
     });
   }
 
@@ -121,6 +146,7 @@ class MurmurationClient implements Client {
       context: this.context,
       contacts: this.contacts,
       groups: this.groups,
+      communities: this.communities,
       maintenance: this.maintenance,
       passing: new Passing(this.context, this.link),
       receipts: this.receipts,
@@ -136,6 +162,10 @@ class MurmurationClient implements Client {
 
   get account(): OwnAccount | undefined {
     return ownAccount(this.context);
+  }
+
+  get communityCosts(): CommunityCosts {
+    return this.context.meter;
   }
 
   async register(options: { readonly name?: string; readonly inviteCode?: Bytes } = {}): Promise<OwnAccount> {
@@ -202,6 +232,7 @@ class MurmurationClient implements Client {
   /** The connection is greeted: nothing is sent before it is clear that both sides have the newest state. */
   private async connected(reply: HelloReply): Promise<void> {
     await this.recovery.atHello(reply, this.inbox);
+    this.communities.connected();
     this.behind(async () => {
       await this.directory.replenish();
       await this.directory.refreshDeviceList(this.context.own.accountId);
@@ -228,6 +259,7 @@ class MurmurationClient implements Client {
     for (const lane of this.inbox.takeWoken()) this.worker.wake(lane);
     this.receipts.gather();
     this.maintenance.reschedule();
+    this.behind(() => this.communities.welcomes());
     await this.followUp.run();
     this.behind(() => this.followUp.rotate());
   }

@@ -1,5 +1,6 @@
 import { UnavailableError } from "@murmuration/base";
 import type { Connection as ConnectionApi } from "../api.ts";
+import type { Communities } from "../shell/communities/communities.ts";
 import type { Connection } from "../shell/connection.ts";
 import type { Context } from "../shell/context.ts";
 import type { Inbox } from "../shell/inbox.ts";
@@ -12,9 +13,11 @@ export class ClientConnection implements ConnectionApi {
   private readonly context: Context;
   private readonly link: Connection;
   private readonly inbox: Inbox;
+  private readonly communities: Communities;
   private wanted = false;
 
-  constructor(context: Context, link: Connection, inbox: Inbox) {
+  constructor(context: Context, link: Connection, inbox: Inbox, communities: Communities) {
+    this.communities = communities;
     this.context = context;
     this.link = link;
     this.inbox = inbox;
@@ -40,10 +43,11 @@ export class ClientConnection implements ConnectionApi {
   }
 
   async caughtUp(timeoutMs: number = CATCH_UP_TIMEOUT_MS): Promise<void> {
-    const { inbox, link } = this;
+    const { communities, inbox, link } = this;
     await withTimeout(this.context, timeoutMs, new UnavailableError("connection/not-caught-up"), {
-      done: () => link.state === "connected" && inbox.caughtUp,
-      change: (abort) => Promise.race([link.wait(abort), inbox.changed.wait(abort)]),
+      done: () => link.state === "connected" && inbox.caughtUp && communities.caughtUp,
+      change: (abort) =>
+        Promise.race([link.wait(abort), inbox.changed.wait(abort), communities.registry.changed.wait(abort)]),
     });
   }
 }

@@ -3,6 +3,7 @@ import {
   formatId,
   type GroupId,
   parseMessageId,
+  RejectionError,
   toBase64Url,
   UsageError,
   utf8,
@@ -12,6 +13,7 @@ import type {
   Conversation,
   ConversationState,
   HistoryLine,
+  LeftOutMember,
   Member,
   MessageRef,
   MessageTarget,
@@ -32,7 +34,9 @@ import {
 import { mayConfirm } from "../core/delivery.ts";
 import type { NewMember } from "../core/group-change.ts";
 import { decideProtocol } from "../core/routing.ts";
+import { describeLeftOut } from "../shell/communities/member-jobs.ts";
 import type { ConversationRow } from "../store/conversations.ts";
+import { ClientCommunity } from "./community.ts";
 import type { ClientParts } from "./parts.ts";
 import { attachmentOf, callersAccount, callersId, targetOf, viewLine } from "./view.ts";
 
@@ -81,7 +85,9 @@ export class ClientConversation implements Conversation {
     return this.kind === "direct" ? 2 : this.parts.context.conversations.countMembers(this.key);
   }
 
-  members(page: { readonly after?: AccountRef; readonly limit?: number } = {}): readonly Member[] {
+  members(
+    page: { readonly after?: AccountRef; readonly limit?: number; readonly search?: string } = {},
+  ): readonly Member[] {
     const { context } = this.parts;
     const after = page.after === undefined ? undefined : callersAccount(page.after);
     const limit = page.limit ?? MEMBER_PAGE;
@@ -91,7 +97,12 @@ export class ClientConversation implements Conversation {
       return contact?.givenName || contact?.name || "";
     };
     if (this.kind === "group") {
-      return context.conversations.members(this.key, after, limit).map((member) => ({
+      const { search } = page;
+      const rows =
+        search === undefined
+          ? context.conversations.members(this.key, after, limit)
+          : context.conversations.findMembers(this.key, { search, after, limit });
+      return rows.map((member) => ({
         accountId: formatId(member.account),
         role: member.role,
         name: nameOf(member.account),
@@ -101,6 +112,11 @@ export class ClientConversation implements Conversation {
     return [context.own.accountId, this.key as AccountId]
       .sort((a, b) => Buffer.compare(a, b))
       .filter((account) => after === undefined || Buffer.compare(account, after) > 0)
+      .filter((account) =>
+        nameOf(account)
+          .toLowerCase()
+          .includes((page.search ?? "").toLowerCase()),
+      )
       .slice(0, limit)
       .map((account) => ({
         accountId: formatId(account),
@@ -118,6 +134,7 @@ export class ClientConversation implements Conversation {
     const row = this.row;
     if (row.state !== "active") throw new UsageError("conversation/not-active");
     if (context.conversations.group(this.key)?.forked === true) throw new UsageError("group/forked");
+    if (context.mls.group(this.key)?.forked === true) throw new UsageError("group/forked");
     return sender.send(row, body).sent;
   }
 
@@ -188,7 +205,8 @@ export class ClientConversation implements Conversation {
 
   async typing(started: boolean): Promise<void> {
     const { context, passing } = this.parts;
-    if (!context.settings.typingNotices || this.row.state !== "active") return;
+    // Among thousands nobody watches who types.
+    if (!context.settings.typingNotices || this.row.state !== "active" || this.protocol === "mls") return;
     await passing.typing(this.row, started);
   }
 
@@ -197,7 +215,8 @@ export class ClientConversation implements Conversation {
     const lines = context.history.unreadThrough(this.key, throughHistoryId);
     if (lines.length === 0) return;
     const atMs = context.now();
-    const confirm = context.settings.readReceipts && mayConfirm(this.row.state);
+    const { state, protocol } = this.row;
+    const confirm = context.settings.readReceipts && mayConfirm(state) && protocol === "pairwise";
     context.transaction(() => {
       for (const line of lines) {
         context.history.markRead(line.id, atMs);
@@ -222,6 +241,10 @@ export class ClientConversation implements Conversation {
       throw new UsageError("conversation/bad-expiry");
     }
     if (this.kind === "direct") return this.deliver({ expiry: { seconds } });
+    if (this.protocol === "mls") {
+      await this.parts.communities.governance.setExpiry(this.group, seconds);
+      return { messageId: "", historyId: undefined };
+    }
     await this.parts.groups.change(this.group, () => ({ kind: "expiry", seconds }));
     return { messageId: "", historyId: undefined };
   }
@@ -268,7 +291,8 @@ export class ClientConversation implements Conversation {
         context.contacts.setFlags(this.key as AccountId, { accepted: true, known: true });
         sender.shareProfile(this.key as AccountId);
       }
-      for (const line of context.history.after(this.key, 0, -1)) {
+      const confirm = this.row.protocol === "pairwise";
+      for (const line of confirm ? context.history.after(this.key, 0, -1) : []) {
         if (!line.outgoing && line.kind === "message") receipts.due(line.author, line.messageId, false);
       }
       sender.sync({ conversation: { conversationId: this.key, accepted: true } });
@@ -284,6 +308,12 @@ export class ClientConversation implements Conversation {
     const row = this.row;
     const writer = context.history.after(this.key, 0, 1)[0]?.author;
     if (
+      this.kind === "group" &&
+      row.protocol === "mls" &&
+      (row.state === "request" || row.state === "active")
+    ) {
+      await this.parts.communities.leave(this.group);
+    } else if (
       this.kind === "group" &&
       (row.state === "invited" || row.state === "request" || row.state === "active")
     ) {
@@ -313,10 +343,14 @@ export class ClientConversation implements Conversation {
     return this.key as GroupId;
   }
 
-  async add(members: readonly AccountRef[]): Promise<void> {
-    const { context, groups } = this.parts;
+  async add(members: readonly AccountRef[]): Promise<readonly LeftOutMember[]> {
+    const { communities, context, groups } = this.parts;
     const group = this.group;
     const accounts = members.map(callersAccount);
+    if (this.protocol === "mls") {
+      this.requireActive();
+      return describeLeftOut(await communities.changeMembers(group, accounts, "add"));
+    }
     const protocol = decideProtocol({
       protocol: this.row.protocol,
       projectedMembers: context.conversations.members(group).length + accounts.length,
@@ -328,18 +362,33 @@ export class ClientConversation implements Conversation {
       const rest = added.filter((member: NewMember) => !state.members.has(formatId(member.account)));
       return rest.length === 0 ? undefined : { kind: "add", members: rest };
     });
+    return [];
+  }
+
+  private requireActive(): void {
+    if (this.row.state !== "active") throw new UsageError("conversation/not-active");
   }
 
   async remove(member: AccountRef): Promise<void> {
     const account = callersAccount(member);
     if (this.parts.context.isOwn(account)) throw new UsageError("group/leave-instead");
+    if (this.protocol === "mls") {
+      this.requireActive();
+      const [left] = await this.parts.communities.changeMembers(this.group, [account], "remove");
+      if (left !== undefined) throw new RejectionError(left.code);
+      return;
+    }
     await this.parts.groups.change(this.group, (state) =>
       state.members.has(formatId(account)) ? { kind: "remove", account } : undefined,
     );
   }
 
   async leave(): Promise<void> {
-    const { context, groups } = this.parts;
+    const { communities, context, groups } = this.parts;
+    if (this.protocol === "mls") {
+      if (this.row.state === "active" || this.row.state === "request") await communities.leave(this.group);
+      return;
+    }
     await groups.change(this.group, (state) =>
       state.members.has(formatId(context.own.accountId)) ? { kind: "leave" } : undefined,
     );
@@ -347,6 +396,13 @@ export class ClientConversation implements Conversation {
 
   async setRole(member: AccountRef, role: Role): Promise<void> {
     const account = callersAccount(member);
+    if (this.protocol === "mls") {
+      this.requireActive();
+      if (this.parts.context.conversations.member(this.group, account) === undefined)
+        throw new UsageError("group/not-a-member");
+      await this.parts.communities.governance.setRole(this.group, account, role);
+      return;
+    }
     await this.parts.groups.change(this.group, (state) =>
       state.members.get(formatId(account))?.role === role ? undefined : { kind: "role", account, role },
     );
@@ -354,8 +410,18 @@ export class ClientConversation implements Conversation {
 
   async setTitle(title: string): Promise<void> {
     const short = shorten(title, MAX_TITLE_BYTES);
+    if (this.protocol === "mls") {
+      this.requireActive();
+      await this.community.setTitle(short);
+      return;
+    }
     await this.parts.groups.change(this.group, (state) =>
       state.title === short ? undefined : { kind: "title", title: short },
     );
+  }
+
+  get community(): ClientCommunity {
+    if (this.protocol !== "mls") throw new UsageError("conversation/not-a-community");
+    return new ClientCommunity(this.parts, this.group);
   }
 }

@@ -4,6 +4,7 @@ import {
   type GroupId,
   groupId,
   RejectionError,
+  toBase64Url,
   UnavailableError,
   UsageError,
 } from "@murmuration/base";
@@ -11,6 +12,7 @@ import type { AccountRef, Conversation, ConversationRef, Conversations } from ".
 import { MAX_EXPIRY_SECONDS, MAX_TITLE_BYTES, shorten } from "../core/content.ts";
 import type { NewMember } from "../core/group-change.ts";
 import { MAX_PAIRWISE_MEMBERS } from "../core/group-record.ts";
+import { parseInviteLink } from "../core/invite-link.ts";
 import { decideProtocol } from "../core/routing.ts";
 import type { Context } from "../shell/context.ts";
 import type { Directory } from "../shell/directory.ts";
@@ -53,6 +55,17 @@ export class ClientConversations implements Conversations {
     return this.handle(callersAccount(id));
   }
 
+  describeLink(url: string): { readonly conversationId: ConversationRef; readonly title: string } {
+    const { groupId: id, title } = parseInviteLink(url);
+    return { conversationId: toBase64Url(id), title };
+  }
+
+  async join(url: string): Promise<Conversation> {
+    const link = parseInviteLink(url);
+    await this.parts.communities.joinByLink(link);
+    return this.handle(link.groupId)!;
+  }
+
   list(): readonly Conversation[] {
     return this.context.conversations.list().map((row) => new ClientConversation(this.parts, row));
   }
@@ -61,6 +74,7 @@ export class ClientConversations implements Conversations {
     readonly title: string;
     readonly members: readonly AccountRef[];
     readonly expireAfterSeconds?: number;
+    readonly protocol?: "mls";
   }): Promise<Conversation> {
     const { context, groups } = this.parts;
     const expireAfterSeconds = options.expireAfterSeconds ?? 0;
@@ -68,31 +82,26 @@ export class ClientConversations implements Conversations {
       throw new UsageError("conversation/bad-expiry");
     }
     const accounts = options.members.map(callersAccount);
-    const protocol = this.requirePairwise(accounts.length + 1);
-    const members = [this.self(), ...(await this.parts.newMembers(accounts))];
     const id: GroupId = groupId(context.environment.random(16));
     const title = shorten(options.title, MAX_TITLE_BYTES);
-    context.transaction(() => {
-      const row = {
-        id,
-        kind: "group" as const,
-        state: "active" as const,
-        protocol,
-        title,
-        expireAfterSeconds,
-      };
-      context.conversations.insert(row, context.now());
-    });
+    const protocol = options.protocol ?? this.protocolFor(accounts.length + 1);
+    if (protocol === "mls") {
+      await this.parts.communities.create(id, { title, description: "" }, expireAfterSeconds, accounts);
+      return this.handle(id)!;
+    }
+    const members = [this.self(), ...(await this.parts.newMembers(accounts))];
+    const row = { id, kind: "group", state: "active", protocol, title, expireAfterSeconds } as const;
+    context.transaction(() => context.conversations.insert(row, context.now()));
     await groups.change(id, (state) =>
       state.revision > 0 ? undefined : { kind: "create", title, expireAfterSeconds, members },
     );
     return this.handle(id)!;
   }
 
-  private requirePairwise(projectedMembers: number): "pairwise" {
+  private protocolFor(projectedMembers: number): "pairwise" | "mls" {
     const { mlsThreshold } = this.context.settings;
     const protocol = decideProtocol({ protocol: "pairwise", projectedMembers, mlsThreshold });
-    if (protocol === "mls" || projectedMembers > MAX_PAIRWISE_MEMBERS) {
+    if (protocol === "pairwise" && projectedMembers > MAX_PAIRWISE_MEMBERS) {
       throw new UsageError("group/too-many-members");
     }
     return protocol;

@@ -55,6 +55,8 @@ const copy = (bytes: Uint8Array): Bytes => new Uint8Array(bytes);
 export interface LinkingEffects {
   registered(): OwnAccount;
   wakeOwn(): void;
+  /** The account's own device list has changed. */
+  devicesChanged(): void;
 }
 
 export class ClientLinking implements Linking {
@@ -135,6 +137,7 @@ export class ClientLinking implements Linking {
     });
     context.transaction(() => this.introduceAll());
     this.effects.wakeOwn();
+    this.effects.devicesChanged();
     return format("answer", (writer) => {
       writer
         .bytes(added.deviceList)
@@ -210,5 +213,6 @@ export class ClientLinking implements Linking {
       }),
     );
     await context.api.call("updateDevices", context.deviceAuthorisation, { deviceList, added: [] });
+    this.effects.devicesChanged();
   }
 }

@@ -1,6 +1,7 @@
 import type { AccountId } from "@murmuration/base";
 import type { Contacts } from "../api.ts";
 import type { NewMember } from "../core/group-change.ts";
+import type { Communities } from "../shell/communities/communities.ts";
 import type { Context } from "../shell/context.ts";
 import type { Groups } from "../shell/groups.ts";
 import type { Maintenance } from "../shell/maintenance.ts";
@@ -14,6 +15,7 @@ export interface ClientParts {
   readonly context: Context;
   readonly contacts: Contacts;
   readonly groups: Groups;
+  readonly communities: Communities;
   readonly maintenance: Maintenance;
   readonly passing: Passing;
   readonly receipts: Receipts;

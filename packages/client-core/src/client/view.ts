@@ -95,6 +95,7 @@ export function viewLine(context: Context, row: HistoryRow): HistoryLine {
     failure: row.failure,
     deliveredTo: receipts.delivered.map(formatId),
     readBy: receipts.read.map(formatId),
+    notReached: row.outgoing ? context.outbox.notReached(row.messageId).map(formatId) : [],
     read: row.readAtMs !== undefined,
   };
 }
@@ -122,6 +123,11 @@ export function viewEvent(context: Context, event: StoredEvent | PassingEvent): 
   }
   if (event.kind === "connection") {
     return { kind: "connection", eventId: 0, atMs: context.now(), state: event.state as Connection["state"] };
+  }
+  if (event.kind === "progress") {
+    const { action, done, total } = event;
+    const conversationId = textOf(event.conversation);
+    return { kind: "progress", eventId: 0, atMs: context.now(), conversationId, action, done, total };
   }
   const base = { eventId: event.id, atMs: event.atMs };
   const conversationId = textOf(event.conversation);

@@ -27,6 +27,7 @@ export const MAX_TEXT_BYTES = 16_384;
 export const MAX_ATTACHMENTS = 32;
 export const MAX_NAME_BYTES = 128;
 export const MAX_TITLE_BYTES = 256;
+export const MAX_DESCRIPTION_BYTES = 2048;
 /** Most message ids of one receipt, and most entries of one sync page. */
 export const MAX_RECEIPT_IDS = 512;
 export const SYNC_PAGE = 256;
@@ -71,6 +72,7 @@ const profile = message("Profile", {
 const groupContext = message("GroupContext", {
   groupId: required(1, id(groupId)),
   revision: required(2, uint()),
+  name: optional(3, text(MAX_NAME_BYTES)),
 });
 const edit = message("Edit", {
   messageId: required(1, id(messageId)),
@@ -97,6 +99,18 @@ const groupKey = message("GroupKey", {
   revision: required(3, revision),
 });
 const groupChange = message("GroupChange", { change: required(1, bytes({ min: 1, max: 48 * 1024 })) });
+
+export const groupProfile = message("GroupProfile", {
+  title: required(1, text(MAX_TITLE_BYTES)),
+  description: required(2, text(MAX_DESCRIPTION_BYTES)),
+  picture: optional(3, attachment),
+});
+
+const epochReport = message("EpochReport", {
+  groupId: required(1, id(groupId)),
+  epoch: required(2, uint()),
+  hash: required(3, bytes(HASH_BYTES)),
+});
 
 const syncSent = message("SyncSent", {
   conversationId: required(1, bytes(16)),
@@ -147,12 +161,15 @@ export const content = message("Content", {
   groupKey: optional(18, groupKey),
   groupChange: optional(19, groupChange),
   sync: optional(20, sync),
+  groupProfile: optional(21, groupProfile),
+  epochReport: optional(22, epochReport),
 });
 
 export type Content = MessageOf<typeof content>;
 export type Attachment = MessageOf<typeof attachment>;
 export type Target = MessageOf<typeof target>;
 export type GroupInvite = MessageOf<typeof groupInvite>;
+export type GroupProfile = MessageOf<typeof groupProfile>;
 export type Sync = MessageOf<typeof sync>;
 
 /** The kinds of body. */
@@ -168,6 +185,8 @@ export const bodyKinds = [
   "groupKey",
   "groupChange",
   "sync",
+  "groupProfile",
+  "epochReport",
 ] as const;
 export type BodyKind = (typeof bodyKinds)[number];
 

@@ -9,7 +9,7 @@ import { ServiceRefusal } from "./refusal.ts";
 /** What has to be put right about one recipient before its ciphertexts are made anew. */
 export interface Repair {
   readonly account: AccountId;
-  readonly kind: "gone" | "access-denied" | "devices";
+  readonly kind: "gone" | "access-denied" | "mailbox-full" | "devices";
   /** Need a bundle: not addressed, or registered anew. */
   readonly fetch: readonly DeviceId[];
   /** Sessions to forget: gone, or registered anew. */
@@ -58,6 +58,7 @@ function repairOf(mismatch: AccountMismatch): Repair {
   const { accountId: account } = mismatch;
   if (mismatch.unknownAccount) return { account, kind: "gone", fetch: [], forget: [] };
   if (mismatch.accessDenied) return { account, kind: "access-denied", fetch: [], forget: [] };
+  if (mismatch.mailboxFull) return { account, kind: "mailbox-full", fetch: [], forget: [] };
   return {
     account,
     kind: "devices",

@@ -38,6 +38,8 @@ export interface HttpReply {
  * does not answer in time.
  */
 export interface Transport {
+  /** Scheme, host and port of the service: what invite links begin with. */
+  readonly origin: string;
   /** Opens a WebSocket; the caller says Hello. */
   connect(handlers: SocketHandlers, timeoutMs: number): Promise<Socket>;
   request(request: HttpRequest): Promise<HttpReply>;

@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { equalBytes, RejectionError, UnavailableError } from "@murmuration/base";
+import { type Bytes, equalBytes, RejectionError, UnavailableError } from "@murmuration/base";
 import {
   acceptVersion,
   type ClientBody,
@@ -17,6 +17,12 @@ import type { Context } from "./context.ts";
 import { Signal } from "./signal.ts";
 
 type State = ConnectionApi["state"];
+type GroupBody = Extract<ClientBody, { readonly kind: `group${string}` }>;
+
+interface CommunityChannel {
+  readonly channel: Channel;
+  readonly challenge: Bytes;
+}
 
 /** What the connection tells the client. */
 export interface ConnectionHandlers {
@@ -27,6 +33,9 @@ export interface ConnectionHandlers {
   delivered(deliver: Deliver): void;
   queueEmpty(): void;
   preKeysLow(): void;
+  keyPackagesLow(): void;
+  /** A frame of an MLS group that nobody asked for: entries of its log, a turn. */
+  group(body: ServiceBody): void;
 }
 
 /** One greeted socket: asks, and matches answers by request id. */
@@ -141,7 +150,8 @@ class Channel {
 
 /**
  * The device's connection and an anonymous one, always as a pair: what identifies this device goes over the
- * first, what must not over the second. Connects again with growing, jittered pauses.
+ * first, what must not over the second. Communities have a third one, opened when it is first needed: a leaf names its
+ * account, so a sealed submit beside it would no longer hide its sender. Connects again with growing, jittered pauses.
  */
 export class Connection {
   state: State = "stopped";
@@ -153,6 +163,10 @@ export class Connection {
   private done: Promise<void> = Promise.resolve();
   private device: Channel | undefined;
   private anonymous: Channel | undefined;
+  private community: Promise<CommunityChannel> | undefined;
+  private communityChannel: Channel | undefined;
+  /** The present session: ended by whichever socket breaks. */
+  private end: (() => void) | undefined;
 
   constructor(context: Context, transport: Transport, handlers: ConnectionHandlers) {
     this.context = context;
@@ -213,6 +227,7 @@ export class Connection {
     const end = () => {
       device.close();
       anonymous.close();
+      this.communityChannel?.close();
     };
     abort.addEventListener("abort", end, { once: true });
     device.ended.signal.addEventListener("abort", end, { once: true });
@@ -227,6 +242,7 @@ export class Connection {
         throw new UnavailableError("connection/two-services");
       this.device = device;
       this.anonymous = anonymous;
+      this.end = end;
       await this.handlers.connected(reply);
       if (!device.ended.signal.aborted) this.enter("connected");
       await ended(device.ended.signal);
@@ -236,6 +252,9 @@ export class Connection {
       failure = error;
     } finally {
       end();
+      this.end = undefined;
+      this.community = undefined;
+      this.communityChannel = undefined;
       abort.removeEventListener("abort", end);
       this.device = undefined;
       this.anonymous = undefined;
@@ -260,12 +279,50 @@ export class Connection {
     if (body.kind === "deliver") this.handlers.delivered(body);
     else if (body.kind === "queueEmpty") this.handlers.queueEmpty();
     else if (body.kind === "preKeysLow") this.handlers.preKeysLow();
+    else if (body.kind === "keyPackagesLow") this.handlers.keyPackagesLow();
   }
 
   /** Submits on the connection that fits. Rejects like {@link Channel.ask}. */
   submit(body: Extract<ClientBody, { kind: "submitSealed" | "submitIdentified" }>): Promise<ServiceBody> {
     const channel = body.kind === "submitSealed" ? this.anonymous : this.device;
     return channel?.ask(body) ?? Promise.reject(new UnavailableError("connection/lost"));
+  }
+
+  /** The challenge of the connection for communities, which is opened if need be. */
+  async challenge(): Promise<Bytes> {
+    return (await this.openCommunity()).challenge;
+  }
+
+  /** Asks about an MLS group. Rejects like {@link Channel.ask}. */
+  async group(body: GroupBody): Promise<ServiceBody> {
+    return (await this.openCommunity()).channel.ask(body);
+  }
+
+  /** Says something about an MLS group that needs no answer. */
+  tellGroup(body: GroupBody): void {
+    this.community?.then(
+      ({ channel }) => channel.say(body),
+      () => undefined,
+    );
+  }
+
+  private openCommunity(): Promise<CommunityChannel> {
+    const { end } = this;
+    if (end === undefined) return Promise.reject(new UnavailableError("connection/lost"));
+    this.community ??= this.connectCommunity(end);
+    return this.community;
+  }
+
+  private async connectCommunity(end: () => void): Promise<CommunityChannel> {
+    const channel = new Channel(this.context, (body) => this.handlers.group(body));
+    this.communityChannel = channel;
+    channel.ended.signal.addEventListener("abort", end, { once: true });
+    const reply = await channel.open(this.transport, { versions: [...protocolVersions] });
+    if (!equalBytes(reply.storeId, this.context.meta.require("store-id"))) {
+      channel.close();
+      throw new UnavailableError("connection/two-services");
+    }
+    return { channel, challenge: reply.challenge };
   }
 
   acknowledge(throughEnvelopeId: Extract<ClientBody, { kind: "acknowledge" }>["throughEnvelopeId"]): void {

@@ -19,8 +19,10 @@ import { EventStore } from "../store/events.ts";
 import { HeldStore } from "../store/held.ts";
 import { HistoryStore } from "../store/history.ts";
 import { MetaStore } from "../store/meta.ts";
+import { MlsStore } from "../store/mls.ts";
 import { OutboxStore } from "../store/outbox.ts";
 import { PairwiseRows } from "../store/pairwise-rows.ts";
+import { Meter } from "./communities/meter.ts";
 import { Notifier } from "./notifier.ts";
 import { SerialQueue } from "./serial-queue.ts";
 import { ServiceApi } from "./service-api.ts";
@@ -37,6 +39,8 @@ export const defaultSettings: ClientSettings = {
   requestTimeoutMs: 15_000,
   inboxLimit: limits.unacknowledgedEnvelopes,
   outboxLimit: 10_000,
+  keyPackageStock: 50,
+  selfUpdateMs: 7 * 86_400_000,
 };
 
 /** What every part of the shell works with. Only this file builds stores and the engine. */
@@ -52,6 +56,8 @@ export class Context {
   readonly events: EventStore;
   readonly outbox: OutboxStore;
   readonly held: HeldStore;
+  readonly mls: MlsStore;
+  readonly meter: Meter;
   readonly pairwiseRows: PairwiseRows;
   readonly notifier: Notifier;
   readonly queue: SerialQueue;
@@ -82,6 +88,8 @@ export class Context {
     this.events = new EventStore(storage);
     this.outbox = new OutboxStore(storage);
     this.held = new HeldStore(storage);
+    this.mls = new MlsStore(storage);
+    this.meter = new Meter(environment);
     this.pairwiseRows = new PairwiseRows(storage);
     this.notifier = new Notifier((id, limit) => this.events.after(id, limit), this.events.lastId());
     this.queue = new SerialQueue(settings.outboxLimit);

@@ -23,6 +23,8 @@ export type Unreachable =
   | { readonly kind: "decision" }
   /** `pairwise/bundle-tampered` and the like: nothing may be sent. */
   | { readonly kind: "refused"; readonly code: string }
+  /** Its mailbox had no room at the last try. */
+  | { readonly kind: "mailbox-full" }
   /** No keys uploaded yet, or too many requests. */
   | { readonly kind: "later"; readonly retryAfterMs: number };
 
@@ -215,11 +217,8 @@ export class Directory {
   /** Makes sure that a device list is known for each account. Returns the accounts for which there is none. */
   async ensureAccounts(accounts: readonly AccountId[]): Promise<Map<string, Unreachable>> {
     const failed = new Map<string, Unreachable>();
-    const { pairwiseRows } = this.context;
-    // Asked for every member of every group message: whether there is a list is enough, it need not be decoded.
-    const unknown = accounts.filter(
-      (account) => pairwiseRows.read("device-list", formatId(account)) === undefined,
-    );
+    const missing = this.context.pairwiseRows.missing("device-list", accounts.map(formatId));
+    const unknown = missing.map((i) => accounts[i]!);
     await inParallel(unknown, async (account) => {
       const unreachable = await this.fetchBundles(account, []);
       if (unreachable !== undefined) failed.set(formatId(account), unreachable);

@@ -7,11 +7,13 @@ import {
   formatId,
   groupId,
   InvariantError,
+  type MessageId,
   submitId,
 } from "@murmuration/base";
 import type { DeviceCiphertext, EncryptOutcome, NotReady, Staged } from "@murmuration/pairwise";
 import { type ClientBody, limits } from "@murmuration/wire";
 import { emptyContent } from "../core/content.ts";
+import type { HistoryRow } from "../store/history.ts";
 import type { OutboxPart, OutboxRow, PartRecipient } from "../store/outbox.ts";
 import type { Context } from "./context.ts";
 import type { Directory, Unreachable } from "./directory.ts";
@@ -40,6 +42,11 @@ const SUBMIT_BYTES = limits.frameBytes - 256 * 1024;
 export class Encryptor {
   private readonly context: Context;
   private readonly directory: Directory;
+  /**
+   * Accounts whose mailbox was full at the last try, by id as text. A message to a group leaves them out at once:
+   * otherwise each would be refused as a whole first. Not kept: a new program asks once.
+   */
+  readonly full = new Set<string>();
 
   constructor(context: Context, directory: Directory) {
     this.context = context;
@@ -50,26 +57,22 @@ export class Encryptor {
   private recipients(row: OutboxRow): readonly AccountId[] {
     const { target } = row;
     if (target.kind !== "group") return [target.account];
-    const excluded = new Set(row.exclude.map(formatId));
-    return this.context.conversations
-      .members(target.group)
-      .filter((member) => !member.invited && !this.context.isOwn(member.account))
-      .map((member) => member.account)
-      .filter((account) => !excluded.has(formatId(account)));
+    const members = this.context.conversations
+      .memberAccounts(target.group)
+      .filter((account) => !this.context.isOwn(account));
+    return without(members, row.exclude);
   }
 
   async encrypt(row: OutboxRow): Promise<EncryptProgress> {
     if (row.target.kind === "device") return this.encryptForDevice(row);
-    const done = new Set((row.accounts ?? []).map(formatId));
-    const rest = this.recipients(row).filter((account) => !done.has(formatId(account)));
+    const rest = without(this.recipients(row), row.accounts ?? []);
     if (rest.length === 0) return this.finish(row, []);
-    const failed = await this.directory.ensureAccounts(rest);
+    const full = row.target.kind === "group" ? this.fullAmong(rest) : [];
+    const failed = await this.directory.ensureAccounts(without(rest, full));
+    for (const account of full) failed.set(formatId(account), { kind: "mailbox-full" });
     const split = this.splitOff(row, rest, failed);
     if (row.target.kind === "group" || failed.size === 0) {
-      const batches = this.batches(
-        row,
-        rest.filter((account) => !failed.has(formatId(account))),
-      );
+      const batches = this.batches(row, reachable(rest, failed));
       for (const [index, { mode, accounts }] of batches.entries()) {
         const last = index === batches.length - 1 && failed.size === 0;
         const left = await this.encryptBatch(row, mode, accounts, last);
@@ -82,17 +85,20 @@ export class Encryptor {
     return why === undefined ? this.finish(row, []) : progressOf(why);
   }
 
+  private fullAmong(accounts: readonly AccountId[]): readonly AccountId[] {
+    return this.full.size === 0 ? [] : accounts.filter((account) => this.full.has(formatId(account)));
+  }
+
   /** Everybody who can be reached sealed goes into one batch; each of the others is a message request. */
   private batches(
     row: OutboxRow,
     accounts: readonly AccountId[],
   ): readonly { readonly mode: Mode; readonly accounts: readonly AccountId[] }[] {
-    const sealed: AccountId[] = [];
-    const identified: AccountId[] = [];
-    for (const account of accounts) {
-      const reachable = row.target.kind !== "own" && this.context.contacts.accessKey(account) !== undefined;
-      (reachable ? sealed : identified).push(account);
-    }
+    const identified =
+      row.target.kind === "own"
+        ? accounts
+        : this.context.contacts.withoutAccessKey(accounts).map((i) => accounts[i]!);
+    const sealed = without(accounts, identified);
     return [
       ...(sealed.length > 0 ? [{ mode: "sealed" as const, accounts: sealed }] : []),
       ...identified.map((account) => ({ mode: "identified" as const, accounts: [account] })),
@@ -100,10 +106,14 @@ export class Encryptor {
   }
 
   private finish(row: OutboxRow, splitLanes: readonly string[]): EncryptProgress {
-    if (this.context.outbox.get(row.id)?.state === "ready") return { kind: "ready", splitLanes };
-    const parts = this.context.outbox.parts(row.id);
-    if (parts.length === 0) return splitLanes.length > 0 ? { kind: "ready", splitLanes } : { kind: "nobody" };
-    this.context.transaction(() => this.context.outbox.setState(row.id, "ready", 0));
+    const { outbox } = this.context;
+    if (outbox.state(row.id) === "ready") return { kind: "ready", splitLanes };
+    if (outbox.countParts(row.id) === 0) {
+      if (splitLanes.length === 0) return { kind: "nobody" };
+      this.context.transaction(() => outbox.handOverLine(row.id));
+      return { kind: "ready", splitLanes };
+    }
+    this.context.transaction(() => outbox.setState(row.id, "ready", 0));
     return { kind: "ready", splitLanes };
   }
 
@@ -130,8 +140,73 @@ export class Encryptor {
         context.outbox.append({ lane, target, content, messageId, confirm, createdAtMs, ...known });
       }
       this.notePlan(row.id, stuck, undefined);
+      this.noteReach(row.messageId);
     });
     return stuck.map(lanes.account);
+  }
+
+  /**
+   * Takes accounts out of a part that the service refused because their mailboxes are full: the rest of the part is
+   * a submit of its own, and each of them gets a row in its lane, with the very ciphertexts that were made. Returns
+   * the lanes; none if the part is for none of them.
+   */
+  leaveOut(rowId: number, part: OutboxPart, accounts: readonly AccountId[]): string[] {
+    const { outbox } = this.context;
+    const names = new Set(accounts.map(formatId));
+    const full = part.recipients.filter(({ account }) => names.has(formatId(account)));
+    if (full.length === 0) return [];
+    this.context.transaction(() => {
+      const row = outbox.get(rowId);
+      if (row === undefined) return;
+      outbox.deletePart(part.id);
+      const rest = part.recipients.filter(({ account }) => !names.has(formatId(account)));
+      if (rest.length > 0) outbox.addPart(rowId, { ...part, recipients: rest, submitId: this.newSubmitId() });
+      for (const recipient of full) this.appendReady(row, part, recipient);
+      if (outbox.countParts(rowId) === 0) outbox.handOverLine(rowId);
+      this.noteReach(row.messageId);
+    });
+    return full.map(({ account }) => lanes.account(account));
+  }
+
+  /** Inside a transaction: one recipient's ciphertexts of a message as a row that needs no encryption any more. */
+  private appendReady(row: OutboxRow, part: OutboxPart, recipient: PartRecipient): void {
+    const { outbox } = this.context;
+    const { content, messageId, reference, confirm, createdAtMs } = row;
+    const { account } = recipient;
+    const id = outbox.append({
+      lane: lanes.account(account),
+      target: { kind: "account", account },
+      content,
+      messageId,
+      confirm,
+      createdAtMs,
+      ...(reference === undefined ? {} : { reference }),
+    });
+    const { mode, certificateUntilMs } = part;
+    outbox.addPart(id, {
+      submitId: this.newSubmitId(),
+      mode,
+      recipients: [recipient],
+      group: undefined,
+      fence: undefined,
+      certificateUntilMs,
+    });
+    outbox.setPlan(id, [account], undefined);
+    outbox.setState(id, "ready", 0);
+  }
+
+  /** Inside a transaction: whom an own message has reached changed; its line, if it has one, shows it. */
+  noteReach(message: MessageId, known?: HistoryRow): void {
+    const { context } = this;
+    const line = known ?? context.history.find(context.own.accountId, message);
+    if (line === undefined) return;
+    context.events.append({
+      kind: "line-changed",
+      conversation: line.conversation,
+      historyId: line.id,
+      detail: "send-state",
+      atMs: context.now(),
+    });
   }
 
   /** Encrypts for these accounts in one write set, fetching what is missing. Returns those who were left out. */
@@ -143,14 +218,14 @@ export class Encryptor {
   ): Promise<ReadonlyMap<string, Unreachable>> {
     const failed = new Map<string, Unreachable>();
     for (let round = 0; round < MAX_ROUNDS; round++) {
-      const open = accounts.filter((account) => !failed.has(formatId(account)));
-      const devices = open.flatMap((account) => this.context.engine.devicesOf(account)) as DeviceAddress[];
+      const open = reachable(accounts, failed);
+      const devices = this.context.engine.devicesOfEach(open).flatMap((known) => known ?? []);
       if (mode === "sealed" && devices.length > 0) await this.directory.ensureCertificate();
       if (devices.length === 0) {
         this.context.transaction(() => this.notePlan(row.id, open, undefined));
         return failed;
       }
-      const reference = this.context.outbox.get(row.id)?.reference;
+      const reference = this.context.outbox.reference(row.id);
       const outcome = await this.context.engine.encrypt(
         { recipients: devices, body: row.content, mode, ...(reference === undefined ? {} : { reference }) },
         (staged) => this.persist(row, mode, open, staged, last && failed.size === 0),
@@ -283,8 +358,9 @@ export class Encryptor {
       return { kind: "submitIdentified", submitId: part.submitId, accountId: account, devices };
     }
     const recipients = [];
-    for (const { account, devices } of part.recipients) {
-      const accessKey = this.context.contacts.accessKey(account);
+    const accessKeys = this.context.contacts.accessKeys(part.recipients.map(({ account }) => account));
+    for (const [i, { account, devices }] of part.recipients.entries()) {
+      const accessKey = accessKeys[i];
       if (accessKey === undefined) return undefined;
       recipients.push({ accountId: account, accessKey, devices });
     }
@@ -351,6 +427,20 @@ export class Encryptor {
   }
 }
 
+/** The accounts that are not among the others, in their order. */
+function without(accounts: readonly AccountId[], others: readonly AccountId[]): readonly AccountId[] {
+  if (others.length === 0) return accounts;
+  const names = new Set(others.map(formatId));
+  return accounts.filter((account) => !names.has(formatId(account)));
+}
+
+function reachable(
+  accounts: readonly AccountId[],
+  failed: ReadonlyMap<string, Unreachable>,
+): readonly AccountId[] {
+  return failed.size === 0 ? accounts : accounts.filter((account) => !failed.has(formatId(account)));
+}
+
 function progressOf(why: Unreachable): EncryptProgress {
   switch (why.kind) {
     case "unknown-account":
@@ -361,6 +451,8 @@ function progressOf(why: Unreachable): EncryptProgress {
       return { kind: "decision" };
     case "later":
       return { kind: "later", retryAfterMs: why.retryAfterMs };
+    case "mailbox-full":
+      throw new InvariantError("outbox/full-is-for-groups");
   }
 }
 

@@ -155,12 +155,26 @@ export class Inbox {
   private async process(batch: readonly Envelope[]): Promise<void> {
     const { context } = this;
     const cursor = context.meta.number("cursor");
-    const items = batch.filter((e) => e.envelopeId === 0 || e.envelopeId > cursor).map(itemOf);
+    const fresh = batch.filter((e) => e.envelopeId === 0 || e.envelopeId > cursor);
+    const items = fresh.filter((envelope) => envelope.welcome === undefined).map(itemOf);
     const last = Math.max(0, ...batch.map((envelope) => envelope.envelopeId));
+    // Welcomes first: were the process to end in between, they would come again with the others.
+    this.keepWelcomes(fresh, items.length === 0 ? Math.max(cursor, last) : cursor);
     if (items.length > 0) await this.open(items, Math.max(cursor, last));
     // On a new connection the number may be that of another envelope; this one comes again, and is known then.
     if (last > 0 && this.released) this.effects.acknowledge(last as EnvelopeId);
     await this.afterwards();
+  }
+
+  /** An invitation into a community is put down; taking it up needs the network. */
+  private keepWelcomes(envelopes: readonly Envelope[], cursor: number): void {
+    const { context } = this;
+    const welcomes = envelopes.flatMap(({ welcome }) => (welcome === undefined ? [] : [welcome]));
+    if (welcomes.length === 0) return;
+    context.transaction(() => {
+      for (const welcome of welcomes) context.mls.addWelcome(welcome, context.now());
+      context.meta.setNumber("cursor", cursor);
+    });
   }
 
   private async open(items: readonly Item[], cursor: number): Promise<void> {

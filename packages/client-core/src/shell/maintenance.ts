@@ -3,6 +3,8 @@ import type { HistoryRow } from "../store/history.ts";
 import type { Context } from "./context.ts";
 
 const DAY_MS = 86_400_000;
+/** How long the newest commit of a community may be taken back. */
+const UNDO_MS = 600_000;
 const LONGEST_PAUSE_MS = 3600_000;
 
 export class Maintenance {
@@ -74,6 +76,7 @@ export class Maintenance {
       context.history.forgetOldChanges(now - 30 * DAY_MS);
       context.history.forgetOldSeen(now - 60 * DAY_MS);
       context.held.forgetOld(now - 30 * DAY_MS);
+      if (context.mls.dropOldUndo(now - UNDO_MS)) context.eraseAfterwards();
     });
   }
 }

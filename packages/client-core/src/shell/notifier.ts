@@ -10,7 +10,14 @@ export type PassingEvent =
       readonly account: Uint8Array;
       readonly started: boolean;
     }
-  | { readonly kind: "connection"; readonly state: Connection["state"] };
+  | { readonly kind: "connection"; readonly state: Connection["state"] }
+  | {
+      readonly kind: "progress";
+      readonly conversation: Uint8Array;
+      readonly action: "add" | "remove";
+      readonly done: number;
+      readonly total: number;
+    };
 
 /**
  * Tells listeners what was persisted: called after a transaction, never inside. A listener that throws is the

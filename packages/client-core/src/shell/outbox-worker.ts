@@ -9,7 +9,7 @@
  * Rows of one lane go one after the other. A lane that cannot go on waits for what it lacks: a connection, a
  * pause, a decision of the user, a group key.
  */
-import { type AccountId, InvariantError } from "@murmuration/base";
+import { type AccountId, formatId, InvariantError } from "@murmuration/base";
 import type { ServiceBody } from "@murmuration/wire";
 import {
   decideOnAnswer,
@@ -19,6 +19,7 @@ import {
 } from "../core/outbox-decision.ts";
 import { isTemporary, ServiceRefusal } from "../core/refusal.ts";
 import type { OutboxPart, OutboxRow } from "../store/outbox.ts";
+import type { OutgoingStep } from "./communities/outgoing.ts";
 import type { Connection } from "./connection.ts";
 import type { Context } from "./context.ts";
 import type { Directory } from "./directory.ts";
@@ -37,13 +38,22 @@ export interface GroupRefresh {
   refresh(group: Uint8Array): Promise<boolean>;
 }
 
-/** Lanes that work at a time. */
+/** How messages to communities leave. */
+export interface CommunityOutbox {
+  encrypt(row: OutboxRow): OutgoingStep;
+  submit(row: OutboxRow): Promise<OutgoingStep>;
+}
+
+/** Lanes that work at a time; one that waits for something does not count. */
 const PARALLEL_LANES = 16;
 /** A lane that waits for something looks again by itself after this time. */
 const LOOK_AGAIN_MS = 60_000;
 const CERTIFICATE_MARGIN_MS = 60_000;
 /** Repairs of one row that follow each other without a pause. */
 const FREE_REPAIRS = 3;
+/** Pause before the first and between later tries to reach an account whose mailbox is full. */
+const FULL_MIN_MS = 1_000;
+const FULL_MAX_MS = 60_000;
 
 export class OutboxWorker {
   /** Notified when a row was accepted or failed. */
@@ -53,14 +63,23 @@ export class OutboxWorker {
   private readonly directory: Directory;
   private readonly encryptor: Encryptor;
   private readonly groups: GroupRefresh;
+  private readonly communities: CommunityOutbox;
   private readonly lanes = new Map<string, Promise<void>>();
   private readonly waiting: string[] = [];
   private readonly wakes = new Map<string, Signal>();
   /** Repairs of one row since it was last accepted: a service that asks for the same one for ever is slowed down. */
   private readonly repairs = new Map<number, number>();
   private stopped = false;
+  private pausing = 0;
 
-  constructor(context: Context, connection: Connection, directory: Directory, groups: GroupRefresh) {
+  constructor(
+    context: Context,
+    connection: Connection,
+    directory: Directory,
+    groups: GroupRefresh,
+    communities: CommunityOutbox,
+  ) {
+    this.communities = communities;
     this.context = context;
     this.connection = connection;
     this.directory = directory;
@@ -83,7 +102,7 @@ export class OutboxWorker {
   }
 
   private startLanes(): void {
-    while (this.lanes.size < PARALLEL_LANES && !this.aborted) {
+    while (this.lanes.size - this.pausing < PARALLEL_LANES && !this.aborted) {
       const lane = this.waiting.shift();
       if (lane === undefined) return;
       const done = this.runLane(lane)
@@ -140,18 +159,51 @@ export class OutboxWorker {
     const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
     const ms = pause.kind === "after" ? pause.ms : LOOK_AGAIN_MS;
     const ends = [this.context.environment.sleep(ms, abort), wake.wait(abort)];
+    this.pausing++;
+    this.startLanes();
     await Promise.race(ends);
+    this.pausing--;
     done.abort();
   }
 
   /** One step of one row. Undefined to go on at once. */
   private async step(row: OutboxRow, failures: number): Promise<Pause | undefined> {
     try {
-      return row.state === "new" ? await this.encrypt(row) : await this.submit(row);
+      if (this.isOfCommunity(row)) return await this.stepOfCommunity(row);
+      return row.state === "new" ? await this.encrypt(row) : await this.submit(row, failures);
     } catch (error) {
       if (this.aborted || !isTemporary(error)) throw error;
       const retryMs = error instanceof ServiceRefusal ? (error.retryAfterMs ?? 0) : 0;
       return { kind: "after", ms: Math.max(retryMs, Math.min(30_000, 100 * 2 ** failures)) };
+    }
+  }
+
+  private isOfCommunity({ target }: OutboxRow): boolean {
+    return target.kind === "group" && this.context.conversations.get(target.group)?.protocol === "mls";
+  }
+
+  private async stepOfCommunity(row: OutboxRow): Promise<Pause | undefined> {
+    const step = row.state === "new" ? this.communities.encrypt(row) : await this.communities.submit(row);
+    switch (step.kind) {
+      case "ready":
+        return undefined;
+      case "accepted":
+        this.accepted(row);
+        return undefined;
+      case "failed":
+        this.context.transaction(() => this.context.mls.deletePart(row.id));
+        this.failed(row, step.code);
+        return undefined;
+      case "later":
+        return { kind: "after", ms: step.afterMs };
+    }
+  }
+
+  /** The log of a community shows these messages: they are accepted, whether or not the service's answer came. */
+  settleShown(ids: readonly number[]): void {
+    for (const id of ids) {
+      const row = this.context.outbox.get(id);
+      if (row !== undefined && (row.state === "new" || row.state === "ready")) this.accepted(row);
     }
   }
 
@@ -174,7 +226,7 @@ export class OutboxWorker {
     }
   }
 
-  private async submit(row: OutboxRow): Promise<Pause | undefined> {
+  private async submit(row: OutboxRow, failures: number): Promise<Pause | undefined> {
     const [part] = this.context.outbox.parts(row.id);
     if (part === undefined) {
       this.accepted(row);
@@ -184,7 +236,7 @@ export class OutboxWorker {
       this.takeBack(row, part, undefined);
       return undefined;
     }
-    return this.act(row, part, await this.ask(part));
+    return this.act(row, part, await this.ask(part), failures);
   }
 
   /** Its certificate would be refused by the recipients, or its fence by the service. */
@@ -205,13 +257,18 @@ export class OutboxWorker {
     return decideOnAnswer(answer);
   }
 
-  private async act(row: OutboxRow, part: OutboxPart, decision: SubmitDecision): Promise<Pause | undefined> {
+  private async act(
+    row: OutboxRow,
+    part: OutboxPart,
+    decision: SubmitDecision,
+    failures: number,
+  ): Promise<Pause | undefined> {
     switch (decision.kind) {
       case "accepted":
         this.partAccepted(row, part);
         return undefined;
       case "repair":
-        return this.repair(row, part, decision.repairs);
+        return this.repair(row, part, decision.repairs, failures);
       case "refresh-group":
         return this.refreshGroup(row, part);
       case "again":
@@ -228,7 +285,10 @@ export class OutboxWorker {
     row: OutboxRow,
     part: OutboxPart,
     repairs: readonly Repair[],
+    failures: number,
   ): Promise<Pause | undefined> {
+    const full = repairs.filter(({ kind }) => kind === "mailbox-full").map(({ account }) => account);
+    if (full.length > 0) return this.leaveOut(row, part, full, failures);
     for (const repair of repairs) {
       if (repair.kind !== "devices") continue;
       const addresses = repair.forget.map((deviceId) => ({ accountId: repair.account, deviceId }));
@@ -254,6 +314,25 @@ export class OutboxWorker {
     return count <= FREE_REPAIRS ? undefined : { kind: "after", ms: Math.min(60_000, 100 * 2 ** count) };
   }
 
+  /**
+   * The service stored nothing, because these accounts have no room. The others of a group get the message now; each
+   * of these gets the same ciphertext later, from a row in its own lane. Whatever else does not fit is said again.
+   */
+  private leaveOut(
+    row: OutboxRow,
+    part: OutboxPart,
+    accounts: readonly AccountId[],
+    failures: number,
+  ): Pause | undefined {
+    const later: Pause = { kind: "after", ms: Math.min(FULL_MAX_MS, FULL_MIN_MS * 2 ** failures) };
+    for (const account of accounts) this.encryptor.full.add(formatId(account));
+    if (row.target.kind !== "group") return later;
+    const woken = this.encryptor.leaveOut(row.id, part, accounts);
+    this.context.notifier.flush();
+    for (const lane of woken) this.wake(lane);
+    return woken.length > 0 ? undefined : later;
+  }
+
   private async refreshGroup(row: OutboxRow, part: OutboxPart): Promise<Pause | undefined> {
     if (part.group === undefined) throw new InvariantError("outbox/fence-without-group");
     const known = await this.groups.refresh(part.group);
@@ -276,7 +355,7 @@ export class OutboxWorker {
   }
 
   private partAccepted(row: OutboxRow, part: OutboxPart): void {
-    const last = this.context.outbox.parts(row.id).every((other) => other.id === part.id);
+    const last = this.context.outbox.countParts(row.id) === 1;
     this.context.transaction(() => {
       this.context.outbox.deletePart(part.id);
       if (last) this.settle(row, "accepted");
@@ -303,22 +382,21 @@ export class OutboxWorker {
   }
 
   private settle(row: OutboxRow, state: "accepted" | "failed", code?: string): void {
-    const { events, history, outbox } = this.context;
+    const { history, outbox } = this.context;
     const atMs = this.context.now();
     outbox.setState(row.id, state, atMs, code);
     this.repairs.delete(row.id);
-    if (row.historyId === undefined) return;
+    if (row.target.kind === "account") this.encryptor.full.delete(formatId(row.target.account));
+    if (row.historyId === undefined) {
+      // One of the members that were left out was reached now, or never will be.
+      if (row.target.kind === "account") this.encryptor.noteReach(row.messageId);
+      return;
+    }
     const line = history.get(row.historyId);
     if (line === undefined) return;
     history.setSendState(line.id, state, code);
     if (state === "accepted") history.startExpiry(line.id, atMs);
-    events.append({
-      kind: "line-changed",
-      conversation: line.conversation,
-      historyId: line.id,
-      detail: "send-state",
-      atMs,
-    });
+    this.encryptor.noteReach(row.messageId, line);
   }
 }
 

@@ -14,6 +14,7 @@ import {
 } from "@murmuration/base";
 import { bodyKind, type Content, content as contentType, decodeContent } from "../core/content.ts";
 import { acceptsFormerMember, decideEntry, isConfirmed, mayConfirm } from "../core/delivery.ts";
+import type { EpochReports } from "./communities/epoch-reports.ts";
 import type { Context } from "./context.ts";
 import type { GroupLedger } from "./group-ledger.ts";
 import type { Lines } from "./lines.ts";
@@ -36,11 +37,19 @@ export class Receiver {
   private readonly groups: GroupLedger;
   private readonly receipts: Receipts;
   private readonly lines: Lines;
+  private readonly reports: EpochReports;
   private readonly sync: SyncReceiver;
   /** Told after the transaction. */
   private passing: PassingEvent[] = [];
 
-  constructor(context: Context, groups: GroupLedger, receipts: Receipts, lines: Lines) {
+  constructor(
+    context: Context,
+    groups: GroupLedger,
+    receipts: Receipts,
+    lines: Lines,
+    reports: EpochReports,
+  ) {
+    this.reports = reports;
     this.context = context;
     this.groups = groups;
     this.receipts = receipts;
@@ -83,6 +92,10 @@ export class Receiver {
     if (contact?.blocked === true && content.group === undefined) return;
     const kind = bodyKind(content);
     if (message.ephemeral && kind !== "typing") throw new RejectionError("content/not-ephemeral");
+    if (content.epochReport !== undefined) {
+      this.reports.receive(sender.accountId, content.epochReport);
+      return;
+    }
     if (content.typing !== undefined) {
       this.applyTyping(message, content);
       return;

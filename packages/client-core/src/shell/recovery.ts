@@ -20,8 +20,15 @@ export class Recovery {
   private readonly context: Context;
   private readonly directory: Directory;
   private readonly wake: (lane: string) => void;
+  private readonly communities: { noteRestored(): void };
 
-  constructor(context: Context, directory: Directory, wake: (lane: string) => void) {
+  constructor(
+    context: Context,
+    directory: Directory,
+    communities: { noteRestored(): void },
+    wake: (lane: string) => void,
+  ) {
+    this.communities = communities;
     this.context = context;
     this.directory = directory;
     this.wake = wake;
@@ -44,14 +51,22 @@ export class Recovery {
     else if (known === undefined) this.context.transaction(() => meta.setBytes("store-id", reply.storeId));
     if (decision.kind === "look-first") {
       const first = await inbox.firstDelivered();
-      if (deviceWasRestored(cursor, first)) {
-        this.context.transaction(() =>
-          meta.setNumber("repair-needed", meta.number("repair-needed") | RESTORED),
-        );
-      }
+      if (deviceWasRestored(cursor, first)) this.noteRestored();
     }
     await this.repair();
     inbox.release();
+  }
+
+  /**
+   * The mailbox or the log of a community shows that this database is an old copy. What has to be done anew is written
+   * down, and done before anything is sent on the next connection.
+   */
+  noteRestored(): void {
+    const { meta } = this.context;
+    this.context.transaction(() => {
+      meta.setNumber("repair-needed", meta.number("repair-needed") | RESTORED);
+      this.communities.noteRestored();
+    });
   }
 
   /** The resends are queued in the same transaction that forgets the old store: they cannot be left out. */

@@ -76,9 +76,10 @@ export class Sender {
   private enqueue(conversation: ConversationRow, content: Content, historyId: number | undefined): void {
     const { context } = this;
     const addressed: Content =
-      conversation.kind === "group" ? { ...content, group: this.groupContext(conversation.id) } : content;
+      conversation.kind === "group" ? { ...content, group: this.groupContext(conversation) } : content;
     const withProfile =
       conversation.kind === "direct" ? this.introduce(conversation.id, addressed) : addressed;
+    const community = conversation.protocol === "mls";
     const bytes = encodeContent(withProfile);
     const target: OutboxTarget =
       conversation.kind === "group"
@@ -89,10 +90,13 @@ export class Sender {
       target,
       messageId: content.messageId,
       content: bytes,
-      confirm: isConfirmed(bodyKind(content)),
+      // In a community the log itself shows that a message is there: nobody confirms it.
+      confirm: !community && isConfirmed(bodyKind(content)),
       createdAtMs: context.now(),
       ...(historyId === undefined ? {} : { historyId }),
     });
+    // The own other devices are members of it themselves.
+    if (community) return;
     const sent = {
       conversationId: conversation.id,
       content: encodeContent(addressed),
@@ -101,9 +105,10 @@ export class Sender {
     this.sync({ sent }, content.messageId);
   }
 
-  private groupContext(group: Bytes): NonNullable<Content["group"]> {
-    const revision = this.context.conversations.group(group)?.revision ?? 0;
-    return { groupId: group as NonNullable<Content["group"]>["groupId"], revision };
+  private groupContext({ id, protocol }: ConversationRow): NonNullable<Content["group"]> {
+    const group = id as NonNullable<Content["group"]>["groupId"];
+    if (protocol === "mls") return { groupId: group, revision: 0, name: this.context.meta.text("name") };
+    return { groupId: group, revision: this.context.conversations.group(id)?.revision ?? 0 };
   }
 
   /** Adds the own profile where the other side has not got the present one. */

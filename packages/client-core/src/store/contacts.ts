@@ -1,4 +1,4 @@
-import { type AccountId, accountId, type Bytes, equalBytes } from "@murmuration/base";
+import { type AccountId, accountId, type Bytes, equalBytes, toHex } from "@murmuration/base";
 import { deriveRecipientAccessKey } from "@murmuration/pairwise";
 import type { Row, Storage } from "../ports/storage.ts";
 
@@ -123,6 +123,29 @@ export class ContactStore {
   accessKey(account: AccountId): Bytes | undefined {
     const row = this.storage.get("SELECT access_key FROM contact WHERE account = ?", [account]);
     return optionalBytes(row?.["access_key"] ?? null);
+  }
+
+  /** What `accessKey` gives for each of these accounts, in their order. One query. */
+  accessKeys(accounts: readonly AccountId[]): readonly (Bytes | undefined)[] {
+    const keys = accounts.map((): Bytes | undefined => undefined);
+    const rows = this.storage.all(
+      `SELECT wanted.key AS i, contact.access_key AS access_key FROM json_each(?) AS wanted
+         CROSS JOIN contact ON contact.account = unhex(wanted.value)`,
+      [JSON.stringify(accounts.map(toHex))],
+    );
+    for (const row of rows) keys[row["i"] as number] = optionalBytes(row["access_key"]);
+    return keys;
+  }
+
+  /** Positions of the accounts that `accessKey` gives nothing for. One query that reads no key. */
+  withoutAccessKey(accounts: readonly AccountId[]): readonly number[] {
+    return this.storage
+      .all(
+        `SELECT wanted.key AS i FROM json_each(?) AS wanted WHERE NOT EXISTS
+           (SELECT 1 FROM contact WHERE contact.account = unhex(wanted.value) AND access_key IS NOT NULL)`,
+        [JSON.stringify(accounts.map(toHex))],
+      )
+      .map((row) => row["i"] as number);
   }
 
   unshareAll(): void {

@@ -158,6 +158,34 @@ export class ConversationStore {
       .map(memberOf);
   }
 
+  /** Members whose name, given by us or by themselves, has this text in it. */
+  findMembers(
+    id: Bytes,
+    by: { readonly search: string; readonly after: Bytes | undefined; readonly limit: number },
+  ): readonly MemberRow[] {
+    const pattern = `%${by.search.replace(/[~%_]/g, "~$&")}%`;
+    return this.storage
+      .all(
+        `SELECT m.account, m.role, m.invited, m.identity_key FROM group_member m
+           JOIN contact c ON c.account = m.account
+           WHERE m.group_id = ? AND m.removed_at IS NULL AND m.account > ?
+           AND (c.name LIKE ? ESCAPE '~' OR c.given_name LIKE ? ESCAPE '~') ORDER BY m.account LIMIT ?`,
+        [id, by.after ?? new Uint8Array(0), pattern, pattern, by.limit],
+      )
+      .map(memberOf);
+  }
+
+  /** Accounts of the present members that are not just invited, by account id. One query, and no more of a row than that. */
+  memberAccounts(id: Bytes): readonly AccountId[] {
+    return this.storage
+      .all(
+        `SELECT account FROM group_member WHERE group_id = ? AND removed_at IS NULL AND invited = 0
+           ORDER BY account`,
+        [id],
+      )
+      .map((row) => accountId(row["account"] as Bytes));
+  }
+
   member(id: Bytes, account: AccountId): MemberRow | undefined {
     const row = this.storage.get(
       "SELECT account, role, invited, identity_key FROM group_member WHERE group_id = ? AND account = ? AND removed_at IS NULL",
@@ -194,6 +222,37 @@ export class ConversationStore {
         [id, member.account, member.role, member.invited ? 1 : 0, member.identityKey],
       );
     }
+  }
+
+  // One member of an MLS group at a time: a commit changes few of thousands.
+
+  putMember(id: Bytes, member: MemberRow): void {
+    this.storage.run(
+      `INSERT INTO group_member (group_id, account, role, invited, identity_key) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET role = excluded.role, invited = excluded.invited,
+         identity_key = excluded.identity_key, removed_at = NULL`,
+      [id, member.account, member.role, member.invited ? 1 : 0, member.identityKey],
+    );
+  }
+
+  setRole(id: Bytes, account: AccountId, role: Role): void {
+    this.storage.run("UPDATE group_member SET role = ? WHERE group_id = ? AND account = ?", [
+      role,
+      id,
+      account,
+    ]);
+  }
+
+  removeMember(id: Bytes, account: AccountId, atMs: number): void {
+    this.storage.run("UPDATE group_member SET removed_at = ? WHERE group_id = ? AND account = ?", [
+      atMs,
+      id,
+      account,
+    ]);
+  }
+
+  deleteMembers(id: Bytes): void {
+    this.storage.run("DELETE FROM group_member WHERE group_id = ?", [id]);
   }
 
   countMembers(id: Bytes): number {

@@ -10,8 +10,9 @@ import {
   messageId,
   type SubmitId,
   submitId,
+  type Writer,
 } from "@murmuration/base";
-import type { Row, Storage } from "../ports/storage.ts";
+import { type Row, type Storage, viewOf } from "../ports/storage.ts";
 
 /** Whom a message is for. `own`: the account's other devices. `device`: one device of an account. */
 export type OutboxTarget =
@@ -74,8 +75,8 @@ export interface OutboxPart {
   readonly certificateUntilMs: number;
 }
 
-const encodeRecipients = (recipients: readonly PartRecipient[]): Bytes =>
-  encode(recipients, (writer, all) => {
+function encodeRecipients(recipients: readonly PartRecipient[]): Bytes {
+  const write = (writer: Writer, all: readonly PartRecipient[]) => {
     writer.uint16(all.length);
     for (const { account, devices } of all) {
       writer.fixed(account).uint8(devices.length);
@@ -83,7 +84,19 @@ const encodeRecipients = (recipients: readonly PartRecipient[]): Bytes =>
         writer.uint8(device.deviceId).uint16(device.registrationId).bytes(device.ciphertext);
       }
     }
-  });
+  };
+  return encode(recipients, write, encodedSize(recipients));
+}
+
+/** At least what `encodeRecipients` writes: half a megabyte would otherwise be moved ten times while it grows. */
+function encodedSize(recipients: readonly PartRecipient[]): number {
+  let size = 2;
+  for (const { devices } of recipients) {
+    size += 17;
+    for (const { ciphertext } of devices) size += 7 + ciphertext.length;
+  }
+  return size;
+}
 
 const decodeRecipients = (input: Uint8Array): PartRecipient[] =>
   decodeWhole(input, (reader) =>
@@ -92,7 +105,8 @@ const decodeRecipients = (input: Uint8Array): PartRecipient[] =>
       devices: Array.from({ length: reader.uint8() }, () => ({
         deviceId: deviceId(reader.uint8()),
         registrationId: reader.uint16(),
-        ciphertext: new Uint8Array(reader.bytes()),
+        // A view: half a megabyte of them for a large group, and the row's bytes are nobody else's.
+        ciphertext: reader.bytes() as Bytes,
       })),
     })),
   );
@@ -121,7 +135,10 @@ function rowOf(row: Row): OutboxRow {
     historyId: (row["history_id"] as number | null) ?? undefined,
     reference: (row["reference"] as number | null) ?? undefined,
     state: row["state"] as OutboxState,
-    accounts: row["accounts"] === null ? undefined : splitAccounts(new Uint8Array(row["accounts"] as Bytes)),
+    // Read by few: most steps of a message need to know nothing of its recipients.
+    get accounts() {
+      return row["accounts"] === null ? undefined : splitAccounts(row["accounts"] as Bytes);
+    },
     exclude: row["exclude"] === null ? [] : splitAccounts(new Uint8Array(row["exclude"] as Bytes)),
     confirm: row["confirm"] === 1,
     createdAtMs: row["created_at"] as number,
@@ -134,7 +151,7 @@ function partOf(row: Row): OutboxPart {
     id: row["id"] as number,
     submitId: submitId(row["submit_id"] as Bytes),
     mode: row["mode"] as OutboxPart["mode"],
-    recipients: decodeRecipients(row["recipients"] as Bytes),
+    recipients: decodeRecipients(viewOf(row["recipients"] as Bytes)),
     group: optionalBytes("group_id"),
     fence: optionalBytes("fence"),
     certificateUntilMs: row["certificate_until"] as number,
@@ -234,6 +251,46 @@ export class OutboxStore {
     ]);
   }
 
+  /** What it takes to name the message in a request to send it again; undefined before the first encryption. */
+  reference(id: number): number | undefined {
+    const row = this.storage.get("SELECT reference FROM outbox WHERE id = ?", [id]);
+    return (row?.["reference"] as number | null | undefined) ?? undefined;
+  }
+
+  state(id: number): OutboxState | undefined {
+    return this.storage.get("SELECT state FROM outbox WHERE id = ?", [id])?.["state"] as
+      | OutboxState
+      | undefined;
+  }
+
+  /**
+   * Nobody is left whom this row could reach: its line goes with the first of the rows that members of the same
+   * message have for themselves, so that it is not shown as accepted before one of them was.
+   */
+  handOverLine(id: number): void {
+    const row = this.get(id);
+    if (row?.historyId === undefined) return;
+    const heir = this.storage.get(
+      `SELECT id FROM outbox WHERE message_id = ? AND target_kind = 'account' AND state IN ('new', 'ready')
+         ORDER BY id LIMIT 1`,
+      [row.messageId],
+    );
+    if (heir === undefined) return;
+    this.storage.run("UPDATE outbox SET history_id = ? WHERE id = ?", [row.historyId, heir["id"]!]);
+    this.storage.run("UPDATE outbox SET history_id = NULL WHERE id = ?", [id]);
+  }
+
+  /** Accounts that have a row of their own for this message, and have not got it: it waits, or was given up. */
+  notReached(message: MessageId): readonly AccountId[] {
+    return this.storage
+      .all(
+        `SELECT DISTINCT target FROM outbox
+           WHERE message_id = ? AND target_kind = 'account' AND state <> 'accepted' ORDER BY target`,
+        [message],
+      )
+      .map((row) => accountId(row["target"] as Bytes));
+  }
+
   delete(id: number): void {
     this.storage.run("DELETE FROM outbox WHERE id = ?", [id]);
   }
@@ -293,6 +350,12 @@ export class OutboxStore {
     return this.storage
       .all("SELECT * FROM outbox_part WHERE outbox_id = ? ORDER BY id", [outboxId])
       .map(partOf);
+  }
+
+  /** How many parts wait. Reads no ciphertext. */
+  countParts(outboxId: number): number {
+    const row = this.storage.get("SELECT count(*) AS n FROM outbox_part WHERE outbox_id = ?", [outboxId]);
+    return row?.["n"] as number;
   }
 
   deletePart(id: number): void {

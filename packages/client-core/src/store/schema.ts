@@ -130,15 +130,96 @@ CREATE TABLE event (
 );
 `;
 
-const VERSION = 1;
+const COMMUNITIES = `
+-- MLS groups. cursor: the log entry up to which everything is in this database. slot: which rows of mls_row are in
+-- force; a rejoin writes the other ones until the service has taken it. profile: the group profile as it was last said,
+-- and its hash. next_profile: what a commit of ours is about to make it. state: creating, joining (an external commit is on its way), active, stuck (a commit cannot be
+-- followed: rejoin), over.
+CREATE TABLE mls_group (
+  id BLOB PRIMARY KEY, state TEXT NOT NULL, cursor INTEGER NOT NULL, slot INTEGER NOT NULL DEFAULT 0,
+  profile BLOB, profile_said_at INTEGER NOT NULL DEFAULT 0, next_profile BLOB, updated_at INTEGER NOT NULL DEFAULT 0,
+  -- The commit that this device cannot follow and has refused, and why; 0 for none. forked: another member is in another
+  -- group under the same name. reported_*: when others last heard which epoch we are in.
+  refused_at INTEGER NOT NULL DEFAULT 0, refusal TEXT NOT NULL DEFAULT '', forked INTEGER NOT NULL DEFAULT 0,
+  reported_epoch INTEGER NOT NULL DEFAULT 0, reported_at INTEGER NOT NULL DEFAULT 0
+);
+-- What the newest commit replaced in mls_row, in case the service takes it back. Goes with the next commit, or after
+-- ten minutes: it holds secrets of the epoch before.
+CREATE TABLE mls_undo (
+  group_id BLOB NOT NULL, key TEXT NOT NULL, value BLOB, sequence INTEGER NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (group_id, key)
+);
+-- Hashes of epoch authenticators, to compare with what others say.
+CREATE TABLE mls_epoch (
+  group_id BLOB NOT NULL, epoch INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (group_id, epoch)
+) WITHOUT ROWID;
+-- What the MLS engine stores, byte for byte. With a ROWID: a search must not pass through values of megabytes.
+CREATE TABLE mls_row (
+  group_id BLOB NOT NULL, slot INTEGER NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,
+  PRIMARY KEY (group_id, slot, key)
+);
+-- Which device stands at which leaf; the accounts are in group_member.
+CREATE TABLE mls_leaf (
+  group_id BLOB NOT NULL, leaf INTEGER NOT NULL, account BLOB NOT NULL, device INTEGER NOT NULL,
+  PRIMARY KEY (group_id, leaf)
+) WITHOUT ROWID;
+CREATE INDEX mls_leaf_account ON mls_leaf (group_id, account);
+-- KeyPackages that this device has published, with the private keys that a Welcome needs. Goes when it was used.
+CREATE TABLE mls_key_package (
+  reference BLOB PRIMARY KEY, message BLOB NOT NULL, init_key BLOB NOT NULL, leaf_key BLOB NOT NULL,
+  last_resort INTEGER NOT NULL, expires_at INTEGER NOT NULL, upload BLOB, created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+-- Invitations that were received and not taken up yet.
+CREATE TABLE mls_welcome (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, group_id BLOB NOT NULL, welcome BLOB NOT NULL, tree_hash BLOB NOT NULL,
+  sequence INTEGER NOT NULL, received_at INTEGER NOT NULL
+);
+-- The commit of ours that waits for the service: sent again as it is.
+CREATE TABLE mls_commit (
+  group_id BLOB PRIMARY KEY, body BLOB NOT NULL
+);
+-- An own application message on its way. shown_at: its place in the log; the row goes when the epoch is past recall.
+CREATE TABLE mls_part (
+  outbox_id INTEGER NOT NULL, group_id BLOB NOT NULL, submit_id BLOB NOT NULL, message BLOB NOT NULL,
+  hash BLOB NOT NULL, epoch INTEGER NOT NULL, shown_at INTEGER, PRIMARY KEY (outbox_id)
+) WITHOUT ROWID;
+CREATE INDEX mls_part_hash ON mls_part (group_id, hash);
+-- Members to be added or removed: what is left of a bulk change. key_package: claimed, and not yet committed.
+CREATE TABLE mls_job (
+  group_id BLOB NOT NULL, account BLOB NOT NULL, action TEXT NOT NULL, state TEXT NOT NULL, failure TEXT,
+  position INTEGER NOT NULL, PRIMARY KEY (group_id, account, action)
+) WITHOUT ROWID;
+CREATE TABLE mls_claimed (
+  group_id BLOB NOT NULL, account BLOB NOT NULL, device INTEGER NOT NULL, key_package BLOB NOT NULL,
+  PRIMARY KEY (group_id, account, device)
+) WITHOUT ROWID;
+-- Secrets of invite links that this device made, so that it can show them again.
+CREATE TABLE mls_link (
+  group_id BLOB NOT NULL, link_id BLOB NOT NULL, seed BLOB NOT NULL, PRIMARY KEY (group_id, link_id)
+) WITHOUT ROWID;
+-- The link by which this device is joining a group; goes when it has joined.
+CREATE TABLE mls_join (group_id BLOB PRIMARY KEY, link TEXT NOT NULL) WITHOUT ROWID;
+-- Muted conversations tell nothing until then. 0: not muted.
+ALTER TABLE conversation ADD COLUMN muted_until INTEGER NOT NULL DEFAULT 0;
+-- Messages that a moderator has pinned.
+CREATE TABLE pin (conversation BLOB NOT NULL, history_id INTEGER NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (conversation, history_id)
+) WITHOUT ROWID;
+-- Ban lists by their hash: what members validate with.
+CREATE TABLE mls_ban_list (hash BLOB PRIMARY KEY, list BLOB NOT NULL) WITHOUT ROWID;
+`;
 
-/** Creates the tables in an empty database. RejectionError `storage/newer-version` for a younger program's. */
+/** One step for each version; a database is brought up to date step by step. */
+const STEPS: readonly string[] = [SCHEMA, COMMUNITIES];
+
+/** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */
 export function prepareSchema(storage: Storage): void {
-  const version = storage.get("PRAGMA user_version")?.["user_version"];
-  if (version === VERSION) return;
-  if (version !== 0) throw new RejectionError("storage/newer-version");
-  storage.transaction(() => {
-    storage.exec(SCHEMA);
-    storage.exec(`PRAGMA user_version = ${VERSION}`);
-  });
+  const version = storage.get("PRAGMA user_version")?.["user_version"] as number;
+  if (version > STEPS.length) throw new RejectionError("storage/newer-version");
+  for (let step = version; step < STEPS.length; step++) {
+    storage.transaction(() => {
+      storage.exec(STEPS[step]!);
+      storage.exec(`PRAGMA user_version = ${step + 1}`);
+    });
+  }
 }

@@ -38,6 +38,7 @@ test("each answer to a submit leads to acceptance, repair, another try, or a fai
     extraDevices: [],
     staleDevices: [],
     accessDenied: false,
+    mailboxFull: false,
   };
   const mismatch = (fields: object) =>
     decideOnAnswer({
@@ -46,6 +47,7 @@ test("each answer to a submit leads to acceptance, repair, another try, or a fai
     } as never);
   expect(mismatch({ unknownAccount: true })).toMatchObject({ kind: "repair", repairs: [{ kind: "gone" }] });
   expect(mismatch({ accessDenied: true })).toMatchObject({ repairs: [{ kind: "access-denied" }] });
+  expect(mismatch({ mailboxFull: true })).toMatchObject({ repairs: [{ kind: "mailbox-full" }] });
   expect(mismatch({ missingDevices: [2], extraDevices: [3], staleDevices: [4] })).toMatchObject({
     repairs: [{ kind: "devices", fetch: [2, 4], forget: [3, 4] }],
   });

@@ -18,6 +18,7 @@ class LyingService {
   replies = 0;
 
   readonly wrapTransport = (transport: Transport): Transport => ({
+    origin: transport.origin,
     connect: (handlers, timeoutMs) => transport.connect(handlers, timeoutMs),
     request: async (request) => {
       const reply = await transport.request(request);
@@ -112,6 +113,7 @@ async function ownDeviceList(
   await device.start({
     origin: world.origin,
     wrapTransport: (transport) => ({
+      origin: transport.origin,
       connect: (handlers, timeoutMs) => transport.connect(handlers, timeoutMs),
       request: async (request) => {
         const reply = await transport.request(request);

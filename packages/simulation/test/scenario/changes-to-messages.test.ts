@@ -45,6 +45,14 @@ test("typing reaches a connected peer and is stored nowhere", async () => {
   await alice.client.conversations.direct(bob.id).send({ text: "hello" });
   await bob.client.conversations.direct(alice.id).send({ text: "hello" });
   await until(() => textsOf(alice.client, bob.id).length === 2);
+  // Receipts are stored events, and come when they come.
+  for (const [device, peer] of [
+    [alice, bob],
+    [bob, alice],
+  ] as const) {
+    const lines = () => device.client.conversations.direct(peer.id).history();
+    await until(() => lines().some((line) => line.kind === "message" && line.deliveredTo.length === 1));
+  }
   const heard: unknown[] = [];
   bob.client.events.on((event) => {
     if (event.kind === "typing") heard.push(event);

@@ -1,0 +1,178 @@
+/** What only communities have: roles, bans, links, settings. */
+import type { Client, CommunitySettings, Conversation, InviteLinkInfo, Role } from "@murmuration/client-core";
+import { WrongUsage } from "../arguments.ts";
+import { type Command, type CommandContext, catchUp, jsonOption, waitOption } from "../command.ts";
+import { CommandFailed } from "../failures.ts";
+import { findAccount, findGroup } from "../lookup.ts";
+import { json, printable } from "../output.ts";
+import { withClient } from "../profile.ts";
+import { changing, groupLine, summaryOf } from "./groups.ts";
+
+const ROLES = ["owner", "admin", "member"] as const;
+const WORDS_OF_ROLE = { oneOf: ROLES } as const;
+
+export const setRole = changing(
+  "role",
+  "Makes a member owner, admin or plain member.",
+  [{ name: "GROUP" }, { name: "MEMBER" }, { name: "ROLE" }],
+  async (client, { operands: [name, member, role] }) => {
+    if (!ROLES.includes(role as Role)) throw new WrongUsage(`ROLE is one of ${ROLES.join(", ")}.`);
+    const group = findGroup(client, name!);
+    await group.setRole(findMember(client, group, member!), role as Role);
+    return group;
+  },
+);
+
+export const banFromGroup = changing(
+  "ban",
+  "Removes an account from a community and keeps it out.",
+  [{ name: "GROUP" }, { name: "MEMBER" }],
+  async (client, { operands: [name, member], options }) => {
+    const group = findGroup(client, name!);
+    const account = findMember(client, group, member!);
+    if (options.flag("lift")) await group.community.unban(account);
+    else await group.community.ban(account);
+    return group;
+  },
+  { lift: { help: "lift the ban" } },
+);
+
+export const healGroup = changing(
+  "heal",
+  "Enters a community anew with fresh keys, for a device that lost its way.",
+  [{ name: "GROUP" }],
+  async (client, { operands: [name] }) => {
+    const group = findGroup(client, name!);
+    await group.community.heal();
+    return group;
+  },
+);
+
+export const groupSettings: Command = {
+  path: ["group", "settings"],
+  summary: "Shows the settings of a community, or changes those that are named.",
+  operands: [{ name: "GROUP" }],
+  options: {
+    title: { value: "TITLE", help: "what the group is called" },
+    description: { value: "TEXT", help: "what the group is for" },
+    "add-by": { value: "ROLE", help: "the least role that may add members", ...WORDS_OF_ROLE },
+    "profile-by": {
+      value: "ROLE",
+      help: "the least role that may change title and description",
+      ...WORDS_OF_ROLE,
+    },
+    announcements: { value: "on|off", help: "only admins and owners write", oneOf: ["on", "off"] },
+    "slow-mode": { value: "SECONDS", help: "pause between two messages of a member", between: [0, 86_400] },
+    "joins-per-minute": {
+      value: "N",
+      help: "how many may join by link (0: any number)",
+      between: [0, 86_400],
+    },
+    "expire-after": {
+      value: "SECONDS",
+      help: "messages vanish this long after they were read (0: they stay)",
+      between: [0, 28 * 86_400],
+    },
+    ...jsonOption,
+    ...waitOption,
+  },
+  run: (context) =>
+    withClient(context, async (client) => {
+      const group = findGroup(client, context.operands[0]!);
+      await change(client, group, context);
+      show(group, context);
+      return 0;
+    }),
+};
+
+async function change(client: Client, group: Conversation, context: CommandContext): Promise<void> {
+  const { options } = context;
+  const settings: { -readonly [K in keyof CommunitySettings]?: CommunitySettings[K] } = {};
+  const [addBy, profileBy] = [options.text("add-by"), options.text("profile-by")];
+  if (addBy !== undefined) settings.addBy = addBy as Role;
+  if (profileBy !== undefined) settings.profileBy = profileBy as Role;
+  if (options.text("announcements") !== undefined)
+    settings.announcementOnly = options.text("announcements") === "on";
+  const [slow, joins] = [options.integer("slow-mode"), options.integer("joins-per-minute")];
+  if (slow !== undefined) settings.slowModeSeconds = slow;
+  if (joins !== undefined) settings.joinsPerMinute = joins;
+  const [title, description] = [options.text("title"), options.text("description")];
+  const expiry = options.integer("expire-after");
+  const nothing = [title, description, expiry].every((value) => value === undefined);
+  if (nothing && Object.keys(settings).length === 0) return;
+  await catchUp(client, context);
+  if (Object.keys(settings).length > 0) await group.community.setSettings(settings);
+  if (title !== undefined) await group.setTitle(title);
+  if (description !== undefined) await group.community.setDescription(description);
+  if (expiry !== undefined) await group.setExpiry(expiry);
+}
+
+function show(group: Conversation, context: CommandContext): void {
+  const { title, expireAfterSeconds } = group;
+  const { description } = group.community;
+  const all = { title, description, ...group.community.settings(), expireAfterSeconds };
+  if (context.options.flag("json")) context.print(json(all));
+  else
+    for (const [key, value] of Object.entries(all))
+      context.print(`${key.padEnd(18)}  ${printable(String(value))}`);
+}
+
+export const groupLink: Command = {
+  path: ["group", "link"],
+  summary: "Shows the invite links of a community, makes one, or revokes one.",
+  operands: [{ name: "GROUP" }],
+  options: {
+    create: { help: "make a link; whoever has it can join" },
+    "max-uses": {
+      value: "N",
+      help: "how many devices may join by it (default: any number)",
+      between: [0, 100_000],
+    },
+    revoke: { value: "ID", help: "revoke the link with this id" },
+    ...jsonOption,
+    ...waitOption,
+  },
+  run: (context) =>
+    withClient(context, async (client) => {
+      const { options } = context;
+      const group = findGroup(client, context.operands[0]!);
+      const revoked = options.text("revoke");
+      if (options.flag("create") && revoked !== undefined)
+        throw new WrongUsage("Either --create or --revoke, not both.");
+      if (options.flag("create") || revoked !== undefined) await catchUp(client, context);
+      if (revoked !== undefined) await group.community.revokeLink(revoked);
+      const links = options.flag("create")
+        ? [await group.community.createLink({ maxUses: options.integer("max-uses") ?? 0 })]
+        : group.community.links();
+      if (options.flag("json")) context.print(json(links));
+      else for (const link of links) context.print(linkLine(link));
+      return 0;
+    }),
+};
+
+function linkLine({ linkId, maxUses, url }: InviteLinkInfo): string {
+  const uses = maxUses === 0 ? "any number of uses" : `${maxUses} uses`;
+  return `${linkId}  ${uses}  ${url ?? "(made on another device)"}`;
+}
+
+export const joinByLink: Command = {
+  path: ["join"],
+  summary: "Joins a community by an invite link.",
+  operands: [{ name: "LINK" }],
+  options: { ...jsonOption, ...waitOption },
+  run: (context) =>
+    withClient(context, async (client) => {
+      await catchUp(client, context);
+      const group = await client.conversations.join(context.operands[0]!);
+      if (context.options.flag("json")) context.print(json(summaryOf(group)));
+      else context.print(groupLine(group));
+      return 0;
+    }),
+};
+
+/** A member by id or by a name that only one of them has; a contact need not be a member to be banned. */
+function findMember(client: Client, group: Conversation, text: string): string {
+  const named = group.members({ search: text, limit: 2 }).filter(({ name }) => name === text);
+  if (named.length > 1) throw new CommandFailed(`More than one member is named "${text}": use the id.`);
+  return named[0]?.accountId ?? findAccount(client, text);
+}

@@ -1,0 +1,89 @@
+import { fromBase64Url, type GroupId, UsageError } from "@murmuration/base";
+import type { AccountRef, Community, CommunitySettings, InviteLinkInfo } from "../api.ts";
+import { type GroupProfile, MAX_DESCRIPTION_BYTES, shorten } from "../core/content.ts";
+import type { Governance } from "../shell/communities/governance.ts";
+import type { ClientParts } from "./parts.ts";
+import { callersAccount } from "./view.ts";
+
+/** The side of a conversation that only communities have; every call reads the present state. */
+export class ClientCommunity implements Community {
+  private readonly parts: ClientParts;
+  private readonly group: GroupId;
+
+  constructor(parts: ClientParts, group: GroupId) {
+    this.parts = parts;
+    this.group = group;
+  }
+
+  private get governance(): Governance {
+    return this.parts.communities.governance;
+  }
+
+  private requireActive(): void {
+    if (this.parts.context.conversations.get(this.group)?.state !== "active")
+      throw new UsageError("conversation/not-active");
+  }
+
+  settings(): CommunitySettings {
+    return this.governance.settingsOf(this.group);
+  }
+
+  async setSettings(settings: Partial<CommunitySettings>): Promise<void> {
+    this.requireActive();
+    await this.governance.setSettings(this.group, settings);
+  }
+
+  async ban(account: AccountRef): Promise<void> {
+    this.requireActive();
+    await this.governance.ban(this.group, callersAccount(account));
+  }
+
+  async unban(account: AccountRef): Promise<void> {
+    this.requireActive();
+    await this.governance.unban(this.group, callersAccount(account));
+  }
+
+  isBanned(account: AccountRef): boolean {
+    return this.governance.isBanned(this.group, callersAccount(account));
+  }
+
+  async createLink(
+    options: { readonly maxUses?: number; readonly approval?: boolean } = {},
+  ): Promise<InviteLinkInfo> {
+    this.requireActive();
+    const { maxUses = 0, approval = false } = options;
+    if (!Number.isInteger(maxUses) || maxUses < 0 || maxUses > 0xffff_ffff)
+      throw new UsageError("link/bad-uses");
+    return this.governance.createLink(this.group, { maxUses, approval });
+  }
+
+  links(): readonly InviteLinkInfo[] {
+    return this.governance.links(this.group);
+  }
+
+  async revokeLink(linkId: string): Promise<void> {
+    this.requireActive();
+    await this.governance.revokeLink(this.group, fromBase64Url(linkId));
+  }
+
+  get description(): string {
+    return this.governance.profileOf(this.group).description;
+  }
+
+  async setDescription(description: string): Promise<void> {
+    await this.setProfile({ description: shorten(description, MAX_DESCRIPTION_BYTES) });
+  }
+
+  async setTitle(title: string): Promise<void> {
+    await this.setProfile({ title });
+  }
+
+  private async setProfile(change: Partial<GroupProfile>): Promise<void> {
+    this.requireActive();
+    await this.governance.setProfile(this.group, { ...this.governance.profileOf(this.group), ...change });
+  }
+
+  heal(): Promise<void> {
+    return this.parts.communities.heal(this.group);
+  }
+}

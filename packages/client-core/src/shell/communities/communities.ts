@@ -1,0 +1,554 @@
+/**
+ * MLS groups of this client: what they are made of, and what sets what off. Each part does one thing:
+ *
+ *   Registry    memory and database, kept equal          Access      groups on the present connection
+ *   LogReader   the log, entry by entry                  Committer   own commits, one at a time
+ *   MemberJobs  many members, commit by commit           Joiner      Welcomes and external commits
+ *   Outgoing    own messages                             Turns       when to commit
+ *   Governance  roles, settings, links, bans
+ */
+import {
+  type AccountId,
+  formatId,
+  type GroupId,
+  groupId,
+  RejectionError,
+  UsageError,
+} from "@murmuration/base";
+import {
+  type CommunityContext,
+  communityContextOf,
+  communityExtensions,
+  communityLeaf,
+  decodeMemberCredential,
+  Group,
+  type Proposal,
+} from "@murmuration/mls-groups";
+import type { GroupTurn, ServiceBody } from "@murmuration/wire";
+import type { GroupProfile } from "../../core/content.ts";
+import type { InviteLink } from "../../core/invite-link.ts";
+import { isTemporary, ServiceRefusal } from "../../core/refusal.ts";
+import type { JobAction } from "../../store/mls.ts";
+import type { Connection } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { lanes } from "../lanes.ts";
+import type { Lines } from "../lines.ts";
+import { Access } from "./access.ts";
+import { Committer } from "./committer.ts";
+import { CommunityContent, encodeProfile, hashOfProfile } from "./content.ts";
+import type { EpochReports } from "./epoch-reports.ts";
+import { Governance } from "./governance.ts";
+import { communityCrypto, communityIdentity } from "./identity.ts";
+import { Joiner } from "./joiner.ts";
+import { KeyPackages } from "./key-packages.ts";
+import { CommunityLedger } from "./ledger.ts";
+import { isForbidden, LogReader } from "./log-reader.ts";
+import { type LeftOut, MemberJobs } from "./member-jobs.ts";
+import { Outgoing } from "./outgoing.ts";
+import { Registry } from "./registry.ts";
+import { Turns } from "./turns.ts";
+
+/** What communities set off in the rest of the client. */
+export interface CommunityEffects {
+  wake(lane: string): void;
+  /** The log shows own messages: they are accepted. */
+  settled(outboxIds: readonly number[]): void;
+  /** The database turned out to be an old copy. */
+  restored(): void;
+  /** Work that nobody waits for; what is temporary is tried again with the next connection. */
+  behind(work: () => Promise<void>): void;
+}
+
+/** How long a refused commit may stay before this device enters the group anew. */
+const REFUSAL_PATIENCE_MS = 10_000;
+/** When communities are looked at again after the own device list changed. */
+const NEW_DEVICE_PAUSES_MS = [0, 2_000, 10_000, 60_000];
+/** Leaf lifetimes of the creator; nobody looks at them again. */
+const CREATOR_LIFETIME_S = 90 * 86_400;
+
+export class Communities {
+  readonly registry: Registry;
+  readonly outgoing: Outgoing;
+  readonly committer: Committer;
+  readonly governance: Governance;
+  readonly joiner: Joiner;
+  readonly keyPackages: KeyPackages;
+  readonly turns: Turns;
+  private readonly context: Context;
+  private readonly connection: Connection;
+  private readonly effects: CommunityEffects;
+  private readonly access: Access;
+  private readonly reader: LogReader;
+  private readonly jobs: MemberJobs;
+  private readonly ledger: CommunityLedger;
+  private readonly reports: EpochReports;
+  /** Epoch in which a leave was last proposed, by group. */
+  private readonly leaving = new Map<string, bigint>();
+  private ready = false;
+
+  constructor(
+    context: Context,
+    connection: Connection,
+    lines: Lines,
+    reports: EpochReports,
+    effects: CommunityEffects,
+  ) {
+    this.context = context;
+    this.connection = connection;
+    this.effects = effects;
+    this.registry = new Registry(context);
+    this.turns = new Turns(context);
+    this.access = new Access(context, connection, this.registry);
+    this.ledger = new CommunityLedger(context, lines);
+    const content = new CommunityContent(context, this.registry, lines);
+    this.reports = reports;
+    const { access, ledger, registry, turns } = this;
+    this.reader = new LogReader(context, connection, registry, access, ledger, content, reports, {
+      settled: (ids) => effects.settled(ids),
+      stuck: (id) => effects.behind(() => this.rejoin(id)),
+      refused: (id, sequence) => effects.behind(() => this.afterRefusal(id, sequence)),
+      gap: (id) => effects.behind(() => this.openAnew(id)),
+      restored: () => effects.restored(),
+      received: (id) => this.received(id),
+    });
+    const { reader } = this;
+    this.committer = new Committer(context, connection, registry, access, reader, turns);
+    this.governance = new Governance(context, connection, registry, this.committer);
+    this.jobs = new MemberJobs(context, this.committer);
+    this.joiner = new Joiner(context, connection, registry, access, ledger, reports);
+    this.keyPackages = new KeyPackages(context);
+    this.outgoing = new Outgoing(
+      context,
+      connection,
+      registry,
+      access,
+      (id) => effects.behind(() => this.commitProposals(id)),
+      (id) => effects.behind(() => this.openAgain(id)),
+    );
+  }
+
+  // ------------------------------------------------------------------------------------------ connection
+
+  /** The old connection is gone: its groups and turns with it. */
+  disconnected(): void {
+    this.ready = false;
+    this.access.disconnected();
+    this.turns.reset();
+  }
+
+  /** A new pair of connections: everything is taken up where it stands. */
+  connected(): void {
+    this.effects.behind(() => this.takeUp());
+  }
+
+  private async takeUp(): Promise<void> {
+    await this.keyPackages.replenish();
+    await this.welcomes();
+    const groups = this.context.mls.groups().filter(({ state }) => state !== "over");
+    // A group that does not answer must not hold the others up.
+    for (const { id } of groups) this.effects.behind(() => this.openAndResume(groupId(id)));
+    this.ready = true;
+    this.registry.changed.notify();
+  }
+
+  /** Takes Welcomes up that the mailbox has brought. */
+  async welcomes(): Promise<void> {
+    if (this.context.mls.welcomes().length === 0) return;
+    for (const id of await this.joiner.takeUp()) await this.openAnew(id);
+    this.effects.behind(() => this.keyPackages.replenish());
+  }
+
+  /** Every group is open and caught up, and no Welcome waits. */
+  get caughtUp(): boolean {
+    if (!this.ready || this.context.mls.welcomes().length > 0) return false;
+    return this.context.mls
+      .groups()
+      .every(({ id, state }) => state === "over" || (state === "active" && this.access.isCaughtUp(id)));
+  }
+
+  private async openAndResume(id: GroupId): Promise<void> {
+    await this.open(id);
+    if (this.context.mls.group(id)?.state !== "active") return;
+    await this.access.ready(id);
+    if (this.context.mls.pendingCommit(id) !== undefined) await this.committer.resume(id);
+    this.matchOwnDevices(id);
+    await this.resumeJobs(id);
+    await this.updateIfDue(id);
+    this.leaveIfAsked(id);
+    this.effects.wake(lanes.group(id));
+  }
+
+  /** Opens a group on this connection, whatever stands in the way. */
+  private async open(id: GroupId): Promise<void> {
+    const { state, refusedAt } = this.context.mls.group(id) ?? {};
+    if (state === "creating") await this.announce(id);
+    if (state === "active" && refusedAt !== undefined && refusedAt > 0)
+      this.effects.behind(() => this.afterRefusal(id, refusedAt));
+    if (state === "joining" || state === "stuck") await this.joiner.rejoin(id);
+    if (this.context.mls.group(id)?.state !== "active" || this.access.isOpen(id)) return;
+    await this.joiner.learnBanList(id);
+    try {
+      await this.access.openGroup(id);
+    } catch (error) {
+      if (!(error instanceof ServiceRefusal)) throw error;
+      if (error.code === "group/rejoin") {
+        this.context.transaction(() => this.context.mls.setState(id, "stuck"));
+        await this.rejoin(id);
+      } else if (error.code === "group/not-a-member") {
+        this.context.transaction(() => this.ledger.removed(id));
+        this.registry.unload(id);
+        this.context.notifier.flush();
+      } else throw error;
+    }
+    this.effects.wake(lanes.group(id));
+  }
+
+  /** Whoever is banned hears nothing more on this connection; opening the group anew says what we are. */
+  private async openAgain(id: GroupId): Promise<void> {
+    this.access.forget(id);
+    await this.open(id);
+  }
+
+  private async rejoin(id: GroupId): Promise<void> {
+    this.registry.unload(id);
+    await this.joiner.rejoin(id);
+    await this.openAnew(id);
+  }
+
+  /** Opens a group from our cursor on, also where it is open: what came while we were no member was not taken. */
+  private async openAnew(id: GroupId): Promise<void> {
+    this.access.forget(id);
+    await this.open(id);
+  }
+
+  /**
+   * A commit that this device refused and that nobody took back. Where it only could not follow, others could: it enters
+   * the group anew. Into a group that broke its rules it does not follow: a person has to know.
+   */
+  private async afterRefusal(id: GroupId, sequence: number): Promise<void> {
+    await this.context.environment.sleep(REFUSAL_PATIENCE_MS, this.context.closing.signal);
+    if (this.context.closing.signal.aborted) return;
+    const { context } = this;
+    const { refusedAt, refusal = "" } = context.mls.group(id) ?? {};
+    if (refusedAt !== sequence) return;
+    if (isForbidden(refusal)) {
+      const forked = { kind: "decision-needed", conversation: id, detail: "group/forked" } as const;
+      context.transaction(() => context.events.append({ ...forked, atMs: context.now() }));
+      context.notifier.flush();
+      return;
+    }
+    context.transaction(() => context.mls.setState(id, "stuck"));
+    await this.rejoin(id);
+  }
+
+  /** A frame of a group that nobody asked for. Nobody awaits it either: a storage that fails here ends the client. */
+  frame(body: ServiceBody): void {
+    if (this.context.closing.signal.aborted) return;
+    try {
+      if (body.kind === "groupEntries") this.reader.receive(body);
+      else if (body.kind === "groupTurn") this.takeTurn(body);
+    } catch (error) {
+      this.context.failed(error);
+    }
+  }
+
+  /** After entries were persisted. */
+  private received(id: GroupId): void {
+    this.effects.wake(lanes.group(id));
+    if (this.access.isCaughtUp(id)) for (const lane of this.reports.sayIfDue(id)) this.effects.wake(lane);
+    this.leaveIfAsked(id);
+  }
+
+  /** Whoever has left here asks to be let go, in each epoch anew, and again after a restart. */
+  private leaveIfAsked(id: GroupId): void {
+    const leaves = this.context.conversations.get(id)?.state === "left";
+    if (leaves && this.context.mls.group(id)?.state === "active")
+      this.effects.behind(() => this.proposeLeaving(id));
+  }
+
+  // ------------------------------------------------------------------------------------------------ turns
+
+  private takeTurn(frame: GroupTurn): void {
+    const id = groupId(frame.groupId);
+    if (this.context.mls.group(id)?.state !== "active") return;
+    this.turns.granted(id, frame.turn, frame.expiresInMs);
+    if (this.turns.isWanted(id)) return;
+    this.effects.behind(() => this.useTurn(id, frame));
+  }
+
+  /** The service asks for a commit: proposals wait, banned leaves are still there, or the tree is cold. */
+  private async useTurn(id: GroupId, frame: GroupTurn): Promise<void> {
+    const { epoch } = this.registry.load(id).group;
+    for (const proposal of frame.proposals) this.takeProposal(id, proposal);
+    // What was asked for concerns this epoch: whoever wins it in our place has done it, or will be asked again.
+    await this.committer.commit(id, (group) => {
+      if (group.epoch !== epoch) return undefined;
+      if (frame.reason !== "ban") return { options: { cached: "all" } };
+      const proposals = frame.bannedLeaves
+        .filter((leaf) => group.tree.hasMember(leaf) && leaf !== group.ownLeaf)
+        .map((removed): Proposal => ({ kind: "remove", removed }));
+      return proposals.length === 0 ? undefined : { options: { proposals } };
+    });
+  }
+
+  private takeProposal(id: GroupId, proposal: Uint8Array): void {
+    try {
+      this.registry.update(id, ({ group, store }) => {
+        const received = group.receive(proposal);
+        if (received.kind === "proposal") store.apply(received.writes);
+      });
+    } catch (error) {
+      // A proposal that does not hold is left for the service to drop with the epoch.
+      if (!(error instanceof RejectionError)) throw error;
+    }
+  }
+
+  private async commitProposals(id: GroupId): Promise<void> {
+    const { epoch } = this.registry.load(id).group;
+    await this.committer.commit(id, (group) =>
+      group.epoch === epoch && group.cachedProposals.length > 0 ? { options: { cached: "all" } } : undefined,
+    );
+  }
+
+  /** Fresh keys for our leaf, so that a thief of old ones is shut out (post-compromise security). */
+  private async updateIfDue(id: GroupId): Promise<void> {
+    const row = this.context.mls.group(id);
+    if (row === undefined || row.updatedAtMs + this.context.settings.selfUpdateMs > this.context.now())
+      return;
+    // Newcomers are asked by the service, turn by turn; whoever was never asked takes a first turn after a while.
+    if (row.updatedAtMs === 0) {
+      this.context.transaction(() =>
+        this.context.mls.setUpdated(id, this.context.now() - this.context.settings.selfUpdateMs / 2),
+      );
+      return;
+    }
+    let done = false;
+    await this.committer.commit(id, () => {
+      if (done) return undefined;
+      done = true;
+      return { options: {} };
+    });
+  }
+
+  // ---------------------------------------------------------------------------------------------- changes
+
+  /**
+   * Creates a group with this device as its only member and owner, and writes down who is to be added. PERSIST first,
+   * in one transaction with the conversation, then the service hears of it.
+   */
+  async create(
+    id: GroupId,
+    profile: GroupProfile,
+    expireAfterSeconds: number,
+    accounts: readonly AccountId[],
+  ): Promise<readonly LeftOut[]> {
+    const { context } = this;
+    const encoded = encodeProfile(profile);
+    const community: CommunityContext = {
+      generation: 0,
+      roleHolders: [{ accountId: context.own.accountId, role: "owner" }],
+      links: [],
+      addBy: "admin",
+      profileBy: "admin",
+      announcementOnly: false,
+      slowModeSeconds: 0,
+      joinsPerMinute: 0,
+      expireAfterSeconds,
+      banListHash: new Uint8Array(0),
+      profileHash: hashOfProfile(encoded),
+    };
+    const nowSeconds = BigInt(Math.floor(context.now() / 1000));
+    const lifetime = { notBefore: nowSeconds - 3600n, notAfter: nowSeconds + BigInt(CREATOR_LIFETIME_S) };
+    const { group, writes } = Group.create(
+      communityCrypto,
+      {
+        groupId: id,
+        identity: communityIdentity(context),
+        lifetime,
+        leaf: communityLeaf,
+        extensions: communityExtensions(community),
+      },
+      this.registry.config,
+    );
+    const { title } = profile;
+    const row = { id, kind: "group", state: "active", protocol: "mls", title, expireAfterSeconds } as const;
+    context.transaction(() => {
+      context.conversations.insert(row, context.now());
+      context.mls.putGroup(id, { state: "creating", cursor: 0, slot: 0, updatedAtMs: context.now() });
+      context.mls.rows(id, 0).apply(writes);
+      context.mls.setProfile(id, encoded, context.now());
+      this.ledger.entered(id, group);
+      context.mls.addJob(
+        id,
+        accounts.filter((account) => !context.isOwn(account)),
+        "add",
+      );
+    });
+    this.registry.adopt(id, group);
+    await this.open(id);
+    return this.jobs.run(id, "add");
+  }
+
+  /** Tells the service of a group that it may have heard of already. */
+  private async announce(id: GroupId): Promise<void> {
+    const { group } = this.registry.load(id);
+    try {
+      await this.connection.group({
+        kind: "groupCreate",
+        groupId: id,
+        groupInfo: group.groupInfo(),
+        ratchetTree: group.ratchetTree(),
+      });
+    } catch (error) {
+      // Taken before, and the answer was lost. If it is somebody else's, opening it will say so.
+      if (!(error instanceof ServiceRefusal) || error.code !== "group/exists") throw error;
+    }
+    this.context.transaction(() => this.context.mls.setState(id, "active"));
+    this.registry.changed.notify();
+  }
+
+  /** Adds or removes accounts; resolves with those who were left out, and why. */
+  async changeMembers(
+    id: GroupId,
+    accounts: readonly AccountId[],
+    action: JobAction,
+  ): Promise<readonly LeftOut[]> {
+    this.jobs.plan(id, accounts, action);
+    return this.jobs.run(id, action);
+  }
+
+  /** Devices of our own account that came or went since: each of them is a leaf of its own. PERSIST what is to be done. */
+  private matchOwnDevices(id: GroupId): void {
+    const { context } = this;
+    const { accountId } = context.own;
+    const listed = new Set(
+      context.engine.deviceListOf(accountId)?.devices.map((device) => device.deviceId) ?? [],
+    );
+    const present = new Set(context.mls.leavesOf(id, accountId).map((leaf) => leaf.device));
+    const missing = [...listed].some((device) => !present.has(device));
+    if (missing) context.transaction(() => context.mls.addJob(id, [accountId], "add"));
+    const gone = context.mls.leavesOf(id, accountId).filter(({ device }) => !listed.has(device));
+    if (gone.length > 0)
+      this.effects.behind(() =>
+        this.removeOwn(
+          id,
+          gone.map(({ leaf }) => leaf),
+        ),
+      );
+  }
+
+  private async removeOwn(id: GroupId, leaves: readonly number[]): Promise<void> {
+    await this.committer.commit(id, (group) => {
+      const proposals = leaves
+        .filter((leaf) => this.isOwnLeaf(group, leaf))
+        .map((removed): Proposal => ({ kind: "remove", removed }));
+      return proposals.length === 0 ? undefined : { options: { proposals } };
+    });
+  }
+
+  /** Another leaf may stand there by now. */
+  private isOwnLeaf(group: Group, leaf: number): boolean {
+    const node = group.tree.leaf(leaf);
+    if (node === undefined || leaf === group.ownLeaf) return false;
+    return this.context.isOwn(decodeMemberCredential(node.credential).accountId);
+  }
+
+  /**
+   * After the own device list changed: every community learns of it. A new device has to publish its KeyPackages first,
+   * so this looks again a few times; later connections go on with it.
+   */
+  async devicesChanged(): Promise<void> {
+    for (const pauseMs of NEW_DEVICE_PAUSES_MS) {
+      await this.context.environment.sleep(pauseMs, this.context.closing.signal);
+      if (this.context.closing.signal.aborted) return;
+      for (const { id, state } of this.context.mls.groups()) {
+        if (state !== "active" || !this.access.isOpen(id)) continue;
+        this.matchOwnDevices(groupId(id));
+        await this.resumeJobs(groupId(id));
+      }
+    }
+  }
+
+  /**
+   * This device was restored from an old copy: its ratchets would use keys a second time. Inside a transaction: nothing
+   * is said in any community before it was entered anew, and old KeyPackages are replaced.
+   */
+  noteRestored(): void {
+    const { mls, outbox } = this.context;
+    for (const { id, state } of mls.groups()) {
+      if (state !== "active" && state !== "joining") continue;
+      mls.setState(id, "stuck");
+      mls.deletePendingCommit(id);
+      for (const part of mls.parts(id)) {
+        mls.deletePart(part.outboxId);
+        if (outbox.get(part.outboxId)?.state === "ready") outbox.setState(part.outboxId, "new", 0);
+      }
+      this.registry.unload(id);
+    }
+    this.keyPackages.noteLost();
+  }
+
+  /** Enters a group anew with a fresh leaf in the place of the old one, whatever state this device is in. */
+  async heal(id: GroupId): Promise<void> {
+    const state = this.context.mls.group(id)?.state;
+    if (state === undefined || state === "over") throw new UsageError("conversation/not-active");
+    this.context.transaction(() => {
+      this.context.mls.setForked(id, false);
+      if (state === "active") this.context.mls.setState(id, "stuck");
+    });
+    await this.rejoin(id);
+  }
+
+  /** Joins by an invite link; resolves when this device is a member. RejectionError `link/…`, ServiceRefusal. */
+  async joinByLink(link: InviteLink): Promise<void> {
+    await this.joiner.joinByLink(link);
+    await this.open(link.groupId);
+    await this.access.ready(link.groupId);
+  }
+
+  private async resumeJobs(id: GroupId): Promise<void> {
+    for (const action of ["remove", "add"] as const) {
+      if (this.context.mls.jobs(id, action, 1).length > 0) await this.jobs.run(id, action);
+    }
+  }
+
+  /**
+   * Leaves: nothing is sent any more from here on; the proposal waits at the service until somebody commits it, and is
+   * made anew in each epoch until then.
+   */
+  async leave(id: GroupId): Promise<void> {
+    const { context } = this;
+    const { group } = this.registry.load(id);
+    const { roleHolders } = communityContextOf(group.context.extensions);
+    const owners = roleHolders.filter(({ role }) => role === "owner");
+    const last = owners.length === 1 && context.isOwn(owners[0]!.accountId);
+    if (last && context.conversations.countMembers(id) > 1) throw new UsageError("group/last-owner");
+    context.transaction(() => {
+      context.conversations.setState(id, "left");
+      context.events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });
+      if (group.memberCount === 1) this.ledger.removed(id);
+    });
+    context.notifier.flush();
+    if (context.mls.group(id)?.state === "active") await this.proposeLeaving(id);
+  }
+
+  private async proposeLeaving(id: GroupId): Promise<void> {
+    await this.access.ready(id);
+    const key = formatId(id);
+    if (this.context.mls.group(id)?.state !== "active") return;
+    const { epoch } = this.registry.load(id).group;
+    if (this.leaving.get(key) === epoch) return;
+    this.leaving.set(key, epoch);
+    const proposal = this.registry.update(id, ({ group, store }) => {
+      const proposed = group.propose({ kind: "self_remove" });
+      store.apply(proposed.writes);
+      return proposed.message;
+    });
+    try {
+      await this.connection.group({ kind: "groupPropose", groupId: id, proposal });
+    } catch (error) {
+      this.leaving.delete(key);
+      if (!isTemporary(error) && !(error instanceof ServiceRefusal)) throw error;
+    }
+  }
+}

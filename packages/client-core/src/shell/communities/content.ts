@@ -1,0 +1,168 @@
+/** Content of a community: what members say, and what the group is called. Runs inside transactions. */
+import { createHash } from "node:crypto";
+import {
+  type AccountId,
+  type Bytes,
+  type DeviceId,
+  equalBytes,
+  type GroupId,
+  RejectionError,
+} from "@murmuration/base";
+import {
+  bodyKind,
+  type Content,
+  decodeContent,
+  encodeContent,
+  type GroupProfile,
+  groupProfile,
+} from "../../core/content.ts";
+import type { Context } from "../context.ts";
+import { lanes } from "../lanes.ts";
+import type { Lines } from "../lines.ts";
+import type { Registry } from "./registry.ts";
+
+export interface CommunityMessage {
+  readonly author: AccountId;
+  readonly device: DeviceId;
+  /** The account identity key that the sender's leaf stands for. */
+  readonly identityKey: Bytes;
+  readonly body: Uint8Array;
+  readonly atMs: number;
+}
+
+/** What may be said in a community; receipts, typing and the pairwise groups' own messages may not. */
+const ALLOWED: ReadonlySet<string> = new Set(["text", "edit", "reaction", "delete", "groupProfile"]);
+
+export class CommunityContent {
+  private readonly context: Context;
+  private readonly registry: Registry;
+  private readonly lines: Lines;
+
+  constructor(context: Context, registry: Registry, lines: Lines) {
+    this.context = context;
+    this.registry = registry;
+    this.lines = lines;
+  }
+
+  /** Applies one message. Content that breaks a rule changes nothing. */
+  receive(id: GroupId, message: CommunityMessage): void {
+    const { storage } = this.context;
+    storage.run("SAVEPOINT content");
+    try {
+      this.apply(id, message, decodeContent(message.body));
+    } catch (error) {
+      if (!(error instanceof RejectionError)) throw error;
+      storage.run("ROLLBACK TO content");
+    }
+    storage.run("RELEASE content");
+  }
+
+  private apply(id: GroupId, message: CommunityMessage, content: Content): void {
+    const { context } = this;
+    const { author, device, atMs } = message;
+    if (content.group === undefined || !equalBytes(content.group.groupId, id))
+      throw new RejectionError("content/foreign-conversation");
+    const kind = bodyKind(content);
+    if (kind === undefined || !ALLOWED.has(kind)) throw new RejectionError("content/not-in-a-community");
+    if (!this.isTrusted(author, message.identityKey)) return;
+    if (!context.history.noteSeen(author, device, content.messageId, context.now())) return;
+    if (content.group.name !== undefined) this.learnName(author, content.group.name);
+    if (content.groupProfile !== undefined) {
+      this.applyProfile(id, message, content);
+      return;
+    }
+    this.lines.apply(content, {
+      conversation: id,
+      author,
+      authorDevice: device,
+      outgoing: context.isOwn(author),
+      sentAtMs: atMs,
+    });
+  }
+
+  /** A leaf that stands for another identity key than we know this account by: the user has to look at it. */
+  private isTrusted(author: AccountId, identityKey: Bytes): boolean {
+    const { context } = this;
+    const known = context.engine.identityOf(author)?.accountIdentityKey;
+    if (known === undefined || equalBytes(known, identityKey)) return true;
+    context.events.append({
+      kind: "decision-needed",
+      account: author,
+      detail: "pairwise/identity-changed",
+      atMs: context.now(),
+    });
+    return false;
+  }
+
+  private learnName(author: AccountId, name: string): void {
+    const { contacts } = this.context;
+    if (this.context.isOwn(author) || contacts.get(author)?.name === name) return;
+    contacts.ensure(author);
+    contacts.setName(author, name);
+  }
+
+  /** Counts only if the group context vouches for it. */
+  private applyProfile(id: GroupId, message: CommunityMessage, content: Content): void {
+    const { context } = this;
+    const profile = content.groupProfile!;
+    const encoded = groupProfile.encode(profile);
+    if (!equalBytes(hashOfProfile(encoded), this.registry.communityOf(id).profileHash)) return;
+    const before = context.mls.group(id)?.profile;
+    context.mls.setProfile(id, encoded, context.now());
+    const title = context.conversations.get(id)?.title;
+    context.conversations.setTitle(id, profile.title);
+    if (title === profile.title) return;
+    context.events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });
+    if (before === undefined) return;
+    this.lines.appendNotice(
+      content.messageId,
+      {
+        conversation: id,
+        author: message.author,
+        authorDevice: message.device,
+        outgoing: context.isOwn(message.author),
+        sentAtMs: message.atMs,
+      },
+      { code: "group/title-changed", title: profile.title },
+    );
+  }
+
+  /** After a commit of ours: if it made the profile what we meant to make it, everybody is told. */
+  profileCommitted(id: GroupId): void {
+    const { context } = this;
+    const next = context.mls.group(id)?.nextProfile;
+    if (next === undefined) return;
+    if (!equalBytes(hashOfProfile(next), this.registry.communityOf(id).profileHash)) return;
+    context.mls.setNextProfile(id, null);
+    context.mls.setProfile(id, next, context.now());
+    context.conversations.setTitle(id, groupProfile.decode(next).title);
+    context.events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });
+    this.sayProfile(id);
+  }
+
+  /** Puts the group profile into the outbox, for those who have just come. */
+  sayProfile(id: GroupId): void {
+    const { context } = this;
+    const profile = context.mls.group(id)?.profile;
+    if (profile === undefined) return;
+    const messageId = context.newMessageId();
+    const group = { groupId: id, revision: 0 };
+    context.history.noteSeen(context.own.accountId, context.own.deviceId, messageId, context.now());
+    context.outbox.append({
+      lane: lanes.group(id),
+      target: { kind: "group", group: id },
+      messageId,
+      content: encodeContent({ messageId, group, groupProfile: groupProfile.decode(profile) }),
+      confirm: false,
+      createdAtMs: context.now(),
+    });
+    context.mls.setProfile(id, profile, context.now());
+  }
+}
+
+/** What stands in the group context for a profile. */
+export function hashOfProfile(encoded: Uint8Array): Bytes {
+  return new Uint8Array(createHash("sha256").update(encoded).digest());
+}
+
+export const encodeProfile = (profile: GroupProfile): Bytes => groupProfile.encode(profile);

@@ -1,0 +1,366 @@
+/**
+ * Into a group: by a Welcome, or (back) by an external commit.
+ *
+ *   Welcome          stored with the mailbox cursor -> tree fetched and verified -> PERSIST group, members, conversation
+ *                    and the end of the KeyPackage in one transaction
+ *   external commit  PERSIST the new state beside the old one -> submit, always the same bytes -> PERSIST that it counts
+ */
+import { createHash } from "node:crypto";
+import {
+  type Bytes,
+  equalBytes,
+  formatId,
+  type GroupId,
+  groupId,
+  RejectionError,
+  UnavailableError,
+} from "@murmuration/base";
+import {
+  communityContextOf,
+  communityLeaf,
+  createJoinTicket,
+  decodeMemberCredential,
+  encodeJoinTicket,
+  Group,
+  joinGroupExternally,
+  joinGroupInBatches,
+  type LeafOptions,
+  leafOfSignatureKey,
+  leavesOfTree,
+  signForService,
+  welcomeReferences,
+} from "@murmuration/mls-groups";
+import {
+  decodeMessage,
+  encodeMessage,
+  GROUP_ACCESS_LABEL,
+  type GroupInfoReply,
+  groupCommit,
+  limits,
+} from "@murmuration/wire";
+import type { ConversationState } from "../../api.ts";
+import type { InviteLink } from "../../core/invite-link.ts";
+import { fingerprintOf } from "../../core/profile.ts";
+import { isTemporary, ServiceRefusal } from "../../core/refusal.ts";
+import type { KeyPackageRow, WelcomeRow } from "../../store/mls.ts";
+import type { Connection } from "../connection.ts";
+import type { Context } from "../context.ts";
+import type { Access } from "./access.ts";
+import type { EpochReports } from "./epoch-reports.ts";
+import { communityCrypto, communityIdentity } from "./identity.ts";
+import { bundleOf } from "./key-packages.ts";
+import type { CommunityLedger } from "./ledger.ts";
+import type { Registry } from "./registry.ts";
+import { fetchTree } from "./trees.ts";
+
+/** How often a lost external commit is made anew. */
+const MAX_RACES = 16;
+
+export class Joiner {
+  private readonly context: Context;
+  private readonly connection: Connection;
+  private readonly registry: Registry;
+  private readonly access: Access;
+  private readonly ledger: CommunityLedger;
+  private readonly reports: EpochReports;
+
+  constructor(
+    context: Context,
+    connection: Connection,
+    registry: Registry,
+    access: Access,
+    ledger: CommunityLedger,
+    reports: EpochReports,
+  ) {
+    this.reports = reports;
+    this.context = context;
+    this.connection = connection;
+    this.registry = registry;
+    this.access = access;
+    this.ledger = ledger;
+  }
+
+  // ---------------------------------------------------------------------------------------------- Welcome
+
+  /**
+   * Takes every stored Welcome up. Returns the groups that were entered. Throws what is temporary; it stays stored. One at
+   * a time: a Welcome that is taken up twice would set a group back that has gone on since, and its keys with it.
+   */
+  takeUp(): Promise<readonly GroupId[]> {
+    return this.context.queue.run("mls-welcomes", () => this.takeUpAll());
+  }
+
+  private async takeUpAll(): Promise<readonly GroupId[]> {
+    const entered: GroupId[] = [];
+    for (const row of this.context.mls.welcomes()) {
+      const id = groupId(row.groupId);
+      try {
+        if (await this.join(id, row)) entered.push(id);
+      } catch (error) {
+        if (isTemporary(error) || !(error instanceof RejectionError)) throw error;
+        // A Welcome that does not hold is worth nothing.
+        this.context.transaction(() => this.context.mls.deleteWelcome(row.id));
+      }
+    }
+    return entered;
+  }
+
+  private async join(id: GroupId, row: WelcomeRow): Promise<boolean> {
+    const { mls } = this.context;
+    const known = mls.group(id);
+    const keyPackage = this.keyPackageFor(row);
+    if (keyPackage === undefined || (known?.state === "active" && known.cursor >= row.sequence)) {
+      this.context.transaction(() => mls.deleteWelcome(row.id));
+      return false;
+    }
+    const ratchetTree = await fetchTree(this.context, row.treeHash);
+    const signatureKey = communityIdentity(this.context).signatureKeys.privateKey;
+    const { group, writes } = await joinGroupInBatches(
+      communityCrypto,
+      { welcome: row.welcome, keyPackage: bundleOf(keyPackage, signatureKey), ratchetTree },
+      this.registry.config,
+    );
+    if (!equalBytes(group.groupId, id)) throw new RejectionError("group/foreign-welcome");
+    if (this.context.conversations.get(id)?.protocol === "pairwise")
+      throw new RejectionError("group/foreign-welcome");
+    const { meter } = this.context;
+    meter.welcomes++;
+    meter.welcomeBytes += row.welcome.length;
+    meter.verifiedLeaves += group.memberCount;
+    this.context.transaction(() => {
+      mls.deleteRows(id);
+      mls.putGroup(id, { state: "active", cursor: row.sequence, slot: 0, updatedAtMs: 0 });
+      mls.rows(id, 0).apply(writes);
+      mls.deleteWelcome(row.id);
+      if (!keyPackage.lastResort) mls.deleteKeyPackage(keyPackage.reference);
+      this.reports.note(id, group);
+      this.ledger.entered(id, group);
+      this.openConversation(id, group);
+      this.context.eraseAfterwards();
+    });
+    this.registry.adopt(id, group);
+    this.context.notifier.flush();
+    return true;
+  }
+
+  private keyPackageFor(row: WelcomeRow): KeyPackageRow | undefined {
+    for (const reference of welcomeReferences(row.welcome)) {
+      const found = this.context.mls.keyPackage(reference);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  /** Inside the transaction. Somebody we know leads the group, or we are asked first. */
+  private openConversation(id: GroupId, group: Group): void {
+    const { contacts, conversations, events, settings } = this.context;
+    const { roleHolders } = communityContextOf(group.context.extensions);
+    const trusted =
+      settings.acceptUnknown ||
+      roleHolders.some(
+        ({ accountId }) => this.context.isOwn(accountId) || contacts.get(accountId)?.accepted === true,
+      );
+    const state: ConversationState = trusted ? "active" : "request";
+    const known = conversations.get(id);
+    if (known === undefined) {
+      const row = { id, kind: "group", state, protocol: "mls", title: "", expireAfterSeconds: 0 } as const;
+      conversations.insert(row, this.context.now());
+      conversations.setExpiry(id, communityContextOf(group.context.extensions).expireAfterSeconds);
+    } else if (known.state !== "active") conversations.setState(id, state);
+    events.append({ kind: "conversation-changed", conversation: id, atMs: this.context.now() });
+  }
+
+  // -------------------------------------------------------------------------------------- external commit
+
+  /** Joins by an invite link. RejectionError `link/not-of-this-group`, `community/…`; ServiceRefusal. */
+  async joinByLink(link: InviteLink): Promise<void> {
+    const { context } = this;
+    const known = context.mls.group(link.groupId);
+    if (known !== undefined && known.state !== "over") return;
+    context.transaction(() => {
+      context.mls.putGroup(link.groupId, { state: "stuck", cursor: 0, slot: 0, updatedAtMs: 0 });
+      context.mls.putJoin(link);
+    });
+    try {
+      await this.rejoin(link.groupId);
+    } catch (error) {
+      // Tried again with the next connection, unless the group will not have us.
+      if (isTemporary(error)) throw error;
+      context.transaction(() => context.mls.delete(link.groupId));
+      throw error;
+    }
+  }
+
+  /** Joins again with a new leaf in the place of the old one, after the log could not be followed. */
+  rejoin(id: GroupId): Promise<void> {
+    return this.context.queue.run(`mls-join:${formatId(id)}`, async () => {
+      for (let race = 0; race < MAX_RACES; race++) {
+        const state = this.context.mls.group(id)?.state;
+        if (state !== "stuck" && state !== "joining") return;
+        if (state === "stuck" && !(await this.prepare(id))) return;
+        await this.submit(id);
+      }
+      throw new UnavailableError("group/too-much-contention");
+    });
+  }
+
+  /** PERSIST the state that the external commit leads to, beside the old one. False when we are no member any more. */
+  private async prepare(id: GroupId): Promise<boolean> {
+    const { context } = this;
+    const identity = communityIdentity(context);
+    const { publicKey, privateKey } = identity.signatureKeys;
+    const link = context.mls.join(id);
+    const info = await this.groupInfo(id, publicKey, privateKey, link);
+    const ratchetTree = await fetchTree(context, info.treeHash);
+    const removes = leafOfSignatureKey(communityCrypto, ratchetTree, publicKey);
+    if (link !== undefined) requireInviter(ratchetTree, link);
+    else if (removes === undefined) {
+      context.transaction(() => this.ledger.removed(id));
+      context.notifier.flush();
+      return false;
+    }
+    const created = joinGroupExternally(
+      communityCrypto,
+      { groupInfo: info.groupInfo, ratchetTree, identity, leaf: this.leafFor(link, publicKey), removes },
+      this.registry.config,
+    );
+    const slot = this.freeSlot(id);
+    const { message: commit, groupInfo } = created;
+    context.transaction(() => {
+      context.mls.deleteRows(id, slot);
+      context.mls.rows(id, slot).apply(created.writes);
+      context.mls.putPendingCommit(
+        id,
+        encodeMessage(groupCommit, { groupId: id, commit, groupInfo, recipients: [] }),
+      );
+      context.mls.setState(id, "joining");
+    });
+    return true;
+  }
+
+  /** What every leaf has, and the ticket of a link. */
+  private leafFor(link: InviteLink | undefined, signatureKey: Bytes): LeafOptions {
+    if (link === undefined) return communityLeaf;
+    const { groupId: group, linkId, seed: linkSeed } = link;
+    const ticket = createJoinTicket(communityCrypto, { groupId: group, linkId, linkSeed, signatureKey });
+    return { ...communityLeaf, extensions: [encodeJoinTicket(ticket)] };
+  }
+
+  /** Asks for the ban list in force where it is not here: who came by a Welcome could judge no Add without it. */
+  async learnBanList(id: GroupId): Promise<void> {
+    const { banListHash } = this.registry.communityOf(id);
+    if (banListHash.length === 0 || this.context.mls.banList(banListHash) !== undefined) return;
+    const { publicKey, privateKey } = communityIdentity(this.context).signatureKeys;
+    try {
+      await this.groupInfo(id, publicKey, privateKey, undefined);
+    } catch (error) {
+      // Removed since: opening the group says so.
+      if (!(error instanceof ServiceRefusal) || error.code !== "group/not-a-member") throw error;
+    }
+  }
+
+  private async groupInfo(
+    id: GroupId,
+    publicKey: Bytes,
+    privateKey: Bytes,
+    link: InviteLink | undefined,
+  ): Promise<GroupInfoReply> {
+    const key = link === undefined ? privateKey : link.seed;
+    const signature = signForService(
+      communityCrypto,
+      key,
+      GROUP_ACCESS_LABEL,
+      await this.access.tbs(id, 0, 0),
+    );
+    const proof =
+      link === undefined
+        ? { leaf: { signatureKey: publicKey, signature } }
+        : { link: { linkId: link.linkId, signature } };
+    const answer = await this.connection.group({ kind: "groupInfoRequest", groupId: id, ...proof });
+    if (answer.kind !== "groupInfoReply") throw new UnavailableError("connection/unexpected-answer");
+    const { banList } = answer;
+    if (banList !== undefined) {
+      const hash = new Uint8Array(createHash("sha256").update(banList).digest());
+      this.context.transaction(() => this.context.mls.putBanList(hash, banList));
+    }
+    return answer;
+  }
+
+  private freeSlot(id: GroupId): number {
+    return 1 - (this.context.mls.group(id)?.slot ?? 0);
+  }
+
+  private async submit(id: GroupId): Promise<void> {
+    const { mls } = this.context;
+    const pending = mls.pendingCommit(id);
+    if (pending === undefined) {
+      this.context.transaction(() => mls.setState(id, "stuck"));
+      return;
+    }
+    const body = decodeMessage(groupCommit, pending, limits.frameBytes);
+    try {
+      const answer = await this.connection.group({ kind: "groupCommit", ...body });
+      if (answer.kind === "groupCommitAccepted") {
+        this.confirm(id, answer.sequence);
+        return;
+      }
+    } catch (error) {
+      if (isTemporary(error) || !(error instanceof ServiceRefusal)) throw error;
+      this.backToStuck(id);
+      throw error;
+    }
+    this.backToStuck(id);
+  }
+
+  private backToStuck(id: GroupId): void {
+    this.context.transaction(() => {
+      this.context.mls.deletePendingCommit(id);
+      this.context.mls.deleteRows(id, this.freeSlot(id));
+      this.context.mls.setState(id, "stuck");
+    });
+  }
+
+  /** Inside the transaction: whoever came by a link has asked to be here. */
+  private afterLink(id: GroupId): void {
+    const { conversations, events, mls } = this.context;
+    const link = mls.join(id);
+    if (link === undefined) return;
+    mls.deleteJoin(id);
+    const row = { id, kind: "group", state: "active", protocol: "mls" } as const;
+    if (conversations.get(id) === undefined)
+      conversations.insert({ ...row, title: link.title, expireAfterSeconds: 0 }, this.context.now());
+    else conversations.setState(id, "active");
+    events.append({ kind: "conversation-changed", conversation: id, atMs: this.context.now() });
+  }
+
+  /** The external commit counts: from here on the new rows are the group. */
+  private confirm(id: GroupId, sequence: number): void {
+    const { mls } = this.context;
+    const slot = this.freeSlot(id);
+    const group = Group.load(communityCrypto, mls.rows(id, slot), this.registry.config);
+    this.context.meter.verifiedLeaves += group.memberCount;
+    this.context.meter.rejoins++;
+    this.context.transaction(() => {
+      mls.rows(id, slot).apply(group.confirmJoin());
+      mls.deleteRows(id, 1 - slot);
+      mls.deletePendingCommit(id);
+      mls.putGroup(id, { state: "active", cursor: sequence, slot, updatedAtMs: this.context.now() });
+      this.reports.note(id, group);
+      this.ledger.entered(id, group);
+      this.afterLink(id);
+      this.context.eraseAfterwards();
+    });
+    this.registry.unload(id);
+    this.registry.adopt(id, group);
+    this.context.notifier.flush();
+  }
+}
+
+/** The group that the service shows has the person in it who made the link. RejectionError `link/not-of-this-group`. O(N). */
+function requireInviter(ratchetTree: Bytes, { fingerprint }: InviteLink): void {
+  for (const leafNode of leavesOfTree(communityCrypto, ratchetTree)) {
+    const { accountIdentityKey } = decodeMemberCredential(leafNode.credential);
+    if (equalBytes(fingerprintOf(accountIdentityKey), fingerprint)) return;
+  }
+  throw new RejectionError("link/not-of-this-group");
+}

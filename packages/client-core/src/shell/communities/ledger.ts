@@ -1,0 +1,232 @@
+/**
+ * What a commit means for the people in the group: members, roles, lines in the history, the state of the
+ * conversation. Runs inside the transaction that takes the commit over.
+ */
+import {
+  type AccountId,
+  type Bytes,
+  type DeviceAddress,
+  equalBytes,
+  formatId,
+  type GroupId,
+  messageId,
+} from "@murmuration/base";
+import {
+  type CommitDescription,
+  type CommunityContext,
+  communityContextOf,
+  decodeMemberCredential,
+  type Group,
+  roleOf,
+} from "@murmuration/mls-groups";
+import type { Notice, Role } from "../../api.ts";
+import type { Context } from "../context.ts";
+import { lanes } from "../lanes.ts";
+import type { Lines, Place } from "../lines.ts";
+
+/** A commit as it came out of the log. */
+export interface Committed {
+  readonly description: CommitDescription;
+  /** Leaves that it removed because they had asked to go. */
+  readonly leavers: readonly number[];
+  /** SHA-256 of the commit: names the lines that it leaves. */
+  readonly hash: Bytes;
+  readonly atMs: number;
+}
+
+/** Accounts that one line names; the rest is a number. */
+const NAMED_IN_A_LINE = 16;
+
+export class CommunityLedger {
+  private readonly context: Context;
+  private readonly lines: Lines;
+
+  constructor(context: Context, lines: Lines) {
+    this.context = context;
+    this.lines = lines;
+  }
+
+  /** Everybody who is in a group that was just created or joined. O(members). */
+  entered(id: GroupId, group: Group): void {
+    const { contacts, conversations, mls } = this.context;
+    const community = communityContextOf(group.context.extensions);
+    mls.deleteLeaves(id);
+    conversations.deleteMembers(id);
+    for (const { leaf, leafNode } of group.members()) {
+      const {
+        accountId: account,
+        deviceId: device,
+        accountIdentityKey,
+      } = decodeMemberCredential(leafNode.credential);
+      mls.putLeaf(id, { leaf, account, device });
+      contacts.ensure(account);
+      conversations.putMember(id, {
+        account,
+        role: roleOf(community, account),
+        invited: false,
+        identityKey: accountIdentityKey,
+      });
+    }
+    conversations.setExpiry(id, community.expireAfterSeconds);
+  }
+
+  /** What a commit changed, `group` being in its epoch already. O(changes), or O(role holders) where roles changed. */
+  merged(id: GroupId, group: Group, committed: Committed): void {
+    const { conversations, events } = this.context;
+    const { description } = committed;
+    const committer = this.committerOf(description, group);
+    const notices = [
+      ...this.removeLeaves(id, committed, committer),
+      ...this.addLeaves(id, group, committed),
+      ...this.changeContext(id, description),
+    ];
+    if (committer !== undefined) this.append(id, committer, committed, notices);
+    if (notices.length > 0)
+      events.append({ kind: "conversation-changed", conversation: id, atMs: this.context.now() });
+    conversations.touch(id, committed.atMs);
+  }
+
+  /** A commit removed this device. What was to be sent fails; the history stays. */
+  removed(id: GroupId): void {
+    const { context } = this;
+    const { conversations, events, mls } = context;
+    const stays = mls.leavesOf(id, context.own.accountId).length > 0;
+    const state = conversations.get(id)?.state;
+    if (state !== "left") conversations.setState(id, "removed");
+    mls.setState(id, "over");
+    mls.deleteRows(id);
+    mls.deletePendingCommit(id);
+    context.eraseAfterwards();
+    if (!stays) conversations.removeMember(id, context.own.accountId, context.now());
+    this.failWaiting(id);
+    events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });
+  }
+
+  private failWaiting(id: GroupId): void {
+    const { context } = this;
+    for (const row of context.outbox.waitingRows(lanes.group(id))) {
+      context.outbox.setState(row.id, "failed", 0, "conversation/not-active");
+      context.mls.deletePart(row.id);
+      if (row.historyId === undefined) continue;
+      context.history.setSendState(row.historyId, "failed", "conversation/not-active");
+      const [detail, atMs] = ["send-state", context.now()] as const;
+      context.events.append({
+        kind: "line-changed",
+        conversation: id,
+        historyId: row.historyId,
+        detail,
+        atMs,
+      });
+    }
+  }
+
+  private committerOf(description: CommitDescription, group: Group): DeviceAddress | undefined {
+    if (description.committer === undefined) return description.added[0]?.device;
+    const leaf = group.tree.leaf(description.committer);
+    if (leaf !== undefined) {
+      const { accountId, deviceId } = decodeMemberCredential(leaf.credential);
+      return { accountId, deviceId };
+    }
+    return undefined;
+  }
+
+  private removeLeaves(
+    id: GroupId,
+    { description, leavers, atMs }: Committed,
+    committer: DeviceAddress | undefined,
+  ): Notice[] {
+    const { conversations, mls } = this.context;
+    const accounts = new Map<string, AccountId>();
+    const asked = new Set<string>();
+    for (const { leaf, device } of description.removed) {
+      mls.deleteLeaf(id, leaf);
+      accounts.set(formatId(device.accountId), device.accountId);
+      if (leavers.includes(leaf)) asked.add(formatId(device.accountId));
+    }
+    const back = new Set(description.added.map(({ device }) => formatId(device.accountId)));
+    const notices: Notice[] = [];
+    for (const [key, account] of accounts) {
+      if (back.has(key) || mls.leavesOf(id, account).length > 0) continue;
+      conversations.removeMember(id, account, atMs);
+      mls.deleteJob(id, account, "remove");
+      const self = committer !== undefined && equalBytes(committer.accountId, account);
+      const left = self || asked.has(key);
+      notices.push({ code: left ? "group/member-left" : "group/member-removed", account: key });
+    }
+    return notices;
+  }
+
+  private addLeaves(id: GroupId, group: Group, { description }: Committed): Notice[] {
+    const { contacts, conversations, mls } = this.context;
+    const fresh: string[] = [];
+    for (const { leaf, device } of description.added) {
+      const { accountId: account, deviceId } = device;
+      const known = conversations.member(id, account) !== undefined;
+      mls.putLeaf(id, { leaf, account, device: deviceId });
+      mls.deleteJob(id, account, "add");
+      if (known) continue;
+      const node = group.tree.leaf(leaf);
+      if (node === undefined) continue;
+      contacts.ensure(account);
+      conversations.putMember(id, {
+        account,
+        role: roleOf(description.after, account),
+        invited: false,
+        identityKey: decodeMemberCredential(node.credential).accountIdentityKey,
+      });
+      fresh.push(formatId(account));
+    }
+    if (fresh.length === 0) return [];
+    const [account] = fresh;
+    if (description.external) return [{ code: "group/member-joined", account: account! }];
+    if (fresh.length === 1) return [{ code: "group/member-added", account: account! }];
+    return [{ code: "group/members-added", count: fresh.length, accounts: fresh.slice(0, NAMED_IN_A_LINE) }];
+  }
+
+  private changeContext(id: GroupId, { before, after }: CommitDescription): Notice[] {
+    const notices: Notice[] = [];
+    for (const [key, { account, role }] of changedRoles(before, after)) {
+      if (this.context.conversations.member(id, account) === undefined) continue;
+      this.context.conversations.setRole(id, account, role);
+      notices.push({ code: "group/role-changed", account: key, role });
+    }
+    if (before.expireAfterSeconds !== after.expireAfterSeconds) {
+      this.context.conversations.setExpiry(id, after.expireAfterSeconds);
+      notices.push({ code: "conversation/expiry-changed", seconds: after.expireAfterSeconds });
+    }
+    return notices;
+  }
+
+  /** Every member derives the same ids, so a line is there once, however often the commit is looked at. */
+  private append(
+    id: GroupId,
+    author: DeviceAddress,
+    { hash, atMs }: Committed,
+    notices: readonly Notice[],
+  ): void {
+    const place: Place = {
+      conversation: id,
+      author: author.accountId,
+      authorDevice: author.deviceId,
+      outgoing: this.context.isOwn(author.accountId),
+      sentAtMs: atMs,
+    };
+    notices.forEach((notice, index) => {
+      const name = new Uint8Array(hash.subarray(0, 16));
+      new DataView(name.buffer).setUint16(14, index);
+      this.lines.appendNotice(messageId(name), place, notice);
+    });
+  }
+}
+
+function changedRoles(
+  before: CommunityContext,
+  after: CommunityContext,
+): Map<string, { readonly account: AccountId; readonly role: Role }> {
+  const changed = new Map<string, { account: AccountId; role: Role }>();
+  for (const { accountId: account } of [...before.roleHolders, ...after.roleHolders]) {
+    const role = roleOf(after, account);
+    if (role !== roleOf(before, account)) changed.set(formatId(account), { account, role });
+  }
+  return changed;
+}

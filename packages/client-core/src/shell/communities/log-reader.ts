@@ -1,0 +1,377 @@
+/**
+ * From a group's log to the history, in the order of the log:
+ *
+ *   take a page of entries, decrypt and validate
+ *   PERSIST what the engine says, content, members, and the cursor, in one transaction
+ *   acknowledge
+ *   tell the listeners
+ *
+ * An application message that cannot be read is passed over: nobody else could read it either, or it is not for us.
+ * A commit that cannot be followed stops the log where it is, and the service is told.
+ */
+import { createHash } from "node:crypto";
+import {
+  type AccountId,
+  type Bytes,
+  type DeviceAddress,
+  type DeviceId,
+  type GroupId,
+  groupId,
+  RejectionError,
+} from "@murmuration/base";
+import {
+  type CommitDescription,
+  credentialIn,
+  decodeMemberCredential,
+  describeCommit,
+  type Group,
+  type Received,
+} from "@murmuration/mls-groups";
+import {
+  encodeGroupRefuseTbs,
+  GROUP_REFUSE_LABEL,
+  type GroupEntries,
+  type GroupEntry,
+} from "@murmuration/wire";
+import type { Connection } from "../connection.ts";
+import type { Context } from "../context.ts";
+import type { Access } from "./access.ts";
+import type { CommunityContent } from "./content.ts";
+import type { EpochReports } from "./epoch-reports.ts";
+import type { CommunityLedger } from "./ledger.ts";
+import type { Loaded, Registry } from "./registry.ts";
+
+/** What the log sets off once it is persisted. */
+export interface LogEffects {
+  /** Own messages that the log shows. */
+  settled(outboxIds: readonly number[]): void;
+  /** The group can only be entered anew. */
+  stuck(id: GroupId): void;
+  /** A commit was refused: if it is not taken back, the group has to be entered anew. */
+  refused(id: GroupId, sequence: number): void;
+  /** Entries between our cursor and what was delivered are missing. */
+  gap(id: GroupId): void;
+  /** The log knows more of this device than its database does: that is an old copy. */
+  restored(): void;
+  /** Something was persisted: events to tell, lanes to wake. */
+  received(id: GroupId): void;
+}
+
+/** Entries that share a transaction. */
+const BATCH = 32;
+
+/**
+ * Refusals that say something of this device alone: it lacks what the commit is judged by, or is in another epoch. It
+ * enters the group anew, and others have nothing to learn from it.
+ */
+const OWN_FAILURES: ReadonlySet<string> = new Set(["community/ban-list-unknown", "mls/message/epoch"]);
+
+/** What became of one entry. */
+type Step = "next" | "gap" | "stop" | "again" | "restored";
+/** The engine's code for what was sent by our own leaf and is not known here. */
+const OWN = "mls/message/own";
+
+export class LogReader {
+  private readonly context: Context;
+  private readonly connection: Connection;
+  private readonly registry: Registry;
+  private readonly access: Access;
+  private readonly ledger: CommunityLedger;
+  private readonly content: CommunityContent;
+  private readonly reports: EpochReports;
+  private readonly effects: LogEffects;
+
+  constructor(
+    context: Context,
+    connection: Connection,
+    registry: Registry,
+    access: Access,
+    ledger: CommunityLedger,
+    content: CommunityContent,
+    reports: EpochReports,
+    effects: LogEffects,
+  ) {
+    this.reports = reports;
+    this.context = context;
+    this.connection = connection;
+    this.registry = registry;
+    this.access = access;
+    this.ledger = ledger;
+    this.content = content;
+    this.effects = effects;
+  }
+
+  /** A page that the service delivered. */
+  receive(frame: GroupEntries): void {
+    const id = groupId(frame.groupId);
+    this.access.noteLastSequence(id, frame.lastSequence);
+    const step = this.take(id, frame.entries);
+    const { cursor = 0, refusedAt = 0 } = this.context.mls.group(id) ?? {};
+    // Whoever acknowledges a commit vouches for it.
+    const vouched = refusedAt === 0 ? cursor : Math.min(cursor, refusedAt - 1);
+    const through = Math.min(vouched, frame.entries.at(-1)!.sequence);
+    if (through > 0 && this.access.isKnown(id))
+      this.connection.tellGroup({ kind: "groupAcknowledge", groupId: id, throughSequence: through });
+    if (step === "gap" && this.access.isOpen(id)) this.effects.gap(id);
+  }
+
+  /** Entries from wherever: those that we have are passed over, and those behind a gap are left for the log to bring. */
+  take(id: GroupId, entries: readonly GroupEntry[]): Step {
+    const state = this.context.mls.group(id)?.state;
+    if (state !== "active" && state !== "creating") return "stop";
+    let step: Step = "next";
+    for (let at = 0; at < entries.length; ) {
+      step = this.takeBatch(id, entries.slice(at, at + BATCH));
+      if (step === "stop" || step === "gap" || step === "restored") break;
+      const cursor = this.context.mls.group(id)?.cursor ?? 0;
+      at = step === "again" ? entries.findIndex(({ sequence }) => sequence > cursor) : at + BATCH;
+      if (at < 0) break;
+    }
+    this.registry.changed.notify();
+    this.effects.received(id);
+    return step;
+  }
+
+  private takeBatch(id: GroupId, entries: readonly GroupEntry[]): Step {
+    const settled: number[] = [];
+    const step = this.registry.update(id, (loaded) => {
+      let cursor = loaded.row.cursor;
+      let step: Step = "next";
+      for (const entry of entries) {
+        if (entry.sequence <= cursor) continue;
+        if (entry.sequence !== cursor + 1) {
+          step = "gap";
+          break;
+        }
+        step = this.apply(id, loaded, entry, settled);
+        if (step === "stop" || step === "restored") break;
+        cursor = entry.sequence;
+        if (step === "again") break;
+      }
+      if (cursor > loaded.row.cursor) this.context.mls.setCursor(id, cursor);
+      return step;
+    });
+    this.afterwards(id, settled, step);
+    return step;
+  }
+
+  /** What may only happen once everything is persisted. */
+  private afterwards(id: GroupId, settled: readonly number[], step: Step): void {
+    this.context.notifier.flush();
+    this.effects.settled(settled);
+    if (step === "restored") {
+      this.effects.restored();
+      return;
+    }
+    const state = this.context.mls.group(id)?.state;
+    if (state === "over") this.registry.unload(id);
+    if (state === "stuck") this.effects.stuck(id);
+  }
+
+  private apply(id: GroupId, loaded: Loaded, entry: GroupEntry, settled: number[]): Step {
+    if (entry.application !== undefined)
+      return this.applyMessage(id, loaded, entry, entry.application.message, settled);
+    if (entry.proposal !== undefined) {
+      this.applyProposal(loaded, entry.proposal.proposal);
+      return "next";
+    }
+    const { commit } = entry;
+    if (commit !== undefined) {
+      this.context.meter.commitsReceived++;
+      return this.context.meter.time("commitReceiveCpuUs", () => this.applyCommit(id, loaded, entry, commit));
+    }
+    if (entry.void !== undefined) return this.applyVoid(id, loaded, entry.void.sequence);
+    return "next";
+  }
+
+  // ---------------------------------------------------------------------------------------- application
+
+  private applyMessage(
+    id: GroupId,
+    { group, store }: Loaded,
+    entry: GroupEntry,
+    message: Bytes,
+    settled: number[],
+  ): Step {
+    const { mls } = this.context;
+    const own = mls.partByHash(id, sha256(message));
+    if (own !== undefined) {
+      if (mls.hasUndo(id)) mls.setShown(own.outboxId, entry.sequence);
+      else mls.deletePart(own.outboxId);
+      settled.push(own.outboxId);
+      return "next";
+    }
+    let received: Received;
+    try {
+      received = group.receive(message, { sequence: BigInt(entry.sequence) });
+    } catch (error) {
+      if (!(error instanceof RejectionError)) throw error;
+      // It went out of this device and is not in its database: the keys behind it would be used again.
+      if (error.code === OWN) return "restored";
+      this.context.meter.unreadable++;
+      return "next";
+    }
+    if (received.kind !== "application") return "next";
+    store.apply(received.writes);
+    const sender = senderOf(group, received);
+    if (sender !== undefined)
+      this.content.receive(id, { ...sender, body: received.applicationData, atMs: entry.serverTimeMs });
+    return "next";
+  }
+
+  // ------------------------------------------------------------------------------------------- handshakes
+
+  private applyProposal({ group, store }: Loaded, proposal: Bytes): void {
+    const received = orRefused(() => group.receive(proposal));
+    if (received?.kind === "proposal") store.apply(received.writes);
+  }
+
+  private applyCommit(
+    id: GroupId,
+    { group, row }: Loaded,
+    entry: GroupEntry,
+    { commit, banList }: NonNullable<GroupEntry["commit"]>,
+  ): Step {
+    const { mls } = this.context;
+    if (banList !== undefined) mls.putBanList(sha256(banList), banList);
+    let received: Received;
+    try {
+      received = group.receive(commit);
+    } catch (error) {
+      if (!(error instanceof RejectionError)) throw error;
+      if (error.code === OWN) return "restored";
+      const { refusedAt = 0, refusal = "" } = mls.group(id) ?? {};
+      // Somebody goes on from a commit that we have refused: the group is where we cannot follow, or will not.
+      if (refusedAt !== 0) return isForbidden(refusal) ? "next" : this.giveUp(id);
+      if (OWN_FAILURES.has(error.code)) return this.giveUp(id);
+      return this.refuse(id, group, entry.sequence, error.code);
+    }
+    const staged = stagedOf(group, received);
+    if (staged === undefined) return "next";
+    const description = describeCommit(staged.public, staged.from);
+    // Another leaf of this very device took our place.
+    if (description.resync && description.added.some(({ device }) => this.isThisDevice(device)))
+      return "restored";
+    const leavers = selfRemoved(staged.public);
+    const point = { nowMs: this.context.now(), sequence: BigInt(entry.sequence) };
+    const writes =
+      received.kind === "commit" ? group.merge(received.commit, point) : group.mergePending(point);
+    mls.applyCommit(id, row.slot, writes, entry.sequence, point.nowMs);
+    mls.forgetShown(id, entry.sequence);
+    mls.deletePendingCommit(id);
+    if (group.status === "removed") {
+      this.ledger.removed(id);
+      return "stop";
+    }
+    this.reports.note(id, group);
+    this.ledger.merged(id, group, { description, leavers, hash: sha256(commit), atMs: entry.serverTimeMs });
+    if (received.kind === "own-commit") this.afterOwnCommit(id, description, point.nowMs);
+    return "next";
+  }
+
+  private afterOwnCommit(id: GroupId, { added, removed }: CommitDescription, nowMs: number): void {
+    // Adds alone went without a path, and left our own keys as they were.
+    if (added.length === 0 || removed.length > 0) this.context.mls.setUpdated(id, nowMs);
+    if (added.length > 0) this.content.sayProfile(id);
+    this.content.profileCommitted(id);
+  }
+
+  /**
+   * Says that a commit cannot be followed. If others say so too, the service takes it back; if somebody goes on from it,
+   * or nothing happens for a while, it is this device that has to enter the group anew.
+   */
+  private refuse(id: GroupId, group: Group, sequence: number, code: string): Step {
+    this.context.mls.setRefused(id, sequence, code);
+    this.context.meter.refusedCommits++;
+    const signature = group.signForService(
+      GROUP_REFUSE_LABEL,
+      encodeGroupRefuseTbs({ groupId: id, sequence }),
+    );
+    this.connection.tellGroup({ kind: "groupRefuse", groupId: id, sequence, signature });
+    this.effects.refused(id, sequence);
+    return "next";
+  }
+
+  /** The service takes the newest commit back: nobody could follow it. What was said since is said again. */
+  private applyVoid(id: GroupId, { group, row }: Loaded, sequence: number): Step {
+    const { mls, outbox } = this.context;
+    const refusedAt = mls.group(id)?.refusedAt;
+    if (refusedAt === sequence) {
+      mls.setRefused(id, 0);
+      return "next";
+    }
+    const epoch = Number(group.epoch);
+    if (!mls.undo(id, row.slot, sequence)) return this.giveUp(id);
+    this.reports.takeBack(id, epoch);
+    const { group: before } = this.registry.reload(id);
+    this.ledger.entered(id, before);
+    for (const part of mls.partsFrom(id, epoch)) {
+      mls.deletePart(part.outboxId);
+      if (outbox.get(part.outboxId) !== undefined) outbox.setState(part.outboxId, "new", 0);
+    }
+    // Entries behind this one are read by the group as it is now.
+    return "again";
+  }
+
+  private isThisDevice({ accountId, deviceId }: DeviceAddress): boolean {
+    return this.context.isOwn(accountId) && deviceId === this.context.own.deviceId;
+  }
+
+  private giveUp(id: GroupId): Step {
+    this.context.mls.setState(id, "stuck");
+    return "stop";
+  }
+}
+
+/**
+ * Whether a refusal is by a rule of communities. All members judge by them alike, and an honest service before them: who
+ * follows such a commit all the same is not to be followed.
+ */
+export function isForbidden(refusal: string): boolean {
+  return refusal.startsWith("community/");
+}
+
+type Staged = Pick<NonNullable<Group["pendingCommit"]>, "public" | "from">;
+
+/** A commit before it is merged: another member's, or our own that came back. */
+function stagedOf(group: Group, received: Received): Staged | undefined {
+  if (received.kind === "own-commit") return group.pendingCommit;
+  if (received.kind !== "commit") return undefined;
+  const { commit } = received;
+  return { public: commit.staged.public, from: commit.from.public };
+}
+
+/** Leaves that asked to go. */
+function selfRemoved({ proposals }: Staged["public"]): readonly number[] {
+  return proposals.flatMap(({ proposal, sender }) =>
+    proposal.kind === "self_remove" && sender.kind === "member" ? [sender.leafIndex] : [],
+  );
+}
+
+/** The leaf that sent a message, as it was in the epoch of the message. */
+function senderOf(
+  group: Group,
+  received: Extract<Received, { kind: "application" }>,
+): { readonly author: AccountId; readonly device: DeviceId; readonly identityKey: Bytes } | undefined {
+  const credential = credentialIn(group, received.epoch, received.sender);
+  if (credential === undefined) return undefined;
+  const {
+    accountId: author,
+    deviceId: device,
+    accountIdentityKey: identityKey,
+  } = decodeMemberCredential(credential);
+  return { author, device, identityKey };
+}
+
+function orRefused<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof RejectionError) return undefined;
+    throw error;
+  }
+}
+
+function sha256(bytes: Uint8Array): Bytes {
+  return new Uint8Array(createHash("sha256").update(bytes).digest());
+}

@@ -1,0 +1,93 @@
+/**
+ * MLS groups in memory and in the database. The engine changes memory and says what to write; here both are kept
+ * equal: one synchronous operation is one transaction, and where that fails the memory is thrown away.
+ */
+import { type Bytes, type GroupId, toBase64Url, UsageError } from "@murmuration/base";
+import {
+  BanList,
+  type CommunityContext,
+  communityContextOf,
+  communityPolicy,
+  Group,
+  type GroupConfig,
+  type GroupStore,
+} from "@murmuration/mls-groups";
+import { padCommunityMessage } from "../../core/content-padding.ts";
+import type { MlsGroupRow } from "../../store/mls.ts";
+import type { Context } from "../context.ts";
+import { Signal } from "../signal.ts";
+import { communityCrypto, identityVerifier } from "./identity.ts";
+
+/** What a message in a group carries besides the engine's rows. */
+export interface Loaded {
+  readonly group: Group;
+  readonly store: GroupStore;
+  readonly row: MlsGroupRow;
+}
+
+export class Registry {
+  /** Notified whenever a group's epoch, cursor or state changed. */
+  readonly changed = new Signal();
+  readonly config: Partial<GroupConfig>;
+  private readonly context: Context;
+  private readonly groups = new Map<string, Group>();
+
+  constructor(context: Context) {
+    this.context = context;
+    const banList = (hash: Uint8Array) => {
+      const list = context.mls.banList(hash);
+      return list === undefined ? undefined : BanList.decode(list);
+    };
+    this.config = {
+      policy: communityPolicy({ identity: identityVerifier, banList }),
+      padding: padCommunityMessage,
+    };
+  }
+
+  /** The group as it stands. UsageError `group/not-ready` while there is none. */
+  load(id: GroupId): Loaded {
+    const row = this.context.mls.group(id);
+    if (row === undefined || row.state === "over" || row.state === "joining")
+      throw new UsageError("group/not-ready");
+    const store = this.context.mls.rows(id, row.slot);
+    const key = toBase64Url(id);
+    const known = this.groups.get(key);
+    const group = known ?? Group.load(communityCrypto, store, this.config);
+    if (known === undefined) this.groups.set(key, group);
+    return { group, store, row };
+  }
+
+  /** Roles, settings and links, as the present epoch has them. */
+  communityOf(id: GroupId): CommunityContext {
+    return communityContextOf(this.load(id).group.context.extensions);
+  }
+
+  /**
+   * One operation on a group in one transaction. Whatever it throws, the database is as it was, and memory is loaded
+   * from there again.
+   */
+  update<T>(id: GroupId, operation: (loaded: Loaded) => T): T {
+    try {
+      return this.context.transaction(() => operation(this.load(id)));
+    } catch (error) {
+      this.unload(id);
+      throw error;
+    }
+  }
+
+  /** Inside a transaction: the rows are not those that memory was made of any more. */
+  reload(id: GroupId): Loaded {
+    this.unload(id);
+    return this.load(id);
+  }
+
+  /** A group that was just created or joined, after its rows were written. */
+  adopt(id: GroupId, group: Group): void {
+    this.groups.set(toBase64Url(id), group);
+    this.changed.notify();
+  }
+
+  unload(id: Bytes): void {
+    this.groups.delete(toBase64Url(id));
+  }
+}

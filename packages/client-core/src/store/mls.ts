@@ -1,0 +1,672 @@
+import { type AccountId, accountId, type Bytes, type DeviceId, deviceId } from "@murmuration/base";
+import type { GroupStore, GroupWrites } from "@murmuration/mls-groups";
+import { formatInviteLink, type InviteLink, parseInviteLink } from "../core/invite-link.ts";
+import type { Row, Storage } from "../ports/storage.ts";
+
+/**
+ * `creating`: the service has not taken it yet. `joining`: our external commit is on its way. `stuck`: a commit cannot
+ * be followed, and we join again. `over`: removed, left, or never came into being.
+ */
+export type MlsGroupState = "creating" | "joining" | "active" | "stuck" | "over";
+
+export interface MlsGroupRow {
+  readonly id: Bytes;
+  readonly state: MlsGroupState;
+  /** The log entry up to which everything is in this database. */
+  readonly cursor: number;
+  readonly slot: number;
+  /** The group profile as it was last said. */
+  readonly profile: Bytes | undefined;
+  readonly profileSaidAtMs: number;
+  /** The group profile that a commit of ours brings, from before it is made until the log shows it. */
+  readonly nextProfile: Bytes | undefined;
+  /** When our leaf last got fresh keys. */
+  readonly updatedAtMs: number;
+  /** The commit that this device cannot follow and has refused; 0 for none. */
+  readonly refusedAt: number;
+  /** The code of the refusal. */
+  readonly refusal: string;
+  /** Another member is in another group under the same name: nothing is said any more. */
+  readonly forked: boolean;
+  readonly reportedEpoch: number;
+  readonly reportedAtMs: number;
+}
+
+export interface LeafRow {
+  readonly leaf: number;
+  readonly account: AccountId;
+  readonly device: DeviceId;
+}
+
+export interface KeyPackageRow {
+  readonly reference: Bytes;
+  readonly message: Bytes;
+  readonly initPrivateKey: Bytes;
+  readonly leafPrivateKey: Bytes;
+  readonly lastResort: boolean;
+  readonly expiresAtMs: number;
+}
+
+export interface WelcomeRow {
+  readonly id: number;
+  readonly groupId: Bytes;
+  readonly welcome: Bytes;
+  readonly treeHash: Bytes;
+  readonly sequence: number;
+}
+
+export interface MlsPart {
+  readonly outboxId: number;
+  readonly groupId: Bytes;
+  readonly submitId: Bytes;
+  readonly message: Bytes;
+  readonly hash: Bytes;
+  readonly epoch: number;
+}
+
+export type JobAction = "add" | "remove";
+/** `claimed`: KeyPackages are here. `failed`: the application is told why. */
+export interface JobRow {
+  readonly account: AccountId;
+  readonly action: JobAction;
+  readonly state: "waiting" | "claimed" | "failed";
+  readonly failure: string | undefined;
+}
+
+export interface ClaimedRow {
+  readonly account: AccountId;
+  readonly device: DeviceId;
+  readonly keyPackage: Bytes;
+}
+
+const bytesOf = (row: Row, key: string): Bytes => new Uint8Array(row[key] as Bytes);
+
+function groupOf(row: Row): MlsGroupRow {
+  return {
+    id: bytesOf(row, "id"),
+    state: row["state"] as MlsGroupState,
+    cursor: row["cursor"] as number,
+    slot: row["slot"] as number,
+    profile: row["profile"] === null ? undefined : bytesOf(row, "profile"),
+    profileSaidAtMs: row["profile_said_at"] as number,
+    nextProfile: row["next_profile"] === null ? undefined : bytesOf(row, "next_profile"),
+    updatedAtMs: row["updated_at"] as number,
+    refusedAt: row["refused_at"] as number,
+    refusal: row["refusal"] as string,
+    forked: row["forked"] === 1,
+    reportedEpoch: row["reported_epoch"] as number,
+    reportedAtMs: row["reported_at"] as number,
+  };
+}
+
+function partOf(row: Row): MlsPart {
+  return {
+    outboxId: row["outbox_id"] as number,
+    groupId: bytesOf(row, "group_id"),
+    submitId: bytesOf(row, "submit_id"),
+    message: bytesOf(row, "message"),
+    hash: bytesOf(row, "hash"),
+    epoch: row["epoch"] as number,
+  };
+}
+
+/** The rows of one group in the engine's own form, under one slot. */
+class SlotRows implements GroupStore {
+  private readonly storage: Storage;
+  private readonly group: Bytes;
+  private readonly slot: number;
+
+  constructor(storage: Storage, group: Bytes, slot: number) {
+    this.storage = storage;
+    this.group = group;
+    this.slot = slot;
+  }
+
+  get(key: string): Uint8Array | undefined {
+    const row = this.storage.get("SELECT value FROM mls_row WHERE group_id = ? AND slot = ? AND key = ?", [
+      this.group,
+      this.slot,
+      key,
+    ]);
+    return row === undefined ? undefined : bytesOf(row, "value");
+  }
+
+  keys(prefix: string): Iterable<string> {
+    return this.storage
+      .all("SELECT key FROM mls_row WHERE group_id = ? AND slot = ? AND substr(key, 1, ?) = ?", [
+        this.group,
+        this.slot,
+        prefix.length,
+        prefix,
+      ])
+      .map((row) => row["key"] as string);
+  }
+
+  apply(writes: GroupWrites): void {
+    for (const key of writes.deletes) {
+      this.storage.run("DELETE FROM mls_row WHERE group_id = ? AND slot = ? AND key = ?", [
+        this.group,
+        this.slot,
+        key,
+      ]);
+    }
+    for (const prefix of writes.deletePrefixes) {
+      this.storage.run("DELETE FROM mls_row WHERE group_id = ? AND slot = ? AND substr(key, 1, ?) = ?", [
+        this.group,
+        this.slot,
+        prefix.length,
+        prefix,
+      ]);
+    }
+    for (const [key, value] of writes.puts) {
+      this.storage.run(
+        `INSERT INTO mls_row (group_id, slot, key, value) VALUES (?, ?, ?, ?)
+           ON CONFLICT DO UPDATE SET value = excluded.value`,
+        [this.group, this.slot, key, value],
+      );
+    }
+  }
+}
+
+/** MLS groups in the database of the client. */
+export class MlsStore {
+  private readonly storage: Storage;
+
+  constructor(storage: Storage) {
+    this.storage = storage;
+  }
+
+  // Groups.
+
+  group(id: Bytes): MlsGroupRow | undefined {
+    const row = this.storage.get("SELECT * FROM mls_group WHERE id = ?", [id]);
+    return row === undefined ? undefined : groupOf(row);
+  }
+
+  groups(): readonly MlsGroupRow[] {
+    return this.storage.all("SELECT * FROM mls_group ORDER BY id").map(groupOf);
+  }
+
+  /** A group that begins anew, whatever was known of it before. */
+  putGroup(id: Bytes, row: Pick<MlsGroupRow, "state" | "cursor" | "slot" | "updatedAtMs">): void {
+    this.storage.run(
+      `INSERT INTO mls_group (id, state, cursor, slot, updated_at) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET state = excluded.state, cursor = excluded.cursor, slot = excluded.slot,
+         updated_at = excluded.updated_at, refused_at = 0, forked = 0`,
+      [id, row.state, row.cursor, row.slot, row.updatedAtMs],
+    );
+  }
+
+  setState(id: Bytes, state: MlsGroupState): void {
+    this.storage.run("UPDATE mls_group SET state = ? WHERE id = ?", [state, id]);
+  }
+
+  setCursor(id: Bytes, cursor: number): void {
+    this.storage.run("UPDATE mls_group SET cursor = ? WHERE id = ?", [cursor, id]);
+  }
+
+  /** 0: the group is where this device is. */
+  setRefused(id: Bytes, sequence: number, code = ""): void {
+    this.storage.run("UPDATE mls_group SET refused_at = ?, refusal = ? WHERE id = ?", [sequence, code, id]);
+  }
+
+  setForked(id: Bytes, forked: boolean): void {
+    this.storage.run("UPDATE mls_group SET forked = ? WHERE id = ?", [forked ? 1 : 0, id]);
+  }
+
+  setReported(id: Bytes, epoch: number, atMs: number): void {
+    this.storage.run("UPDATE mls_group SET reported_epoch = ?, reported_at = ? WHERE id = ?", [
+      epoch,
+      atMs,
+      id,
+    ]);
+  }
+
+  setUpdated(id: Bytes, atMs: number): void {
+    this.storage.run("UPDATE mls_group SET updated_at = ? WHERE id = ?", [atMs, id]);
+  }
+
+  setProfile(id: Bytes, profile: Bytes, atMs: number): void {
+    this.storage.run("UPDATE mls_group SET profile = ?, profile_said_at = ? WHERE id = ?", [
+      profile,
+      atMs,
+      id,
+    ]);
+  }
+
+  setNextProfile(id: Bytes, profile: Bytes | null): void {
+    this.storage.run("UPDATE mls_group SET next_profile = ? WHERE id = ?", [profile, id]);
+  }
+
+  rows(id: Bytes, slot: number): GroupStore {
+    return new SlotRows(this.storage, id, slot);
+  }
+
+  // Taking the newest commit back.
+
+  /** Applies what a commit writes and keeps what it replaces; what an earlier commit replaced is past recall. */
+  applyCommit(id: Bytes, slot: number, writes: GroupWrites, sequence: number, atMs: number): void {
+    const store = this.rows(id, slot);
+    this.dropUndo(id);
+    const keys = new Set([...writes.puts.keys(), ...writes.deletes]);
+    for (const prefix of writes.deletePrefixes) for (const key of store.keys(prefix)) keys.add(key);
+    for (const key of keys) {
+      const before = store.get(key);
+      this.storage.run("INSERT INTO mls_undo VALUES (?, ?, ?, ?, ?)", [
+        id,
+        key,
+        before === undefined ? null : new Uint8Array(before),
+        sequence,
+        atMs,
+      ]);
+    }
+    store.apply(writes);
+  }
+
+  /** Puts everything back to before the commit at this sequence number. False where that cannot be done any more. */
+  undo(id: Bytes, slot: number, sequence: number): boolean {
+    const rows = this.storage.all("SELECT key, value FROM mls_undo WHERE group_id = ? AND sequence = ?", [
+      id,
+      sequence,
+    ]);
+    if (rows.length === 0) return false;
+    const puts = new Map<string, Bytes>();
+    const deletes: string[] = [];
+    for (const row of rows) {
+      if (row["value"] === null) deletes.push(row["key"] as string);
+      else puts.set(row["key"] as string, bytesOf(row, "value"));
+    }
+    this.rows(id, slot).apply({ puts, deletes, deletePrefixes: [] });
+    this.dropUndo(id);
+    return true;
+  }
+
+  dropUndo(id: Bytes): void {
+    this.storage.run("DELETE FROM mls_undo WHERE group_id = ?", [id]);
+  }
+
+  hasUndo(id: Bytes): boolean {
+    return this.storage.get("SELECT 1 AS known FROM mls_undo WHERE group_id = ? LIMIT 1", [id]) !== undefined;
+  }
+
+  /** What can be taken back no longer, with the messages that would have had to be said again. True for anything. */
+  dropOldUndo(beforeMs: number): boolean {
+    if (this.storage.run("DELETE FROM mls_undo WHERE at < ?", [beforeMs]).changes === 0) return false;
+    this.storage.run(
+      "DELETE FROM mls_part WHERE shown_at IS NOT NULL AND group_id NOT IN (SELECT group_id FROM mls_undo)",
+    );
+    return true;
+  }
+
+  // Epochs.
+
+  putEpoch(id: Bytes, epoch: number, hash: Bytes): void {
+    this.storage.run("INSERT OR REPLACE INTO mls_epoch VALUES (?, ?, ?)", [id, epoch, hash]);
+  }
+
+  epochHash(id: Bytes, epoch: number): Bytes | undefined {
+    const row = this.storage.get("SELECT hash FROM mls_epoch WHERE group_id = ? AND epoch = ?", [id, epoch]);
+    return row === undefined ? undefined : bytesOf(row, "hash");
+  }
+
+  newestEpoch(id: Bytes): { readonly epoch: number; readonly hash: Bytes } | undefined {
+    const row = this.storage.get(
+      "SELECT epoch, hash FROM mls_epoch WHERE group_id = ? ORDER BY epoch DESC LIMIT 1",
+      [id],
+    );
+    return row === undefined ? undefined : { epoch: row["epoch"] as number, hash: bytesOf(row, "hash") };
+  }
+
+  forgetEpochs(id: Bytes, before: number): void {
+    this.storage.run("DELETE FROM mls_epoch WHERE group_id = ? AND epoch < ?", [id, before]);
+  }
+
+  deleteEpochsFrom(id: Bytes, epoch: number): void {
+    this.storage.run("DELETE FROM mls_epoch WHERE group_id = ? AND epoch >= ?", [id, epoch]);
+  }
+
+  /** The secrets of a group that is over, or of a slot that is not in force. */
+  deleteRows(id: Bytes, slot?: number): void {
+    this.dropUndo(id);
+    if (slot === undefined) this.storage.run("DELETE FROM mls_row WHERE group_id = ?", [id]);
+    else this.storage.run("DELETE FROM mls_row WHERE group_id = ? AND slot = ?", [id, slot]);
+  }
+
+  /** Everything of a group but its history. */
+  delete(id: Bytes): void {
+    this.deleteRows(id);
+    const tables = ["leaf", "commit", "part", "job", "claimed", "welcome", "link", "join", "undo", "epoch"];
+    for (const table of tables.map((name) => `mls_${name}`)) {
+      this.storage.run(`DELETE FROM ${table} WHERE group_id = ?`, [id]);
+    }
+    this.storage.run("DELETE FROM mls_group WHERE id = ?", [id]);
+  }
+
+  // Leaves.
+
+  putLeaf(id: Bytes, { leaf, account, device }: LeafRow): void {
+    this.storage.run(
+      `INSERT INTO mls_leaf (group_id, leaf, account, device) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET account = excluded.account, device = excluded.device`,
+      [id, leaf, account, device],
+    );
+  }
+
+  deleteLeaf(id: Bytes, leaf: number): void {
+    this.storage.run("DELETE FROM mls_leaf WHERE group_id = ? AND leaf = ?", [id, leaf]);
+  }
+
+  deleteLeaves(id: Bytes): void {
+    this.storage.run("DELETE FROM mls_leaf WHERE group_id = ?", [id]);
+  }
+
+  leavesOf(id: Bytes, account: AccountId): readonly LeafRow[] {
+    return this.storage
+      .all("SELECT * FROM mls_leaf WHERE group_id = ? AND account = ? ORDER BY leaf", [id, account])
+      .map((row) => ({
+        leaf: row["leaf"] as number,
+        account: accountId(bytesOf(row, "account")),
+        device: deviceId(row["device"] as number),
+      }));
+  }
+
+  // KeyPackages.
+
+  addKeyPackage(row: KeyPackageRow, upload: Bytes, atMs: number): void {
+    this.storage.run("INSERT INTO mls_key_package VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [
+      row.reference,
+      row.message,
+      row.initPrivateKey,
+      row.leafPrivateKey,
+      row.lastResort ? 1 : 0,
+      row.expiresAtMs,
+      upload,
+      atMs,
+    ]);
+  }
+
+  keyPackage(reference: Bytes): KeyPackageRow | undefined {
+    const row = this.storage.get("SELECT * FROM mls_key_package WHERE reference = ?", [reference]);
+    return row === undefined ? undefined : keyPackageOf(row);
+  }
+
+  /** Those of an upload that the service has not confirmed yet. */
+  unconfirmedKeyPackages(): { readonly upload: Bytes; readonly rows: readonly KeyPackageRow[] } | undefined {
+    const first = this.storage.get(
+      "SELECT upload FROM mls_key_package WHERE upload IS NOT NULL ORDER BY created_at LIMIT 1",
+    );
+    if (first === undefined) return undefined;
+    const upload = bytesOf(first, "upload");
+    const rows = this.storage.all("SELECT * FROM mls_key_package WHERE upload = ?", [upload]);
+    return { upload, rows: rows.map(keyPackageOf) };
+  }
+
+  confirmKeyPackages(upload: Bytes): void {
+    this.storage.run("UPDATE mls_key_package SET upload = NULL WHERE upload = ?", [upload]);
+  }
+
+  deleteKeyPackage(reference: Bytes): void {
+    this.storage.run("DELETE FROM mls_key_package WHERE reference = ?", [reference]);
+  }
+
+  /** A last-resort KeyPackage that is good for longer than this. */
+  hasLastResort(untilMs: number): boolean {
+    return (
+      this.storage.get(
+        "SELECT 1 AS ok FROM mls_key_package WHERE last_resort = 1 AND expires_at > ? LIMIT 1",
+        [untilMs],
+      ) !== undefined
+    );
+  }
+
+  /** A Welcome for one of these may still be on its way for a while after it expired. */
+  forgetKeyPackages(expiredBeforeMs: number): void {
+    this.storage.run("DELETE FROM mls_key_package WHERE expires_at < ?", [expiredBeforeMs]);
+  }
+
+  deleteKeyPackages(): void {
+    this.storage.run("DELETE FROM mls_key_package");
+  }
+
+  // Welcomes.
+
+  /** The same Welcome again changes nothing. */
+  addWelcome(welcome: Omit<WelcomeRow, "id">, atMs: number): void {
+    const known = this.storage.get("SELECT 1 AS known FROM mls_welcome WHERE group_id = ? AND sequence = ?", [
+      welcome.groupId,
+      welcome.sequence,
+    ]);
+    if (known !== undefined) return;
+    this.storage.run(
+      "INSERT INTO mls_welcome (group_id, welcome, tree_hash, sequence, received_at) VALUES (?, ?, ?, ?, ?)",
+      [welcome.groupId, welcome.welcome, welcome.treeHash, welcome.sequence, atMs],
+    );
+  }
+
+  welcomes(): readonly WelcomeRow[] {
+    return this.storage.all("SELECT * FROM mls_welcome ORDER BY id").map((row) => ({
+      id: row["id"] as number,
+      groupId: bytesOf(row, "group_id"),
+      welcome: bytesOf(row, "welcome"),
+      treeHash: bytesOf(row, "tree_hash"),
+      sequence: row["sequence"] as number,
+    }));
+  }
+
+  deleteWelcome(id: number): void {
+    this.storage.run("DELETE FROM mls_welcome WHERE id = ?", [id]);
+  }
+
+  // The commit on its way.
+
+  pendingCommit(id: Bytes): Bytes | undefined {
+    const row = this.storage.get("SELECT body FROM mls_commit WHERE group_id = ?", [id]);
+    return row === undefined ? undefined : bytesOf(row, "body");
+  }
+
+  putPendingCommit(id: Bytes, body: Bytes): void {
+    this.storage.run(
+      "INSERT INTO mls_commit (group_id, body) VALUES (?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
+      [id, body],
+    );
+  }
+
+  deletePendingCommit(id: Bytes): void {
+    this.storage.run("DELETE FROM mls_commit WHERE group_id = ?", [id]);
+  }
+
+  // Own application messages.
+
+  putPart(part: MlsPart): void {
+    this.storage.run("INSERT OR REPLACE INTO mls_part VALUES (?, ?, ?, ?, ?, ?, NULL)", [
+      part.outboxId,
+      part.groupId,
+      part.submitId,
+      part.message,
+      part.hash,
+      part.epoch,
+    ]);
+  }
+
+  /** The message as it is to be sent; undefined once the log has shown it. */
+  part(outboxId: number): MlsPart | undefined {
+    const row = this.storage.get("SELECT * FROM mls_part WHERE outbox_id = ? AND shown_at IS NULL", [
+      outboxId,
+    ]);
+    return row === undefined ? undefined : partOf(row);
+  }
+
+  partByHash(id: Bytes, hash: Bytes): MlsPart | undefined {
+    const row = this.storage.get("SELECT * FROM mls_part WHERE group_id = ? AND hash = ?", [id, hash]);
+    return row === undefined ? undefined : partOf(row);
+  }
+
+  /** The log shows it, at this place. */
+  setShown(outboxId: number, sequence: number): void {
+    this.storage.run("UPDATE mls_part SET shown_at = ? WHERE outbox_id = ?", [sequence, outboxId]);
+  }
+
+  /** Those that the log showed before this place can be taken back no longer. */
+  forgetShown(id: Bytes, before: number): void {
+    this.storage.run("DELETE FROM mls_part WHERE group_id = ? AND shown_at < ?", [id, before]);
+  }
+
+  /** Own messages of this epoch or a later one, shown or not. */
+  partsFrom(id: Bytes, epoch: number): readonly MlsPart[] {
+    return this.storage
+      .all("SELECT * FROM mls_part WHERE group_id = ? AND epoch >= ?", [id, epoch])
+      .map(partOf);
+  }
+
+  parts(id: Bytes): readonly MlsPart[] {
+    return this.storage.all("SELECT * FROM mls_part WHERE group_id = ?", [id]).map(partOf);
+  }
+
+  deletePart(outboxId: number): void {
+    this.storage.run("DELETE FROM mls_part WHERE outbox_id = ?", [outboxId]);
+  }
+
+  // Bulk changes.
+
+  addJob(id: Bytes, accounts: readonly AccountId[], action: JobAction): void {
+    const last = this.storage.get("SELECT max(position) AS n FROM mls_job WHERE group_id = ?", [id]);
+    let position = ((last?.["n"] as number | null) ?? 0) + 1;
+    for (const account of accounts) {
+      this.storage.run(
+        `INSERT INTO mls_job (group_id, account, action, state, position) VALUES (?, ?, ?, 'waiting', ?)
+           ON CONFLICT DO UPDATE SET state = 'waiting', failure = NULL, position = excluded.position`,
+        [id, account, action, position++],
+      );
+    }
+  }
+
+  /** What is left to do, in order; failed ones stay until the application has heard of them. */
+  jobs(id: Bytes, action: JobAction, limit = -1): readonly JobRow[] {
+    return this.storage
+      .all(
+        `SELECT * FROM mls_job WHERE group_id = ? AND action = ? AND state <> 'failed' ORDER BY position LIMIT ?`,
+        [id, action, limit],
+      )
+      .map(jobOf);
+  }
+
+  failedJobs(id: Bytes, action: JobAction): readonly JobRow[] {
+    return this.storage
+      .all("SELECT * FROM mls_job WHERE group_id = ? AND action = ? AND state = 'failed' ORDER BY position", [
+        id,
+        action,
+      ])
+      .map(jobOf);
+  }
+
+  groupsWithJobs(): readonly Bytes[] {
+    return this.storage
+      .all("SELECT DISTINCT group_id FROM mls_job WHERE state <> 'failed'")
+      .map((row) => bytesOf(row, "group_id"));
+  }
+
+  setJob(id: Bytes, account: AccountId, action: JobAction, state: JobRow["state"], failure?: string): void {
+    this.storage.run(
+      "UPDATE mls_job SET state = ?, failure = ? WHERE group_id = ? AND account = ? AND action = ?",
+      [state, failure ?? null, id, account, action],
+    );
+  }
+
+  deleteJob(id: Bytes, account: AccountId, action: JobAction): void {
+    this.storage.run("DELETE FROM mls_job WHERE group_id = ? AND account = ? AND action = ?", [
+      id,
+      account,
+      action,
+    ]);
+    if (action !== "add") return;
+    this.storage.run("DELETE FROM mls_claimed WHERE group_id = ? AND account = ?", [id, account]);
+  }
+
+  deleteFailedJobs(id: Bytes, action: JobAction): void {
+    this.storage.run("DELETE FROM mls_job WHERE group_id = ? AND action = ? AND state = 'failed'", [
+      id,
+      action,
+    ]);
+  }
+
+  putClaimed(id: Bytes, row: ClaimedRow): void {
+    this.storage.run("INSERT OR REPLACE INTO mls_claimed VALUES (?, ?, ?, ?)", [
+      id,
+      row.account,
+      row.device,
+      row.keyPackage,
+    ]);
+  }
+
+  claimed(id: Bytes, account: AccountId): readonly ClaimedRow[] {
+    return this.storage
+      .all("SELECT * FROM mls_claimed WHERE group_id = ? AND account = ? ORDER BY device", [id, account])
+      .map((row) => ({
+        account: accountId(bytesOf(row, "account")),
+        device: deviceId(row["device"] as number),
+        keyPackage: bytesOf(row, "key_package"),
+      }));
+  }
+
+  // Invite links.
+
+  putLink(id: Bytes, linkId: Bytes, seed: Bytes): void {
+    this.storage.run("INSERT INTO mls_link VALUES (?, ?, ?)", [id, linkId, seed]);
+  }
+
+  linkSeed(id: Bytes, linkId: Bytes): Bytes | undefined {
+    const row = this.storage.get("SELECT seed FROM mls_link WHERE group_id = ? AND link_id = ?", [
+      id,
+      linkId,
+    ]);
+    return row === undefined ? undefined : bytesOf(row, "seed");
+  }
+
+  deleteLink(id: Bytes, linkId: Bytes): void {
+    this.storage.run("DELETE FROM mls_link WHERE group_id = ? AND link_id = ?", [id, linkId]);
+  }
+
+  /** The link by which this device is joining a group. */
+  putJoin(link: InviteLink): void {
+    this.storage.run("INSERT OR REPLACE INTO mls_join VALUES (?, ?)", [
+      link.groupId,
+      formatInviteLink("", link),
+    ]);
+  }
+
+  join(id: Bytes): InviteLink | undefined {
+    const row = this.storage.get("SELECT link FROM mls_join WHERE group_id = ?", [id]);
+    return row === undefined ? undefined : parseInviteLink(row["link"] as string);
+  }
+
+  deleteJoin(id: Bytes): void {
+    this.storage.run("DELETE FROM mls_join WHERE group_id = ?", [id]);
+  }
+
+  // Ban lists.
+
+  putBanList(hash: Bytes, list: Bytes): void {
+    this.storage.run("INSERT OR IGNORE INTO mls_ban_list VALUES (?, ?)", [hash, list]);
+  }
+
+  banList(hash: Uint8Array): Bytes | undefined {
+    const row = this.storage.get("SELECT list FROM mls_ban_list WHERE hash = ?", [new Uint8Array(hash)]);
+    return row === undefined ? undefined : bytesOf(row, "list");
+  }
+}
+
+const keyPackageOf = (row: Row): KeyPackageRow => ({
+  reference: bytesOf(row, "reference"),
+  message: bytesOf(row, "message"),
+  initPrivateKey: bytesOf(row, "init_key"),
+  leafPrivateKey: bytesOf(row, "leaf_key"),
+  lastResort: row["last_resort"] === 1,
+  expiresAtMs: row["expires_at"] as number,
+});
+
+const jobOf = (row: Row): JobRow => ({
+  account: accountId(bytesOf(row, "account")),
+  action: row["action"] as JobAction,
+  state: row["state"] as JobRow["state"],
+  failure: (row["failure"] as string | null) ?? undefined,
+});

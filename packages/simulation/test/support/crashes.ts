@@ -1,0 +1,101 @@
+/** A client that is killed around each effect of something it does, one effect after the other. */
+import type { Storage } from "@murmuration/client-core";
+import { CrashPlan, Killed, type SimulatedDevice, until } from "../../src/index.ts";
+
+/** For what a dead client throws. */
+export const swallow = (error: unknown): void => {
+  if (!(error instanceof Killed)) throw error;
+};
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Waits until nothing has happened for a while. */
+async function quiet(plan: CrashPlan): Promise<void> {
+  let before = -1;
+  while (plan.effects.length !== before && !plan.dead) {
+    before = plan.effects.length;
+    await pause(150);
+  }
+}
+
+/** Starts the device under a new plan, with nothing left to do. */
+async function underPlan(device: SimulatedDevice, keep: (storage: Storage) => Storage): Promise<CrashPlan> {
+  const plan = new CrashPlan();
+  await device.start({
+    wrapStorage: (storage) => plan.wrapStorage(keep(storage)),
+    wrapTransport: plan.wrapTransport,
+    onFailure: swallow,
+  });
+  const stop = device.client.events.on((event) => {
+    if (event.kind === "connection") return;
+    try {
+      plan.effect("notify", () => undefined);
+    } catch (error) {
+      swallow(error);
+    }
+  });
+  plan.whenDead(stop);
+  await device.client.connection.caughtUp();
+  await device.client.outbox.settled();
+  return plan;
+}
+
+export interface Story {
+  /** What it is, for the line that is printed. */
+  readonly name: string;
+  readonly device: SimulatedDevice;
+  /** Sees the storage each time that it is opened. */
+  readonly keep?: (storage: Storage) => Storage;
+  /** What the others do before the device is killed; the device is running and caught up. */
+  prepare?(point: number): Promise<void>;
+  /** What the device does, or what others do to it. Rejects with whatever it likes when the device dies. */
+  act(point: number): Promise<unknown>;
+  /** Whether `act` came to its end and nothing more will happen by itself. Without it: when all is quiet. */
+  done?(point: number): boolean;
+  /** After the restart: what must hold now or soon. `killed`: the plan hit. */
+  check(point: number, killed: boolean): Promise<void>;
+}
+
+/**
+ * Runs the story once to count its effects, then once for each moment before and after an effect. Returns the effects of
+ * the first run.
+ */
+export async function killAroundEachEffect(story: Story): Promise<readonly string[]> {
+  const { device, keep = (storage: Storage) => storage } = story;
+  const run = async (point: number, arm: (plan: CrashPlan) => void): Promise<CrashPlan> => {
+    await device.stop().catch(swallow);
+    const plan = await underPlan(device, keep);
+    await story.prepare?.(point);
+    arm(plan);
+    const acted = story.act(point).catch((error: unknown) => {
+      if (!plan.dead) throw error;
+    });
+    const dead = new Promise<void>((resolve) => plan.whenDead(resolve));
+    await Promise.race([acted, dead]);
+    if (story.done === undefined) await quiet(plan);
+    else await until(() => plan.dead || story.done!(point), 20_000, `${story.name}, point ${point}`);
+    await device.stop().catch(swallow);
+    await acted;
+    await device.start({ wrapStorage: keep, wrapTransport: (transport) => transport });
+    await device.client.connection.caughtUp();
+    return plan;
+  };
+  const dry = await run(-1, (plan) => plan.record());
+  const effects = [...dry.effects];
+  await story.check(-1, false);
+  const points = effects.length * 2;
+  console.log(`crash points of ${story.name}: ${points} (${effects.join(", ")})`);
+  let hits = 0;
+  for (let point = 0; point < points; point++) {
+    const plan = await run(point, (armed) => armed.arm(point >> 1, point % 2 === 0 ? "before" : "after"));
+    if (plan.dead) hits++;
+    await story.check(point, plan.dead).catch((error: Error) => {
+      const near = plan.effects[point >> 1] ?? "the end";
+      error.message = `${story.name}, killed ${point % 2 === 0 ? "before" : "after"} ${near} (point ${point}): ${error.message}`;
+      throw error;
+    });
+  }
+  // The order of effects is not the same in each run, and the last ones may be missing in a shorter one.
+  if (hits < points * 0.7) throw new Error(`only ${hits} of ${points} crash points were hit`);
+  return effects;
+}

@@ -32,7 +32,7 @@ import { messageIndex } from "./tally.ts";
 /** How long events are gathered before they are reported, ms. */
 const REPORT_DELAY_MS = 20;
 /** Time for one step against a service that may be dead for a while, ms. */
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 600_000;
 
 /** Members whose CPU for commits is measured: asking the system for it at every commit of everybody would cost more. */
 const MEASURED = 8;

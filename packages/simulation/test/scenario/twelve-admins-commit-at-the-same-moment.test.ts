@@ -64,7 +64,10 @@ test("twelve admins change a community at the same moment: each change takes pla
   const tries = devices.map((device, n) => refused(device) - refusedBefore[n]!);
   console.log(`refused submits of each: ${tries.join(", ")}`);
   expect(Math.max(...tries)).toBeLessThanOrEqual(MOST_REFUSED);
-  expect(tries.reduce((sum, n) => sum + n, 0), "they did race").toBeGreaterThan(0);
+  expect(
+    tries.reduce((sum, n) => sum + n, 0),
+    "they did race",
+  ).toBeGreaterThan(0);
   const epochs = commitsSince(world, id, before);
   expect(epochs.length).toBeGreaterThanOrEqual(12);
   expect(epochs).toEqual(epochs.map((_, index) => epochs[0]! + index));

@@ -115,7 +115,7 @@ export class Communities {
     this.committer = new Committer(context, connection, registry, access, reader, turns);
     this.governance = new Governance(context, connection, registry, this.committer);
     this.jobs = new MemberJobs(context, this.committer);
-    this.joiner = new Joiner(context, connection, registry, access, ledger, reports);
+    this.joiner = new Joiner(context, connection, registry, access, ledger, reports, turns);
     this.keyPackages = new KeyPackages(context);
     this.outgoing = new Outgoing(
       context,
@@ -270,9 +270,11 @@ export class Communities {
 
   private takeTurn(frame: GroupTurn): void {
     const id = groupId(frame.groupId);
-    if (this.context.mls.group(id)?.state !== "active") return;
+    // Whoever waits for it may be on the way into the group.
+    const wanted = this.turns.isWanted(id);
+    if (!wanted && this.context.mls.group(id)?.state !== "active") return;
     this.turns.granted(id, frame.turn, frame.expiresInMs);
-    if (this.turns.isWanted(id)) return;
+    if (wanted) return;
     this.effects.behind(() => this.useTurn(id, frame));
   }
 

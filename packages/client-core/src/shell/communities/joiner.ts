@@ -37,6 +37,7 @@ import {
   type GroupInfoReply,
   groupCommit,
   limits,
+  type ServiceBody,
 } from "@murmuration/wire";
 import type { ConversationState } from "../../api.ts";
 import type { InviteLink } from "../../core/invite-link.ts";
@@ -52,6 +53,7 @@ import { bundleOf } from "./key-packages.ts";
 import type { CommunityLedger } from "./ledger.ts";
 import type { Registry } from "./registry.ts";
 import { fetchTree } from "./trees.ts";
+import type { Turns } from "./turns.ts";
 
 /** How often a lost external commit is made anew. */
 const MAX_RACES = 16;
@@ -63,6 +65,7 @@ export class Joiner {
   private readonly access: Access;
   private readonly ledger: CommunityLedger;
   private readonly reports: EpochReports;
+  private readonly turns: Turns;
 
   constructor(
     context: Context,
@@ -71,8 +74,10 @@ export class Joiner {
     access: Access,
     ledger: CommunityLedger,
     reports: EpochReports,
+    turns: Turns,
   ) {
     this.reports = reports;
+    this.turns = turns;
     this.context = context;
     this.connection = connection;
     this.registry = registry;
@@ -298,18 +303,29 @@ export class Joiner {
       return;
     }
     const body = decodeMessage(groupCommit, pending, limits.frameBytes);
+    const turn = this.turns.current(id);
+    let answer: ServiceBody;
     try {
-      const answer = await this.connection.group({ kind: "groupCommit", ...body });
-      if (answer.kind === "groupCommitAccepted") {
-        this.confirm(id, answer.sequence);
-        return;
-      }
+      answer = await this.connection.group({
+        kind: "groupCommit",
+        ...body,
+        ...(turn === undefined ? {} : { turn }),
+      });
     } catch (error) {
       if (isTemporary(error) || !(error instanceof ServiceRefusal)) throw error;
       this.backToStuck(id);
       throw error;
     }
+    if (answer.kind === "groupCommitAccepted") {
+      this.turns.used(id);
+      this.confirm(id, answer.sequence);
+      return;
+    }
     this.backToStuck(id);
+    if (answer.kind !== "groupCommitLost") throw new UnavailableError("connection/unexpected-answer");
+    // What won is in the GroupInfo that is asked for next; until our turn has come others would win again.
+    if (answer.turn !== undefined) this.turns.granted(id, answer.turn, answer.turnExpiresInMs ?? 0);
+    if (answer.place > 0) await this.turns.wait(id, answer.place);
   }
 
   private backToStuck(id: GroupId): void {

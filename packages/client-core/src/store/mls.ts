@@ -582,6 +582,12 @@ export class MlsStore {
     this.storage.run("DELETE FROM mls_claimed WHERE group_id = ? AND account = ?", [id, account]);
   }
 
+  /** Whatever was to be done in a group: nobody who is not in it can do it. */
+  deleteJobs(id: Bytes): void {
+    this.storage.run("DELETE FROM mls_job WHERE group_id = ?", [id]);
+    this.storage.run("DELETE FROM mls_claimed WHERE group_id = ?", [id]);
+  }
+
   deleteFailedJobs(id: Bytes, action: JobAction): void {
     this.storage.run("DELETE FROM mls_job WHERE group_id = ? AND action = ? AND state = 'failed'", [
       id,

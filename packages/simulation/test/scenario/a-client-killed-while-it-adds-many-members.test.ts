@@ -7,6 +7,7 @@ import {
   flock,
   hearEachOther,
   membersOf,
+  nothingLeft,
   on,
   PATIENCE_MS,
   Peephole,
@@ -49,7 +50,7 @@ test("an admin killed around any effect of adding many: each of them is in once,
       id = group.id;
       await until(() => on(bob, id)?.title === title, PATIENCE_MS);
       await alice.client.outbox.settled();
-      await until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS);
+      await nothingLeft(peephole);
       expect(commitsIn(world, id)).toBe(1);
     },
     act: () => on(alice, id).add(newcomers),
@@ -58,7 +59,7 @@ test("an admin killed around any effect of adding many: each of them is in once,
       await until(() => membersOf(alice, id).length === 6, PATIENCE_MS, "everybody is in");
       await until(() => on(carol, id)?.state === "active", PATIENCE_MS, "a newcomer has joined");
       await agree(everybody, id);
-      await until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS, "nothing left behind");
+      await nothingLeft(peephole);
       // Two batches of two: a third commit would have added somebody again.
       expect(commitsIn(world, id)).toBe(1 + newcomers.length / BATCH);
       if (point % 4 === 1) await hearEachOther(everybody, id, "hello");

@@ -6,6 +6,7 @@ import {
   flock,
   hearEachOther,
   membersOf,
+  nothingLeft,
   on,
   PATIENCE_MS,
   Peephole,
@@ -52,7 +53,7 @@ async function scene(world: World, moment: "before" | "after") {
   let rounds = 0;
   const restored = async (...members: readonly SimulatedDevice[]) => {
     await agree(members, id);
-    await until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS, "nothing left behind");
+    await nothingLeft(peephole);
     await hearEachOther(members, id, `after the crash, ${++rounds}`);
   };
   const newCommits = () => commitsIn(world, id) - commits;

@@ -1,6 +1,15 @@
 import { expect, test } from "vitest";
 import { type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
-import { agree, flock, hearEachOther, membersOf, on, PATIENCE_MS, Peephole } from "../support/communities.ts";
+import {
+  agree,
+  flock,
+  hearEachOther,
+  membersOf,
+  nothingLeft,
+  on,
+  PATIENCE_MS,
+  Peephole,
+} from "../support/communities.ts";
 import { killAroundEachEffect } from "../support/crashes.ts";
 
 // The fault that this finds: the conversation written down in another transaction than the group it stands for. A
@@ -29,7 +38,7 @@ test("a creator killed around any effect of creating: the community comes into b
       await agree(everybody, group.id);
       await hearEachOther(everybody, group.id, "hello");
       expect(textsOf(alice.client, group.id)).toHaveLength(3);
-      await until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS, "nothing left behind");
+      await nothingLeft(peephole);
     },
   });
   expect(effects).toContain("send groupCreate");

@@ -1,6 +1,15 @@
 import { expect, test } from "vitest";
 import { until, World } from "../../src/index.ts";
-import { agree, flock, hearEachOther, membersOf, on, PATIENCE_MS, Peephole } from "../support/communities.ts";
+import {
+  agree,
+  flock,
+  hearEachOther,
+  membersOf,
+  nothingLeft,
+  on,
+  PATIENCE_MS,
+  Peephole,
+} from "../support/communities.ts";
 import { killAroundEachEffect } from "../support/crashes.ts";
 
 // The fault that this finds: a leave that is proposed only when it is asked for, or when the log goes on. Whoever dies
@@ -39,7 +48,7 @@ test("a member killed around any effect of leaving: once its own device says tha
         "out for everybody",
       );
       await agree([alice, bob], id);
-      await until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS, "nothing left behind");
+      await nothingLeft(peephole);
     },
   });
   expect(effects).toContain("send groupPropose");

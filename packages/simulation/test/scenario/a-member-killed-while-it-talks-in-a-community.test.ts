@@ -1,10 +1,15 @@
 import { expect, test } from "vitest";
 import { until, World } from "../../src/index.ts";
-import { countOf, flock, on, PATIENCE_MS, Peephole, requireNoneTwice } from "../support/communities.ts";
+import {
+  countOf,
+  flock,
+  nothingLeft,
+  on,
+  PATIENCE_MS,
+  Peephole,
+  requireNoneTwice,
+} from "../support/communities.ts";
 import { killAroundEachEffect } from "../support/crashes.ts";
-
-const nothingLeft = (peephole: Peephole) =>
-  until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS, "nothing left behind");
 
 // The fault that this finds: a message that is encrypted anew after a crash although the service may have it, or one
 // that is taken out of the outbox before the service has said so.

@@ -1,6 +1,15 @@
 import { expect, test } from "vitest";
 import { textsOf, until, World } from "../../src/index.ts";
-import { agree, countOf, flock, membersOf, on, PATIENCE_MS, Peephole } from "../support/communities.ts";
+import {
+  agree,
+  countOf,
+  flock,
+  membersOf,
+  nothingLeft,
+  on,
+  PATIENCE_MS,
+  Peephole,
+} from "../support/communities.ts";
 import { killAroundEachEffect } from "../support/crashes.ts";
 
 // The faults that this finds: a KeyPackage that is deleted in another transaction than the one that writes the group
@@ -46,7 +55,7 @@ test("a newcomer killed around any effect of joining by Welcome: it is in, and h
         expect([...textsOf(device.client, id)].sort()).toEqual(lines);
       }
       await carol.client.outbox.settled();
-      await until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS, "nothing left behind");
+      await nothingLeft(peephole);
     },
   });
   expect(effects).toContain("GET /v1/trees");

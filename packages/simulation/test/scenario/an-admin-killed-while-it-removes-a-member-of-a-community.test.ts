@@ -6,6 +6,7 @@ import {
   flock,
   hearEachOther,
   membersOf,
+  nothingLeft,
   on,
   PATIENCE_MS,
   Peephole,
@@ -34,7 +35,7 @@ test("an admin killed around any effect of a removal: it is done once for everyb
         await until(() => on(carol, id).state === "active", PATIENCE_MS);
         await agree([alice, bob, carol], id, `before point ${point}`);
         await alice.client.outbox.settled();
-        await until(() => Object.keys(peephole.unfinished()).length === 0);
+        await nothingLeft(peephole);
       }
       commitsBefore = commitsIn(world, id);
     },
@@ -46,7 +47,7 @@ test("an admin killed around any effect of a removal: it is done once for everyb
       removed += done ? 1 : 0;
       await agree([alice, bob], id);
       await until(() => on(carol, id).state === (done ? "removed" : "active"), PATIENCE_MS);
-      await until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS, "nothing left behind");
+      await nothingLeft(peephole);
       expect(commitsIn(world, id) - commitsBefore).toBe(done ? 1 : 0);
     },
   });

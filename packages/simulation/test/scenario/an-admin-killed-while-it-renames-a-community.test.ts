@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { until, World } from "../../src/index.ts";
-import { agree, commitsIn, flock, on, PATIENCE_MS, Peephole } from "../support/communities.ts";
+import { agree, commitsIn, flock, nothingLeft, on, PATIENCE_MS, Peephole } from "../support/communities.ts";
 import { killAroundEachEffect } from "../support/crashes.ts";
 
 // The fault that this finds: the commit that changes the title holds its hash alone. Whoever dies after it and before the
@@ -26,7 +26,7 @@ test("an admin killed around any effect of renaming: everybody has the new title
     },
     act: (point) => on(alice, id).setTitle(`Title ${point}`),
     async check(point) {
-      await until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS, "nothing left behind");
+      await nothingLeft(peephole);
       if (commitsIn(world, id) > before) title = `Title ${point}`;
       expect(commitsIn(world, id) - before).toBe(title === `Title ${point}` ? 1 : 0);
       await until(

@@ -8,6 +8,7 @@ import {
   hearEachOther,
   logOf,
   membersOf,
+  nothingLeft,
   on,
   PATIENCE_MS,
   Peephole,
@@ -27,8 +28,7 @@ async function scene(world: World) {
   const [answers, peephole] = [new LostAnswers(), new Peephole()];
   await alice.start({ wrapTransport: answers.wrapTransport, wrapStorage: peephole.keep });
   await alice.client.connection.caughtUp();
-  const settled = () =>
-    until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS, "nothing left");
+  const settled = () => nothingLeft(peephole);
   return { alice, bob, carol, dave, id, answers, peephole, settled };
 }
 

@@ -100,6 +100,13 @@ export class Peephole {
   }
 }
 
+/** Waits until a device has nothing of its communities left to do. */
+export async function nothingLeft(peephole: Peephole): Promise<void> {
+  await until(() => Object.keys(peephole.unfinished()).length === 0, PATIENCE_MS).catch(() => {
+    throw new Error(`left behind: ${JSON.stringify(peephole.unfinished())}`);
+  });
+}
+
 export interface LogEntry {
   readonly sequence: number;
   readonly kind: "application" | "proposal" | "commit" | "void";

@@ -86,7 +86,7 @@ export class CommunityLedger {
     conversations.touch(id, committed.atMs);
   }
 
-  /** A commit removed this device. What was to be sent fails; the history stays. */
+  /** A commit removed this device. What was to be sent fails, what was to be done is forgotten; the history stays. */
   removed(id: GroupId): void {
     const { context } = this;
     const { conversations, events, mls } = context;
@@ -96,6 +96,8 @@ export class CommunityLedger {
     mls.setState(id, "over");
     mls.deleteRows(id);
     mls.deletePendingCommit(id);
+    // Who is a member again some day does not go on with what it was about to do.
+    mls.deleteJobs(id);
     context.eraseAfterwards();
     if (!stays) conversations.removeMember(id, context.own.accountId, context.now());
     this.failWaiting(id);

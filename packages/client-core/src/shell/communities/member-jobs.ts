@@ -13,7 +13,6 @@ import {
 import { checkKeyPackage, decodeMemberCredential, type Group, type Proposal } from "@murmuration/mls-groups";
 import { type ClaimedAccount, limits, type WelcomeRecipient } from "@murmuration/wire";
 import { fingerprintOf } from "../../core/profile.ts";
-import { ServiceRefusal } from "../../core/refusal.ts";
 import type { ClaimedRow, JobAction, JobRow } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
 import type { CommitPlan, Committer } from "./committer.ts";
@@ -86,7 +85,8 @@ export class MemberJobs {
       return limits.addsPerCommit;
     } catch (error) {
       if (!(error instanceof RejectionError)) throw error;
-      if (error instanceof ServiceRefusal && error.code === "group/not-a-member") throw error;
+      // The service or the log says so: this device can do nothing more here.
+      if (error.code === "group/not-a-member") throw error;
       const tried = this.context.mls.jobs(id, action, most);
       if (tried.length > 1) return Math.ceil(tried.length / 2);
       const [job] = tried;

@@ -1,0 +1,129 @@
+import { expect, test } from "vitest";
+import { type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
+import {
+  agree,
+  countOf,
+  flock,
+  hearEachOther,
+  on,
+  PATIENCE_MS,
+  Peephole,
+  small,
+} from "../support/communities.ts";
+
+/** A second device of somebody's account; it has its own database and connects. */
+async function link(world: World, first: SimulatedDevice): Promise<SimulatedDevice> {
+  const second = world.device({ name: "second", settings: small });
+  const client = await second.open();
+  const request = await client.linking.request(first.client.linking.offer());
+  await client.linking.finish(await first.client.linking.approve(request));
+  client.connection.start();
+  return second;
+}
+
+// The faults that these find: a new device that nobody adds, or adds to some of its communities; and a removed one whose
+// leaf stays, with the keys to everything that is said from then on.
+test("a device that is linked is in every community within seconds, and hears and is heard there", async () => {
+  await using world = await World.start();
+  const [alice, bob, carol] = await flock(world, "Alice", "Bob", "Carol");
+  const ids: string[] = [];
+  for (const title of ["Flock", "Murmuration"]) {
+    const group = await alice.client.conversations.createGroup({ title, members: [bob.id, carol.id] });
+    ids.push(group.id);
+  }
+  await until(
+    () =>
+      ids.every((id) =>
+        [bob, carol].every((device) => on(device, id)?.title !== undefined && on(device, id)?.title !== ""),
+      ),
+    PATIENCE_MS,
+  );
+  await on(alice, ids[0]!).send({ text: "before the second device" });
+  await alice.client.outbox.settled();
+
+  const startedAt = Date.now();
+  const tablet = await link(world, bob);
+  await until(() => ids.every((id) => on(tablet, id)?.state === "active"), PATIENCE_MS, "a leaf everywhere");
+  console.log(`in every community after ${Date.now() - startedAt} ms`);
+  await until(
+    () => on(tablet, ids[0]!).title === "Flock" && on(tablet, ids[1]!).title === "Murmuration",
+    PATIENCE_MS,
+  );
+  for (const id of ids) {
+    await hearEachOther([alice, bob, carol, tablet], id, "two devices");
+    await agree([alice, bob, carol, tablet], id);
+    expect(on(alice, id).memberCount, "an account counts once").toBe(3);
+    expect(countOf(tablet, id, "before the second device"), "a newcomer sees from its join on").toBe(0);
+  }
+  // What one device says is the other one's own line.
+  await on(tablet, ids[0]!).send({ text: "from the tablet" });
+  await until(() => countOf(bob, ids[0]!, "from the tablet") === 1, PATIENCE_MS);
+  const [line] = on(bob, ids[0]!)
+    .history({ limit: 100 })
+    .filter((shown) => shown.kind === "message" && shown.text === "from the tablet");
+  expect(line).toMatchObject({ outgoing: true, author: bob.id });
+  await until(() => countOf(alice, ids[0]!, "from the tablet") === 1, PATIENCE_MS);
+});
+
+test("a community that comes after the link has a leaf of each device; a removed device is out everywhere and reads nothing more", async () => {
+  await using world = await World.start();
+  const [alice, bob, carol] = await flock(world, "Alice", "Bob", "Carol");
+  const first = await alice.client.conversations.createGroup({ title: "First", members: [bob.id, carol.id] });
+  const tablet = await link(world, bob);
+  await until(() => on(tablet, first.id)?.state === "active", PATIENCE_MS);
+  await tablet.client.connection.caughtUp();
+  await until(() => alice.client.connection.state === "connected");
+  const second = await alice.client.conversations.createGroup({
+    title: "Second",
+    members: [bob.id, carol.id],
+  });
+  await until(
+    () => on(tablet, second.id)?.title === "Second" && on(bob, second.id)?.title === "Second",
+    PATIENCE_MS,
+  );
+  const ids = [first.id, second.id];
+  for (const id of ids) await hearEachOther([alice, bob, carol, tablet], id, "all four");
+  const heard = ids.map((id) => textsOf(tablet.client, id).length);
+  const peephole = new Peephole();
+  await alice.stop();
+  await alice.start({ wrapStorage: peephole.keep });
+  await alice.client.connection.caughtUp();
+  const leaves = () => peephole.count("mls_leaf");
+  expect(leaves()).toBe(8);
+
+  await bob.client.linking.remove(tablet.client.account!.deviceId);
+  await until(() => leaves() === 6, PATIENCE_MS, "its leaves are gone");
+  for (const id of ids) {
+    await hearEachOther([alice, bob, carol], id, "only three");
+    expect(on(alice, id).memberCount).toBe(3);
+    expect(on(bob, id).state).toBe("active");
+  }
+  expect(ids.map((id) => textsOf(tablet.client, id).length)).toEqual(heard);
+  for (const id of ids)
+    await on(tablet, id)
+      .send({ text: "am I still here?" })
+      .catch(() => undefined);
+  await hearEachOther([alice, bob, carol], first.id, "in the end");
+  for (const id of ids) expect(countOf(alice, id, "am I still here?")).toBe(0);
+});
+
+test("a device that is removed while its sibling is offline is out when the sibling is back", async () => {
+  await using world = await World.start();
+  const [alice, bob, carol] = await flock(world, "Alice", "Bob", "Carol");
+  const { id } = await alice.client.conversations.createGroup({
+    title: "Flock",
+    members: [bob.id, carol.id],
+  });
+  const tablet = await link(world, bob);
+  await until(() => on(tablet, id)?.title === "Flock", PATIENCE_MS);
+  const peephole = new Peephole();
+  await alice.stop();
+  await alice.start({ wrapStorage: peephole.keep });
+  await bob.client.connection.stop();
+  await bob.client.linking.remove(tablet.client.account!.deviceId);
+  await bob.stop();
+  await bob.start();
+  await until(() => peephole.count("mls_leaf") === 3, PATIENCE_MS, "its leaf is gone");
+  await hearEachOther([alice, bob, carol], id, "without the tablet");
+  expect(textsOf(tablet.client, id)).toEqual([]);
+});

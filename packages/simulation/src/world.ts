@@ -190,6 +190,11 @@ export class World {
     this.service = undefined;
   }
 
+  /** Removes at the service what its clock says is too old. */
+  async runRetention(): Promise<void> {
+    await this.service?.runRetention();
+  }
+
   /** A device that is not registered yet. */
   device(options: DeviceOptions = {}): SimulatedDevice {
     const device = new SimulatedDevice(

@@ -129,6 +129,7 @@ export class CommunityFollower {
       senderKey: tree.signatureKey(commit.sender)!,
       senderRole: roleOf(before, deviceOf(tree.leaf(commit.sender)!.credential).accountId),
       external,
+      leafReplaced: commit.public.plan.removes.length > commit.removedKeys.length,
       joinedBy: joinOf(commit, before),
       banListChanged,
     };

@@ -149,7 +149,7 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     group.epochs.push({
       epoch,
       commitSequence: sequence,
-      lastRemovalEpoch: append.removed.length > 0 ? epoch : present.lastRemovalEpoch,
+      lastRemovalEpoch: append.removed.length > 0 || append.leafReplaced ? epoch : present.lastRemovalEpoch,
       banList: append.banList ?? present.banList,
       treeHash,
       groupInfo,

@@ -116,7 +116,7 @@ export function appendCommit(statements: Statements, append: AppendCommit): Appe
   insertEpoch(statements, head.key, {
     epoch,
     commitSequence: sequence,
-    lastRemovalEpoch: append.removed.length > 0 ? epoch : head.lastRemovalEpoch,
+    lastRemovalEpoch: append.removed.length > 0 || append.leafReplaced ? epoch : head.lastRemovalEpoch,
     banListSequence: append.banList === undefined ? head.banListSequence : sequence,
     treeHash: append.treeHash,
     groupInfo: append.groupInfo,

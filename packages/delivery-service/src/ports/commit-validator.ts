@@ -95,6 +95,8 @@ export interface ValidatedCommit {
   /** Before the commit; a joiner's own account may hold one already. */
   readonly senderRole: GroupRole;
   readonly external: boolean;
+  /** A leaf came back with fresh keys: it cannot read what was encrypted before. */
+  readonly leafReplaced: boolean;
   /** Of a join by link: which, and how many joins a minute the group lets it have; 0 for any number. */
   readonly joinedBy: { readonly linkId: Bytes; readonly perMinute: number } | undefined;
   readonly banListChanged: boolean;

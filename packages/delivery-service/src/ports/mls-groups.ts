@@ -115,8 +115,8 @@ export interface MlsGroupRow {
   readonly treeHash: Bytes;
   readonly banList: Bytes | undefined;
   /**
-   * The newest epoch that was entered by a commit which removed somebody, or the first epoch; messages of older ones
-   * are refused.
+   * The newest epoch that was entered by a commit which removed somebody, if only to bring it back with fresh keys, or the
+   * first epoch; messages of older ones are refused.
    */
   readonly lastRemovalEpoch: number;
   /** Sequence number of the commit that led to the present epoch; 0 in the first epoch. */
@@ -161,6 +161,8 @@ export interface AppendCommit {
   readonly banList: Bytes | undefined;
   /** Signature keys of leaves that the commit removed. */
   readonly removed: readonly Bytes[];
+  /** A leaf came back with fresh keys: it cannot read what was encrypted before. */
+  readonly leafReplaced: boolean;
   readonly welcomes: readonly { readonly recipient: DeviceAddress; readonly welcome: Bytes }[];
   readonly acceptedAtMs: number;
 }

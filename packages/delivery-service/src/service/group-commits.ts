@@ -214,6 +214,7 @@ async function append(
     treeDelta: validated.treeDelta,
     banList: validated.banListChanged ? (frame.banList ?? new Uint8Array(0)) : undefined,
     removed: validated.removed,
+    leafReplaced: validated.leafReplaced,
     welcomes: frame.recipients.map((recipient, index) => ({
       recipient,
       welcome: validated.welcomes[index]!,

@@ -113,6 +113,7 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
     const { made, validated } = await start();
     expect(validated).toMatchObject({
       external: false,
+      leafReplaced: false,
       sender: 0,
       senderRole: "owner",
       snapshotDue: false,

@@ -168,6 +168,12 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       expect((await store.load(id))?.lastRemovalEpoch).toBe(2);
     });
 
+    it("of an epoch before a leaf came back with fresh keys is outdated: that leaf could not read it", async () => {
+      await commit(0, { leafReplaced: true });
+      expect(await say(0)).toEqual({ kind: "outdated" });
+      expect(await say(1)).toMatchObject({ kind: "appended" });
+    });
+
     it("of an epoch that the group has not reached is refused, and leaves nothing", async () => {
       const early = messageTo(id, 1);
       expect(await store.appendMessage(early)).toEqual({ kind: "unknown-epoch" });

@@ -1,0 +1,143 @@
+import type { CryptoProvider } from "@murmuration/mls-groups";
+import { expect, test } from "vitest";
+import { type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
+import { flockOf, inGroup, namesIn, newcomer, showsTwice, talkRound } from "../support/flock.ts";
+import { bentCrypto, commitFrame, Outlaw } from "../support/outlaw.ts";
+import type { RawConnection } from "../support/raw-connection.ts";
+import { storedLog } from "../support/service-rows.ts";
+
+/** Every MAC over a transcript hash is wrong: confirmation tags, in the commit and in its GroupInfo alike. */
+const wrongConfirmationTag = bentCrypto((honest) => ({
+  mac: (key, data) => {
+    const tag = honest.mac(key, data);
+    if (data.length === honest.suite.hashLength) tag[0]! ^= 1;
+    return tag;
+  },
+}));
+
+/** MACs over anything longer are wrong: membership tags. */
+const wrongMembershipTag = bentCrypto((honest) => ({
+  mac: (key, data) => {
+    const tag = honest.mac(key, data);
+    if (data.length !== honest.suite.hashLength) tag[0]! ^= 1;
+    return tag;
+  },
+}));
+
+/** What is sealed to some of the leaves cannot be opened. */
+function wrongPathSecrets(isSpoilt: (place: number) => boolean): CryptoProvider {
+  let place = 0;
+  return bentCrypto((honest) => ({
+    hpkeSeal: (...given) => {
+      const sealed = honest.hpkeSeal(...given);
+      if (isSpoilt(place++)) sealed.ciphertext[0]! ^= 1;
+      return sealed;
+    },
+  }));
+}
+
+interface Scene {
+  readonly honest: readonly SimulatedDevice[];
+  readonly id: string;
+  /** Mallory's leaf, worked by hand. */
+  readonly mallory: Outlaw;
+  readonly connection: RawConnection;
+}
+
+/** Four honest members and one who writes a program of his own. */
+async function scene(world: World): Promise<Scene> {
+  const honest = [
+    await newcomer(world, "Alice"),
+    await newcomer(world, "Bob"),
+    await newcomer(world, "Carol"),
+    await newcomer(world, "Dave"),
+  ] as const;
+  const device = await newcomer(world, "Mallory");
+  const group = await flockOf(...honest, device);
+  await talkRound([...honest, device], group.id, "before");
+  await device.stop();
+  const mallory = new Outlaw(device, world.origin);
+  const connection = await mallory.enter(group.id, mallory.cursorOf(group.id));
+  return { honest, id: group.id, mallory, connection };
+}
+
+/** Commits what the service cannot see through. Returns the number of the commit. */
+async function commitAs({ mallory, connection, id }: Scene, provider: CryptoProvider): Promise<number> {
+  const group = mallory.group(id, provider);
+  const { message: commit, groupInfo } = group.createCommit();
+  const { sequence } = await connection.demand("groupCommitAccepted", commitFrame(id, { commit, groupInfo }));
+  return sequence;
+}
+
+const isVoid = (world: World, id: string, sequence: number) =>
+  storedLog(world, id).some(({ voids }) => voids === sequence);
+
+const commitsBehind = (world: World, id: string, after: number) =>
+  storedLog(world, id).filter(({ kind, sequence }) => kind === "commit" && sequence > after).length;
+
+/** Everybody who is honest is in one group, and has seen everything once. */
+async function expectOneGroup({ honest, id }: Scene): Promise<void> {
+  await talkRound(honest, id, "after");
+  for (const member of honest) {
+    expect(namesIn(member, id)).toEqual(["Alice", "Bob", "Carol", "Dave", "Mallory"]);
+    expect(showsTwice(member, id)).toEqual([]);
+    expect(textsOf(member.client, id)).toHaveLength(9);
+  }
+}
+
+test.each([
+  { name: "confirmation tag", provider: wrongConfirmationTag },
+  { name: "membership tag", provider: wrongMembershipTag },
+])("a commit with a wrong $name is taken back, and its committer commits no more", async ({ provider }) => {
+  await using world = await World.start();
+  const set = await scene(world);
+  const { honest, id, mallory, connection } = set;
+
+  const sequence = await commitAs(set, provider);
+
+  await until(() => isVoid(world, id, sequence), 20_000, "the commit is void");
+  await expectOneGroup(set);
+  // Nobody had to leave and come back for it.
+  expect(commitsBehind(world, id, sequence)).toBe(0);
+
+  const next = mallory.group(id).createCommit();
+  expect(
+    await connection.refusalOf(commitFrame(id, { commit: next.message, groupInfo: next.groupInfo })),
+  ).toBe("group/not-allowed");
+  // An admin's commit lifts that.
+  await inGroup(honest[0]!, id)!.setTitle("Starlings");
+  await until(() => honest.every((member) => inGroup(member, id)?.title === "Starlings"));
+});
+
+test("path secrets that only half of the members can open leave everybody in one group", async () => {
+  await using world = await World.start();
+  const set = await scene(world);
+
+  const sequence = await commitAs(
+    set,
+    wrongPathSecrets((place) => place % 2 === 1),
+  );
+
+  // Those who can follow vouch for it, unless the others are faster: then it is taken back.
+  const shutOut = () => set.honest.filter(({ client }) => client.communityCosts.refusedCommits > 0).length;
+  await until(() => shutOut() === 2, 20_000, "two members refuse");
+  await until(
+    () => isVoid(world, set.id, sequence) || commitsBehind(world, set.id, sequence) >= shutOut(),
+    40_000,
+    "the commit is void, or both have come back",
+  );
+  await expectOneGroup(set);
+});
+
+test("path secrets that nobody can open are taken back", async () => {
+  await using world = await World.start();
+  const set = await scene(world);
+
+  const sequence = await commitAs(
+    set,
+    wrongPathSecrets(() => true),
+  );
+
+  await until(() => isVoid(world, set.id, sequence), 20_000, "the commit is void");
+  await expectOneGroup(set);
+});

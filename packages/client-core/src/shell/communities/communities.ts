@@ -123,7 +123,8 @@ export class Communities {
       registry,
       access,
       (id) => effects.behind(() => this.commitProposals(id)),
-      (id) => effects.behind(() => this.openAgain(id)),
+      // Whoever is banned hears nothing more on this connection; opening the group anew says what we are.
+      (id) => effects.behind(() => this.openAnew(id)),
     );
   }
 
@@ -201,12 +202,6 @@ export class Communities {
       } else throw error;
     }
     this.effects.wake(lanes.group(id));
-  }
-
-  /** Whoever is banned hears nothing more on this connection; opening the group anew says what we are. */
-  private async openAgain(id: GroupId): Promise<void> {
-    this.access.forget(id);
-    await this.open(id);
   }
 
   private async rejoin(id: GroupId): Promise<void> {

@@ -50,6 +50,8 @@ export class Outlaw {
   private readonly trustRoot: Bytes;
   private readonly stores = new Map<string, MemoryGroupStore>();
   private readonly cursors = new Map<string, number>();
+  /** Of every KeyPackage that the device has published and not used. */
+  readonly keyPackageKeys: readonly Bytes[];
 
   /** Copies what lies in the device's database now; the device may go on or not. */
   constructor(device: SimulatedDevice, origin: string) {
@@ -66,6 +68,9 @@ export class Outlaw {
         },
       };
       this.trustRoot = meta("trust-root");
+      this.keyPackageKeys = storage
+        .all("SELECT init_key, leaf_key FROM mls_key_package")
+        .flatMap((row) => [bytesIn(row, "init_key"), bytesIn(row, "leaf_key")]);
       for (const row of storage.all("SELECT * FROM mls_group")) {
         const id = bytesIn(row, "id");
         const store = new MemoryGroupStore();

@@ -84,7 +84,8 @@ class MurmurationClient implements Client {
     const reports = new EpochReports(context);
     this.communities = new Communities(context, this.link, lines, reports, {
       wake,
-      settled: (ids) => this.worker.settleShown(ids),
+      shown: (id) => this.worker.settleShown(id),
+      settled: () => this.worker.settled.notify(),
       restored: () => {
         this.recovery.noteRestored();
         this.link.interrupt();
@@ -101,7 +102,7 @@ class MurmurationClient implements Client {
     this.outbox = new ClientOutbox(context, this.worker);
     this.receipts = new Receipts(context, wake);
     const receiver = new Receiver(context, ledger, this.receipts, lines, reports);
-    this.sender = new Sender(context, lines, wake);
+    this.sender = new Sender(context, lines, wake, this.communities.outgoing);
     this.followUp = new FollowUp(context, this.groups, receiver);
     this.inbox = new Inbox(context, this.directory, receiver, {
       acknowledge: (through) => this.link.acknowledge(through),

@@ -48,6 +48,8 @@ export interface CommunityOutbox {
 const PARALLEL_LANES = 16;
 /** A lane that waits for something looks again by itself after this time. */
 const LOOK_AGAIN_MS = 60_000;
+/** Time in which a log shows what its service has taken. */
+const SHOWN_WITHIN_MS = 2_000;
 const CERTIFICATE_MARGIN_MS = 60_000;
 /** Repairs of one row that follow each other without a pause. */
 const FREE_REPAIRS = 3;
@@ -188,7 +190,7 @@ export class OutboxWorker {
       case "ready":
         return undefined;
       case "accepted":
-        this.accepted(row);
+        await this.untilShown(row);
         return undefined;
       case "failed":
         this.context.transaction(() => this.context.mls.deletePart(row.id));
@@ -199,12 +201,29 @@ export class OutboxWorker {
     }
   }
 
-  /** The log of a community shows these messages: they are accepted, whether or not the service's answer came. */
-  settleShown(ids: readonly number[]): void {
-    for (const id of ids) {
-      const row = this.context.outbox.get(id);
-      if (row !== undefined && (row.state === "new" || row.state === "ready")) this.accepted(row);
+  /** Inside a transaction: a community's log shows this message, which is accepted, whether or not the answer came. */
+  settleShown(id: number): void {
+    const row = this.context.outbox.get(id);
+    if (row !== undefined && isWaiting(row)) this.settle(row, "accepted");
+  }
+
+  /**
+   * The service has taken a message: a moment later the log shows it and settles it in the transaction that moves the
+   * cursor. Only where that does not come (the connection broke) is it settled by the answer alone.
+   */
+  private async untilShown(row: OutboxRow): Promise<void> {
+    const done = new AbortController();
+    const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
+    const late = this.context.environment.sleep(SHOWN_WITHIN_MS, abort).then(() => "late" as const);
+    const isOpen = () => {
+      const now = this.context.outbox.get(row.id);
+      return now !== undefined && isWaiting(now);
+    };
+    while (isOpen() && !this.aborted) {
+      if ((await Promise.race([this.settled.wait(abort), late])) === "late") break;
     }
+    done.abort();
+    if (isOpen() && !this.aborted) this.accepted(row);
   }
 
   private async encrypt(row: OutboxRow): Promise<Pause | undefined> {
@@ -399,6 +418,8 @@ export class OutboxWorker {
     this.encryptor.noteReach(row.messageId, line);
   }
 }
+
+const isWaiting = ({ state }: OutboxRow): boolean => state === "new" || state === "ready";
 
 const withoutAccess = ({ account }: { readonly account: AccountId }): Repair => ({
   account,

@@ -6,16 +6,22 @@ import { bodyKind, type Content, encodeContent, type Sync, textBody } from "../c
 import { isConfirmed } from "../core/delivery.ts";
 import type { ConversationRow } from "../store/conversations.ts";
 import type { OutboxTarget } from "../store/outbox.ts";
+import type { Outgoing } from "./communities/outgoing.ts";
 import type { Context } from "./context.ts";
 import { lanes } from "./lanes.ts";
 import type { Lines } from "./lines.ts";
+
+/** What a message to a community needs to be encrypted where it is written down. */
+export type DirectSpeech = Pick<Outgoing, "canSayNow" | "say" | "update">;
 
 export class Sender {
   private readonly context: Context;
   private readonly lines: Lines;
   private readonly wake: (lane: string) => void;
+  private readonly communities: DirectSpeech;
 
-  constructor(context: Context, lines: Lines, wake: (lane: string) => void) {
+  constructor(context: Context, lines: Lines, wake: (lane: string) => void, communities: DirectSpeech) {
+    this.communities = communities;
     this.context = context;
     this.lines = lines;
     this.wake = wake;
@@ -31,15 +37,28 @@ export class Sender {
     if (context.outbox.waiting(lane) >= context.settings.outboxLimit)
       throw new UsageError("conversation/outbox-full");
     const id = context.newMessageId();
-    const result = context.transaction(() => {
-      const historyId = this.apply(conversation, { messageId: id, ...body });
-      this.enqueue(conversation, { messageId: id, ...body }, historyId);
-      return historyId;
-    });
+    const content = { messageId: id, ...body };
+    const result = this.canSayNow(conversation, lane)
+      ? this.communities.update(conversation.id, (loaded) => {
+          const historyId = this.apply(conversation, content);
+          const { row, bytes } = this.enqueue(conversation, content, historyId);
+          this.communities.say(loaded, row, bytes);
+          return historyId;
+        })
+      : context.transaction(() => {
+          const historyId = this.apply(conversation, content);
+          this.enqueue(conversation, content, historyId);
+          return historyId;
+        });
     context.notifier.flush();
     this.wake(lane);
-    this.wake(lanes.own);
+    if (conversation.protocol === "pairwise") this.wake(lanes.own);
     return { id, sent: { messageId: Buffer.from(id).toString("base64url"), historyId: result } };
+  }
+
+  /** Nothing of this conversation waits before it, so it can be encrypted in the same transaction. */
+  private canSayNow({ id, protocol }: ConversationRow, lane: string): boolean {
+    return protocol === "mls" && this.context.outbox.waiting(lane) === 0 && this.communities.canSayNow(id);
   }
 
   /** Inside the transaction: what the message does here. Returns its line. */
@@ -73,7 +92,11 @@ export class Sender {
   }
 
   /** Inside the transaction: rows for the others and for the own other devices. */
-  private enqueue(conversation: ConversationRow, content: Content, historyId: number | undefined): void {
+  private enqueue(
+    conversation: ConversationRow,
+    content: Content,
+    historyId: number | undefined,
+  ): { readonly row: number; readonly bytes: Bytes } {
     const { context } = this;
     const addressed: Content =
       conversation.kind === "group" ? { ...content, group: this.groupContext(conversation) } : content;
@@ -85,7 +108,7 @@ export class Sender {
       conversation.kind === "group"
         ? { kind: "group", group: conversation.id }
         : { kind: "account", account: conversation.id as AccountId };
-    context.outbox.append({
+    const row = context.outbox.append({
       lane: laneOf(conversation),
       target,
       messageId: content.messageId,
@@ -96,13 +119,14 @@ export class Sender {
       ...(historyId === undefined ? {} : { historyId }),
     });
     // The own other devices are members of it themselves.
-    if (community) return;
+    if (community) return { row, bytes };
     const sent = {
       conversationId: conversation.id,
       content: encodeContent(addressed),
       sentAtMs: context.now(),
     };
     this.sync({ sent }, content.messageId);
+    return { row, bytes };
   }
 
   private groupContext({ id, protocol }: ConversationRow): NonNullable<Content["group"]> {

@@ -15,8 +15,16 @@ interface OpenGroup {
   granted: boolean;
   /** Of the newest entry that the service has told us of. */
   lastSequence: number;
+  /** What this device has acknowledged on this connection, and what it will. */
+  acknowledged: number;
+  toAcknowledge: number;
+  waiting: boolean;
 }
 
+/** Entries that are acknowledged by one frame; well below the window of the service. */
+const ACKNOWLEDGED_TOGETHER = 64;
+/** The service writes cursors down every 5 s at the most: earlier is no use. */
+const ACKNOWLEDGE_WITHIN_MS = 2_000;
 /** Time for a group to be opened and caught up before somebody who waits for it gives up. */
 const READY_TIMEOUT_MS = 60_000;
 
@@ -39,11 +47,6 @@ export class Access {
 
   isOpen(id: Bytes): boolean {
     return this.open.get(toBase64Url(id))?.granted === true;
-  }
-
-  /** Asked to be opened on this connection, whether or not the answer has come. */
-  isKnown(id: Bytes): boolean {
-    return this.open.has(toBase64Url(id));
   }
 
   /** Everything that the service has told us of is in the database. */
@@ -81,7 +84,13 @@ export class Access {
     const signature = group.signForService(GROUP_ACCESS_LABEL, await this.tbs(id, epoch, group.ownLeaf));
     // Entries may come before the answer is looked at.
     const key = toBase64Url(id);
-    this.open.set(key, { granted: false, lastSequence: row.cursor });
+    this.open.set(key, {
+      granted: false,
+      lastSequence: row.cursor,
+      acknowledged: row.cursor,
+      toAcknowledge: row.cursor,
+      waiting: false,
+    });
     try {
       const answer = await this.connection.group({
         kind: "groupAccess",
@@ -105,6 +114,38 @@ export class Access {
       }
       throw error;
     }
+  }
+
+  /**
+   * Everything up to here is in the database. A commit is vouched for at once; messages are acknowledged together, some
+   * at a time or after a while, since a frame for each would cost as much as the message.
+   */
+  acknowledge(id: GroupId, through: number, atOnce: boolean): void {
+    const open = this.open.get(toBase64Url(id));
+    if (open === undefined || through <= open.toAcknowledge) return;
+    open.toAcknowledge = through;
+    if (atOnce || through - open.acknowledged >= ACKNOWLEDGED_TOGETHER) this.sayAcknowledged(id, open);
+    else if (!open.waiting) {
+      open.waiting = true;
+      void this.acknowledgeLater(id, open);
+    }
+  }
+
+  private async acknowledgeLater(id: GroupId, open: OpenGroup): Promise<void> {
+    await this.context.environment.sleep(ACKNOWLEDGE_WITHIN_MS, this.context.closing.signal);
+    open.waiting = false;
+    // Another connection has begun since, which knows the cursor.
+    if (this.open.get(toBase64Url(id)) === open) this.sayAcknowledged(id, open);
+  }
+
+  private sayAcknowledged(id: GroupId, open: OpenGroup): void {
+    if (open.toAcknowledge <= open.acknowledged) return;
+    open.acknowledged = open.toAcknowledge;
+    this.connection.tellGroup({
+      kind: "groupAcknowledge",
+      groupId: id,
+      throughSequence: open.toAcknowledge,
+    });
   }
 
   /** What flows in does not fit our cursor any more: the group counts as closed until it is opened from there. */

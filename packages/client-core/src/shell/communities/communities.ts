@@ -51,8 +51,10 @@ import { Turns } from "./turns.ts";
 /** What communities set off in the rest of the client. */
 export interface CommunityEffects {
   wake(lane: string): void;
-  /** The log shows own messages: they are accepted. */
-  settled(outboxIds: readonly number[]): void;
+  /** Inside a transaction: the log shows this own message, so it is accepted. */
+  shown(outboxId: number): void;
+  /** After the transaction: own messages were shown. */
+  settled(): void;
   /** The database turned out to be an old copy. */
   restored(): void;
   /** Work that nobody waits for; what is temporary is tried again with the next connection. */
@@ -104,7 +106,8 @@ export class Communities {
     this.reports = reports;
     const { access, ledger, registry, turns } = this;
     this.reader = new LogReader(context, connection, registry, access, ledger, content, reports, {
-      settled: (ids) => effects.settled(ids),
+      shown: (id) => effects.shown(id),
+      settled: () => effects.settled(),
       stuck: (id) => effects.behind(() => this.rejoin(id)),
       refused: (id, sequence) => effects.behind(() => this.afterRefusal(id, sequence)),
       gap: (id) => effects.behind(() => this.openAnew(id)),

@@ -43,8 +43,10 @@ import type { Loaded, Registry } from "./registry.ts";
 
 /** What the log sets off once it is persisted. */
 export interface LogEffects {
-  /** Own messages that the log shows. */
-  settled(outboxIds: readonly number[]): void;
+  /** Inside the transaction: the log shows this own message, so it is accepted. */
+  shown(outboxId: number): void;
+  /** After the transaction: own messages were shown. */
+  settled(): void;
   /** The group can only be entered anew. */
   stuck(id: GroupId): void;
   /** A commit was refused: if it is not taken back, the group has to be entered anew. */
@@ -110,8 +112,8 @@ export class LogReader {
     // Whoever acknowledges a commit vouches for it.
     const vouched = refusedAt === 0 ? cursor : Math.min(cursor, refusedAt - 1);
     const through = Math.min(vouched, frame.entries.at(-1)!.sequence);
-    if (through > 0 && this.access.isKnown(id))
-      this.connection.tellGroup({ kind: "groupAcknowledge", groupId: id, throughSequence: through });
+    const vouches = frame.entries.some((entry) => entry.commit !== undefined);
+    this.access.acknowledge(id, through, vouches);
     if (step === "gap" && this.access.isOpen(id)) this.effects.gap(id);
   }
 
@@ -158,7 +160,7 @@ export class LogReader {
   /** What may only happen once everything is persisted. */
   private afterwards(id: GroupId, settled: readonly number[], step: Step): void {
     this.context.notifier.flush();
-    this.effects.settled(settled);
+    if (settled.length > 0) this.effects.settled();
     if (step === "restored") {
       this.effects.restored();
       return;
@@ -198,6 +200,7 @@ export class LogReader {
     if (own !== undefined) {
       if (mls.hasUndo(id)) mls.setShown(own.outboxId, entry.sequence);
       else mls.deletePart(own.outboxId);
+      this.effects.shown(own.outboxId);
       settled.push(own.outboxId);
       return "next";
     }

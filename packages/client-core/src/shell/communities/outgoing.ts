@@ -6,7 +6,7 @@ import type { OutboxRow } from "../../store/outbox.ts";
 import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import type { Access } from "./access.ts";
-import type { Registry } from "./registry.ts";
+import type { Loaded, Registry } from "./registry.ts";
 
 export type OutgoingStep =
   | { readonly kind: "ready" }
@@ -43,6 +43,38 @@ export class Outgoing {
     this.shutOut = shutOut;
   }
 
+  /**
+   * Whether a message can be encrypted in the transaction that puts it into history and outbox: the group is open, has
+   * taken in all of its log, and nothing else waits to be said or committed first.
+   */
+  canSayNow(group: Bytes): boolean {
+    const id = groupId(group);
+    const { state, refusedAt } = this.context.mls.group(id) ?? {};
+    if (state !== "active" || refusedAt !== 0 || !this.access.isCaughtUp(id)) return false;
+    return this.registry.load(id).group.cachedProposals.length === 0;
+  }
+
+  /** One transaction on a group, in which {@link say} may be called. */
+  update<T>(group: Bytes, operation: (loaded: Loaded) => T): T {
+    return this.registry.update(groupId(group), operation);
+  }
+
+  /** Inside such a transaction: encrypts a row that is in the outbox. */
+  say({ group, store }: Loaded, outboxId: number, content: Bytes): void {
+    const epoch = Number(group.epoch);
+    const { message, writes } = group.createApplicationMessage(content);
+    store.apply(writes);
+    this.context.mls.putPart({
+      outboxId,
+      groupId: new Uint8Array(group.groupId),
+      submitId: this.context.environment.random(16),
+      message,
+      hash: new Uint8Array(createHash("sha256").update(message).digest()),
+      epoch,
+    });
+    this.context.outbox.setState(outboxId, "ready", 0);
+  }
+
   /** PERSIST the ciphertext with the ratchet state that made it. */
   encrypt(row: OutboxRow): OutgoingStep {
     const id = this.groupOf(row);
@@ -53,20 +85,7 @@ export class Outgoing {
     // Behind the log an epoch is old, and a message in it would only be made twice.
     if (state !== "active" || !this.access.isCaughtUp(id)) return { kind: "later", afterMs: LATER_MS };
     try {
-      this.registry.update(id, ({ group, store }) => {
-        const epoch = Number(group.epoch);
-        const { message, writes } = group.createApplicationMessage(row.content);
-        store.apply(writes);
-        this.context.mls.putPart({
-          outboxId: row.id,
-          groupId: id,
-          submitId: this.context.environment.random(16),
-          message,
-          hash: new Uint8Array(createHash("sha256").update(message).digest()),
-          epoch,
-        });
-        this.context.outbox.setState(row.id, "ready", 0);
-      });
+      this.registry.update(id, (loaded) => this.say(loaded, row.id, row.content));
       return { kind: "ready" };
     } catch (error) {
       if (!(error instanceof UsageError) || error.code !== "mls/proposals-pending") throw error;

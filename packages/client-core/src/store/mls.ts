@@ -9,6 +9,9 @@ import type { Row, Storage } from "../ports/storage.ts";
  */
 export type MlsGroupState = "creating" | "joining" | "active" | "stuck" | "over";
 
+/** In the place of the time when a profile was said. */
+export const PROFILE_OWED = -1;
+
 export interface MlsGroupRow {
   readonly id: Bytes;
   readonly state: MlsGroupState;
@@ -17,6 +20,7 @@ export interface MlsGroupRow {
   readonly slot: number;
   /** The group profile as it was last said. */
   readonly profile: Bytes | undefined;
+  /** {@link PROFILE_OWED}: this device has added members and did not know yet what to tell them. */
   readonly profileSaidAtMs: number;
   /** The group profile that a commit of ours brings, from before it is made until the log shows it. */
   readonly nextProfile: Bytes | undefined;
@@ -232,6 +236,10 @@ export class MlsStore {
       atMs,
       id,
     ]);
+  }
+
+  setProfileOwed(id: Bytes): void {
+    this.storage.run("UPDATE mls_group SET profile_said_at = ? WHERE id = ?", [PROFILE_OWED, id]);
   }
 
   setNextProfile(id: Bytes, profile: Bytes | null): void {

@@ -133,7 +133,8 @@ CREATE TABLE event (
 const COMMUNITIES = `
 -- MLS groups. cursor: the log entry up to which everything is in this database. slot: which rows of mls_row are in
 -- force; a rejoin writes the other ones until the service has taken it. profile: the group profile as it was last said,
--- and its hash. next_profile: what a commit of ours is about to make it. state: creating, joining (an external commit is on its way), active, stuck (a commit cannot be
+-- and its hash. next_profile: what a commit of ours is about to make it. profile_said_at: -1 where we owe it to somebody
+-- whom we have added. state: creating, joining (an external commit is on its way), active, stuck (a commit cannot be
 -- followed: rejoin), over.
 CREATE TABLE mls_group (
   id BLOB PRIMARY KEY, state TEXT NOT NULL, cursor INTEGER NOT NULL, slot INTEGER NOT NULL DEFAULT 0,

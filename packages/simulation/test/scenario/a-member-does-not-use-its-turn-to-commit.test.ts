@@ -1,70 +1,7 @@
-import type { Socket, SocketHandlers, Transport } from "@murmuration/client-core";
-import type { ClientFrame } from "@murmuration/wire";
 import { expect, test } from "vitest";
 import { type SimulatedDevice, until, World } from "../../src/index.ts";
 import { agree, countOf, flock, hearEachOther, on, PATIENCE_MS } from "../support/communities.ts";
-
-/** A link that can keep a client's next commit back, and then let nothing through to the client any more. */
-class Stall {
-  private armed = false;
-  private deaf = false;
-  private kept: (() => void) | undefined;
-
-  get keeps(): boolean {
-    return this.kept !== undefined;
-  }
-
-  arm(): void {
-    this.armed = true;
-  }
-
-  /** The commit goes on; its client hears nothing, and its process may as well hang. */
-  letGoAndHang(): void {
-    this.deaf = true;
-    this.kept?.();
-  }
-
-  readonly wrapTransport = (transport: Transport): Transport => ({
-    ...transport,
-    origin: transport.origin,
-    connect: async (handlers, timeoutMs) => {
-      const hearing: SocketHandlers = {
-        frame: (frame) => {
-          if (!this.deaf) handlers.frame(frame);
-        },
-        closed: () => handlers.closed(),
-      };
-      return this.wrapSocket(await transport.connect(hearing, timeoutMs));
-    },
-    request: (request) => transport.request(request),
-    stream: (request) => transport.stream(request),
-    get traffic() {
-      return transport.traffic;
-    },
-    close: () => transport.close(),
-  });
-
-  private wrapSocket(socket: Socket): Socket {
-    return {
-      send: (frame: ClientFrame) => {
-        const keep = this.armed && frame.body.kind === "groupCommit";
-        if (!keep) {
-          socket.send(frame);
-          return;
-        }
-        this.armed = false;
-        this.kept = () => socket.send(frame);
-      },
-      close: () => socket.close(),
-      get bytesSent() {
-        return socket.bytesSent;
-      },
-      get bytesReceived() {
-        return socket.bytesReceived;
-      },
-    };
-  }
-}
+import { HeldFrames } from "../support/held-frames.ts";
 
 /** Alice has lost a race and has the turn now, for five seconds, and does nothing. */
 async function scene(world: World) {
@@ -76,16 +13,17 @@ async function scene(world: World) {
   await on(alice, id).setRole(bob.id, "admin");
   await agree([alice, ...others], id);
   await alice.stop();
-  const stall = new Stall();
-  await alice.start({ wrapTransport: stall.wrapTransport });
+  const link = new HeldFrames();
+  await alice.start({ wrapTransport: link.wrapTransport });
   await alice.client.connection.caughtUp();
-  stall.arm();
+  link.keep("groupCommit");
   const lost = on(alice, id)
     .setRole(carol.id, "admin")
     .catch(() => undefined);
-  await until(() => stall.keeps, PATIENCE_MS);
+  await until(() => link.keeps, PATIENCE_MS);
   await on(bob, id).setExpiry(60);
-  stall.letGoAndHang();
+  link.hang();
+  link.letGo();
   await new Promise((resolve) => setTimeout(resolve, 100));
   const end = async () => {
     await alice.stop();

@@ -16,6 +16,7 @@ import {
   type GroupProfile,
   groupProfile,
 } from "../../core/content.ts";
+import { PROFILE_OWED } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 import type { Lines } from "../lines.ts";
@@ -107,8 +108,9 @@ export class CommunityContent {
     const profile = content.groupProfile!;
     const encoded = groupProfile.encode(profile);
     if (!equalBytes(hashOfProfile(encoded), this.registry.communityOf(id).profileHash)) return;
-    const before = context.mls.group(id)?.profile;
+    const { profile: before, profileSaidAtMs } = context.mls.group(id)!;
     context.mls.setProfile(id, encoded, context.now());
+    if (profileSaidAtMs === PROFILE_OWED) this.sayProfile(id);
     const title = context.conversations.get(id)?.title;
     context.conversations.setTitle(id, profile.title);
     if (title === profile.title) return;
@@ -140,11 +142,20 @@ export class CommunityContent {
     this.sayProfile(id);
   }
 
-  /** Puts the group profile into the outbox, for those who have just come. */
+  /**
+   * Puts the group profile into the outbox, for those who have just come. Somebody may have changed it and not said yet
+   * what it is, in an epoch that they cannot read: then they hear it from us as soon as we know it.
+   */
   sayProfile(id: GroupId): void {
     const { context } = this;
     const profile = context.mls.group(id)?.profile;
-    if (profile === undefined) return;
+    if (
+      profile === undefined ||
+      !equalBytes(hashOfProfile(profile), this.registry.communityOf(id).profileHash)
+    ) {
+      context.mls.setProfileOwed(id);
+      return;
+    }
     const messageId = context.newMessageId();
     const group = { groupId: id, revision: 0 };
     context.history.noteSeen(context.own.accountId, context.own.deviceId, messageId, context.now());

@@ -95,26 +95,33 @@ test("the answer to an addition is lost: the newcomer is in once, and hears what
   expect(commitsIn(world, id) - before).toBe(1);
 });
 
-// The fault that this finds: a message that is encrypted anew, or sent under a new submit id, because its answer is missing.
-test("the answer to a message is lost: it is accepted once, and once in every history", async () => {
-  await using world = await World.start();
-  const { alice, bob, carol, id, answers, settled } = await scene(world);
-  const messages = () => logOf(world, id).filter(({ kind }) => kind === "application").length;
-  const before = messages();
+// The fault that these find: a message that is encrypted anew, or sent under a new submit id, because its answer is missing.
+test.each([
+  { first: "the log shows it", logWaits: false },
+  { first: "it is sent again", logWaits: true },
+])(
+  "the answer to a message is lost, and then $first: it is accepted once, and once in every history",
+  async ({ logWaits }) => {
+    await using world = await World.start();
+    const { alice, bob, carol, id, answers, settled } = await scene(world);
+    const messages = () => logOf(world, id).filter(({ kind }) => kind === "application").length;
+    const before = messages();
 
-  answers.arm("groupSubmit");
-  await on(alice, id).send({ text: "did you get this?" });
-  await until(() => answers.lost === 1, PATIENCE_MS);
-  await on(alice, id).send({ text: "and this?" });
-  await alice.client.outbox.settled();
-  await until(() => [bob, carol].every((device) => countOf(device, id, "and this?") === 1), PATIENCE_MS);
-  await settled();
-  expect(messages() - before).toBe(2);
-  for (const device of [alice, bob, carol]) {
-    expect(countOf(device, id, "did you get this?")).toBe(1);
-    const [line] = on(device, id)
-      .history({ limit: 100 })
-      .filter((shown) => shown.kind === "message" && shown.text === "did you get this?");
-    expect(line).toMatchObject(device === alice ? { sendState: "accepted" } : { outgoing: false });
-  }
-});
+    answers.arm("groupSubmit", { logWaits });
+    await on(alice, id).send({ text: "did you get this?" });
+    await until(() => answers.lost === 1, PATIENCE_MS);
+    await on(alice, id).send({ text: "and this?" });
+    await alice.client.outbox.settled();
+    await until(() => [bob, carol].every((device) => countOf(device, id, "and this?") === 1), PATIENCE_MS);
+    await settled();
+    expect(answers.askedAgain).toBe(logWaits ? 1 : 0);
+    expect(messages() - before).toBe(2);
+    for (const device of [alice, bob, carol]) {
+      expect(countOf(device, id, "did you get this?")).toBe(1);
+      const [line] = on(device, id)
+        .history({ limit: 100 })
+        .filter((shown) => shown.kind === "message" && shown.text === "did you get this?");
+      expect(line).toMatchObject(device === alice ? { sendState: "accepted" } : { outgoing: false });
+    }
+  },
+);

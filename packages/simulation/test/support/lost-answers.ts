@@ -1,4 +1,5 @@
 import type { Socket, SocketHandlers, Transport } from "@murmuration/client-core";
+import type { ServiceFrame } from "@murmuration/wire";
 
 /** What is asked, and the answer that gets lost. */
 const ANSWERS = { groupCommit: "groupCommitAccepted", groupSubmit: "groupSubmitAccepted" } as const;
@@ -11,22 +12,25 @@ type Question = keyof typeof ANSWERS;
 export class LostAnswers {
   /** Accepted by the service, and never heard of. */
   lost = 0;
+  /** Asked once more after that. */
+  askedAgain = 0;
   private armed: Question | undefined;
+  private again: Question | undefined;
 
-  /** The next question of this kind loses its answer. */
-  arm(question: Question): void {
+  /**
+   * The next question of this kind loses its answer. With `logWaits` the log is held back, too, on the next connection
+   * until the question was asked once more: otherwise the log may answer it first.
+   */
+  arm(question: Question, { logWaits = false } = {}): void {
     this.armed = question;
+    this.again = logWaits ? question : undefined;
   }
 
   readonly wrapTransport = (transport: Transport): Transport => ({
     origin: transport.origin,
     connect: async (handlers, timeoutMs) => {
-      const cut = new Cut(handlers, () => this.lost++);
-      return cut.wrap(await transport.connect(cut.handlers, timeoutMs), (kind) => {
-        if (kind !== this.armed) return undefined;
-        this.armed = undefined;
-        return ANSWERS[kind as Question];
-      });
+      const cut = new Cut(this, handlers);
+      return cut.wrap(await transport.connect(cut.handlers, timeoutMs));
     },
     request: (request) => transport.request(request),
     stream: (request) => transport.stream(request),
@@ -35,37 +39,61 @@ export class LostAnswers {
     },
     close: () => transport.close(),
   });
+
+  /** The log is held back on connections that come now. */
+  get logWaits(): boolean {
+    return this.lost > 0 && this.again !== undefined;
+  }
+
+  /** A question goes out. Returns the answer that must not arrive. */
+  asked(kind: string): string | undefined {
+    if (kind === this.armed) {
+      this.armed = undefined;
+      return ANSWERS[kind as Question];
+    }
+    if (this.lost > 0 && kind === this.again) {
+      this.again = undefined;
+      this.askedAgain++;
+    }
+    return undefined;
+  }
 }
 
 class Cut {
+  private readonly owner: LostAnswers;
   private readonly real: SocketHandlers;
-  private readonly onLost: () => void;
   private waitsFor: string | undefined;
   private socket: Socket | undefined;
+  private readonly log: ServiceFrame[] = [];
 
-  constructor(real: SocketHandlers, onLost: () => void) {
+  constructor(owner: LostAnswers, real: SocketHandlers) {
+    this.owner = owner;
     this.real = real;
-    this.onLost = onLost;
   }
 
   readonly handlers: SocketHandlers = {
     frame: (frame) => {
-      if (this.waitsFor === undefined) this.real.frame(frame);
-      else if (frame.body.kind === this.waitsFor) {
-        this.onLost();
-        this.socket?.close();
-        this.real.closed();
-      }
+      if (this.waitsFor !== undefined) {
+        if (frame.body.kind === this.waitsFor) this.cut();
+      } else if (this.owner.logWaits && frame.body.kind === "groupEntries") this.log.push(frame);
+      else this.real.frame(frame);
     },
     closed: () => this.real.closed(),
   };
 
-  wrap(socket: Socket, answerOf: (kind: string) => string | undefined): Socket {
+  private cut(): void {
+    this.owner.lost++;
+    this.socket?.close();
+    this.real.closed();
+  }
+
+  wrap(socket: Socket): Socket {
     this.socket = socket;
     return {
       send: (frame) => {
-        this.waitsFor ??= answerOf(frame.body.kind);
+        this.waitsFor ??= this.owner.asked(frame.body.kind);
         socket.send(frame);
+        if (!this.owner.logWaits) for (const page of this.log.splice(0)) this.real.frame(page);
       },
       close: () => socket.close(),
       get bytesSent() {

@@ -30,7 +30,7 @@ export const countOf = (device: SimulatedDevice, group: string, text: string): n
   textsOf(device.client, group).filter((line) => line === text).length;
 
 /** What every member has to have alike. */
-export function viewOf(device: SimulatedDevice, group: string): string {
+function viewOf(device: SimulatedDevice, group: string): string {
   const conversation = device.client.conversations.get(group);
   if (conversation?.state !== "active") return `${conversation?.state} on ${device.path}`;
   return JSON.stringify([

@@ -63,6 +63,8 @@ export interface CommunityEffects {
 
 /** How long a refused commit may stay before this device enters the group anew. */
 const REFUSAL_PATIENCE_MS = 10_000;
+/** Between noticing that entries of a log are missing and asking for them. */
+const GAP_PAUSE_MS = 100;
 /** When communities are looked at again after the own device list changed. */
 const NEW_DEVICE_PAUSES_MS = [0, 2_000, 10_000, 60_000];
 /** Leaf lifetimes of the creator; nobody looks at them again. */
@@ -110,7 +112,7 @@ export class Communities {
       settled: () => effects.settled(),
       stuck: (id) => effects.behind(() => this.rejoin(id)),
       refused: (id, sequence) => effects.behind(() => this.afterRefusal(id, sequence)),
-      gap: (id) => effects.behind(() => this.openAnew(id)),
+      gap: (id) => effects.behind(() => this.askAgain(id)),
       restored: () => effects.restored(),
       received: (id) => this.received(id),
     });
@@ -211,6 +213,13 @@ export class Communities {
     this.registry.unload(id);
     await this.joiner.rejoin(id);
     await this.openAnew(id);
+  }
+
+  /** Entries are missing. A service that keeps them back is not asked all the time. */
+  private async askAgain(id: GroupId): Promise<void> {
+    this.access.forget(id);
+    await this.context.environment.sleep(GAP_PAUSE_MS, this.context.closing.signal);
+    await this.open(id);
   }
 
   /** Opens a group from our cursor on, also where it is open: what came while we were no member was not taken. */

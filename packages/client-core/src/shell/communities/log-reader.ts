@@ -68,6 +68,9 @@ const BATCH = 32;
  */
 const OWN_FAILURES: ReadonlySet<string> = new Set(["community/ban-list-unknown", "mls/message/epoch"]);
 
+/** A message of another group has no place in this log: what belongs there is asked for again. */
+const FOREIGN = "mls/message/group";
+
 /** What became of one entry. */
 type Step = "next" | "gap" | "stop" | "again" | "restored";
 /** The engine's code for what was sent by our own leaf and is not known here. */
@@ -146,7 +149,7 @@ export class LogReader {
           break;
         }
         step = this.apply(id, loaded, entry, settled);
-        if (step === "stop" || step === "restored") break;
+        if (step === "stop" || step === "gap" || step === "restored") break;
         cursor = entry.sequence;
         if (step === "again") break;
       }
@@ -211,6 +214,7 @@ export class LogReader {
       if (!(error instanceof RejectionError)) throw error;
       // It went out of this device and is not in its database: the keys behind it would be used again.
       if (error.code === OWN) return "restored";
+      if (error.code === FOREIGN) return "gap";
       this.context.meter.unreadable++;
       return "next";
     }
@@ -246,6 +250,7 @@ export class LogReader {
       const { refusedAt = 0, refusal = "" } = mls.group(id) ?? {};
       // Somebody goes on from a commit that we have refused: the group is where we cannot follow, or will not.
       if (refusedAt !== 0) return isForbidden(refusal) ? "next" : this.giveUp(id);
+      if (error.code === FOREIGN) return "gap";
       if (OWN_FAILURES.has(error.code)) return this.giveUp(id);
       return this.refuse(id, group, entry.sequence, error.code);
     }

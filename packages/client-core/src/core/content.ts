@@ -106,6 +106,8 @@ export const groupProfile = message("GroupProfile", {
   picture: optional(3, attachment),
 });
 
+const profileRequest = message("ProfileRequest", { hash: required(1, bytes(HASH_BYTES)) });
+
 const epochReport = message("EpochReport", {
   groupId: required(1, id(groupId)),
   epoch: required(2, uint()),
@@ -163,6 +165,7 @@ export const content = message("Content", {
   sync: optional(20, sync),
   groupProfile: optional(21, groupProfile),
   epochReport: optional(22, epochReport),
+  profileRequest: optional(23, profileRequest),
 });
 
 export type Content = MessageOf<typeof content>;
@@ -187,6 +190,7 @@ export const bodyKinds = [
   "sync",
   "groupProfile",
   "epochReport",
+  "profileRequest",
 ] as const;
 export type BodyKind = (typeof bodyKinds)[number];
 

@@ -22,6 +22,8 @@ export interface MlsGroupRow {
   readonly profile: Bytes | undefined;
   /** {@link PROFILE_OWED}: this device has added members and did not know yet what to tell them. */
   readonly profileSaidAtMs: number;
+  /** Somebody has asked for the group profile since it was last said. */
+  readonly profileWanted: boolean;
   /** The group profile that a commit of ours brings, from before it is made until the log shows it. */
   readonly nextProfile: Bytes | undefined;
   /** When our leaf last got fresh keys. */
@@ -93,6 +95,7 @@ function groupOf(row: Row): MlsGroupRow {
     slot: row["slot"] as number,
     profile: row["profile"] === null ? undefined : bytesOf(row, "profile"),
     profileSaidAtMs: row["profile_said_at"] as number,
+    profileWanted: row["profile_wanted"] === 1,
     nextProfile: row["next_profile"] === null ? undefined : bytesOf(row, "next_profile"),
     updatedAtMs: row["updated_at"] as number,
     refusedAt: row["refused_at"] as number,
@@ -230,12 +233,16 @@ export class MlsStore {
     this.storage.run("UPDATE mls_group SET updated_at = ? WHERE id = ?", [atMs, id]);
   }
 
+  /** The group profile as it is said now, by whomever. */
   setProfile(id: Bytes, profile: Bytes, atMs: number): void {
-    this.storage.run("UPDATE mls_group SET profile = ?, profile_said_at = ? WHERE id = ?", [
-      profile,
-      atMs,
-      id,
-    ]);
+    this.storage.run(
+      "UPDATE mls_group SET profile = ?, profile_said_at = ?, profile_wanted = 0 WHERE id = ?",
+      [profile, atMs, id],
+    );
+  }
+
+  wantProfile(id: Bytes): void {
+    this.storage.run("UPDATE mls_group SET profile_wanted = 1 WHERE id = ?", [id]);
   }
 
   setProfileOwed(id: Bytes): void {

@@ -210,8 +210,13 @@ CREATE TABLE pin (conversation BLOB NOT NULL, history_id INTEGER NOT NULL, at IN
 CREATE TABLE mls_ban_list (hash BLOB PRIMARY KEY, list BLOB NOT NULL) WITHOUT ROWID;
 `;
 
+const COMMUNITY_CONTENT = `
+-- profile_wanted: a newcomer has asked for the group profile, and nobody has said it since.
+ALTER TABLE mls_group ADD COLUMN profile_wanted INTEGER NOT NULL DEFAULT 0;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
-const STEPS: readonly string[] = [SCHEMA, COMMUNITIES];
+const STEPS: readonly string[] = [SCHEMA, COMMUNITIES, COMMUNITY_CONTENT];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */
 export function prepareSchema(storage: Storage): void {

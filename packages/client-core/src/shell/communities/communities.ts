@@ -5,7 +5,7 @@
  *   LogReader   the log, entry by entry                  Committer   own commits, one at a time
  *   MemberJobs  many members, commit by commit           Joiner      Welcomes and external commits
  *   Outgoing    own messages                             Turns       when to commit
- *   Governance  roles, settings, links, bans
+ *   Governance  roles, settings, links, bans                 ProfileRequests  the group profile for newcomers
  */
 import {
   type AccountId,
@@ -45,6 +45,7 @@ import { CommunityLedger } from "./ledger.ts";
 import { isForbidden, LogReader } from "./log-reader.ts";
 import { type LeftOut, MemberJobs } from "./member-jobs.ts";
 import { Outgoing } from "./outgoing.ts";
+import { ProfileRequests } from "./profile-requests.ts";
 import { Registry } from "./registry.ts";
 import { Turns } from "./turns.ts";
 
@@ -86,6 +87,7 @@ export class Communities {
   private readonly jobs: MemberJobs;
   private readonly ledger: CommunityLedger;
   private readonly reports: EpochReports;
+  private readonly profiles: ProfileRequests;
   /** Epoch in which a leave was last proposed, by group. */
   private readonly leaving = new Map<string, bigint>();
   private ready = false;
@@ -104,7 +106,12 @@ export class Communities {
     this.turns = new Turns(context);
     this.access = new Access(context, connection, this.registry);
     this.ledger = new CommunityLedger(context, lines);
-    const content = new CommunityContent(context, this.registry, lines);
+    this.profiles = new ProfileRequests(context, this.registry, this.access, {
+      say: (id) => content.sayProfile(id),
+      wake: (lane) => effects.wake(lane),
+      behind: (work) => effects.behind(work),
+    });
+    const content = new CommunityContent(context, this.registry, lines, this.profiles);
     this.reports = reports;
     const { access, ledger, registry, turns } = this;
     this.reader = new LogReader(context, connection, registry, access, ledger, content, reports, {
@@ -120,7 +127,7 @@ export class Communities {
     this.committer = new Committer(context, connection, registry, access, reader, turns);
     this.governance = new Governance(context, connection, registry, this.committer);
     this.jobs = new MemberJobs(context, this.committer);
-    this.joiner = new Joiner(context, connection, registry, access, ledger, reports, turns);
+    this.joiner = new Joiner(context, connection, registry, access, ledger, reports, turns, this.profiles);
     this.keyPackages = new KeyPackages(context);
     this.outgoing = new Outgoing(
       context,
@@ -181,6 +188,7 @@ export class Communities {
     await this.resumeJobs(id);
     await this.updateIfDue(id);
     this.leaveIfAsked(id);
+    this.profiles.takeUp(id);
     this.effects.wake(lanes.group(id));
   }
 

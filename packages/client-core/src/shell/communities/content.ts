@@ -20,6 +20,7 @@ import { PROFILE_OWED } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 import type { Lines } from "../lines.ts";
+import type { ProfileRequests } from "./profile-requests.ts";
 import type { Registry } from "./registry.ts";
 
 export interface CommunityMessage {
@@ -32,14 +33,23 @@ export interface CommunityMessage {
 }
 
 /** What may be said in a community; receipts, typing and the pairwise groups' own messages may not. */
-const ALLOWED: ReadonlySet<string> = new Set(["text", "edit", "reaction", "delete", "groupProfile"]);
+const ALLOWED: ReadonlySet<string> = new Set([
+  "text",
+  "edit",
+  "reaction",
+  "delete",
+  "groupProfile",
+  "profileRequest",
+]);
 
 export class CommunityContent {
   private readonly context: Context;
   private readonly registry: Registry;
   private readonly lines: Lines;
+  private readonly profiles: ProfileRequests;
 
-  constructor(context: Context, registry: Registry, lines: Lines) {
+  constructor(context: Context, registry: Registry, lines: Lines, profiles: ProfileRequests) {
+    this.profiles = profiles;
     this.context = context;
     this.registry = registry;
     this.lines = lines;
@@ -70,6 +80,10 @@ export class CommunityContent {
     if (content.group.name !== undefined) this.learnName(author, content.group.name);
     if (content.groupProfile !== undefined) {
       this.applyProfile(id, message, content);
+      return;
+    }
+    if (content.profileRequest !== undefined) {
+      this.profiles.receive(id, author, content.profileRequest);
       return;
     }
     this.lines.apply(content, {
@@ -113,9 +127,9 @@ export class CommunityContent {
     if (profileSaidAtMs === PROFILE_OWED) this.sayProfile(id);
     const title = context.conversations.get(id)?.title;
     context.conversations.setTitle(id, profile.title);
-    if (title === profile.title) return;
+    if (before !== undefined && equalBytes(before, encoded)) return;
     context.events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });
-    if (before === undefined) return;
+    if (before === undefined || title === profile.title) return;
     this.lines.appendNotice(
       content.messageId,
       {

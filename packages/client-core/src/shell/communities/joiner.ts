@@ -51,6 +51,7 @@ import type { EpochReports } from "./epoch-reports.ts";
 import { communityCrypto, communityIdentity } from "./identity.ts";
 import { bundleOf } from "./key-packages.ts";
 import type { CommunityLedger } from "./ledger.ts";
+import type { ProfileRequests } from "./profile-requests.ts";
 import type { Registry } from "./registry.ts";
 import { fetchTree } from "./trees.ts";
 import type { Turns } from "./turns.ts";
@@ -66,6 +67,7 @@ export class Joiner {
   private readonly ledger: CommunityLedger;
   private readonly reports: EpochReports;
   private readonly turns: Turns;
+  private readonly profiles: ProfileRequests;
 
   constructor(
     context: Context,
@@ -75,7 +77,9 @@ export class Joiner {
     ledger: CommunityLedger,
     reports: EpochReports,
     turns: Turns,
+    profiles: ProfileRequests,
   ) {
+    this.profiles = profiles;
     this.reports = reports;
     this.turns = turns;
     this.context = context;
@@ -364,6 +368,7 @@ export class Joiner {
       this.reports.note(id, group);
       this.ledger.entered(id, group);
       this.afterLink(id);
+      this.profiles.ask(id, communityContextOf(group.context.extensions));
       this.context.eraseAfterwards();
     });
     this.registry.unload(id);

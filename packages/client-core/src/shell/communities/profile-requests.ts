@@ -1,0 +1,146 @@
+/**
+ * The group profile for whoever came without being told: by a link, or back after commits that it did not see. The
+ * newcomer asks once in the group. Every member that knows the profile would answer, so each waits for a random time
+ * first, and answers only if nobody has said it by then. That an answer is due is written down: the member may be gone
+ * before its time has come.
+ */
+import {
+  type AccountId,
+  type Bytes,
+  equalBytes,
+  formatId,
+  type GroupId,
+  toBase64Url,
+} from "@murmuration/base";
+import type { CommunityContext } from "@murmuration/mls-groups";
+import { type Content, encodeContent } from "../../core/content.ts";
+import type { Context } from "../context.ts";
+import { lanes } from "../lanes.ts";
+import type { Access } from "./access.ts";
+import { hashOfProfile } from "./content.ts";
+import type { Registry } from "./registry.ts";
+
+export interface ProfileEffects {
+  /** Inside a transaction: puts the profile into the outbox. */
+  say(id: GroupId): void;
+  wake(lane: string): void;
+  behind(work: () => Promise<void>): void;
+}
+
+/** Answers are spread over this time for each member of the group, and over the longest time at most. */
+const SPREAD_FOR_EACH_MS = 20;
+const LONGEST_SPREAD_MS = 10_000;
+/** One account is answered once in this time: a member must not make the others talk all day. */
+const PAUSE_FOR_EACH_MS = 600_000;
+/** Accounts whose last request is remembered. */
+const REMEMBERED = 4_096;
+
+export class ProfileRequests {
+  private readonly context: Context;
+  private readonly registry: Registry;
+  private readonly access: Access;
+  private readonly effects: ProfileEffects;
+  /** When an account last asked in a group. */
+  private readonly asked = new Map<string, number>();
+  /** Groups in which this device is about to answer. */
+  private readonly answering = new Set<string>();
+  /** Groups in which this program has asked, and for what. */
+  private readonly asking = new Map<string, Bytes>();
+
+  constructor(context: Context, registry: Registry, access: Access, effects: ProfileEffects) {
+    this.context = context;
+    this.registry = registry;
+    this.access = access;
+    this.effects = effects;
+  }
+
+  // --------------------------------------------------------------------------------------------- asking
+
+  /** Inside the transaction that enters a group from outside: asks for the profile, unless it is here. */
+  ask(id: GroupId, { profileHash }: CommunityContext): void {
+    const { context } = this;
+    if (!this.mustAsk(id, profileHash)) return;
+    this.asking.set(toBase64Url(id), profileHash);
+    const messageId = context.newMessageId();
+    const group = { groupId: id, revision: 0, name: context.meta.text("name") };
+    context.outbox.append({
+      lane: lanes.group(id),
+      target: { kind: "group", group: id },
+      messageId,
+      content: encodeContent({ messageId, group, profileRequest: { hash: profileHash } }),
+      confirm: false,
+      createdAtMs: context.now(),
+    });
+  }
+
+  private mustAsk(id: GroupId, profileHash: Uint8Array): boolean {
+    if (profileHash.length === 0 || this.knows(id, profileHash)) return false;
+    // Whoever has not accepted the group says nothing in it.
+    if (this.context.conversations.get(id)?.state !== "active") return false;
+    const before = this.asking.get(toBase64Url(id));
+    return before === undefined || !equalBytes(before, profileHash);
+  }
+
+  /** With a new connection: an answer that is still due, and a question that nobody has answered. */
+  takeUp(id: GroupId): void {
+    if (this.context.mls.group(id)?.profileWanted === true) this.effects.behind(() => this.answer(id));
+    const community = this.registry.communityOf(id);
+    if (this.mustAsk(id, community.profileHash)) this.context.transaction(() => this.ask(id, community));
+  }
+
+  // ------------------------------------------------------------------------------------------ answering
+
+  /** Inside a transaction: another member asks. */
+  receive(id: GroupId, author: AccountId, { hash }: NonNullable<Content["profileRequest"]>): void {
+    const { profileHash } = this.registry.communityOf(id);
+    if (!equalBytes(hash, profileHash) || !this.knows(id, profileHash)) return;
+    if (this.context.conversations.get(id)?.state !== "active" || !this.mayAsk(id, author)) return;
+    this.context.mls.wantProfile(id);
+    this.effects.behind(() => this.answer(id));
+  }
+
+  private mayAsk(id: GroupId, author: AccountId): boolean {
+    const key = `${toBase64Url(id)} ${formatId(author)}`;
+    const now = this.context.now();
+    const last = this.asked.get(key);
+    if (last !== undefined && now < last + PAUSE_FOR_EACH_MS) return false;
+    if (this.asked.size >= REMEMBERED) this.asked.clear();
+    this.asked.set(key, now);
+    return true;
+  }
+
+  /** Whoever reads the log up to its end and finds the profile in it has nothing to add. */
+  private async answer(id: GroupId): Promise<void> {
+    const { context } = this;
+    const key = toBase64Url(id);
+    if (this.answering.has(key)) return;
+    this.answering.add(key);
+    try {
+      await context.environment.sleep(this.drawDelay(id), context.closing.signal);
+      if (context.closing.signal.aborted) return;
+      await this.access.ready(id);
+      const said = context.transaction(() => {
+        const { state, profileWanted } = context.mls.group(id) ?? {};
+        if (state !== "active" || profileWanted !== true) return false;
+        if (!this.knows(id, this.registry.communityOf(id).profileHash)) return false;
+        this.effects.say(id);
+        return true;
+      });
+      if (said) this.effects.wake(lanes.group(id));
+    } finally {
+      this.answering.delete(key);
+    }
+  }
+
+  private drawDelay(id: GroupId): number {
+    const members = this.context.conversations.countMembers(id);
+    const spreadMs = Math.min(LONGEST_SPREAD_MS, members * SPREAD_FOR_EACH_MS);
+    const drawn = new DataView(this.context.environment.random(4).buffer).getUint32(0);
+    return (spreadMs * drawn) / 2 ** 32;
+  }
+
+  private knows(id: GroupId, profileHash: Uint8Array): boolean {
+    const profile = this.context.mls.group(id)?.profile;
+    return profile !== undefined && equalBytes(hashOfProfile(profile), profileHash);
+  }
+}

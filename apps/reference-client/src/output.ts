@@ -62,6 +62,7 @@ export function formatLine(client: Client, line: HistoryLine): string {
   if (line.kind === "notice") return `${time}  * ${author}: ${noticeText(client, line.notice)}`;
   const marks = [
     line.edited ? "edited" : "",
+    line.sharedBy === undefined ? "" : `told by ${nameOf(client, line.sharedBy)}`,
     line.sendState === "waiting" ? "waiting" : "",
     line.sendState === "failed" ? `failed: ${line.failure ?? "unknown"}` : "",
     ...line.attachments.map(({ fileName, size }) => `attachment ${printable(fileName)}, ${size} bytes`),

@@ -338,6 +338,14 @@ export interface Community {
   revokeLink(linkId: string): Promise<void>;
   readonly description: string;
   setDescription(description: string): Promise<void>;
+  /**
+   * Owners and admins: shares the last messages, at most (and by default) 100, with everybody who came after they were
+   * said. Resolves with their number once they are in the outbox. Left out: what disappears, what others shared, and what
+   * is too large. Newcomers get lines of their own for them, marked by `sharedBy`; their `historyId` rises like that of
+   * anything that comes later, so an application that wants them in their place orders by `sentAtMs`. UsageError
+   * `group/not-an-admin`, `group/bad-count`.
+   */
+  shareHistory(count?: number): Promise<number>;
   /** Enters the group anew with fresh keys: for a device that lost its way. */
   heal(): Promise<void>;
 }
@@ -403,6 +411,11 @@ export interface TextLine extends LineBase {
   readonly notReached: readonly AccountRef[];
   /** Incoming: whether it was marked read. */
   readonly read: boolean;
+  /**
+   * The owner or admin who shared this message of the time before we came: author, time and text are that account's word,
+   * and an application should show it so. Undefined for what came from its author.
+   */
+  readonly sharedBy: AccountRef | undefined;
 }
 
 /** What the conversation itself has to say. */

@@ -48,6 +48,18 @@ export const healGroup = changing(
   },
 );
 
+export const shareHistory = changing(
+  "share-history",
+  "Shares the last messages of a community with those who came later.",
+  [{ name: "GROUP" }],
+  async (client, { operands: [name], options }) => {
+    const group = findGroup(client, name!);
+    await group.community.shareHistory(options.integer("count"));
+    return group;
+  },
+  { count: { value: "N", help: "how many messages (default: 100)", between: [1, 100] } },
+);
+
 export const groupSettings: Command = {
   path: ["group", "settings"],
   summary: "Shows the settings of a community, or changes those that are named.",

@@ -1,7 +1,15 @@
 import type { Command } from "../command.ts";
 import { register, safetyNumber, whoami } from "./account.ts";
 import { chat } from "./chat.ts";
-import { banFromGroup, groupLink, groupSettings, healGroup, joinByLink, setRole } from "./communities.ts";
+import {
+  banFromGroup,
+  groupLink,
+  groupSettings,
+  healGroup,
+  joinByLink,
+  setRole,
+  shareHistory,
+} from "./communities.ts";
 import {
   acceptRequest,
   addContact,
@@ -39,6 +47,7 @@ export const commands: readonly Command[] = [
   groupLink,
   groupSettings,
   healGroup,
+  shareHistory,
   joinByLink,
   send,
   listen,

@@ -83,6 +83,11 @@ export class ClientCommunity implements Community {
     await this.governance.setProfile(this.group, { ...this.governance.profileOf(this.group), ...change });
   }
 
+  async shareHistory(count?: number): Promise<number> {
+    this.requireActive();
+    return this.parts.communities.past.share(this.group, count);
+  }
+
   heal(): Promise<void> {
     return this.parts.communities.heal(this.group);
   }

@@ -97,6 +97,7 @@ export function viewLine(context: Context, row: HistoryRow): HistoryLine {
     readBy: receipts.read.map(formatId),
     notReached: row.outgoing ? context.outbox.notReached(row.messageId).map(formatId) : [],
     read: row.readAtMs !== undefined,
+    sharedBy: row.sharedBy && formatId(row.sharedBy),
   };
 }
 

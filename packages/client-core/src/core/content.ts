@@ -4,6 +4,7 @@ import {
   type Bytes,
   blobId,
   groupId,
+  MAX_DEVICE_ID,
   type MessageId,
   messageId,
   RejectionError,
@@ -31,6 +32,9 @@ export const MAX_DESCRIPTION_BYTES = 2048;
 /** Most message ids of one receipt, and most entries of one sync page. */
 export const MAX_RECEIPT_IDS = 512;
 export const SYNC_PAGE = 256;
+/** Most messages of the past that are shared at a time, and most bytes of them in one message to a group. */
+export const MAX_SHARED_ITEMS = 100;
+export const MAX_SHARED_BYTES = 40_000;
 /** Four weeks: the longest timer of a disappearing message. */
 export const MAX_EXPIRY_SECONDS = 28 * 86_400;
 export const PROFILE_KEY_BYTES = 32;
@@ -108,6 +112,16 @@ export const groupProfile = message("GroupProfile", {
 
 const profileRequest = message("ProfileRequest", { hash: required(1, bytes(HASH_BYTES)) });
 
+export const sharedMessage = message("SharedMessage", {
+  accountId: required(1, id(accountId)),
+  deviceId: required(2, uint(MAX_DEVICE_ID, 1)),
+  messageId: required(3, id(messageId)),
+  sentAtMs: required(4, uint()),
+  edited: required(5, bool),
+  body: optional(6, textBody),
+});
+const sharedHistory = message("SharedHistory", { items: repeated(1, sharedMessage, MAX_SHARED_ITEMS) });
+
 const epochReport = message("EpochReport", {
   groupId: required(1, id(groupId)),
   epoch: required(2, uint()),
@@ -166,6 +180,7 @@ export const content = message("Content", {
   groupProfile: optional(21, groupProfile),
   epochReport: optional(22, epochReport),
   profileRequest: optional(23, profileRequest),
+  sharedHistory: optional(24, sharedHistory),
 });
 
 export type Content = MessageOf<typeof content>;
@@ -173,6 +188,7 @@ export type Attachment = MessageOf<typeof attachment>;
 export type Target = MessageOf<typeof target>;
 export type GroupInvite = MessageOf<typeof groupInvite>;
 export type GroupProfile = MessageOf<typeof groupProfile>;
+export type SharedMessage = MessageOf<typeof sharedMessage>;
 export type Sync = MessageOf<typeof sync>;
 
 /** The kinds of body. */
@@ -191,6 +207,7 @@ export const bodyKinds = [
   "groupProfile",
   "epochReport",
   "profileRequest",
+  "sharedHistory",
 ] as const;
 export type BodyKind = (typeof bodyKinds)[number];
 

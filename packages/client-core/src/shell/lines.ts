@@ -66,7 +66,7 @@ export class Lines {
   }
 
   /** Changes that came before their message. One that is not allowed must not take the message with it. */
-  private applyWaiting(line: number, place: Place, id: MessageId): void {
+  applyWaiting(line: number, place: Pick<Place, "author" | "conversation">, id: MessageId): void {
     const { history } = this.context;
     for (const { author, content, conversation } of history.takeChanges(place.author, id)) {
       const row = history.get(line);

@@ -21,6 +21,8 @@ export interface HistoryRow {
   readonly sendState: SendState | undefined;
   readonly failure: string | undefined;
   readonly readAtMs: number | undefined;
+  /** Who told us of a message that its author sent before we came. */
+  readonly sharedBy: AccountId | undefined;
 }
 
 export type NewHistoryRow = Pick<
@@ -56,6 +58,7 @@ function rowOf(row: Row): HistoryRow {
     sendState: (row["send_state"] as SendState | null) ?? undefined,
     failure: (row["failure"] as string | null) ?? undefined,
     readAtMs: (row["read_at"] as number | null) ?? undefined,
+    sharedBy: row["shared_by"] === null ? undefined : accountId(row["shared_by"] as Bytes),
   };
 }
 
@@ -87,6 +90,68 @@ export class HistoryStore {
       ],
     );
     return changes === 0 ? undefined : lastId;
+  }
+
+  // What others tell of the past.
+
+  /** Appends a line on somebody's word; undefined when there is one. Without a body it was deleted. */
+  appendShared(
+    line: Omit<NewHistoryRow, "kind" | "body" | "expireAfterSeconds"> & {
+      readonly body: Bytes | undefined;
+      readonly edited: boolean;
+      readonly sharedBy: AccountId;
+    },
+  ): number | undefined {
+    const { changes, lastId } = this.storage.run(
+      `INSERT INTO history (conversation, message_id, author, author_device, outgoing, kind, body, sent_at, stored_at,
+         edited, deleted, send_state, shared_by) VALUES (?, ?, ?, ?, ?, 'message', ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING`,
+      [
+        line.conversation,
+        line.messageId,
+        line.author,
+        line.authorDevice,
+        line.outgoing ? 1 : 0,
+        line.body ?? null,
+        line.sentAtMs,
+        line.storedAtMs,
+        line.edited ? 1 : 0,
+        line.body === undefined ? 1 : 0,
+        line.sendState ?? null,
+        line.sharedBy,
+      ],
+    );
+    return changes === 0 ? undefined : lastId;
+  }
+
+  countShared(conversation: Bytes): number {
+    const row = this.storage.get(
+      "SELECT count(*) AS n FROM history WHERE conversation = ? AND shared_by IS NOT NULL",
+      [conversation],
+    );
+    return (row?.["n"] as number | undefined) ?? 0;
+  }
+
+  /** The line of this message that stands on somebody's word. */
+  findShared(author: AccountId, device: number, id: MessageId): HistoryRow | undefined {
+    const row = this.storage.get(
+      "SELECT * FROM history WHERE author = ? AND author_device = ? AND message_id = ? AND shared_by IS NOT NULL",
+      [author, device, id],
+    );
+    return row === undefined ? undefined : rowOf(row);
+  }
+
+  /** The last messages that this device had from their authors and that stay, oldest first. */
+  lasting(conversation: Bytes, limit: number): readonly HistoryRow[] {
+    return this.storage
+      .all(
+        `SELECT * FROM history WHERE conversation = ? AND kind = 'message' AND shared_by IS NULL
+           AND expire_after = 0 AND expires_at IS NULL AND (send_state IS NULL OR send_state = 'accepted')
+           ORDER BY id DESC LIMIT ?`,
+        [conversation, limit],
+      )
+      .map(rowOf)
+      .reverse();
   }
 
   get(id: number): HistoryRow | undefined {
@@ -294,6 +359,16 @@ export class HistoryStore {
         "INSERT INTO seen (author, device, message_id, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [author, device, message, atMs],
       ).changes > 0
+    );
+  }
+
+  wasSeen(author: AccountId, device: number, message: MessageId): boolean {
+    const key = [author, device, message];
+    return (
+      this.storage.get(
+        "SELECT 1 AS seen FROM seen WHERE author = ? AND device = ? AND message_id = ?",
+        key,
+      ) !== undefined
     );
   }
 

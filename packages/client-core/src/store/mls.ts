@@ -24,6 +24,8 @@ export interface MlsGroupRow {
   readonly profileSaidAtMs: number;
   /** Somebody has asked for the group profile since it was last said. */
   readonly profileWanted: boolean;
+  /** When this device came into the group, the last time. */
+  readonly enteredAtMs: number;
   /** The group profile that a commit of ours brings, from before it is made until the log shows it. */
   readonly nextProfile: Bytes | undefined;
   /** When our leaf last got fresh keys. */
@@ -96,6 +98,7 @@ function groupOf(row: Row): MlsGroupRow {
     profile: row["profile"] === null ? undefined : bytesOf(row, "profile"),
     profileSaidAtMs: row["profile_said_at"] as number,
     profileWanted: row["profile_wanted"] === 1,
+    enteredAtMs: row["entered_at"] as number,
     nextProfile: row["next_profile"] === null ? undefined : bytesOf(row, "next_profile"),
     updatedAtMs: row["updated_at"] as number,
     refusedAt: row["refused_at"] as number,
@@ -239,6 +242,10 @@ export class MlsStore {
       "UPDATE mls_group SET profile = ?, profile_said_at = ?, profile_wanted = 0 WHERE id = ?",
       [profile, atMs, id],
     );
+  }
+
+  setEntered(id: Bytes, atMs: number): void {
+    this.storage.run("UPDATE mls_group SET entered_at = ? WHERE id = ?", [atMs, id]);
   }
 
   wantProfile(id: Bytes): void {

@@ -211,8 +211,13 @@ CREATE TABLE mls_ban_list (hash BLOB PRIMARY KEY, list BLOB NOT NULL) WITHOUT RO
 `;
 
 const COMMUNITY_CONTENT = `
--- profile_wanted: a newcomer has asked for the group profile, and nobody has said it since.
+-- profile_wanted: a newcomer has asked for the group profile, and nobody has said it since. entered_at: what was said
+-- before that is known here by the word of others only.
 ALTER TABLE mls_group ADD COLUMN profile_wanted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE mls_group ADD COLUMN entered_at INTEGER NOT NULL DEFAULT 0;
+-- The account on whose word a line stands here that its author said before we came.
+ALTER TABLE history ADD COLUMN shared_by BLOB;
+CREATE INDEX history_shared ON history (conversation) WHERE shared_by IS NOT NULL;
 `;
 
 /** One step for each version; a database is brought up to date step by step. */

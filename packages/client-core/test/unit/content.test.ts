@@ -54,6 +54,20 @@ const bodies: Omit<Content, "messageId">[] = [
   { groupKey: { groupKey: bytes(32), fence: bytes(16), revision: 2 } },
   { groupChange: { change: bytes(700) } },
   { group: { groupId: groupId(bytes(16)), revision: 0 }, profileRequest: { hash: bytes(32) } },
+  {
+    sharedHistory: {
+      items: [
+        {
+          ...target,
+          deviceId: 2,
+          sentAtMs: 1_800_000_000_000,
+          edited: true,
+          body: { text: "past", attachments: [] },
+        },
+        { ...target, deviceId: 1, sentAtMs: 5, edited: false },
+      ],
+    },
+  },
   { sync: { sent: { conversationId: bytes(16), content: bytes(40), sentAtMs: 1_800_000_000_000 } } },
   { sync: { read: { messages: [target], readAtMs: 5 } } },
   {

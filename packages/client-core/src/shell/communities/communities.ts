@@ -5,7 +5,7 @@
  *   LogReader   the log, entry by entry                  Committer   own commits, one at a time
  *   MemberJobs  many members, commit by commit           Joiner      Welcomes and external commits
  *   Outgoing    own messages                             Turns       when to commit
- *   Governance  roles, settings, links, bans                 ProfileRequests  the group profile for newcomers
+ *   Governance  roles, settings, links, bans                 ProfileRequests, SharedHistory   for newcomers
  */
 import {
   type AccountId,
@@ -47,6 +47,7 @@ import { type LeftOut, MemberJobs } from "./member-jobs.ts";
 import { Outgoing } from "./outgoing.ts";
 import { ProfileRequests } from "./profile-requests.ts";
 import { Registry } from "./registry.ts";
+import { SharedHistory } from "./shared-history.ts";
 import { Turns } from "./turns.ts";
 
 /** What communities set off in the rest of the client. */
@@ -79,6 +80,7 @@ export class Communities {
   readonly joiner: Joiner;
   readonly keyPackages: KeyPackages;
   readonly turns: Turns;
+  readonly past: SharedHistory;
   private readonly context: Context;
   private readonly connection: Connection;
   private readonly effects: CommunityEffects;
@@ -111,7 +113,8 @@ export class Communities {
       wake: (lane) => effects.wake(lane),
       behind: (work) => effects.behind(work),
     });
-    const content = new CommunityContent(context, this.registry, lines, this.profiles);
+    this.past = new SharedHistory(context, this.registry, lines, (lane) => effects.wake(lane));
+    const content = new CommunityContent(context, this.registry, lines, this.profiles, this.past);
     this.reports = reports;
     const { access, ledger, registry, turns } = this;
     this.reader = new LogReader(context, connection, registry, access, ledger, content, reports, {

@@ -22,6 +22,7 @@ import { lanes } from "../lanes.ts";
 import type { Lines } from "../lines.ts";
 import type { ProfileRequests } from "./profile-requests.ts";
 import type { Registry } from "./registry.ts";
+import type { SharedHistory } from "./shared-history.ts";
 
 export interface CommunityMessage {
   readonly author: AccountId;
@@ -40,6 +41,7 @@ const ALLOWED: ReadonlySet<string> = new Set([
   "delete",
   "groupProfile",
   "profileRequest",
+  "sharedHistory",
 ]);
 
 export class CommunityContent {
@@ -47,9 +49,17 @@ export class CommunityContent {
   private readonly registry: Registry;
   private readonly lines: Lines;
   private readonly profiles: ProfileRequests;
+  private readonly past: SharedHistory;
 
-  constructor(context: Context, registry: Registry, lines: Lines, profiles: ProfileRequests) {
+  constructor(
+    context: Context,
+    registry: Registry,
+    lines: Lines,
+    profiles: ProfileRequests,
+    past: SharedHistory,
+  ) {
     this.profiles = profiles;
+    this.past = past;
     this.context = context;
     this.registry = registry;
     this.lines = lines;
@@ -86,6 +96,11 @@ export class CommunityContent {
       this.profiles.receive(id, author, content.profileRequest);
       return;
     }
+    if (content.sharedHistory !== undefined) {
+      this.past.receive(id, author, content.sharedHistory.items);
+      return;
+    }
+    if (content.text !== undefined) this.past.makeRoom(author, device, content.messageId);
     this.lines.apply(content, {
       conversation: id,
       author,

@@ -142,6 +142,7 @@ export class Joiner {
       mls.rows(id, 0).apply(writes);
       mls.deleteWelcome(row.id);
       if (!keyPackage.lastResort) mls.deleteKeyPackage(keyPackage.reference);
+      mls.setEntered(id, this.context.now());
       this.reports.note(id, group);
       this.ledger.entered(id, group);
       this.openConversation(id, group);
@@ -365,6 +366,7 @@ export class Joiner {
       mls.deleteRows(id, 1 - slot);
       mls.deletePendingCommit(id);
       mls.putGroup(id, { state: "active", cursor: sequence, slot, updatedAtMs: this.context.now() });
+      mls.setEntered(id, this.context.now());
       this.reports.note(id, group);
       this.ledger.entered(id, group);
       this.afterLink(id);

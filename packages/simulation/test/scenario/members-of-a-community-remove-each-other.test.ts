@@ -13,6 +13,7 @@ import {
   Peephole,
   requireNoneTwice,
 } from "../support/communities.ts";
+import { HeldFrames } from "../support/held-frames.ts";
 
 /** Alice owns the flock, Bob and Carol are admins, Dave is a member. */
 async function scene(world: World) {
@@ -101,6 +102,33 @@ test("a member is removed with messages in its outbox: they fail for it to see, 
   await hearEachOther([alice, bob, carol], id, "without Dave");
   for (const device of [alice, bob, carol])
     expect(textsOf(device.client, id).filter((text) => text.startsWith("too late"))).toEqual([]);
+});
+
+test("a member is removed while a message of its own is on the way: it fails, and nobody gets it", async () => {
+  await using world = await World.start();
+  const { alice, bob, carol, dave, id } = await scene(world);
+  const daveId = dave.id;
+  const [link, peephole] = [new HeldFrames(), new Peephole()];
+  await dave.stop();
+  await dave.start({ wrapTransport: link.wrapTransport, wrapStorage: peephole.keep });
+  await dave.client.connection.caughtUp();
+  link.keep("groupSubmit");
+  await on(dave, id).send({ text: "too late" });
+  await until(() => link.keeps, PATIENCE_MS);
+  await on(alice, id).remove(daveId);
+  await until(() => on(dave, id).state === "removed", PATIENCE_MS);
+  const [line] = on(dave, id)
+    .history({ limit: 100 })
+    .filter((shown) => shown.kind === "message");
+  expect(line).toMatchObject({ text: "too late", sendState: "failed" });
+  link.letGo();
+  await dave.client.outbox.settled();
+  await nothingLeft(peephole);
+  await hearEachOther([alice, bob, carol], id, "without Dave");
+  for (const device of [alice, bob, carol]) expect(textsOf(device.client, id)).not.toContain("too late");
+  expect(on(dave, id).message({ author: daveId, messageId: line!.messageId })).toMatchObject({
+    sendState: "failed",
+  });
 });
 
 test("a member is removed while it talks: what was accepted is once in every history, and what failed is in no other", async () => {

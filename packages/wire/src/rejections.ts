@@ -175,6 +175,11 @@ export const rejections = {
     400,
     "Sealed submits go over anonymous connections only: send it on one.",
   ),
+  "submit/sealed-beside-group": row(
+    "fix-and-resend",
+    400,
+    "A leaf has opened a group on this connection, and names its account: send it on a connection without groups.",
+  ),
   "submit/identified-on-anonymous": row(
     "fix-and-resend",
     400,

@@ -183,6 +183,8 @@ export class ClientConnection implements ConnectionHandler {
     try {
       if (body.kind === "submitSealed") {
         if (state.kind === "device") throw new RejectionError("submit/sealed-on-authenticated");
+        if (state.kind === "anonymous" && state.groups.isNamed)
+          throw new RejectionError("submit/sealed-beside-group");
         return await submitSealed(this.context, this.remoteAddress, body);
       }
       if (state.kind !== "device") throw new RejectionError("submit/identified-on-anonymous");

@@ -112,8 +112,8 @@ export async function grantAccess(
 }
 
 /**
- * What somebody needs who joins by external commit: for a present or former leaf that is not banned, and for the
- * holder of a link. Throws RejectionError `group/not-a-member`, `rate/limited`.
+ * What somebody needs who joins by external commit: for a present leaf that is not banned, and for the holder of a
+ * link. Throws RejectionError `group/not-a-member`, `rate/limited`.
  */
 export async function giveGroupInfo(
   context: ServiceContext,
@@ -138,7 +138,7 @@ async function isProven(
 ): Promise<boolean> {
   if (leaf !== undefined) {
     if (!isAccessSignature(leaf.signatureKey, access, leaf.signature)) return false;
-    return (await live.lookUp(leaf.signatureKey)) !== undefined;
+    return (await live.lookUp(leaf.signatureKey))?.leaf !== undefined;
   }
   if (link === undefined) return false;
   const content = encodeLeafAccessTbs(access);

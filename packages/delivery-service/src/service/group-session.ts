@@ -46,6 +46,7 @@ export class GroupSession {
   private readonly joining = new Map<string, () => void>();
   private readonly name = `connection ${++lastSession}`;
   private ended = false;
+  private named = false;
   private refusedAccesses = 0;
 
   constructor(hub: GroupHub, peer: AnonymousPeer, outlet: GroupOutlet) {
@@ -100,6 +101,11 @@ export class GroupSession {
     }
   }
 
+  /** True once a leaf has opened a group here: its credential names an account. */
+  get isNamed(): boolean {
+    return this.named;
+  }
+
   /** The connection's send buffer is empty again. */
   lookAgain(): void {
     for (const { reader } of this.opened.values()) reader.lookAgain();
@@ -134,6 +140,7 @@ export class GroupSession {
         if (this.ended) throw new RejectionError("group/not-open");
         this.close(key);
         this.opened.set(key, { ...held, reader });
+        this.named = true;
         const after = this.opening(held, reader, frame);
         return { answer: { kind: "groupAccessGranted", ...granted }, after };
       } catch (error) {

@@ -7,6 +7,7 @@ import { type Bytes, type GroupId, parseGroupId, RejectionError } from "@murmura
 import { connectTo, openSqlcipher, type Row } from "@murmuration/client-core";
 import {
   type CryptoProvider,
+  deviceOf,
   Group,
   type GroupConfig,
   joinGroupExternally,
@@ -18,7 +19,13 @@ import {
   openPolicy,
   signForService,
 } from "@murmuration/mls-groups";
-import { encodeLeafAccessTbs, GROUP_ACCESS_LABEL, type GroupInfoReply, routePath } from "@murmuration/wire";
+import {
+  type DeviceAuth,
+  encodeLeafAccessTbs,
+  GROUP_ACCESS_LABEL,
+  type GroupInfoReply,
+  routePath,
+} from "@murmuration/wire";
 import type { SimulatedDevice } from "../../src/index.ts";
 import { RawConnection } from "./raw-connection.ts";
 
@@ -47,7 +54,10 @@ export interface ExternalCommit {
 export class Outlaw {
   readonly identity: MemberIdentity;
   private readonly origin: string;
-  private readonly trustRoot: Bytes;
+  /** The service that the device has pinned. */
+  readonly trustRoot: Bytes;
+  /** What the device says Hello with on its own connection. */
+  readonly auth: DeviceAuth;
   private readonly stores = new Map<string, MemoryGroupStore>();
   private readonly cursors = new Map<string, number>();
   /** Of every KeyPackage that the device has published and not used. */
@@ -68,6 +78,7 @@ export class Outlaw {
         },
       };
       this.trustRoot = meta("trust-root");
+      this.auth = { ...deviceOf(this.identity.credential), token: meta("token") };
       this.keyPackageKeys = storage
         .all("SELECT init_key, leaf_key FROM mls_key_package")
         .flatMap((row) => [bytesIn(row, "init_key"), bytesIn(row, "leaf_key")]);
@@ -105,9 +116,15 @@ export class Outlaw {
     return Group.load(provider, this.storeOf(id), config);
   }
 
-  signAccess(connection: RawConnection, id: string, epoch: number, leafIndex: number, key?: Bytes): Bytes {
+  signAccess(
+    connection: RawConnection,
+    id: string,
+    epoch: number,
+    leafIndex: number,
+    { key, service = this.trustRoot }: { readonly key?: Bytes; readonly service?: Bytes } = {},
+  ): Bytes {
     const tbs = encodeLeafAccessTbs({
-      service: this.trustRoot,
+      service,
       challenge: connection.challenge,
       groupId: parseGroupId(id),
       epoch,
@@ -116,7 +133,7 @@ export class Outlaw {
     return signForService(crypto, key ?? this.identity.signatureKeys.privateKey, GROUP_ACCESS_LABEL, tbs);
   }
 
-  accessFrame(connection: RawConnection, id: string, afterSequence?: number) {
+  accessFrame(connection: RawConnection, id: string, afterSequence?: number, service?: Bytes) {
     const group = this.group(id);
     const epoch = Number(group.epoch);
     return {
@@ -124,7 +141,13 @@ export class Outlaw {
       groupId: parseGroupId(id),
       epoch,
       leafIndex: group.ownLeaf,
-      signature: this.signAccess(connection, id, epoch, group.ownLeaf),
+      signature: this.signAccess(
+        connection,
+        id,
+        epoch,
+        group.ownLeaf,
+        service === undefined ? {} : { service },
+      ),
       ...(afterSequence === undefined ? {} : { afterSequence }),
     };
   }
@@ -150,7 +173,7 @@ export class Outlaw {
     id: string,
     link?: { readonly linkId: Bytes; readonly seed: Bytes },
   ) {
-    const signature = this.signAccess(connection, id, 0, 0, link?.seed);
+    const signature = this.signAccess(connection, id, 0, 0, link === undefined ? {} : { key: link.seed });
     const proof =
       link === undefined
         ? { leaf: { signatureKey: this.identity.signatureKeys.publicKey, signature } }

@@ -220,15 +220,12 @@ export class Joiner {
     const identity = communityIdentity(context);
     const { publicKey, privateKey } = identity.signatureKeys;
     const link = context.mls.join(id);
-    const info = await this.groupInfo(id, publicKey, privateKey, link);
+    const info = await this.infoUnlessRemoved(id, publicKey, privateKey, link);
+    if (info === undefined) return this.noteRemoved(id);
     const ratchetTree = await fetchTree(context, info.treeHash);
     const removes = leafOfSignatureKey(communityCrypto, ratchetTree, publicKey);
     if (link !== undefined) requireInviter(ratchetTree, link);
-    else if (removes === undefined) {
-      context.transaction(() => this.ledger.removed(id));
-      context.notifier.flush();
-      return false;
-    }
+    else if (removes === undefined) return this.noteRemoved(id);
     const created = joinGroupExternally(
       communityCrypto,
       { groupInfo: info.groupInfo, ratchetTree, identity, leaf: this.leafFor(link, publicKey), removes },
@@ -246,6 +243,28 @@ export class Joiner {
       context.mls.setState(id, "joining");
     });
     return true;
+  }
+
+  private noteRemoved(id: GroupId): false {
+    this.context.transaction(() => this.ledger.removed(id));
+    this.context.notifier.flush();
+    return false;
+  }
+
+  /** Undefined for a leaf that was removed while this device could not follow the log. */
+  private async infoUnlessRemoved(
+    id: GroupId,
+    publicKey: Bytes,
+    privateKey: Bytes,
+    link: InviteLink | undefined,
+  ): Promise<GroupInfoReply | undefined> {
+    try {
+      return await this.groupInfo(id, publicKey, privateKey, link);
+    } catch (error) {
+      const isRemoved = error instanceof ServiceRefusal && error.code === "group/not-a-member";
+      if (link === undefined && isRemoved) return undefined;
+      throw error;
+    }
   }
 
   /** What every leaf has, and the ticket of a link. */

@@ -236,6 +236,11 @@ export interface Conversation {
   readonly title: string;
   /** 0: messages stay. Otherwise they vanish this long after they were read (received: shown; sent: accepted). */
   readonly expireAfterSeconds: number;
+  /**
+   * Until when nobody is to be disturbed by what is said here; undefined while it is not muted. Lines and events come as
+   * ever: whoever draws the user's attention asks here first.
+   */
+  readonly mutedUntilMs: number | undefined;
   /** How many accounts are members, ourselves included. */
   readonly memberCount: number;
   /**
@@ -267,6 +272,8 @@ export interface Conversation {
   /** Marks everything up to this history line as read; starts its timers, and tells the authors. */
   markRead(throughHistoryId: number): Promise<void>;
   setExpiry(seconds: number): Promise<SentMessage>;
+  /** On all devices of this account. `Number.MAX_SAFE_INTEGER` for ever; undefined no longer. UsageError `conversation/bad-time`. */
+  setMuted(untilMs: number | undefined): Promise<void>;
 
   /** Lines in order, oldest first: at most `limit` (default 100) after `after`, or the last ones before `before`. */
   history(page?: {
@@ -476,7 +483,7 @@ export type ClientEvent = EventBase &
         readonly historyId: number;
       }
     | {
-        /** A conversation came into being, or its state, title, timer or members changed. */
+        /** A conversation came into being, or its state, title, timer, members or muting changed. */
         readonly kind: "conversation-changed";
         readonly conversationId: ConversationRef;
         readonly state: ConversationState;

@@ -22,6 +22,7 @@ import { demo } from "./demo.ts";
 import { exportAll } from "./export.ts";
 import { addToGroup, createGroup, leaveGroup, listGroups, listMembers, removeFromGroup } from "./groups.ts";
 import { history, listen, send } from "./messages.ts";
+import { mute } from "./mute.ts";
 import { serve } from "./serve.ts";
 
 /** Every command; of two that fit, the longer path comes first. */
@@ -49,6 +50,7 @@ export const commands: readonly Command[] = [
   healGroup,
   shareHistory,
   joinByLink,
+  mute,
   send,
   listen,
   history,

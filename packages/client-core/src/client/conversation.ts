@@ -81,6 +81,26 @@ export class ClientConversation implements Conversation {
     return this.row.expireAfterSeconds;
   }
 
+  get mutedUntilMs(): number | undefined {
+    const { context } = this.parts;
+    const untilMs = context.conversations.mutedUntil(this.row.id);
+    return untilMs > context.now() ? untilMs : undefined;
+  }
+
+  async setMuted(untilMs: number | undefined): Promise<void> {
+    if (untilMs !== undefined && (!Number.isSafeInteger(untilMs) || untilMs < 0))
+      throw new UsageError("conversation/bad-time");
+    const { context, sender } = this.parts;
+    const { id } = this.row;
+    context.transaction(() => {
+      context.conversations.setMuted(id, untilMs ?? 0);
+      sender.sync({ muted: { conversationId: id, untilMs: untilMs ?? 0 } });
+      context.events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });
+    });
+    context.notifier.flush();
+    this.parts.wakeOwn();
+  }
+
   get memberCount(): number {
     return this.kind === "direct" ? 2 : this.parts.context.conversations.countMembers(this.key);
   }

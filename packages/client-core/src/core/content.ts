@@ -154,12 +154,17 @@ const syncConversation = message("SyncConversation", {
   conversationId: required(1, bytes(16)),
   accepted: required(2, bool),
 });
+const syncMuted = message("SyncMuted", {
+  conversationId: required(1, bytes(16)),
+  untilMs: required(2, uint()),
+});
 export const sync = message("Sync", {
   sent: optional(1, syncSent),
   read: optional(2, syncRead),
   contacts: optional(3, syncContacts),
   groups: optional(4, syncGroups),
   conversation: optional(5, syncConversation),
+  muted: optional(6, syncMuted),
 });
 
 export const content = message("Content", {

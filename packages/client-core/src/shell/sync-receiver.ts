@@ -32,6 +32,7 @@ export class SyncReceiver {
     for (const contact of sync.contacts?.contacts ?? []) this.applyContact(contact);
     for (const { groupId, invite } of sync.groups?.groups ?? []) this.holdInvite(message, groupId, invite);
     if (sync.conversation !== undefined) this.applyConversation(sync.conversation);
+    if (sync.muted !== undefined) this.applyMuted(sync.muted);
   }
 
   private applyContact(contact: NonNullable<Sync["contacts"]>["contacts"][number]): void {
@@ -69,6 +70,13 @@ export class SyncReceiver {
       { reason: "invite", bytes, sender, subject: group, sentAtMs, acceptedAtMs },
       this.context.now(),
     );
+  }
+
+  private applyMuted({ conversationId, untilMs }: NonNullable<Sync["muted"]>): void {
+    const { conversations, events } = this.context;
+    if (conversations.get(conversationId) === undefined) return;
+    conversations.setMuted(conversationId, untilMs);
+    events.append({ kind: "conversation-changed", conversation: conversationId, atMs: this.context.now() });
   }
 
   private applyConversation(change: NonNullable<Sync["conversation"]>): void {

@@ -106,6 +106,16 @@ export class ConversationStore {
     this.storage.run("UPDATE conversation SET expiry = ? WHERE id = ?", [seconds, id]);
   }
 
+  /** 0: not muted. */
+  mutedUntil(id: Bytes): number {
+    const row = this.storage.get("SELECT muted_until FROM conversation WHERE id = ?", [id]);
+    return (row?.["muted_until"] as number | undefined) ?? 0;
+  }
+
+  setMuted(id: Bytes, untilMs: number): void {
+    this.storage.run("UPDATE conversation SET muted_until = ? WHERE id = ?", [untilMs, id]);
+  }
+
   touch(id: Bytes, atMs: number): void {
     this.storage.run("UPDATE conversation SET active_at = max(active_at, ?) WHERE id = ?", [atMs, id]);
   }

@@ -200,7 +200,7 @@ CREATE TABLE mls_link (
 ) WITHOUT ROWID;
 -- The link by which this device is joining a group; goes when it has joined.
 CREATE TABLE mls_join (group_id BLOB PRIMARY KEY, link TEXT NOT NULL) WITHOUT ROWID;
--- Muted conversations tell nothing until then. 0: not muted.
+-- Until when nobody is to be disturbed by a conversation. 0: not muted.
 ALTER TABLE conversation ADD COLUMN muted_until INTEGER NOT NULL DEFAULT 0;
 -- Messages that a moderator has pinned.
 CREATE TABLE pin (conversation BLOB NOT NULL, history_id INTEGER NOT NULL, at INTEGER NOT NULL,

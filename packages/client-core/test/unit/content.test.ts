@@ -76,6 +76,7 @@ const bodies: Omit<Content, "messageId">[] = [
     },
   },
   { sync: { conversation: { conversationId: bytes(16), accepted: false } } },
+  { sync: { muted: { conversationId: bytes(16), untilMs: Number.MAX_SAFE_INTEGER } } },
 ];
 
 test("every body is read the same by an independent protobuf implementation, and back", () => {

@@ -41,14 +41,13 @@ export class ClientEvents implements Events {
       options.signal === undefined ? closing.signal : AbortSignal.any([closing.signal, options.signal]);
     let last = options.after ?? this.acknowledged;
     while (!abort.aborted) {
-      const more = notifier.stored.wait(abort);
-      const events = this.read(last);
+      const events = last < notifier.lastTold ? this.read(last) : [];
       for (const event of events) {
         last = event.eventId;
         yield event;
         if (abort.aborted) return;
       }
-      if (events.length === 0) await more;
+      if (events.length === 0) await notifier.stored.wait(abort);
     }
   }
 }

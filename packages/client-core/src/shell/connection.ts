@@ -46,10 +46,12 @@ class Channel {
   private nextRequest = 1;
   private heardAt = 0;
   private saidAt = 0;
+  /** By rising deadline, because all requests have the same time. */
   private readonly asked = new Map<
     number,
-    { resolve: (body: ServiceBody) => void; reject: (e: Error) => void }
+    { resolve: (body: ServiceBody) => void; reject: (e: Error) => void; readonly deadlineMs: number }
   >();
+  private expiring = false;
   readonly ended = new AbortController();
   /** What the service said last before it closed. */
   farewell: ServiceRefusal | undefined;
@@ -88,12 +90,12 @@ class Channel {
     if (socket === undefined || this.ended.signal.aborted) {
       return Promise.reject(new UnavailableError("connection/lost"));
     }
-    const answered = new AbortController();
-    const answer = new Promise<ServiceBody>((resolve, reject) => {
-      this.asked.set(requestId, { resolve, reject });
-    }).finally(() => answered.abort());
-    void this.expire(requestId, answered.signal);
     this.saidAt = this.context.now();
+    const deadlineMs = this.saidAt + this.context.settings.requestTimeoutMs;
+    const answer = new Promise<ServiceBody>((resolve, reject) => {
+      this.asked.set(requestId, { resolve, reject, deadlineMs });
+    });
+    if (!this.expiring) void this.expire();
     socket.send({ requestId, body });
     return answer;
   }
@@ -105,13 +107,22 @@ class Channel {
     this.socket?.send({ requestId: 0, body });
   }
 
-  /** A service that does not answer one request in time is taken to be gone. */
-  private async expire(requestId: number, answered: AbortSignal): Promise<void> {
-    await this.context.environment.sleep(
-      this.context.settings.requestTimeoutMs,
-      AbortSignal.any([answered, this.ended.signal]),
-    );
-    if (this.asked.has(requestId)) this.close();
+  /**
+   * A service that does not answer one request in time is taken to be gone. One timer for all requests, which looks for
+   * the oldest one: a timer for each would cost more than most of the requests.
+   */
+  private async expire(): Promise<void> {
+    this.expiring = true;
+    const { environment, settings } = this.context;
+    for (let [oldest] = this.asked.values(); oldest !== undefined; [oldest] = this.asked.values()) {
+      // Never longer than a request's time, should the clock have been set back meanwhile.
+      const ms = Math.min(settings.requestTimeoutMs, Math.max(1, oldest.deadlineMs - this.context.now()));
+      await environment.sleep(ms, this.ended.signal);
+      if (this.ended.signal.aborted) return;
+      const [first] = this.asked.values();
+      if (first !== undefined && this.context.now() >= first.deadlineMs) this.close();
+    }
+    this.expiring = false;
   }
 
   private receive({ requestId, body }: ServiceFrame): void {

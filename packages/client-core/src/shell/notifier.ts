@@ -19,6 +19,8 @@ export type PassingEvent =
       readonly total: number;
     };
 
+const PAGE = 256;
+
 /**
  * Tells listeners what was persisted: called after a transaction, never inside. A listener that throws is the
  * application's bug and does not disturb the others.
@@ -29,6 +31,11 @@ export class Notifier {
   private readonly listeners = new Set<(event: StoredEvent | PassingEvent) => void>();
   private readonly after: (id: number, limit: number) => readonly StoredEvent[];
   private told: number;
+
+  /** The newest event that listeners were told; whoever has read as far need not ask the storage. */
+  get lastTold(): number {
+    return this.told;
+  }
 
   constructor(after: (id: number, limit: number) => readonly StoredEvent[], lastId: number) {
     this.after = after;
@@ -43,12 +50,12 @@ export class Notifier {
   /** Tells everything that was stored since the last call. */
   flush(): void {
     for (;;) {
-      const events = this.after(this.told, 256);
-      if (events.length === 0) break;
+      const events = this.after(this.told, PAGE);
       for (const event of events) {
         this.told = event.id;
         this.tell(event);
       }
+      if (events.length < PAGE) break;
     }
     this.stored.notify();
   }

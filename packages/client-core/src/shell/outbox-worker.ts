@@ -212,13 +212,14 @@ export class OutboxWorker {
    * cursor. Only where that does not come (the connection broke) is it settled by the answer alone.
    */
   private async untilShown(row: OutboxRow): Promise<void> {
-    const done = new AbortController();
-    const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
-    const late = this.context.environment.sleep(SHOWN_WITHIN_MS, abort).then(() => "late" as const);
     const isOpen = () => {
       const now = this.context.outbox.get(row.id);
       return now !== undefined && isWaiting(now);
     };
+    if (!isOpen()) return;
+    const done = new AbortController();
+    const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
+    const late = this.context.environment.sleep(SHOWN_WITHIN_MS, abort).then(() => "late" as const);
     while (isOpen() && !this.aborted) {
       if ((await Promise.race([this.settled.wait(abort), late])) === "late") break;
     }

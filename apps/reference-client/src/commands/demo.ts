@@ -26,8 +26,8 @@ export const demo: Command = {
   },
   notes:
     "Everything is real: processes, sockets, databases, keys. From 256 members on the group is a community over\n" +
-    "MLS. The first quarter of the messages comes from one\n" +
-    "member in a process of its own and is measured; then several members send while processes are killed.\n" +
+    "MLS. The first messages come from one member in a process of its own: a few that warm it up, then some that\n" +
+    "are measured; then several members send while processes are killed.\n" +
     "The seed decides who sends and what is killed when. Exit code 1 when anything is lost or doubled.",
   async run({ options, print, terminal, signal }) {
     const members = options.integer("members") ?? 8;

@@ -8,6 +8,10 @@ import { seededRandom } from "./random.ts";
 export const CLIENTS_PER_WORKER = 32;
 /** Client 0 is the measured sender and has a process of its own. */
 export const MEASURED_SENDER = 0;
+/** Messages that warm up: one in ten, and not more than this. */
+const MOST_WARM_UP = 10;
+/** Messages that are measured: a quarter, but so many for a median, and not more than half. */
+const FEWEST_MEASURED = 20;
 /** Most members that send after the measured part. */
 const SENDERS = 5;
 
@@ -15,8 +19,11 @@ export interface PlannedMessage {
   readonly index: number;
   /** Number of the member that sends it. */
   readonly sender: number;
-  /** Sent alone, with nothing killed, while bytes and CPU are counted. */
-  readonly measured: boolean;
+  /**
+   * First come messages that only warm the measured sender's code up, then those whose bytes, time and CPU are counted,
+   * each sent alone, then those of several members, while processes are killed.
+   */
+  readonly part: "warm-up" | "measured" | "eventful";
 }
 
 export interface PlannedKill {
@@ -45,16 +52,19 @@ export interface Plan {
 export function makePlan(members: number, messages: number, seed: number, light = false): Plan {
   const random = seededRandom(seed);
   const processes = assignProcesses(members);
-  const measuredCount = Math.max(1, Math.floor(messages / 4));
+  const warmUp = Math.min(MOST_WARM_UP, Math.floor(messages / 10));
+  const half = Math.floor(messages / 2);
+  const measured = Math.max(1, Math.min(half, Math.max(Math.floor(messages / 4), FEWEST_MEASURED)));
   const others = Array.from({ length: members - 1 }, (_, index) => index + 1);
   const senders: number[] = [MEASURED_SENDER];
   while (senders.length < Math.min(SENDERS, members)) {
     const sender = random.pick(others);
     if (!senders.includes(sender)) senders.push(sender);
   }
-  const planned = Array.from({ length: messages }, (_, index) => {
-    const measured = index < measuredCount;
-    return { index, measured, sender: measured ? MEASURED_SENDER : random.pick(senders) };
+  const planned = Array.from({ length: messages }, (_, index): PlannedMessage => {
+    if (index < warmUp) return { index, part: "warm-up", sender: MEASURED_SENDER };
+    if (index < warmUp + measured) return { index, part: "measured", sender: MEASURED_SENDER };
+    return { index, part: "eventful", sender: random.pick(senders) };
   });
   const kills = planKills(planned, processes, random);
   return { members, seed, light, processes, messages: planned, kills };
@@ -70,7 +80,7 @@ function assignProcesses(members: number): number[][] {
 }
 
 /**
- * One kill for about every six unmeasured messages, at least three where there are so many: first the service,
+ * One kill for about every six eventful messages, at least three where there are so many: first the service,
  * then the process of the sender of that message, then one that only receives; then again.
  */
 function planKills(
@@ -78,7 +88,7 @@ function planKills(
   processes: readonly (readonly number[])[],
   random: ReturnType<typeof seededRandom>,
 ): PlannedKill[] {
-  const free = messages.filter(({ measured }) => !measured);
+  const free = messages.filter(({ part }) => part === "eventful");
   const count = Math.min(free.length, Math.max(3, Math.floor(free.length / 6)));
   const kills: PlannedKill[] = [];
   for (let turn = 0; turn < count; turn++) {

@@ -123,8 +123,13 @@ async function formGroup(
 
 /** The measured sender alone: one message at a time, each until every member has it. */
 async function measuredPart(crew: Crew, plan: Plan, group: string, progress: Progress): Promise<Costs> {
-  const measured = plan.messages.filter((message) => message.measured);
+  const measured = plan.messages.filter(({ part }) => part === "measured");
   await treeIsWarm(crew, progress);
+  for (const { index, sender, part } of plan.messages) {
+    if (part !== "warm-up") break;
+    await crew.ask({ op: "send", member: sender, group, text: messageText(index) });
+    await arrived(crew, plan, index);
+  }
   progress.stage("measured messages", measured.length);
   await quiet(crew);
   const before = await crew.usage();
@@ -182,7 +187,7 @@ async function communityCosts(crew: Crew): Promise<MlsReport> {
 
 /** Several members send; processes are killed while messages are under way. */
 async function eventfulPart(crew: Crew, plan: Plan, group: string, progress: Progress): Promise<void> {
-  const rest = plan.messages.filter((message) => !message.measured);
+  const rest = plan.messages.filter(({ part }) => part === "eventful");
   progress.stage("messages, with kills and restarts", rest.length);
   for (const message of rest) {
     const kill = plan.kills.find(({ duringMessage }) => duringMessage === message.index);

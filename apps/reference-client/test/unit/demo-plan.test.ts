@@ -33,13 +33,25 @@ describe("the plan of a demo run", () => {
     });
   });
 
+  test("warms up with few messages, measures 20 or a quarter but no more than half, and leaves the rest to the kills", () => {
+    const counts = (messages: number) =>
+      ["warm-up", "measured", "eventful"].map(
+        (part) => makePlan(8, messages, 1).messages.filter((message) => message.part === part).length,
+      );
+    expect(counts(1)).toEqual([0, 1, 0]);
+    expect(counts(4)).toEqual([0, 2, 2]);
+    expect(counts(50)).toEqual([5, 20, 25]);
+    expect(counts(100)).toEqual([10, 25, 65]);
+    expect(counts(400)).toEqual([10, 100, 290]);
+  });
+
   test("kills nothing while it measures, one thing at a time after that, and starts with the service", () => {
     always(({ kills, messages, processes }) => {
       const during = kills.map(({ duringMessage }) => duringMessage);
       expect(new Set(during).size).toBe(during.length);
       expect([...during].sort((a, b) => a - b)).toEqual(during);
       for (const { duringMessage, target } of kills) {
-        expect(messages[duringMessage]!.measured).toBe(false);
+        expect(messages[duringMessage]!.part).toBe("eventful");
         expect(target === "service" || processes[target] !== undefined).toBe(true);
       }
       if (kills[0] !== undefined) expect(kills[0].target).toBe("service");

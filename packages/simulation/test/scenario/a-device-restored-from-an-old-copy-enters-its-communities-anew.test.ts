@@ -86,6 +86,7 @@ test("a device that finds later commits of its own in the log enters anew, and r
       PATIENCE_MS,
     );
     await on(flock.bob, flock.id).setExpiry(3600);
+    await on(flock.bob, flock.id).setTitle("Murmuration");
   });
   await on(bob, id).send({ text: "after the restore" });
   await until(
@@ -96,6 +97,7 @@ test("a device that finds later commits of its own in the log enters anew, and r
   await agree(everybody, id);
   await hearEachOther(everybody, id, "in the end");
   expect(on(bob, id).expireAfterSeconds).toBe(3600);
+  expect(on(bob, id).title).toBe("Murmuration");
   expect(logOf(world, id).filter(({ kind }) => kind === "void")).toEqual([]);
 });
 

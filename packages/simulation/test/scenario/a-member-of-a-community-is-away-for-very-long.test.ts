@@ -81,6 +81,7 @@ test("a member that was away until the log expired enters anew: it reads what is
   await carol.stop();
   await on(alice, id).send({ text: "nobody keeps this for Carol" });
   await on(alice, id).setRole(bob.id, "admin");
+  await on(alice, id).setTitle("Murmuration");
   await alice.client.outbox.settled();
   await agree([alice, bob], id);
   clock.offsetMs = 31 * DAY_MS;
@@ -101,6 +102,7 @@ test("a member that was away until the log expired enters anew: it reads what is
   ).toHaveLength(1);
   expect(on(carol, id).state).toBe("active");
   await agree(devices, id);
+  expect(on(carol, id).title).toBe("Murmuration");
   await hearEachOther(devices, id, "she is back");
   for (const device of devices) requireNoneTwice(device, id);
   expect(countOf(carol, id, "nobody keeps this for Carol")).toBe(0);

@@ -294,6 +294,8 @@ export interface Conversation {
    * could not be added, and why.
    */
   add(members: readonly AccountRef[]): Promise<readonly LeftOutMember[]>;
+  /** Who could not be added when a community was created, or by a call that was interrupted; until it is tried again. */
+  readonly leftOut: readonly LeftOutMember[];
   remove(member: AccountRef): Promise<void>;
   leave(): Promise<void>;
   setRole(member: AccountRef, role: Role): Promise<void>;

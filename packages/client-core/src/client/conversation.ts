@@ -385,6 +385,10 @@ export class ClientConversation implements Conversation {
     return [];
   }
 
+  get leftOut(): readonly LeftOutMember[] {
+    return this.protocol === "mls" ? describeLeftOut(this.parts.communities.leftOut(this.group)) : [];
+  }
+
   private requireActive(): void {
     if (this.row.state !== "active") throw new UsageError("conversation/not-active");
   }

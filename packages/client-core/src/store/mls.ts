@@ -610,13 +610,6 @@ export class MlsStore {
     this.storage.run("DELETE FROM mls_claimed WHERE group_id = ?", [id]);
   }
 
-  deleteFailedJobs(id: Bytes, action: JobAction): void {
-    this.storage.run("DELETE FROM mls_job WHERE group_id = ? AND action = ? AND state = 'failed'", [
-      id,
-      action,
-    ]);
-  }
-
   putClaimed(id: Bytes, row: ClaimedRow): void {
     this.storage.run("INSERT OR REPLACE INTO mls_claimed VALUES (?, ?, ?, ?)", [
       id,

@@ -361,7 +361,7 @@ export class Communities {
     profile: GroupProfile,
     expireAfterSeconds: number,
     accounts: readonly AccountId[],
-  ): Promise<readonly LeftOut[]> {
+  ): Promise<void> {
     const { context } = this;
     const encoded = encodeProfile(profile);
     const community: CommunityContext = {
@@ -406,7 +406,12 @@ export class Communities {
     });
     this.registry.adopt(id, group);
     await this.open(id);
-    return this.jobs.run(id, "add");
+    await this.jobs.run(id, "add");
+  }
+
+  /** Others who could not be added, and whom nobody has been told of yet. */
+  leftOut(id: GroupId): readonly LeftOut[] {
+    return this.jobs.leftOut(id, "add").filter(({ account }) => !this.context.isOwn(account));
   }
 
   /** Tells the service of a group that it may have heard of already. */
@@ -434,7 +439,8 @@ export class Communities {
     action: JobAction,
   ): Promise<readonly LeftOut[]> {
     this.jobs.plan(id, accounts, action);
-    return this.jobs.run(id, action);
+    await this.jobs.run(id, action);
+    return this.jobs.take(id, accounts, action);
   }
 
   /** Devices of our own account that came or went since: each of them is a leaf of its own. PERSIST what is to be done. */

@@ -43,10 +43,10 @@ export class MemberJobs {
   }
 
   /**
-   * Does everything that is written down for a group. Resolves with those who were left out; they are forgotten then.
+   * Does everything that is written down for a group. Who is left out stays written down until somebody {@link take}s it.
    * UnavailableError where the service cannot be reached: the rest is done with the next connection.
    */
-  run(id: GroupId, action: JobAction): Promise<readonly LeftOut[]> {
+  run(id: GroupId, action: JobAction): Promise<void> {
     return this.context.queue.run(`mls-jobs:${toBase64Url(id)}`, async () => {
       const total = this.context.mls.jobs(id, action).length;
       for (let most: number = limits.addsPerCommit; ; ) {
@@ -56,15 +56,23 @@ export class MemberJobs {
         most = await this.commit(id, action, most);
         this.tell(id, action, total);
       }
-      return this.takeFailed(id, action);
     });
   }
 
-  private takeFailed(id: GroupId, action: JobAction): readonly LeftOut[] {
-    const { mls } = this.context;
-    const failed = mls.failedJobs(id, action);
-    this.context.transaction(() => mls.deleteFailedJobs(id, action));
-    return failed.map(({ account, failure }) => ({ account, code: failure ?? "group/not-done" }));
+  /** Those of these accounts who were left out, and why; they are forgotten then. */
+  take(id: GroupId, accounts: readonly AccountId[], action: JobAction): readonly LeftOut[] {
+    const asked = new Set(accounts.map(formatId));
+    const left = this.leftOut(id, action).filter(({ account }) => asked.has(formatId(account)));
+    this.context.transaction(() => {
+      for (const { account } of left) this.context.mls.deleteJob(id, account, action);
+    });
+    return left;
+  }
+
+  leftOut(id: GroupId, action: JobAction): readonly LeftOut[] {
+    return this.context.mls
+      .failedJobs(id, action)
+      .map(({ account, failure }) => ({ account, code: failure ?? "group/not-done" }));
   }
 
   private tell(id: GroupId, action: JobAction, total: number): void {

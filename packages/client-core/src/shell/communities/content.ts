@@ -8,6 +8,7 @@ import {
   type GroupId,
   RejectionError,
 } from "@murmuration/base";
+import { roleOf } from "@murmuration/mls-groups";
 import {
   bodyKind,
   type Content,
@@ -85,6 +86,7 @@ export class CommunityContent {
       throw new RejectionError("content/foreign-conversation");
     const kind = bodyKind(content);
     if (kind === undefined || !ALLOWED.has(kind)) throw new RejectionError("content/not-in-a-community");
+    if (!this.maySpeak(id, author)) throw new RejectionError("content/not-allowed");
     if (!this.isTrusted(author, message.identityKey)) return;
     if (!context.history.noteSeen(author, device, content.messageId, context.now())) return;
     if (content.group.name !== undefined) this.learnName(author, content.group.name);
@@ -108,6 +110,12 @@ export class CommunityContent {
       outgoing: context.isOwn(author),
       sentAtMs: atMs,
     });
+  }
+
+  /** The group's word, whatever the service let through: both look at the settings that hold at this place of the log. */
+  private maySpeak(id: GroupId, author: AccountId): boolean {
+    const community = this.registry.communityOf(id);
+    return !community.announcementOnly || roleOf(community, author) !== "member";
   }
 
   /** A leaf that stands for another identity key than we know this account by: the user has to look at it. */

@@ -1,7 +1,8 @@
+import { cpSync, rmSync } from "node:fs";
 import { parseGroupId } from "@murmuration/base";
 import type { GroupEntries } from "@murmuration/wire";
 import { expect, test } from "vitest";
-import { seededRandom, textsOf, until, World } from "../../src/index.ts";
+import { type SimulatedDevice, seededRandom, textsOf, until, World } from "../../src/index.ts";
 import { TamperedLog } from "../support/entry-mischief.ts";
 import { allShow, flockOf, inGroup, newcomer, showsTwice, talkRound } from "../support/flock.ts";
 
@@ -94,6 +95,51 @@ test("what was shown once is not shown again under another number", async () => 
 
   expect(showsTwice(bob, group.id)).toEqual([]);
   expect(showsTwice(alice, group.id)).toEqual([]);
+});
+
+test("a service that was set back is found out: nothing is said to it before a person has decided", async () => {
+  await using world = await World.start();
+  const [alice, bob] = [await newcomer(world, "Alice"), await newcomer(world, "Bob")];
+  const members = [alice, bob] as const;
+  const group = await flockOf(...members);
+  const copy = `${world.directory}/copy`;
+  await talkRound(members, group.id, "one");
+  await world.stopService();
+  cpSync(world.serviceDirectory, copy, { recursive: true });
+  await world.startService();
+  await talkRound(members, group.id, "two");
+  await group.setTitle("Starlings");
+  await until(() => inGroup(bob, group.id)?.title === "Starlings");
+  await world.stopService();
+  const { messageId } = await group.send({ text: "three" });
+  rmSync(world.serviceDirectory, { recursive: true });
+  cpSync(copy, world.serviceDirectory, { recursive: true });
+  await world.startService();
+
+  const isAsked = ({ client }: SimulatedDevice) =>
+    client.events
+      .read(0, 1_000)
+      .filter((event) => event.kind === "decision-needed" && event.code === "group/forked").length === 1;
+  await until(() => members.every(isAsked), 30_000, "both are asked, once");
+  await expect(group.send({ text: "four" })).rejects.toThrow("group/forked");
+  expect(group.message({ author: alice.id, messageId })).toMatchObject({ sendState: "waiting" });
+
+  // What waited is said in the group that they have decided for.
+  await inGroup(bob, group.id)!.community.heal();
+  await inGroup(alice, group.id)!.community.heal();
+  await allShow([bob], group.id, "three");
+  await talkRound(members, group.id, "five");
+  for (const member of members) {
+    expect(textsOf(member.client, group.id)).toEqual([
+      "one 0",
+      "one 1",
+      "two 0",
+      "two 1",
+      "three",
+      "five 0",
+      "five 1",
+    ]);
+  }
 });
 
 test("another group's entries are shown in neither", async () => {

@@ -74,10 +74,10 @@ export class Access {
   }
 
   /**
-   * Opens a group and lets its log flow from the cursor on. Throws ServiceRefusal `group/rejoin`, `group/unknown`,
+   * Opens a group and lets its log flow from the cursor on. `set-back`: the service knows less than we do. Throws ServiceRefusal `group/rejoin`, `group/unknown`,
    * `group/not-a-member`; UnavailableError.
    */
-  async openGroup(id: GroupId): Promise<"member" | "removed"> {
+  async openGroup(id: GroupId): Promise<"member" | "removed" | "set-back"> {
     await this.connection.challenge();
     const { group, row } = this.registry.load(id);
     const epoch = Number(group.epoch);
@@ -105,7 +105,11 @@ export class Access {
       const open = this.open.get(key);
       if (open !== undefined) open.granted = true;
       this.registry.changed.notify();
-      return answer.removed ? "removed" : "member";
+      if (answer.removed) return "removed";
+      // With entries to come, an epoch before ours may be one that a void entry went back to.
+      const isBehind = answer.lastSequence < row.cursor;
+      const isEarlier = answer.epoch < epoch && answer.lastSequence === row.cursor;
+      return isBehind || isEarlier ? "set-back" : "member";
     } catch (error) {
       this.open.delete(key);
       if (error instanceof ServiceRefusal && error.code === "group/challenge-used") {

@@ -67,6 +67,8 @@ export interface CommunityEffects {
 const REFUSAL_PATIENCE_MS = 10_000;
 /** Between noticing that entries of a log are missing and asking for them. */
 const GAP_PAUSE_MS = 100;
+/** Between two looks at a service that seems to have been set back. */
+const SET_BACK_PAUSE_MS = 1_000;
 /** When communities are looked at again after the own device list changed. */
 const NEW_DEVICE_PAUSES_MS = [0, 2_000, 10_000, 60_000];
 /** Leaf lifetimes of the creator; nobody looks at them again. */
@@ -205,7 +207,7 @@ export class Communities {
     if (this.context.mls.group(id)?.state !== "active" || this.access.isOpen(id)) return;
     await this.joiner.learnBanList(id);
     try {
-      await this.access.openGroup(id);
+      if ((await this.access.openGroup(id)) === "set-back") await this.noteSetBack(id);
     } catch (error) {
       if (!(error instanceof ServiceRefusal)) throw error;
       if (error.code === "group/rejoin") {
@@ -218,6 +220,22 @@ export class Communities {
       } else throw error;
     }
     this.effects.wake(lanes.group(id));
+  }
+
+  /**
+   * The service was set back to an older copy, or shows us one: what we say, nobody could read. A person has to know, and
+   * can enter the group anew. Asked twice, since another node of the service may be a moment behind.
+   */
+  private async noteSetBack(id: GroupId): Promise<void> {
+    const { context } = this;
+    await context.environment.sleep(SET_BACK_PAUSE_MS, context.closing.signal);
+    if ((await this.access.openGroup(id)) !== "set-back" || context.mls.group(id)?.forked === true) return;
+    context.transaction(() => {
+      context.mls.setForked(id, true);
+      const forked = { kind: "decision-needed", conversation: id, detail: "group/forked" } as const;
+      context.events.append({ ...forked, atMs: context.now() });
+    });
+    context.notifier.flush();
   }
 
   private async rejoin(id: GroupId): Promise<void> {

@@ -78,10 +78,10 @@ export class Outgoing {
   /** PERSIST the ciphertext with the ratchet state that made it. */
   encrypt(row: OutboxRow): OutgoingStep {
     const id = this.groupOf(row);
-    const { state, refusedAt } = this.context.mls.group(id) ?? {};
+    const { state, refusedAt, forked } = this.context.mls.group(id) ?? {};
     if (state === "over" || state === undefined) return { kind: "failed", code: "conversation/not-active" };
     // Our epoch may be one that the others have left.
-    if (refusedAt !== 0) return { kind: "later", afterMs: LATER_MS };
+    if (refusedAt !== 0 || forked === true) return { kind: "later", afterMs: LATER_MS };
     // Behind the log an epoch is old, and a message in it would only be made twice.
     if (state !== "active" || !this.access.isCaughtUp(id)) return { kind: "later", afterMs: LATER_MS };
     try {

@@ -46,6 +46,8 @@ function noticeText(client: Client, notice: Notice): string {
       return `made ${who} ${notice.role}`;
     case "group/title-changed":
       return `changed the title to "${printable(notice.title)}"`;
+    case "group/message-pinned":
+      return `pinned a message of ${nameOf(client, notice.message.author)}`;
     case "conversation/expiry-changed":
       return notice.seconds === 0 ? "messages stay from now on" : `messages vanish after ${notice.seconds} s`;
     case "conversation/message-lost":

@@ -265,6 +265,14 @@ export interface Conversation {
   react(message: MessageTarget, emoji: string | undefined): Promise<SentMessage>;
   /** Deletes an own message everywhere; owners and admins of a group may delete any. */
   delete(message: MessageTarget): Promise<SentMessage>;
+  /**
+   * Communities only (UsageError `conversation/not-a-community`); by owners and admins (`group/not-an-admin`). At most 50
+   * messages are pinned at a time: the oldest pin makes room. A deleted message loses its pin.
+   */
+  pin(message: MessageTarget): Promise<SentMessage>;
+  unpin(message: MessageTarget): Promise<SentMessage>;
+  /** Pinned messages, the newest pin first. */
+  pins(): readonly TextLine[];
   /** Deletes a message from this device only. */
   deleteHere(message: MessageTarget): Promise<void>;
   /** Tells connected members that we type; never stored, dropped when offline. */
@@ -374,7 +382,7 @@ export interface OutgoingContent {
 
 export interface SentMessage {
   readonly messageId: MessageRef;
-  /** Line in history; undefined for what changes another line (edit, reaction, delete). */
+  /** Line in history; undefined for what changes another line (edit, reaction, delete, unpin). */
   readonly historyId: number | undefined;
 }
 
@@ -444,6 +452,7 @@ export type Notice =
   | { readonly code: "group/member-left"; readonly account: AccountRef }
   | { readonly code: "group/role-changed"; readonly account: AccountRef; readonly role: Role }
   | { readonly code: "group/title-changed"; readonly title: string }
+  | { readonly code: "group/message-pinned"; readonly message: MessageTarget }
   | { readonly code: "conversation/expiry-changed"; readonly seconds: number }
   /** A message of this author could not be decrypted after three retries: it is lost. */
   | { readonly code: "conversation/message-lost" }
@@ -471,11 +480,19 @@ export type ClientEvent = EventBase &
         readonly line: HistoryLine | undefined;
       }
     | {
-        /** A line changed: send state (and whom it reached), receipts, edit, reaction, delete. */
+        /** A line changed: send state (and whom it reached), receipts, edit, reaction, delete, pin. */
         readonly kind: "line-changed";
         readonly conversationId: ConversationRef;
         readonly historyId: number;
-        readonly change: "send-state" | "delivered" | "read" | "edited" | "reaction" | "deleted";
+        readonly change:
+          | "send-state"
+          | "delivered"
+          | "read"
+          | "edited"
+          | "reaction"
+          | "deleted"
+          | "pinned"
+          | "unpinned";
         readonly line: HistoryLine | undefined;
       }
     | {

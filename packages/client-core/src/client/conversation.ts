@@ -20,6 +20,7 @@ import type {
   OutgoingContent,
   Role,
   SentMessage,
+  TextLine,
 } from "../api.ts";
 import {
   type Content,
@@ -209,6 +210,32 @@ export class ClientConversation implements Conversation {
     if (!context.isOwn(target.accountId) && role === "member")
       throw new UsageError("conversation/not-the-author");
     return this.deliver({ delete: { target } });
+  }
+
+  async pin(message: MessageTarget): Promise<SentMessage> {
+    return this.setPinned(message, true);
+  }
+
+  async unpin(message: MessageTarget): Promise<SentMessage> {
+    return this.setPinned(message, false);
+  }
+
+  private setPinned(message: MessageTarget, pinned: boolean): SentMessage {
+    const { context } = this.parts;
+    if (this.protocol !== "mls") throw new UsageError("conversation/not-a-community");
+    const target = targetOf(message);
+    if (this.requireLine(target).deleted) throw new UsageError("conversation/no-such-message");
+    if ((context.conversations.member(this.key, context.own.accountId)?.role ?? "member") === "member")
+      throw new UsageError("group/not-an-admin");
+    return this.deliver({ pin: { target, pinned } });
+  }
+
+  pins(): readonly TextLine[] {
+    const { context } = this.parts;
+    return context.history
+      .pinned(this.row.id)
+      .map((row) => viewLine(context, row))
+      .filter((line) => line.kind === "message");
   }
 
   async deleteHere(message: MessageTarget): Promise<void> {

@@ -35,6 +35,8 @@ export const SYNC_PAGE = 256;
 /** Most messages of the past that are shared at a time, and most bytes of them in one message to a group. */
 export const MAX_SHARED_ITEMS = 100;
 export const MAX_SHARED_BYTES = 40_000;
+/** Messages that a community has pinned at a time. */
+export const MAX_PINS = 50;
 /** Four weeks: the longest timer of a disappearing message. */
 export const MAX_EXPIRY_SECONDS = 28 * 86_400;
 export const PROFILE_KEY_BYTES = 32;
@@ -122,6 +124,8 @@ export const sharedMessage = message("SharedMessage", {
 });
 const sharedHistory = message("SharedHistory", { items: repeated(1, sharedMessage, MAX_SHARED_ITEMS) });
 
+const pin = message("Pin", { target: required(1, target), pinned: required(2, bool) });
+
 const epochReport = message("EpochReport", {
   groupId: required(1, id(groupId)),
   epoch: required(2, uint()),
@@ -186,6 +190,7 @@ export const content = message("Content", {
   epochReport: optional(22, epochReport),
   profileRequest: optional(23, profileRequest),
   sharedHistory: optional(24, sharedHistory),
+  pin: optional(25, pin),
 });
 
 export type Content = MessageOf<typeof content>;
@@ -213,6 +218,7 @@ export const bodyKinds = [
   "epochReport",
   "profileRequest",
   "sharedHistory",
+  "pin",
 ] as const;
 export type BodyKind = (typeof bodyKinds)[number];
 

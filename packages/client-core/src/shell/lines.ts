@@ -3,12 +3,13 @@ import {
   type AccountId,
   type Bytes,
   equalBytes,
+  formatId,
   type MessageId,
   RejectionError,
   utf8,
 } from "@murmuration/base";
 import type { Notice } from "../api.ts";
-import { type Content, content as contentType, textBody } from "../core/content.ts";
+import { type Content, content as contentType, MAX_PINS, textBody } from "../core/content.ts";
 import type { HistoryRow } from "../store/history.ts";
 import type { Context } from "./context.ts";
 
@@ -37,6 +38,8 @@ export class Lines {
       this.change(content, place, content.reaction.target.accountId, content.reaction.target.messageId);
     } else if (content.delete !== undefined) {
       this.change(content, place, content.delete.target.accountId, content.delete.target.messageId);
+    } else if (content.pin !== undefined) {
+      return this.applyPin(content, content.pin, place);
     } else if (content.expiry !== undefined) {
       return this.applyExpiry(content.messageId, content.expiry.seconds, place);
     }
@@ -100,6 +103,22 @@ export class Lines {
     return line;
   }
 
+  /** What moderators of a community pin. Where the message is not here yet, the pin waits for it, and is no news then. */
+  private applyPin(
+    content: Content,
+    { target, pinned }: NonNullable<Content["pin"]>,
+    place: Place,
+  ): number | undefined {
+    const { context } = this;
+    if (context.conversations.get(place.conversation)?.protocol !== "mls")
+      throw new RejectionError("content/not-a-community");
+    if (!this.isModerator(place.conversation, place.author)) throw new RejectionError("content/not-an-admin");
+    const news = this.change(content, place, target.accountId, target.messageId);
+    if (!news || !pinned) return undefined;
+    const message = { author: formatId(target.accountId), messageId: formatId(target.messageId) };
+    return this.appendNotice(content.messageId, place, { code: "group/message-pinned", message });
+  }
+
   /** Appends a line in which the conversation speaks. */
   appendNotice(id: MessageId, place: Place, notice: Notice): number | undefined {
     const line = this.context.history.append({
@@ -119,8 +138,8 @@ export class Lines {
     return line;
   }
 
-  /** An edit, reaction or delete: applied to its message, or kept until the message comes. */
-  private change(content: Content, place: Place, targetAuthor: AccountId, target: MessageId): void {
+  /** An edit, reaction, delete or pin: applied to its message, or kept until the message comes. True if it changed anything. */
+  private change(content: Content, place: Place, targetAuthor: AccountId, target: MessageId): boolean {
     const { context } = this;
     const row = context.history.find(targetAuthor, target);
     if (row === undefined) {
@@ -133,16 +152,16 @@ export class Lines {
         content: contentType.encode(content),
         atMs: context.now(),
       });
-      return;
+      return false;
     }
     if (!equalBytes(row.conversation, place.conversation))
       throw new RejectionError("content/foreign-conversation");
-    this.applyChangeTo(row, content, place.author);
+    return this.applyChangeTo(row, content, place.author);
   }
 
-  private applyChangeTo(row: HistoryRow, content: Content, by: AccountId): void {
+  private applyChangeTo(row: HistoryRow, content: Content, by: AccountId): boolean {
     const { context } = this;
-    if (row.deleted || row.kind !== "message" || row.body === undefined) return;
+    if (row.deleted || row.kind !== "message" || row.body === undefined) return false;
     let change: string;
     if (content.edit !== undefined) {
       if (!equalBytes(row.author, by)) throw new RejectionError("content/not-the-author");
@@ -154,6 +173,14 @@ export class Lines {
     } else if (content.reaction !== undefined) {
       context.history.react(row.id, by, content.reaction.emoji);
       change = "reaction";
+    } else if (content.pin !== undefined) {
+      if (!this.isModerator(row.conversation, by)) throw new RejectionError("content/not-an-admin");
+      const { pinned } = content.pin;
+      const news = pinned
+        ? context.history.pin(row.conversation, row.id, MAX_PINS)
+        : context.history.unpin(row.conversation, row.id);
+      if (!news) return false;
+      change = pinned ? "pinned" : "unpinned";
     } else {
       if (!this.mayDelete(row, by)) throw new RejectionError("content/not-the-author");
       context.history.markDeleted(row.id);
@@ -168,11 +195,15 @@ export class Lines {
       detail: change,
       atMs: context.now(),
     });
+    return true;
   }
 
   private mayDelete(row: HistoryRow, by: AccountId): boolean {
-    if (equalBytes(row.author, by)) return true;
-    const member = this.context.conversations.member(row.conversation, by);
+    return equalBytes(row.author, by) || this.isModerator(row.conversation, by);
+  }
+
+  private isModerator(conversation: Bytes, account: AccountId): boolean {
+    const member = this.context.conversations.member(conversation, account);
     return member !== undefined && member.role !== "member";
   }
 }

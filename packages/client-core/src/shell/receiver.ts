@@ -12,7 +12,13 @@ import {
   messageId,
   RejectionError,
 } from "@murmuration/base";
-import { bodyKind, type Content, content as contentType, decodeContent } from "../core/content.ts";
+import {
+  type BodyKind,
+  bodyKind,
+  type Content,
+  content as contentType,
+  decodeContent,
+} from "../core/content.ts";
 import { acceptsFormerMember, decideEntry, isConfirmed, mayConfirm } from "../core/delivery.ts";
 import type { EpochReports } from "./communities/epoch-reports.ts";
 import type { Context } from "./context.ts";
@@ -31,6 +37,14 @@ export interface Received {
   /** Never stored by the service: only a typing notice may come this way. */
   readonly ephemeral: boolean;
 }
+
+/** What is said in communities only: over a pairwise session it opens no conversation. */
+const COMMUNITY_KINDS: ReadonlySet<BodyKind> = new Set([
+  "groupProfile",
+  "profileRequest",
+  "sharedHistory",
+  "pin",
+]);
 
 export class Receiver {
   private readonly context: Context;
@@ -113,6 +127,7 @@ export class Receiver {
       return;
     }
     if (content.sync !== undefined) throw new RejectionError("content/sync-of-another-account");
+    if (COMMUNITY_KINDS.has(kind)) throw new RejectionError("content/not-a-community");
     if (content.group !== undefined) this.applyGroup(message, content);
     else this.applyDirect(message, content);
     if (isConfirmed(kind)) this.confirm(message, content);

@@ -207,10 +207,12 @@ export class HistoryStore {
   markDeleted(id: number): void {
     this.storage.run("UPDATE history SET body = NULL, deleted = 1, edited = 0 WHERE id = ?", [id]);
     this.storage.run("DELETE FROM reaction WHERE history_id = ?", [id]);
+    this.storage.run("DELETE FROM pin WHERE history_id = ?", [id]);
   }
 
   remove(id: number): void {
     this.storage.run("DELETE FROM history WHERE id = ?", [id]);
+    this.storage.run("DELETE FROM pin WHERE history_id = ?", [id]);
   }
 
   setSendState(id: number, state: SendState, failure: string | undefined): void {
@@ -247,6 +249,41 @@ export class HistoryStore {
   removeConversation(conversation: Bytes): void {
     this.storage.run("DELETE FROM history WHERE conversation = ?", [conversation]);
     this.storage.run("DELETE FROM waiting_change WHERE conversation = ?", [conversation]);
+    this.storage.run("DELETE FROM pin WHERE conversation = ?", [conversation]);
+  }
+
+  // Pins.
+
+  /** Pins a line, as the newest; of more than `most` the oldest falls out. Returns false for one that is pinned already. */
+  pin(conversation: Bytes, historyId: number, most: number): boolean {
+    const { changes } = this.storage.run(
+      `INSERT INTO pin (conversation, history_id, at)
+         SELECT ?, ?, coalesce(max(at), 0) + 1 FROM pin WHERE conversation = ? ON CONFLICT DO NOTHING`,
+      [conversation, historyId, conversation],
+    );
+    if (changes === 0) return false;
+    this.storage.run(
+      `DELETE FROM pin WHERE conversation = ? AND history_id NOT IN
+         (SELECT history_id FROM pin WHERE conversation = ? ORDER BY at DESC LIMIT ?)`,
+      [conversation, conversation, most],
+    );
+    return true;
+  }
+
+  unpin(conversation: Bytes, historyId: number): boolean {
+    const key = [conversation, historyId];
+    return this.storage.run("DELETE FROM pin WHERE conversation = ? AND history_id = ?", key).changes > 0;
+  }
+
+  /** Pinned lines, the newest pin first. */
+  pinned(conversation: Bytes): readonly HistoryRow[] {
+    return this.storage
+      .all(
+        `SELECT history.* FROM pin JOIN history ON history.id = pin.history_id
+           WHERE pin.conversation = ? ORDER BY pin.at DESC`,
+        [conversation],
+      )
+      .map(rowOf);
   }
 
   // Reactions.

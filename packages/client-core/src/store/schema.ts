@@ -202,7 +202,7 @@ CREATE TABLE mls_link (
 CREATE TABLE mls_join (group_id BLOB PRIMARY KEY, link TEXT NOT NULL) WITHOUT ROWID;
 -- Until when nobody is to be disturbed by a conversation. 0: not muted.
 ALTER TABLE conversation ADD COLUMN muted_until INTEGER NOT NULL DEFAULT 0;
--- Messages that a moderator has pinned.
+-- Messages that a moderator has pinned. at: a number that rises with each pin of the conversation.
 CREATE TABLE pin (conversation BLOB NOT NULL, history_id INTEGER NOT NULL, at INTEGER NOT NULL,
   PRIMARY KEY (conversation, history_id)
 ) WITHOUT ROWID;

@@ -44,6 +44,7 @@ const bodies: Omit<Content, "messageId">[] = [
   { reaction: { target, emoji: "🐦" } },
   { reaction: { target } },
   { delete: { target } },
+  { pin: { target, pinned: true } },
   { receipt: { read: true, messageIds: [messageId(bytes(16)), messageId(bytes(16))] } },
   { typing: { started: false } },
   { expiry: { seconds: 604_800 } },

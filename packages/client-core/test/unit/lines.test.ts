@@ -86,6 +86,65 @@ test("only the author edits, only the author or an admin deletes, and only in th
   expect(context.history.get(line!)).toMatchObject({ deleted: true, body: undefined });
 });
 
+test("only moderators of a community pin; fifty pins stay, and a deleted message loses its own", () => {
+  const say = (): MessageId => {
+    const id = newId();
+    lines.apply({ messageId: id, text: { text: "pin me", attachments: [] } }, by(alice));
+    return id;
+  };
+  const pin = (id: MessageId, who: typeof alice, pinned = true) =>
+    lines.apply(
+      { messageId: newId(), pin: { target: { accountId: alice, messageId: id }, pinned } },
+      by(who),
+    );
+  const pinned = () =>
+    context.history.pinned(group).map(({ messageId: id }) => Buffer.from(id).toString("hex"));
+  const row = { id: group, kind: "group", state: "active", title: "", expireAfterSeconds: 0 } as const;
+  const first = say();
+  context.conversations.insert({ ...row, protocol: "pairwise" }, 0);
+  context.conversations.saveMembers(
+    group,
+    [
+      { account: bob, role: "admin", invited: false, identityKey: bytes(33) },
+      { account: mallory, role: "member", invited: false, identityKey: bytes(33) },
+    ],
+    0,
+  );
+  expect(() => pin(first, bob)).toThrow("content/not-a-community");
+  context.conversations.delete(group);
+  context.conversations.insert({ ...row, protocol: "mls" }, 0);
+  context.conversations.saveMembers(
+    group,
+    [
+      { account: bob, role: "admin", invited: false, identityKey: bytes(33) },
+      { account: mallory, role: "member", invited: false, identityKey: bytes(33) },
+    ],
+    0,
+  );
+  expect(() => pin(first, mallory)).toThrow("content/not-an-admin");
+  // Nor does a plain member's pin wait for a message that may come.
+  expect(() => pin(newId(), mallory)).toThrow("content/not-an-admin");
+  expect(storage.get("SELECT count(*) AS n FROM waiting_change")).toEqual({ n: 0 });
+
+  expect(pin(first, bob)).toBeDefined();
+  expect(pin(first, bob)).toBeUndefined();
+  const later = Array.from({ length: 50 }, say);
+  for (const id of later) pin(id, bob);
+  const hex = (id: MessageId) => Buffer.from(id).toString("hex");
+  expect(pinned()).toEqual(later.map(hex).reverse());
+  pin(later[0]!, bob, false);
+  lines.apply(
+    { messageId: newId(), delete: { target: { accountId: alice, messageId: later[1]! } } },
+    by(alice),
+  );
+  expect(pinned()).toEqual(later.slice(2).map(hex).reverse());
+
+  const early = newId();
+  pin(early, bob);
+  lines.apply({ messageId: early, text: { text: "late", attachments: [] } }, by(alice));
+  expect(pinned()[0]).toBe(hex(early));
+});
+
 test("the same message id of one device makes one line, of two devices two", () => {
   const id = newId();
   const body = { messageId: id, text: { text: "once", attachments: [] } };

@@ -43,6 +43,7 @@ const ALLOWED: ReadonlySet<string> = new Set([
   "groupProfile",
   "profileRequest",
   "sharedHistory",
+  "pin",
 ]);
 
 export class CommunityContent {

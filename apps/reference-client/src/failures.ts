@@ -22,6 +22,11 @@ const sentences: Readonly<Record<string, string>> = {
   "conversation/text-too-long": "The text is too long for one message.",
   "conversation/outbox-full": "Too many messages wait for the delivery service in this conversation.",
   "conversation/not-a-group": "This conversation is not a group.",
+  "link/approval-pending":
+    "An admin has to approve first; the next command that connects after that joins the community.",
+  "link/refused": "An admin has refused that you join.",
+  "link/malformed": "This is no invite link.",
+  "group/not-an-admin": "Only owners and admins of the group can do this.",
   "outbox/still-waiting": "The delivery service cannot be reached; the message stays in the outbox.",
   "transport/unreachable": "The delivery service cannot be reached.",
 };

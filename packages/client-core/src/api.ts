@@ -157,7 +157,7 @@ export interface Contact {
   /** The name that the account gave itself, or the own name for it; empty when unknown. */
   readonly name: string;
   readonly blocked: boolean;
-  /** The user compared safety numbers, or the contact card carried the key's fingerprint. */
+  /** The user compared safety numbers, or a contact card or invite link of that account carried the key's fingerprint. */
   readonly verified: boolean;
   /** True once messages go sealed: this account accepted us, or gave us its card. */
   readonly reachable: boolean;
@@ -204,8 +204,13 @@ export interface Conversations {
   get(id: ConversationRef): Conversation | undefined;
   /** What a link says of the group it leads to, before anything is asked. RejectionError `link/malformed`. */
   describeLink(url: string): { readonly conversationId: ConversationRef; readonly title: string };
-  /** Joins a community by an invite link; resolves when this device is a member. */
-  join(url: string): Promise<Conversation>;
+  /**
+   * Joins a community by an invite link; resolves when this device is a member. Where the link asks for approval, the
+   * account that made it is asked: UnavailableError `link/approval-pending` when nobody has answered after `timeoutMs`
+   * (default 60,000). The request stays, and the join goes on by itself when it is approved, also after a restart; a
+   * `conversation-changed` event tells. RejectionError `link/refused`. To call it again is to ask again.
+   */
+  join(url: string, options?: { readonly timeoutMs?: number }): Promise<Conversation>;
   /** Last active first. */
   list(): readonly Conversation[];
 }
@@ -342,6 +347,15 @@ export interface InviteLinkInfo {
   readonly url: string | undefined;
 }
 
+/** Somebody who has a link that asks for approval, and waits for it. */
+export interface JoinRequest {
+  readonly accountId: AccountRef;
+  /** As the account names itself. */
+  readonly name: string;
+  readonly linkId: string;
+  readonly requestedAtMs: number;
+}
+
 /** What only communities have. UsageError `conversation/not-a-community` in other conversations. */
 export interface Community {
   settings(): CommunitySettings;
@@ -353,6 +367,15 @@ export interface Community {
   createLink(options?: { readonly maxUses?: number; readonly approval?: boolean }): Promise<InviteLinkInfo>;
   links(): readonly InviteLinkInfo[];
   revokeLink(linkId: string): Promise<void>;
+  /** Who asks to come by links of this account; `join-requested` events tell of new ones. */
+  joinRequests(): readonly JoinRequest[];
+  /**
+   * Lets an account in that has asked: with every device that did. Resolves when the answer is in the outbox. UsageError
+   * `group/no-such-request`, `group/not-an-admin`.
+   */
+  approveJoin(account: AccountRef): Promise<void>;
+  /** Tells it no; for a day it is not shown again if it asks. */
+  refuseJoin(account: AccountRef): Promise<void>;
   readonly description: string;
   setDescription(description: string): Promise<void>;
   /**
@@ -508,6 +531,13 @@ export type ClientEvent = EventBase &
         readonly state: ConversationState;
       }
     | { readonly kind: "contact-changed"; readonly accountId: AccountRef }
+    | {
+        /** Somebody asks to join by a link that wants approval: `community.approveJoin` or `refuseJoin`. */
+        readonly kind: "join-requested";
+        readonly conversationId: ConversationRef;
+        readonly accountId: AccountRef;
+        readonly linkId: string;
+      }
     | {
         /**
          * Only a person can decide. `pairwise/identity-changed`: compare safety numbers, then decideIdentity.

@@ -1,7 +1,15 @@
 /** What only communities have: roles, bans, links, settings. */
 import type { Client, CommunitySettings, Conversation, InviteLinkInfo, Role } from "@murmuration/client-core";
 import { WrongUsage } from "../arguments.ts";
-import { type Command, type CommandContext, catchUp, jsonOption, waitOption } from "../command.ts";
+import {
+  type Command,
+  type CommandContext,
+  catchUp,
+  jsonOption,
+  settle,
+  waitMs,
+  waitOption,
+} from "../command.ts";
 import { CommandFailed } from "../failures.ts";
 import { findAccount, findGroup } from "../lookup.ts";
 import { json, printable } from "../output.ts";
@@ -135,6 +143,7 @@ export const groupLink: Command = {
   operands: [{ name: "GROUP" }],
   options: {
     create: { help: "make a link; whoever has it can join" },
+    approval: { help: "with --create: you approve each who comes (see group requests)" },
     "max-uses": {
       value: "N",
       help: "how many devices may join by it (default: any number)",
@@ -149,12 +158,19 @@ export const groupLink: Command = {
       const { options } = context;
       const group = findGroup(client, context.operands[0]!);
       const revoked = options.text("revoke");
+      if (options.flag("approval") && !options.flag("create"))
+        throw new WrongUsage("--approval goes with --create.");
       if (options.flag("create") && revoked !== undefined)
         throw new WrongUsage("Either --create or --revoke, not both.");
       if (options.flag("create") || revoked !== undefined) await catchUp(client, context);
       if (revoked !== undefined) await group.community.revokeLink(revoked);
       const links = options.flag("create")
-        ? [await group.community.createLink({ maxUses: options.integer("max-uses") ?? 0 })]
+        ? [
+            await group.community.createLink({
+              maxUses: options.integer("max-uses") ?? 0,
+              approval: options.flag("approval"),
+            }),
+          ]
         : group.community.links();
       if (options.flag("json")) context.print(json(links));
       else for (const link of links) context.print(linkLine(link));
@@ -162,9 +178,49 @@ export const groupLink: Command = {
     }),
 };
 
-function linkLine({ linkId, maxUses, url }: InviteLinkInfo): string {
+function linkLine({ approval, linkId, maxUses, url }: InviteLinkInfo): string {
   const uses = maxUses === 0 ? "any number of uses" : `${maxUses} uses`;
-  return `${linkId}  ${uses}  ${url ?? "(made on another device)"}`;
+  return `${linkId}  ${uses}${approval ? "  with approval" : ""}  ${url ?? "(made on another device)"}`;
+}
+
+export const joinRequests: Command = {
+  path: ["group", "requests"],
+  summary: "Shows who asks to join by a link of yours, and lets them in or not.",
+  operands: [{ name: "GROUP" }],
+  options: {
+    approve: { value: "CONTACT", help: "let this one in (id, or a name that only one of them has)" },
+    refuse: { value: "CONTACT", help: "refuse this one" },
+    ...jsonOption,
+    ...waitOption,
+  },
+  run: (context) =>
+    withClient(context, async (client) => {
+      const { options } = context;
+      const group = findGroup(client, context.operands[0]!);
+      const [approved, refused] = [options.text("approve"), options.text("refuse")];
+      if (approved !== undefined && refused !== undefined)
+        throw new WrongUsage("Either --approve or --refuse, not both.");
+      await catchUp(client, context);
+      if (approved !== undefined) await group.community.approveJoin(findRequest(group, approved));
+      if (refused !== undefined) await group.community.refuseJoin(findRequest(group, refused));
+      await settle(client, context);
+      const requests = group.community.joinRequests();
+      if (options.flag("json")) for (const request of requests) context.print(json(request));
+      else
+        for (const { accountId, name, requestedAtMs } of requests)
+          context.print(`${accountId}  ${new Date(requestedAtMs).toISOString()}  ${printable(name)}`);
+      return 0;
+    }),
+};
+
+/** Names are what people call themselves: where two have one, only the id says who is meant. */
+function findRequest(group: Conversation, text: string): string {
+  const requests = group.community.joinRequests();
+  if (requests.some(({ accountId }) => accountId === text)) return text;
+  const named = requests.filter(({ name }) => name === text);
+  if (named.length > 1) throw new CommandFailed(`More than one named "${text}" asks: use the id.`);
+  if (named[0] === undefined) throw new CommandFailed(`Nobody called "${text}" asks to join.`);
+  return named[0].accountId;
 }
 
 export const joinByLink: Command = {
@@ -172,10 +228,14 @@ export const joinByLink: Command = {
   summary: "Joins a community by an invite link.",
   operands: [{ name: "LINK" }],
   options: { ...jsonOption, ...waitOption },
+  notes:
+    "Where the link asks for approval and nobody approves in time, the exit code is 3. The request stays: the next\n" +
+    "command that connects after the approval joins.",
   run: (context) =>
     withClient(context, async (client) => {
       await catchUp(client, context);
-      const group = await client.conversations.join(context.operands[0]!);
+      const group = await client.conversations.join(context.operands[0]!, { timeoutMs: waitMs(context) });
+      await settle(client, context);
       if (context.options.flag("json")) context.print(json(summaryOf(group)));
       else context.print(groupLine(group));
       return 0;

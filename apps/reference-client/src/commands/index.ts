@@ -7,6 +7,7 @@ import {
   groupSettings,
   healGroup,
   joinByLink,
+  joinRequests,
   setRole,
   shareHistory,
 } from "./communities.ts";
@@ -49,6 +50,7 @@ export const commands: readonly Command[] = [
   groupSettings,
   healGroup,
   shareHistory,
+  joinRequests,
   joinByLink,
   mute,
   send,

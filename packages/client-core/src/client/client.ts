@@ -101,7 +101,7 @@ class MurmurationClient implements Client {
     );
     this.outbox = new ClientOutbox(context, this.worker);
     this.receipts = new Receipts(context, wake);
-    const receiver = new Receiver(context, ledger, this.receipts, lines, reports);
+    const receiver = new Receiver(context, ledger, this.receipts, lines, reports, this.communities.approvals);
     this.sender = new Sender(context, lines, wake, this.communities.outgoing);
     this.followUp = new FollowUp(context, this.groups, receiver);
     this.inbox = new Inbox(context, this.directory, receiver, {
@@ -261,6 +261,7 @@ class MurmurationClient implements Client {
     this.receipts.gather();
     this.maintenance.reschedule();
     this.behind(() => this.communities.welcomes());
+    this.communities.joinsAnswered();
     await this.followUp.run();
     this.behind(() => this.followUp.rotate());
   }

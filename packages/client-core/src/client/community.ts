@@ -1,5 +1,5 @@
-import { fromBase64Url, type GroupId, UsageError } from "@murmuration/base";
-import type { AccountRef, Community, CommunitySettings, InviteLinkInfo } from "../api.ts";
+import { formatId, fromBase64Url, type GroupId, toBase64Url, UsageError } from "@murmuration/base";
+import type { AccountRef, Community, CommunitySettings, InviteLinkInfo, JoinRequest } from "../api.ts";
 import { type GroupProfile, MAX_DESCRIPTION_BYTES, shorten } from "../core/content.ts";
 import type { Governance } from "../shell/communities/governance.ts";
 import type { ClientParts } from "./parts.ts";
@@ -81,6 +81,29 @@ export class ClientCommunity implements Community {
   private async setProfile(change: Partial<GroupProfile>): Promise<void> {
     this.requireActive();
     await this.governance.setProfile(this.group, { ...this.governance.profileOf(this.group), ...change });
+  }
+
+  joinRequests(): readonly JoinRequest[] {
+    const { communities, context } = this.parts;
+    const byAccount = new Map<string, JoinRequest>();
+    for (const { account, linkId, atMs } of communities.approvals.requests(this.group)) {
+      const accountId = formatId(account);
+      if (byAccount.has(accountId)) continue;
+      const contact = context.contacts.get(account);
+      const name = contact?.givenName || contact?.name || "";
+      byAccount.set(accountId, { accountId, name, linkId: toBase64Url(linkId), requestedAtMs: atMs });
+    }
+    return [...byAccount.values()];
+  }
+
+  async approveJoin(account: AccountRef): Promise<void> {
+    this.requireActive();
+    this.parts.communities.approvals.approve(this.group, callersAccount(account));
+  }
+
+  async refuseJoin(account: AccountRef): Promise<void> {
+    this.requireActive();
+    this.parts.communities.approvals.refuse(this.group, callersAccount(account));
   }
 
   async shareHistory(count?: number): Promise<number> {

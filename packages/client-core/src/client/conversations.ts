@@ -20,6 +20,9 @@ import { ClientConversation } from "./conversation.ts";
 import type { ClientParts } from "./parts.ts";
 import { callersAccount } from "./view.ts";
 
+/** How long a caller waits for an admin. */
+const APPROVAL_TIMEOUT_MS = 60_000;
+
 export class ClientConversations implements Conversations {
   private readonly context: Context;
   private readonly parts: ClientParts;
@@ -60,9 +63,9 @@ export class ClientConversations implements Conversations {
     return { conversationId: toBase64Url(id), title };
   }
 
-  async join(url: string): Promise<Conversation> {
+  async join(url: string, options: { readonly timeoutMs?: number } = {}): Promise<Conversation> {
     const link = parseInviteLink(url);
-    await this.parts.communities.joinByLink(link);
+    await this.parts.communities.joinByLink(link, options.timeoutMs ?? APPROVAL_TIMEOUT_MS);
     return this.handle(link.groupId)!;
   }
 

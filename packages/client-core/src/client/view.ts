@@ -153,6 +153,14 @@ export function viewEvent(context: Context, event: StoredEvent | PassingEvent): 
       return { ...base, kind: event.kind, conversationId, state: stateOf(context, event.conversation) };
     case "contact-changed":
       return { ...base, kind: event.kind, accountId: textOf(event.account) };
+    case "join-requested":
+      return {
+        ...base,
+        kind: event.kind,
+        conversationId,
+        accountId: textOf(event.account),
+        linkId: event.detail,
+      };
     case "decision-needed":
       return {
         ...base,

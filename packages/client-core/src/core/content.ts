@@ -43,6 +43,9 @@ export const PROFILE_KEY_BYTES = 32;
 export const GROUP_KEY_BYTES = 32;
 export const FENCE_BYTES = 16;
 export const HASH_BYTES = 32;
+export const LINK_ID_BYTES = 16;
+/** Ed25519, as the cipher suite of communities has it. */
+const SIGNATURE_KEY_BYTES = 32;
 
 const seconds = uint(MAX_EXPIRY_SECONDS);
 const revision = uint(Number.MAX_SAFE_INTEGER, 1);
@@ -126,6 +129,20 @@ const sharedHistory = message("SharedHistory", { items: repeated(1, sharedMessag
 
 const pin = message("Pin", { target: required(1, target), pinned: required(2, bool) });
 
+const joinRequest = message("JoinRequest", {
+  groupId: required(1, id(groupId)),
+  linkId: required(2, bytes(LINK_ID_BYTES)),
+  signatureKey: required(3, bytes(SIGNATURE_KEY_BYTES)),
+  linkSignature: required(4, bytes(64)),
+});
+const joinApproval = message("JoinApproval", {
+  groupId: required(1, id(groupId)),
+  linkId: required(2, bytes(LINK_ID_BYTES)),
+  signatureKey: required(3, bytes(SIGNATURE_KEY_BYTES)),
+  approver: optional(4, uint(0xffff_ffff)),
+  signature: optional(5, bytes({ min: 1, max: 256 })),
+});
+
 const epochReport = message("EpochReport", {
   groupId: required(1, id(groupId)),
   epoch: required(2, uint()),
@@ -191,6 +208,8 @@ export const content = message("Content", {
   profileRequest: optional(23, profileRequest),
   sharedHistory: optional(24, sharedHistory),
   pin: optional(25, pin),
+  joinRequest: optional(26, joinRequest),
+  joinApproval: optional(27, joinApproval),
 });
 
 export type Content = MessageOf<typeof content>;
@@ -219,6 +238,8 @@ export const bodyKinds = [
   "profileRequest",
   "sharedHistory",
   "pin",
+  "joinRequest",
+  "joinApproval",
 ] as const;
 export type BodyKind = (typeof bodyKinds)[number];
 

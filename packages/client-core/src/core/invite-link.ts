@@ -11,7 +11,7 @@ import {
   toBase64Url,
   utf8,
 } from "@murmuration/base";
-import { HASH_BYTES, MAX_TITLE_BYTES, shorten } from "./content.ts";
+import { HASH_BYTES, LINK_ID_BYTES, MAX_TITLE_BYTES, shorten } from "./content.ts";
 
 export interface InviteLink {
   readonly groupId: GroupId;
@@ -24,7 +24,6 @@ export interface InviteLink {
   readonly title: string;
 }
 
-export const LINK_ID_BYTES = 16;
 const LINK_SEED_BYTES = 32;
 const VERSION = 1;
 const PREFIX = "/join#";

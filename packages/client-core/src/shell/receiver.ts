@@ -20,6 +20,7 @@ import {
   decodeContent,
 } from "../core/content.ts";
 import { acceptsFormerMember, decideEntry, isConfirmed, mayConfirm } from "../core/delivery.ts";
+import type { Approvals } from "./communities/approvals.ts";
 import type { EpochReports } from "./communities/epoch-reports.ts";
 import type { Context } from "./context.ts";
 import type { GroupLedger } from "./group-ledger.ts";
@@ -52,6 +53,7 @@ export class Receiver {
   private readonly receipts: Receipts;
   private readonly lines: Lines;
   private readonly reports: EpochReports;
+  private readonly approvals: Approvals;
   private readonly sync: SyncReceiver;
   /** Told after the transaction. */
   private passing: PassingEvent[] = [];
@@ -62,7 +64,9 @@ export class Receiver {
     receipts: Receipts,
     lines: Lines,
     reports: EpochReports,
+    approvals: Approvals,
   ) {
+    this.approvals = approvals;
     this.reports = reports;
     this.context = context;
     this.groups = groups;
@@ -108,6 +112,15 @@ export class Receiver {
     if (message.ephemeral && kind !== "typing") throw new RejectionError("content/not-ephemeral");
     if (content.epochReport !== undefined) {
       this.reports.receive(sender.accountId, content.epochReport);
+      return;
+    }
+    if (content.joinRequest !== undefined) {
+      const isKept = this.approvals.receiveRequest(sender, content.joinRequest);
+      if (isKept && content.profile !== undefined) this.applyProfile(sender.accountId, content.profile);
+      return;
+    }
+    if (content.joinApproval !== undefined) {
+      this.approvals.receiveAnswer(sender.accountId, content.joinApproval);
       return;
     }
     if (content.typing !== undefined) {

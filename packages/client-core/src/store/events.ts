@@ -7,6 +7,7 @@ export type StoredEventKind =
   | "line-removed"
   | "conversation-changed"
   | "contact-changed"
+  | "join-requested"
   | "decision-needed";
 
 /** An event as it is kept: references only, so that deleted content is in no event. */

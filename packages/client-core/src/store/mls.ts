@@ -1,13 +1,13 @@
 import { type AccountId, accountId, type Bytes, type DeviceId, deviceId } from "@murmuration/base";
-import type { GroupStore, GroupWrites } from "@murmuration/mls-groups";
+import type { GroupStore, GroupWrites, JoinApproval } from "@murmuration/mls-groups";
 import { formatInviteLink, type InviteLink, parseInviteLink } from "../core/invite-link.ts";
 import type { Row, Storage } from "../ports/storage.ts";
 
 /**
- * `creating`: the service has not taken it yet. `joining`: our external commit is on its way. `stuck`: a commit cannot
+ * `creating`: the service has not taken it yet. `waiting`: an admin has to approve that we join. `joining`: our external commit is on its way. `stuck`: a commit cannot
  * be followed, and we join again. `over`: removed, left, or never came into being.
  */
-export type MlsGroupState = "creating" | "joining" | "active" | "stuck" | "over";
+export type MlsGroupState = "creating" | "waiting" | "joining" | "active" | "stuck" | "over";
 
 /** In the place of the time when a profile was said. */
 export const PROFILE_OWED = -1;
@@ -79,6 +79,17 @@ export interface JobRow {
   readonly action: JobAction;
   readonly state: "waiting" | "claimed" | "failed";
   readonly failure: string | undefined;
+}
+
+/** A device that asks to be let in by a link of ours. */
+export interface JoinRequestRow {
+  readonly account: AccountId;
+  readonly device: DeviceId;
+  readonly linkId: Bytes;
+  /** Of the leaf that it would join with. */
+  readonly signatureKey: Bytes;
+  readonly refused: boolean;
+  readonly atMs: number;
 }
 
 export interface ClaimedRow {
@@ -357,7 +368,19 @@ export class MlsStore {
   /** Everything of a group but its history. */
   delete(id: Bytes): void {
     this.deleteRows(id);
-    const tables = ["leaf", "commit", "part", "job", "claimed", "welcome", "link", "join", "undo", "epoch"];
+    const tables = [
+      "leaf",
+      "commit",
+      "part",
+      "job",
+      "claimed",
+      "welcome",
+      "link",
+      "join",
+      "join_request",
+      "undo",
+      "epoch",
+    ];
     for (const table of tables.map((name) => `mls_${name}`)) {
       this.storage.run(`DELETE FROM ${table} WHERE group_id = ?`, [id]);
     }
@@ -649,7 +672,7 @@ export class MlsStore {
 
   /** The link by which this device is joining a group. */
   putJoin(link: InviteLink): void {
-    this.storage.run("INSERT OR REPLACE INTO mls_join VALUES (?, ?)", [
+    this.storage.run("INSERT OR REPLACE INTO mls_join (group_id, link) VALUES (?, ?)", [
       link.groupId,
       formatInviteLink("", link),
     ]);
@@ -660,8 +683,93 @@ export class MlsStore {
     return row === undefined ? undefined : parseInviteLink(row["link"] as string);
   }
 
+  /** The account whose word this device waits for. */
+  setAsked(id: Bytes, inviter: AccountId): void {
+    this.storage.run("UPDATE mls_join SET inviter = ?, approver = NULL, approval = NULL WHERE group_id = ?", [
+      inviter,
+      id,
+    ]);
+  }
+
+  waitingJoin(id: Bytes): { readonly link: InviteLink; readonly inviter: AccountId } | undefined {
+    const row = this.storage.get("SELECT link, inviter FROM mls_join WHERE group_id = ?", [id]);
+    if (row === undefined || row["inviter"] === null) return undefined;
+    return {
+      link: parseInviteLink(row["link"] as string),
+      inviter: accountId(bytesOf(row, "inviter")),
+    };
+  }
+
+  setApproval(id: Bytes, { approver, signature }: JoinApproval): void {
+    this.storage.run("UPDATE mls_join SET approver = ?, approval = ? WHERE group_id = ?", [
+      approver,
+      signature,
+      id,
+    ]);
+  }
+
+  approval(id: Bytes): JoinApproval | undefined {
+    const row = this.storage.get("SELECT approver, approval FROM mls_join WHERE group_id = ?", [id]);
+    if (row === undefined || row["approval"] === null) return undefined;
+    return { approver: row["approver"] as number, signature: bytesOf(row, "approval") };
+  }
+
+  /** Joins that were approved and have not come about yet. */
+  approvedJoins(): readonly Bytes[] {
+    return this.storage
+      .all("SELECT group_id FROM mls_join WHERE approval IS NOT NULL")
+      .map((row) => bytesOf(row, "group_id"));
+  }
+
   deleteJoin(id: Bytes): void {
     this.storage.run("DELETE FROM mls_join WHERE group_id = ?", [id]);
+  }
+
+  // Who asks to join.
+
+  /** Oldest first. */
+  joinRequests(id: Bytes): readonly JoinRequestRow[] {
+    return this.storage
+      .all("SELECT * FROM mls_join_request WHERE group_id = ? ORDER BY at, account, device", [id])
+      .map((row) => ({
+        account: accountId(bytesOf(row, "account")),
+        device: deviceId(row["device"] as number),
+        linkId: bytesOf(row, "link_id"),
+        signatureKey: bytesOf(row, "signature_key"),
+        refused: row["refused"] === 1,
+        atMs: row["at"] as number,
+      }));
+  }
+
+  putJoinRequest(id: Bytes, request: Omit<JoinRequestRow, "refused">): void {
+    const { account, device, linkId, signatureKey, atMs } = request;
+    this.storage.run("INSERT OR REPLACE INTO mls_join_request VALUES (?, ?, ?, ?, ?, 0, ?)", [
+      id,
+      account,
+      device,
+      linkId,
+      signatureKey,
+      atMs,
+    ]);
+  }
+
+  refuseJoinRequests(id: Bytes, account: AccountId, atMs: number): void {
+    this.storage.run("UPDATE mls_join_request SET refused = 1, at = ? WHERE group_id = ? AND account = ?", [
+      atMs,
+      id,
+      account,
+    ]);
+  }
+
+  deleteJoinRequests(id: Bytes, account: AccountId): void {
+    this.storage.run("DELETE FROM mls_join_request WHERE group_id = ? AND account = ?", [id, account]);
+  }
+
+  forgetJoinRequests(id: Bytes, old: { readonly before: number; readonly refusedBefore: number }): void {
+    this.storage.run(
+      "DELETE FROM mls_join_request WHERE group_id = ? AND (at < ? OR (refused = 1 AND at < ?))",
+      [id, old.before, old.refusedBefore],
+    );
   }
 
   // Ban lists.

@@ -134,7 +134,8 @@ const COMMUNITIES = `
 -- MLS groups. cursor: the log entry up to which everything is in this database. slot: which rows of mls_row are in
 -- force; a rejoin writes the other ones until the service has taken it. profile: the group profile as it was last said,
 -- and its hash. next_profile: what a commit of ours is about to make it. profile_said_at: -1 where we owe it to somebody
--- whom we have added. state: creating, joining (an external commit is on its way), active, stuck (a commit cannot be
+-- whom we have added. state: creating, waiting (for an admin to approve our coming), joining (an external commit is on
+-- its way), active, stuck (a commit cannot be
 -- followed: rejoin), over.
 CREATE TABLE mls_group (
   id BLOB PRIMARY KEY, state TEXT NOT NULL, cursor INTEGER NOT NULL, slot INTEGER NOT NULL DEFAULT 0,
@@ -215,6 +216,16 @@ const COMMUNITY_CONTENT = `
 -- before that is known here by the word of others only.
 ALTER TABLE mls_group ADD COLUMN profile_wanted INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE mls_group ADD COLUMN entered_at INTEGER NOT NULL DEFAULT 0;
+-- Whose word a join waits for, and that word.
+ALTER TABLE mls_join ADD COLUMN inviter BLOB;
+ALTER TABLE mls_join ADD COLUMN approver INTEGER;
+ALTER TABLE mls_join ADD COLUMN approval BLOB;
+-- Who asks to be let in by a link of ours. Goes when it is answered or the account has come, refused ones after a day.
+CREATE TABLE mls_join_request (
+  group_id BLOB NOT NULL, account BLOB NOT NULL, device INTEGER NOT NULL, link_id BLOB NOT NULL,
+  signature_key BLOB NOT NULL, refused INTEGER NOT NULL DEFAULT 0, at INTEGER NOT NULL,
+  PRIMARY KEY (group_id, account, device)
+) WITHOUT ROWID;
 -- The account on whose word a line stands here that its author said before we came.
 ALTER TABLE history ADD COLUMN shared_by BLOB;
 CREATE INDEX history_shared ON history (conversation) WHERE shared_by IS NOT NULL;

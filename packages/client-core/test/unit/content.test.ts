@@ -77,6 +77,24 @@ const bodies: Omit<Content, "messageId">[] = [
     },
   },
   { sync: { conversation: { conversationId: bytes(16), accepted: false } } },
+  {
+    joinRequest: {
+      groupId: groupId(bytes(16)),
+      linkId: bytes(16),
+      signatureKey: bytes(32),
+      linkSignature: bytes(64),
+    },
+  },
+  {
+    joinApproval: {
+      groupId: groupId(bytes(16)),
+      linkId: bytes(16),
+      signatureKey: bytes(32),
+      approver: 0,
+      signature: bytes(64),
+    },
+  },
+  { joinApproval: { groupId: groupId(bytes(16)), linkId: bytes(16), signatureKey: bytes(32) } },
   { sync: { muted: { conversationId: bytes(16), untilMs: Number.MAX_SAFE_INTEGER } } },
 ];
 

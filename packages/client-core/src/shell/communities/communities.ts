@@ -6,6 +6,7 @@
  *   MemberJobs  many members, commit by commit           Joiner      Welcomes and external commits
  *   Outgoing    own messages                             Turns       when to commit
  *   Governance  roles, settings, links, bans                 ProfileRequests, SharedHistory   for newcomers
+ *   Approvals   who asks to come by a link, and who lets in
  */
 import {
   type AccountId,
@@ -13,6 +14,7 @@ import {
   type GroupId,
   groupId,
   RejectionError,
+  UnavailableError,
   UsageError,
 } from "@murmuration/base";
 import {
@@ -33,7 +35,9 @@ import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 import type { Lines } from "../lines.ts";
+import { withTimeout } from "../with-timeout.ts";
 import { Access } from "./access.ts";
+import { Approvals } from "./approvals.ts";
 import { Committer } from "./committer.ts";
 import { CommunityContent, encodeProfile, hashOfProfile } from "./content.ts";
 import type { EpochReports } from "./epoch-reports.ts";
@@ -85,6 +89,7 @@ export class Communities {
   readonly keyPackages: KeyPackages;
   readonly turns: Turns;
   readonly past: SharedHistory;
+  readonly approvals: Approvals;
   private readonly context: Context;
   private readonly connection: Connection;
   private readonly effects: CommunityEffects;
@@ -134,7 +139,18 @@ export class Communities {
     this.committer = new Committer(context, connection, registry, access, reader, turns);
     this.governance = new Governance(context, connection, registry, this.committer);
     this.jobs = new MemberJobs(context, this.committer);
-    this.joiner = new Joiner(context, connection, registry, access, ledger, reports, turns, this.profiles);
+    this.approvals = new Approvals(context, registry, this.governance, (lane) => effects.wake(lane));
+    this.joiner = new Joiner(
+      context,
+      connection,
+      registry,
+      access,
+      ledger,
+      reports,
+      turns,
+      this.profiles,
+      this.approvals,
+    );
     this.keyPackages = new KeyPackages(context);
     this.outgoing = new Outgoing(
       context,
@@ -200,7 +216,10 @@ export class Communities {
     if (!this.ready || this.context.mls.welcomes().length > 0) return false;
     return this.context.mls
       .groups()
-      .every(({ id, state }) => state === "over" || (state === "active" && this.access.isCaughtUp(id)));
+      .every(
+        ({ id, state }) =>
+          state === "over" || state === "waiting" || (state === "active" && this.access.isCaughtUp(id)),
+      );
   }
 
   private async openAndResume(id: GroupId): Promise<void> {
@@ -562,11 +581,42 @@ export class Communities {
     await this.rejoin(id);
   }
 
-  /** Joins by an invite link; resolves when this device is a member. RejectionError `link/…`, ServiceRefusal. */
-  async joinByLink(link: InviteLink): Promise<void> {
+  /**
+   * Joins by an invite link; resolves when this device is a member. RejectionError `link/…`, ServiceRefusal;
+   * UnavailableError `link/approval-pending` when no admin has answered in this time: the join goes on without a caller.
+   */
+  async joinByLink(link: InviteLink, approvalTimeoutMs: number): Promise<void> {
     await this.joiner.joinByLink(link);
+    if (this.context.mls.group(link.groupId)?.state === "waiting")
+      await this.untilLetIn(link.groupId, approvalTimeoutMs);
     await this.open(link.groupId);
     await this.access.ready(link.groupId);
+  }
+
+  private async untilLetIn(id: GroupId, timeoutMs: number): Promise<void> {
+    const { context } = this;
+    await withTimeout(context, timeoutMs, new UnavailableError("link/approval-pending"), {
+      done: () => {
+        const state = context.mls.group(id)?.state;
+        if (state === undefined) throw new RejectionError("link/refused");
+        return state === "active";
+      },
+      change: (abort) => this.registry.changed.wait(abort),
+    });
+  }
+
+  /** After pairwise messages were persisted: joins that somebody has approved or refused. */
+  joinsAnswered(): void {
+    this.registry.changed.notify();
+    for (const id of this.context.mls.approvedJoins()) {
+      this.effects.behind(async () => {
+        try {
+          await this.rejoin(groupId(id));
+        } finally {
+          this.registry.changed.notify();
+        }
+      });
+    }
   }
 
   private async resumeJobs(id: GroupId): Promise<void> {

@@ -15,8 +15,8 @@ import {
 } from "@murmuration/mls-groups";
 import { encodeGroupBanTbs, GROUP_BAN_LABEL } from "@murmuration/wire";
 import type { CommunitySettings, InviteLinkInfo, Role } from "../../api.ts";
-import { type GroupProfile, groupProfile, MAX_EXPIRY_SECONDS } from "../../core/content.ts";
-import { formatInviteLink, LINK_ID_BYTES } from "../../core/invite-link.ts";
+import { type GroupProfile, groupProfile, LINK_ID_BYTES, MAX_EXPIRY_SECONDS } from "../../core/content.ts";
+import { formatInviteLink } from "../../core/invite-link.ts";
 import { fingerprintOf } from "../../core/profile.ts";
 import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";

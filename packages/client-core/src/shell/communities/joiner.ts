@@ -47,6 +47,7 @@ import type { KeyPackageRow, WelcomeRow } from "../../store/mls.ts";
 import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import type { Access } from "./access.ts";
+import type { Approvals, Inviter } from "./approvals.ts";
 import type { EpochReports } from "./epoch-reports.ts";
 import { communityCrypto, communityIdentity } from "./identity.ts";
 import { bundleOf } from "./key-packages.ts";
@@ -68,6 +69,7 @@ export class Joiner {
   private readonly reports: EpochReports;
   private readonly turns: Turns;
   private readonly profiles: ProfileRequests;
+  private readonly approvals: Approvals;
 
   constructor(
     context: Context,
@@ -78,7 +80,9 @@ export class Joiner {
     reports: EpochReports,
     turns: Turns,
     profiles: ProfileRequests,
+    approvals: Approvals,
   ) {
+    this.approvals = approvals;
     this.profiles = profiles;
     this.reports = reports;
     this.turns = turns;
@@ -146,6 +150,7 @@ export class Joiner {
       this.reports.note(id, group);
       this.ledger.entered(id, group);
       this.openConversation(id, group);
+      this.afterLink(id);
       this.context.eraseAfterwards();
     });
     this.registry.adopt(id, group);
@@ -186,35 +191,40 @@ export class Joiner {
   async joinByLink(link: InviteLink): Promise<void> {
     const { context } = this;
     const known = context.mls.group(link.groupId);
-    if (known !== undefined && known.state !== "over") return;
+    // Whoever waits for an answer and asks again may have another link.
+    if (known !== undefined && known.state !== "over" && known.state !== "waiting") return;
     context.transaction(() => {
       context.mls.putGroup(link.groupId, { state: "stuck", cursor: 0, slot: 0, updatedAtMs: 0 });
       context.mls.putJoin(link);
     });
-    try {
-      await this.rejoin(link.groupId);
-    } catch (error) {
-      // Tried again with the next connection, unless the group will not have us.
-      if (isTemporary(error)) throw error;
-      context.transaction(() => context.mls.delete(link.groupId));
-      throw error;
-    }
+    await this.rejoin(link.groupId);
   }
 
   /** Joins again with a new leaf in the place of the old one, after the log could not be followed. */
   rejoin(id: GroupId): Promise<void> {
     return this.context.queue.run(`mls-join:${formatId(id)}`, async () => {
-      for (let race = 0; race < MAX_RACES; race++) {
-        const state = this.context.mls.group(id)?.state;
-        if (state !== "stuck" && state !== "joining") return;
-        if (state === "stuck" && !(await this.prepare(id))) return;
-        await this.submit(id);
+      try {
+        await this.enter(id);
+      } catch (error) {
+        // Tried again with the next connection, unless the group will not have who comes by this link.
+        if (!isTemporary(error) && this.context.mls.join(id) !== undefined)
+          this.context.transaction(() => this.context.mls.delete(id));
+        throw error;
       }
-      throw new UnavailableError("group/too-much-contention");
     });
   }
 
-  /** PERSIST the state that the external commit leads to, beside the old one. False when we are no member any more. */
+  private async enter(id: GroupId): Promise<void> {
+    for (let race = 0; race < MAX_RACES; race++) {
+      const state = this.context.mls.group(id)?.state;
+      if (state !== "stuck" && state !== "joining") return;
+      if (state === "stuck" && !(await this.prepare(id))) return;
+      await this.submit(id);
+    }
+    throw new UnavailableError("group/too-much-contention");
+  }
+
+  /** PERSIST the state that the external commit leads to, beside the old one. False when we are no member any more, or wait for approval. */
   private async prepare(id: GroupId): Promise<boolean> {
     const { context } = this;
     const identity = communityIdentity(context);
@@ -224,13 +234,20 @@ export class Joiner {
     if (info === undefined) return this.noteRemoved(id);
     const ratchetTree = await fetchTree(context, info.treeHash);
     const removes = leafOfSignatureKey(communityCrypto, ratchetTree, publicKey);
-    if (link !== undefined) requireInviter(ratchetTree, link);
-    else if (removes === undefined) return this.noteRemoved(id);
-    const created = joinGroupExternally(
-      communityCrypto,
-      { groupInfo: info.groupInfo, ratchetTree, identity, leaf: this.leafFor(link, publicKey), removes },
-      this.registry.config,
+    const inviter = link === undefined ? undefined : requireInviter(ratchetTree, link);
+    if (link === undefined && removes === undefined) return this.noteRemoved(id);
+    const leaf = this.leafFor(link, publicKey);
+    const created = unlessUnapproved(() =>
+      joinGroupExternally(
+        communityCrypto,
+        { groupInfo: info.groupInfo, ratchetTree, identity, leaf, removes },
+        this.registry.config,
+      ),
     );
+    if (created === undefined) {
+      this.approvals.ask(link!, inviter!);
+      return false;
+    }
     const slot = this.freeSlot(id);
     const { message: commit, groupInfo } = created;
     context.transaction(() => {
@@ -271,7 +288,9 @@ export class Joiner {
   private leafFor(link: InviteLink | undefined, signatureKey: Bytes): LeafOptions {
     if (link === undefined) return communityLeaf;
     const { groupId: group, linkId, seed: linkSeed } = link;
-    const ticket = createJoinTicket(communityCrypto, { groupId: group, linkId, linkSeed, signatureKey });
+    const approval = this.context.mls.approval(group);
+    const use = { groupId: group, linkId, linkSeed, signatureKey, approval };
+    const ticket = createJoinTicket(communityCrypto, use);
     return { ...communityLeaf, extensions: [encodeJoinTicket(ticket)] };
   }
 
@@ -398,11 +417,21 @@ export class Joiner {
   }
 }
 
-/** The group that the service shows has the person in it who made the link. RejectionError `link/not-of-this-group`. O(N). */
-function requireInviter(ratchetTree: Bytes, { fingerprint }: InviteLink): void {
+/** Who made the link: the group that the service shows has that person in it. RejectionError `link/not-of-this-group`. O(N). */
+function requireInviter(ratchetTree: Bytes, { fingerprint }: InviteLink): Inviter {
   for (const leafNode of leavesOfTree(communityCrypto, ratchetTree)) {
-    const { accountIdentityKey } = decodeMemberCredential(leafNode.credential);
-    if (equalBytes(fingerprintOf(accountIdentityKey), fingerprint)) return;
+    const { accountId, accountIdentityKey } = decodeMemberCredential(leafNode.credential);
+    if (equalBytes(fingerprintOf(accountIdentityKey), fingerprint)) return { accountId, accountIdentityKey };
   }
   throw new RejectionError("link/not-of-this-group");
+}
+
+/** Undefined where the link asks for an approval that is not there, or holds no more. */
+function unlessUnapproved<T>(join: () => T): T | undefined {
+  try {
+    return join();
+  } catch (error) {
+    if (error instanceof RejectionError && error.code === "community/link-approval") return undefined;
+    throw error;
+  }
 }

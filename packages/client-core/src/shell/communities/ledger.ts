@@ -166,6 +166,7 @@ export class CommunityLedger {
       const known = conversations.member(id, account) !== undefined;
       mls.putLeaf(id, { leaf, account, device: deviceId });
       mls.deleteJob(id, account, "add");
+      mls.deleteJoinRequests(id, account);
       if (known) continue;
       const node = group.tree.leaf(leaf);
       if (node === undefined) continue;

@@ -47,7 +47,7 @@ export class Registry {
   /** The group as it stands. UsageError `group/not-ready` while there is none. */
   load(id: GroupId): Loaded {
     const row = this.context.mls.group(id);
-    if (row === undefined || row.state === "over" || row.state === "joining")
+    if (row === undefined || row.state === "over" || row.state === "joining" || row.state === "waiting")
       throw new UsageError("group/not-ready");
     const store = this.context.mls.rows(id, row.slot);
     const key = toBase64Url(id);

@@ -21,6 +21,7 @@ const sentences: Readonly<Record<string, string>> = {
     "Nothing can be sent in this conversation: it was left, removed or blocked, or waits to be accepted.",
   "conversation/text-too-long": "The text is too long for one message.",
   "conversation/outbox-full": "Too many messages wait for the delivery service in this conversation.",
+  "attachment/too-large": "The file is too large for this.",
   "conversation/not-a-group": "This conversation is not a group.",
   "link/approval-pending":
     "An admin has to approve first; the next command that connects after that joins the community.",

@@ -378,6 +378,10 @@ export interface Community {
   refuseJoin(account: AccountRef): Promise<void>;
   readonly description: string;
   setDescription(description: string): Promise<void>;
+  /** To be loaded with `attachments.download`; an application takes none that is no picture by its bytes. */
+  readonly picture: AttachmentPointer | undefined;
+  /** From `attachments.upload`, at most 1 MiB (UsageError `attachment/too-large`); undefined: none. */
+  setPicture(picture: AttachmentPointer | undefined): Promise<void>;
   /**
    * Owners and admins: shares the last messages, at most (and by default) 100, with everybody who came after they were
    * said. Resolves with their number once they are in the outbox. Left out: what disappears, what others shared, and what

@@ -1,4 +1,6 @@
 /** What only communities have: roles, bans, links, settings. */
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
 import type { Client, CommunitySettings, Conversation, InviteLinkInfo, Role } from "@murmuration/client-core";
 import { WrongUsage } from "../arguments.ts";
 import {
@@ -75,6 +77,7 @@ export const groupSettings: Command = {
   options: {
     title: { value: "TITLE", help: "what the group is called" },
     description: { value: "TEXT", help: "what the group is for" },
+    picture: { value: "FILE|none", help: "the group's picture, at most 1 MiB" },
     "add-by": { value: "ROLE", help: "the least role that may add members", ...WORDS_OF_ROLE },
     "profile-by": {
       value: "ROLE",
@@ -118,19 +121,38 @@ async function change(client: Client, group: Conversation, context: CommandConte
   if (joins !== undefined) settings.joinsPerMinute = joins;
   const [title, description] = [options.text("title"), options.text("description")];
   const expiry = options.integer("expire-after");
-  const nothing = [title, description, expiry].every((value) => value === undefined);
+  const picture = options.text("picture");
+  const nothing = [title, description, expiry, picture].every((value) => value === undefined);
   if (nothing && Object.keys(settings).length === 0) return;
   await catchUp(client, context);
   if (Object.keys(settings).length > 0) await group.community.setSettings(settings);
   if (title !== undefined) await group.setTitle(title);
   if (description !== undefined) await group.community.setDescription(description);
+  if (picture !== undefined) await setPicture(client, group, picture);
   if (expiry !== undefined) await group.setExpiry(expiry);
+}
+
+async function setPicture(client: Client, group: Conversation, file: string): Promise<void> {
+  if (file === "none") {
+    await group.community.setPicture(undefined);
+    return;
+  }
+  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
+    throw new CommandFailed(`The picture cannot be read (${error.code ?? "unknown"}).`);
+  });
+  await group.community.setPicture(await client.attachments.upload({ bytes, fileName: basename(file) }));
 }
 
 function show(group: Conversation, context: CommandContext): void {
   const { title, expireAfterSeconds } = group;
-  const { description } = group.community;
-  const all = { title, description, ...group.community.settings(), expireAfterSeconds };
+  const { description, picture } = group.community;
+  const all = {
+    title,
+    description,
+    picture: picture?.fileName ?? "",
+    ...group.community.settings(),
+    expireAfterSeconds,
+  };
   if (context.options.flag("json")) context.print(json(all));
   else
     for (const [key, value] of Object.entries(all))

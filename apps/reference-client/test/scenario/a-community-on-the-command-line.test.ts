@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Stage } from "../cli.ts";
 
@@ -16,6 +18,9 @@ test("a community is founded, joined with approval, told of its past, and muted"
   await stage.ok("alice", "group", "create", "flock", "--community");
   await stage.ok("alice", "send", "flock", "before carol");
   await stage.ok("alice", "group", "settings", "flock", "--description", "Starlings only");
+  const file = join(stage.folder, "bird.png");
+  writeFileSync(file, "a bird");
+  await stage.ok("alice", "group", "settings", "flock", "--picture", file);
   const made = await stage.ok("alice", "group", "link", "flock", "--create", "--approval", "--json");
   const [{ url }] = JSON.parse(made.stdout) as [{ url: string }];
   const shown = await stage.ok("alice", "group", "link", "flock");
@@ -42,7 +47,11 @@ test("a community is founded, joined with approval, told of its past, and muted"
   await stage.ok("alice", "listen", "--for", "3");
   await stage.ok("carol", "history", "flock", "--receive");
   const described = await stage.ok("carol", "group", "settings", "flock", "--json");
-  expect(described.json[0]).toMatchObject({ title: "flock", description: "Starlings only" });
+  expect(described.json[0]).toMatchObject({
+    title: "flock",
+    description: "Starlings only",
+    picture: "bird.png",
+  });
   expect((await stage.run("carol", "group", "share-history", "flock")).stderr).toContain(
     "group/not-an-admin",
   );

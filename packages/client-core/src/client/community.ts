@@ -1,9 +1,16 @@
 import { formatId, fromBase64Url, type GroupId, toBase64Url, UsageError } from "@murmuration/base";
-import type { AccountRef, Community, CommunitySettings, InviteLinkInfo, JoinRequest } from "../api.ts";
-import { type GroupProfile, MAX_DESCRIPTION_BYTES, shorten } from "../core/content.ts";
+import type {
+  AccountRef,
+  AttachmentPointer,
+  Community,
+  CommunitySettings,
+  InviteLinkInfo,
+  JoinRequest,
+} from "../api.ts";
+import { type GroupProfile, MAX_DESCRIPTION_BYTES, MAX_PICTURE_BYTES, shorten } from "../core/content.ts";
 import type { Governance } from "../shell/communities/governance.ts";
 import type { ClientParts } from "./parts.ts";
-import { callersAccount } from "./view.ts";
+import { attachmentOf, callersAccount, viewAttachment } from "./view.ts";
 
 /** The side of a conversation that only communities have; every call reads the present state. */
 export class ClientCommunity implements Community {
@@ -76,6 +83,21 @@ export class ClientCommunity implements Community {
 
   async setTitle(title: string): Promise<void> {
     await this.setProfile({ title });
+  }
+
+  get picture(): AttachmentPointer | undefined {
+    const { picture } = this.governance.profileOf(this.group);
+    // Whoever may change the profile may say anything: what nobody should load is no picture.
+    return picture === undefined || picture.size > MAX_PICTURE_BYTES ? undefined : viewAttachment(picture);
+  }
+
+  async setPicture(picture: AttachmentPointer | undefined): Promise<void> {
+    if (picture !== undefined && picture.size > MAX_PICTURE_BYTES)
+      throw new UsageError("attachment/too-large");
+    this.requireActive();
+    const { picture: _, ...rest } = this.governance.profileOf(this.group);
+    const profile = picture === undefined ? rest : { ...rest, picture: attachmentOf(picture) };
+    await this.governance.setProfile(this.group, profile);
   }
 
   private async setProfile(change: Partial<GroupProfile>): Promise<void> {

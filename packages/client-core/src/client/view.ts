@@ -52,7 +52,7 @@ const viewTarget = (target: Target): MessageTarget => ({
   messageId: formatId(messageId(target.messageId)),
 });
 
-const viewAttachment = (attachment: Attachment): AttachmentPointer => ({
+export const viewAttachment = (attachment: Attachment): AttachmentPointer => ({
   ...attachment,
   blobId: formatId(blobId(attachment.blobId)),
 });

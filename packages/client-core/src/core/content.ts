@@ -29,6 +29,8 @@ export const MAX_ATTACHMENTS = 32;
 export const MAX_NAME_BYTES = 128;
 export const MAX_TITLE_BYTES = 256;
 export const MAX_DESCRIPTION_BYTES = 2048;
+/** Most bytes of a group's picture: everybody loads it unasked. */
+export const MAX_PICTURE_BYTES = 1024 * 1024;
 /** Most message ids of one receipt, and most entries of one sync page. */
 export const MAX_RECEIPT_IDS = 512;
 export const SYNC_PAGE = 256;

@@ -64,6 +64,23 @@ test("a newcomer by an old link has the present title and description in the end
   await talkRound([...members, erin], group.id, "hello");
 });
 
+test("where only admins write a newcomer by link cannot ask, and is told by an admin all the same", async () => {
+  await using world = await World.start();
+  const alice = await newcomer(world, "Alice");
+  const bob = await newcomer(world, "Bob");
+  const group = await flockOf(alice, bob);
+  await group.community.setDescription("Starlings only");
+  await group.community.setSettings({ announcementOnly: true });
+  const { url = "" } = await group.community.createLink();
+  await alice.client.outbox.settled();
+  const before = applicationsIn(world, group.id);
+  const carol = await newcomer(world, "Carol");
+  await carol.client.conversations.join(url);
+  await until(() => profileOf(carol, group.id)[1] === "Starlings only", 40_000, "Carol is told");
+  expect(applicationsIn(world, group.id)).toBe(before + 1);
+  expect(carol.client.outbox.waiting).toBe(0);
+});
+
 test("an answer that was due when its member went away is given when it is back", async () => {
   await using world = await World.start();
   const alice = await newcomer(world, "Alice");

@@ -8,7 +8,7 @@ import {
   type GroupId,
   RejectionError,
 } from "@murmuration/base";
-import { roleOf } from "@murmuration/mls-groups";
+import { type CommitDescription, decodeMemberCredential, roleOf } from "@murmuration/mls-groups";
 import {
   bodyKind,
   type Content,
@@ -117,6 +117,14 @@ export class CommunityContent {
   private maySpeak(id: GroupId, author: AccountId): boolean {
     const community = this.registry.communityOf(id);
     return !community.announcementOnly || roleOf(community, author) !== "member";
+  }
+
+  /** Inside the transaction of another's commit: newcomers who can neither ask for the profile nor were told it. */
+  cameWithout(id: GroupId, { added, after, committer }: CommitDescription): void {
+    if (added.length === 0 || !after.announcementOnly) return;
+    const leaf = committer === undefined ? undefined : this.registry.load(id).group.tree.leaf(committer);
+    const adder = leaf === undefined ? undefined : decodeMemberCredential(leaf.credential).accountId;
+    if (adder === undefined || roleOf(after, adder) === "member") this.profiles.owe(id, after);
   }
 
   /** A leaf that stands for another identity key than we know this account by: the user has to look at it. */

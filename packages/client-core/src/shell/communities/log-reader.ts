@@ -274,6 +274,7 @@ export class LogReader {
     this.reports.note(id, group);
     this.ledger.merged(id, group, { description, leavers, hash: sha256(commit), atMs: entry.serverTimeMs });
     if (received.kind === "own-commit") this.afterOwnCommit(id, description, point.nowMs);
+    else this.content.cameWithout(id, description);
     return "next";
   }
 

@@ -1,6 +1,6 @@
 /**
  * The group profile for whoever came without being told: by a link, or back after commits that it did not see. The
- * newcomer asks once in the group. Every member that knows the profile would answer, so each waits for a random time
+ * newcomer asks once in the group; where only admins write it cannot, and they answer as if it had. Every member that knows the profile would answer, so each waits for a random time
  * first, and answers only if nobody has said it by then. That an answer is due is written down: the member may be gone
  * before its time has come.
  */
@@ -12,7 +12,7 @@ import {
   type GroupId,
   toBase64Url,
 } from "@murmuration/base";
-import type { CommunityContext } from "@murmuration/mls-groups";
+import { type CommunityContext, roleOf } from "@murmuration/mls-groups";
 import { type Content, encodeContent } from "../../core/content.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
@@ -57,9 +57,10 @@ export class ProfileRequests {
   // --------------------------------------------------------------------------------------------- asking
 
   /** Inside the transaction that enters a group from outside: asks for the profile, unless it is here. */
-  ask(id: GroupId, { profileHash }: CommunityContext): void {
+  ask(id: GroupId, community: CommunityContext): void {
     const { context } = this;
-    if (!this.mustAsk(id, profileHash)) return;
+    if (!this.mustAsk(id, community)) return;
+    const { profileHash } = community;
     this.asking.set(toBase64Url(id), profileHash);
     const messageId = context.newMessageId();
     const group = { groupId: id, revision: 0, name: context.meta.text("name") };
@@ -73,10 +74,10 @@ export class ProfileRequests {
     });
   }
 
-  private mustAsk(id: GroupId, profileHash: Uint8Array): boolean {
-    if (profileHash.length === 0 || this.knows(id, profileHash)) return false;
-    // Whoever has not accepted the group says nothing in it.
-    if (this.context.conversations.get(id)?.state !== "active") return false;
+  private mustAsk(id: GroupId, community: CommunityContext): boolean {
+    const { profileHash } = community;
+    if (profileHash.length === 0 || this.knows(id, profileHash) || !this.maySpeak(id, community))
+      return false;
     const before = this.asking.get(toBase64Url(id));
     return before === undefined || !equalBytes(before, profileHash);
   }
@@ -85,7 +86,7 @@ export class ProfileRequests {
   takeUp(id: GroupId): void {
     if (this.context.mls.group(id)?.profileWanted === true) this.effects.behind(() => this.answer(id));
     const community = this.registry.communityOf(id);
-    if (this.mustAsk(id, community.profileHash)) this.context.transaction(() => this.ask(id, community));
+    if (this.mustAsk(id, community)) this.context.transaction(() => this.ask(id, community));
   }
 
   // ------------------------------------------------------------------------------------------ answering
@@ -93,10 +94,21 @@ export class ProfileRequests {
   /** Inside a transaction: another member asks. */
   receive(id: GroupId, author: AccountId, { hash }: NonNullable<Content["profileRequest"]>): void {
     const { profileHash } = this.registry.communityOf(id);
-    if (!equalBytes(hash, profileHash) || !this.knows(id, profileHash)) return;
-    if (this.context.conversations.get(id)?.state !== "active" || !this.mayAsk(id, author)) return;
+    if (!equalBytes(hash, profileHash) || !this.mayAsk(id, author)) return;
+    this.owe(id, this.registry.communityOf(id));
+  }
+
+  /** Inside a transaction: somebody has to be told, and may have asked or not be allowed to. */
+  owe(id: GroupId, community: CommunityContext): void {
+    if (!this.knows(id, community.profileHash) || !this.maySpeak(id, community)) return;
     this.context.mls.wantProfile(id);
     this.effects.behind(() => this.answer(id));
+  }
+
+  /** Whoever has not accepted the group says nothing in it, nor does a plain member where only admins write. */
+  private maySpeak(id: GroupId, community: CommunityContext): boolean {
+    if (this.context.conversations.get(id)?.state !== "active") return false;
+    return !community.announcementOnly || roleOf(community, this.context.own.accountId) !== "member";
   }
 
   private mayAsk(id: GroupId, author: AccountId): boolean {
@@ -122,7 +134,8 @@ export class ProfileRequests {
       const said = context.transaction(() => {
         const { state, profileWanted } = context.mls.group(id) ?? {};
         if (state !== "active" || profileWanted !== true) return false;
-        if (!this.knows(id, this.registry.communityOf(id).profileHash)) return false;
+        const community = this.registry.communityOf(id);
+        if (!this.knows(id, community.profileHash) || !this.maySpeak(id, community)) return false;
         this.effects.say(id);
         return true;
       });

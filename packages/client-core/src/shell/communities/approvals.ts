@@ -175,9 +175,10 @@ export class Approvals {
     }
   }
 
-  /** Those who wait for an answer, by a link that is still open. */
+  /** Those who wait for an answer of ours, by a link that is still open. */
   requests(id: GroupId): readonly JoinRequestRow[] {
     const community = this.registry.communityOf(id);
+    if (!this.mayApprove(community)) return [];
     return this.context.mls
       .joinRequests(id)
       .filter(({ linkId, refused }) => !refused && openLink(community, linkId) !== undefined);

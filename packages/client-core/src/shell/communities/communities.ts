@@ -587,9 +587,10 @@ export class Communities {
    */
   async joinByLink(link: InviteLink, approvalTimeoutMs: number): Promise<void> {
     await this.joiner.joinByLink(link);
+    // Whoever takes the answer up enters the group and opens it.
     if (this.context.mls.group(link.groupId)?.state === "waiting")
       await this.untilLetIn(link.groupId, approvalTimeoutMs);
-    await this.open(link.groupId);
+    else await this.open(link.groupId);
     await this.access.ready(link.groupId);
   }
 

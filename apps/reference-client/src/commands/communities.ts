@@ -1,7 +1,14 @@
 /** What only communities have: roles, bans, links, settings. */
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
-import type { Client, CommunitySettings, Conversation, InviteLinkInfo, Role } from "@murmuration/client-core";
+import type {
+  Client,
+  CommunitySettings,
+  Conversation,
+  HistoryLine,
+  InviteLinkInfo,
+  Role,
+} from "@murmuration/client-core";
 import { WrongUsage } from "../arguments.ts";
 import {
   type Command,
@@ -14,7 +21,7 @@ import {
 } from "../command.ts";
 import { CommandFailed } from "../failures.ts";
 import { findAccount, findGroup } from "../lookup.ts";
-import { json, printable } from "../output.ts";
+import { formatLine, json, printable } from "../output.ts";
 import { withClient } from "../profile.ts";
 import { changing, groupLine, summaryOf } from "./groups.ts";
 
@@ -69,6 +76,38 @@ export const shareHistory = changing(
   },
   { count: { value: "N", help: "how many messages (default: 100)", between: [1, 100] } },
 );
+
+export const pins: Command = {
+  path: ["group", "pins"],
+  summary: "Shows the pinned messages of a community, or changes them.",
+  operands: [{ name: "GROUP" }],
+  options: {
+    pin: { value: "LINE", help: "pin the message of this line", between: [1, Number.MAX_SAFE_INTEGER] },
+    unpin: { value: "LINE", help: "unpin it", between: [1, Number.MAX_SAFE_INTEGER] },
+    ...jsonOption,
+    ...waitOption,
+  },
+  notes: "LINE is the `historyId` that `history --json` shows; it is this device's own number.",
+  run: (context) =>
+    withClient(context, async (client) => {
+      const { options } = context;
+      const group = findGroup(client, context.operands[0]!);
+      const [pin, unpin] = [options.integer("pin"), options.integer("unpin")];
+      if (pin !== undefined || unpin !== undefined) await catchUp(client, context);
+      if (pin !== undefined) await group.pin(lineOf(group, pin));
+      if (unpin !== undefined) await group.unpin(lineOf(group, unpin));
+      if (pin !== undefined || unpin !== undefined) await settle(client, context);
+      for (const line of group.pins())
+        context.print(options.flag("json") ? json(line) : `${line.historyId}  ${formatLine(client, line)}`);
+      return 0;
+    }),
+};
+
+function lineOf(group: Conversation, historyId: number): HistoryLine {
+  const [line] = group.history({ after: historyId - 1, limit: 1 });
+  if (line?.historyId !== historyId) throw new CommandFailed(`This group has no line ${historyId}.`);
+  return line;
+}
 
 export const groupSettings: Command = {
   path: ["group", "settings"],

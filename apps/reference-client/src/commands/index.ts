@@ -8,6 +8,7 @@ import {
   healGroup,
   joinByLink,
   joinRequests,
+  pins,
   setRole,
   shareHistory,
 } from "./communities.ts";
@@ -50,6 +51,7 @@ export const commands: readonly Command[] = [
   groupSettings,
   healGroup,
   shareHistory,
+  pins,
   joinRequests,
   joinByLink,
   mute,

@@ -56,6 +56,14 @@ test("a community is founded, joined with approval, told of its past, and muted"
     "group/not-an-admin",
   );
 
+  const [rule] = (await stage.ok("alice", "history", "flock", "--limit", "1000", "--json")).json.filter(
+    ({ text }) => text === "before carol",
+  );
+  const pinned = await stage.ok("alice", "group", "pins", "flock", "--pin", String(rule!["historyId"]));
+  expect(pinned.stdout).toContain("before carol");
+  await stage.ok("carol", "history", "flock", "--receive");
+  expect(texts((await stage.ok("carol", "group", "pins", "flock", "--json")).json)).toEqual(["before carol"]);
+
   expect((await stage.ok("carol", "mute", "flock")).stdout).toBe("muted\n");
   const [muted] = (await stage.ok("carol", "mute", "flock", "--until", "8h", "--json")).json;
   expect(muted!["mutedUntilMs"]).toBeGreaterThan(Date.now());

@@ -24,7 +24,11 @@ async function scene(world: World) {
   await on(bob, id).setExpiry(60);
   link.hang();
   link.letGo();
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await until(
+    () => link.hasMissed("groupCommitLost"),
+    PATIENCE_MS,
+    "she is told that she lost, and has the turn",
+  );
   const end = async () => {
     await alice.stop();
     await lost;

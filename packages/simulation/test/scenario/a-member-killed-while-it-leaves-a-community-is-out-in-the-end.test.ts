@@ -40,7 +40,7 @@ test("a member killed around any effect of leaving: once its own device says tha
         expect(point, "only the first effect is before the leave").toBe(0);
         return;
       }
-      left++;
+      left += point >= 0 ? 1 : 0;
       expect(on(carol, id).state).toBe("left");
       await until(
         () => [alice, bob].every((device) => membersOf(device, id).length === 2),
@@ -52,6 +52,7 @@ test("a member killed around any effect of leaving: once its own device says tha
     },
   });
   expect(effects).toContain("send groupPropose");
-  expect(left).toBe(effects.length * 2);
+  // All but the one that was killed before it had written anything down.
+  expect(left).toBe(effects.length * 2 - 1);
   await hearEachOther([alice, bob], id, "without her");
 }, 300_000);

@@ -1,11 +1,13 @@
 import type { Socket, SocketHandlers, Transport } from "@murmuration/client-core";
-import type { ClientFrame } from "@murmuration/wire";
+import type { ClientFrame, ServiceFrame } from "@murmuration/wire";
 
 /** A link that keeps a client's next frame of some kind back, and can let nothing through to the client any more. */
 export class HeldFrames {
   private kind: ClientFrame["body"]["kind"] | undefined;
   private deaf = false;
   private kept: (() => void) | undefined;
+  /** Frames that came while it hung, and were not heard. */
+  private readonly missed = new Set<ServiceFrame["body"]["kind"]>();
 
   get keeps(): boolean {
     return this.kept !== undefined;
@@ -26,12 +28,18 @@ export class HeldFrames {
     this.deaf = true;
   }
 
+  /** Whether the service has said this to the client that hangs. */
+  hasMissed(kind: ServiceFrame["body"]["kind"]): boolean {
+    return this.missed.has(kind);
+  }
+
   readonly wrapTransport = (transport: Transport): Transport => ({
     origin: transport.origin,
     connect: async (handlers, timeoutMs) => {
       const hearing: SocketHandlers = {
         frame: (frame) => {
-          if (!this.deaf) handlers.frame(frame);
+          if (this.deaf) this.missed.add(frame.body.kind);
+          else handlers.frame(frame);
         },
         closed: () => handlers.closed(),
       };

@@ -154,8 +154,9 @@ export class ClientConversation implements Conversation {
     this.beginDirect();
     const row = this.row;
     if (row.state !== "active") throw new UsageError("conversation/not-active");
-    if (context.conversations.group(this.key)?.forked === true) throw new UsageError("group/forked");
-    if (context.mls.group(this.key)?.forked === true) throw new UsageError("group/forked");
+    const group =
+      row.protocol === "mls" ? context.mls.group(this.key) : context.conversations.group(this.key);
+    if (group?.forked === true) throw new UsageError("group/forked");
     return sender.send(row, body).sent;
   }
 

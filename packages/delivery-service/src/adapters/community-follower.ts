@@ -15,7 +15,7 @@ import {
   trimWelcomes,
   verifyLeafSignature,
 } from "@murmuration/mls-groups/public-group";
-import { GROUP_ACCESS_LABEL } from "@murmuration/wire";
+import { GROUP_ACCESS_LABEL, limits } from "@murmuration/wire";
 import { groupCrypto } from "../core/leaf-signatures.ts";
 import type {
   CommitRequest,
@@ -254,7 +254,7 @@ function requireValidNow(commit: FollowedCommit, nowSeconds: number): void {
   }
 }
 
-/** Throws RejectionError `group/welcome-mismatch` unless there is one for each member that is added, and no more. */
+/** Throws RejectionError `group/welcome-mismatch` unless there is one for each member that is added, and no more, and each fits its envelope. */
 function welcomesFor(commit: FollowedCommit, welcome: Bytes | undefined): readonly Bytes[] {
   const welcomes = welcome === undefined ? [] : trimmed(welcome);
   if (welcomes.length !== commit.addedCount) throw new RejectionError("group/welcome-mismatch");
@@ -263,7 +263,7 @@ function welcomesFor(commit: FollowedCommit, welcome: Bytes | undefined): readon
 
 function trimmed(welcome: Bytes): readonly Bytes[] {
   try {
-    return trimWelcomes(welcome);
+    return trimWelcomes(welcome, limits.trimmedWelcomeBytes);
   } catch (error) {
     if (error instanceof RejectionError) throw new RejectionError("group/welcome-mismatch");
     throw error;

@@ -94,6 +94,10 @@ export class MemoryMailboxStore implements MailboxStore {
     return this.keep(address, (envelope) => envelope.id > through);
   }
 
+  async discard(address: DeviceAddress, ids: readonly EnvelopeId[]): Promise<void> {
+    this.keep(address, (envelope) => !ids.includes(envelope.id));
+  }
+
   async lastId(address: DeviceAddress): Promise<EnvelopeId | undefined> {
     return this.mailboxes.get(formatAddress(address))?.lastId;
   }

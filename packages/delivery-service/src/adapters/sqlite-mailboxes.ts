@@ -112,6 +112,20 @@ export class SqliteMailboxStore implements MailboxStore {
     });
   }
 
+  async discard(address: DeviceAddress, ids: readonly EnvelopeId[]): Promise<void> {
+    await this.database.write((statements) => {
+      const mailbox = loadMailbox(statements, address);
+      if (mailbox === undefined) return;
+      const remove = statements.prepare(
+        "DELETE FROM envelopes WHERE mailbox = ? AND id = ? RETURNING length(ciphertext) AS bytes",
+      );
+      for (const id of ids) {
+        const gone = remove.get(mailbox.mailbox, id);
+        if (gone !== undefined) shrink(statements, mailbox.mailbox, 1, gone["bytes"] as number);
+      }
+    });
+  }
+
   lastId(address: DeviceAddress): Promise<EnvelopeId | undefined> {
     return this.database.read(
       (statements) => loadMailbox(statements, address)?.lastId as EnvelopeId | undefined,

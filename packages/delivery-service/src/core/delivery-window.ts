@@ -33,3 +33,8 @@ export function afterAcknowledging(window: DeliveryWindow, through: EnvelopeId):
   if (through > window.sentThrough) throw new RejectionError("mailbox/not-delivered");
   return { ...window, unacknowledged: window.unacknowledged.filter((id) => id > through) };
 }
+
+/** The window after these envelopes turned out to be undeliverable: nobody will acknowledge them. */
+export function afterDiscarding(window: DeliveryWindow, ids: readonly EnvelopeId[]): DeliveryWindow {
+  return { ...window, unacknowledged: window.unacknowledged.filter((id) => !ids.includes(id)) };
+}

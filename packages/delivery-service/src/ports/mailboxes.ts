@@ -77,6 +77,8 @@ export interface MailboxStore {
   ): Promise<readonly StoredEnvelope[]>;
   /** Deletes every envelope up to and including `through`. Returns how many that were. */
   acknowledge(address: DeviceAddress, through: EnvelopeId): Promise<number>;
+  /** Deletes these envelopes and no others: for what can never be delivered. */
+  discard(address: DeviceAddress, ids: readonly EnvelopeId[]): Promise<void>;
   /** The last id ever given out in this mailbox; undefined without a mailbox. */
   lastId(address: DeviceAddress): Promise<EnvelopeId | undefined>;
   /** Undefined without a mailbox. */

@@ -1,7 +1,8 @@
-import type { EnvelopeId } from "@murmuration/base";
-import type { Envelope, ServiceBody } from "@murmuration/wire";
+import { type EnvelopeId, UsageError } from "@murmuration/base";
+import { type Envelope, encodeServiceFrame, type ServiceBody } from "@murmuration/wire";
 import {
   afterAcknowledging,
+  afterDiscarding,
   afterSending,
   type DeliveryWindow,
   OPEN_WINDOW,
@@ -120,10 +121,30 @@ export class DeviceDelivery implements MailboxListener {
         this.window,
         page.map((envelope) => envelope.id),
       );
-      this.outlet.push({ kind: "deliver", envelopes: page.map(toWire) });
-      metrics.count("envelopes_delivered", "", page.length);
+      metrics.count("envelopes_delivered", "", await this.pushPage(page.map(toWire)));
     }
     await this.tellEmpty();
+  }
+
+  /**
+   * Returns how many were pushed. One envelope that the wire cannot carry does not stop those behind it: it is left out
+   * and deleted. Only where there is one is each encoded alone.
+   */
+  private async pushPage(page: readonly Envelope[]): Promise<number> {
+    try {
+      this.outlet.push({ kind: "deliver", envelopes: page });
+      return page.length;
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      const good = page.filter(isDeliverable);
+      if (good.length === page.length) throw error;
+      const bad = page.filter((envelope) => !good.includes(envelope)).map(({ envelopeId }) => envelopeId);
+      this.context.log.error("envelopes-discarded", { count: bad.length });
+      this.window = afterDiscarding(this.window, bad);
+      if (good.length > 0) this.outlet.push({ kind: "deliver", envelopes: good });
+      await this.context.stores.mailboxes.discard(this.device.address, bad);
+      return good.length;
+    }
   }
 
   /** After what was there at Hello: also when some of it expired or another connection acknowledged it. */
@@ -140,6 +161,15 @@ export class DeviceDelivery implements MailboxListener {
     }
     this.toldEmpty = true;
     this.outlet.push({ kind: "queueEmpty" });
+  }
+}
+
+function isDeliverable(envelope: Envelope): boolean {
+  try {
+    encodeServiceFrame({ requestId: 0, body: { kind: "deliver", envelopes: [envelope] } });
+    return true;
+  } catch {
+    return false;
   }
 }
 

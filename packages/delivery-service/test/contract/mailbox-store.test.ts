@@ -117,6 +117,19 @@ describe.each(engines)("mailbox store on $name", (engine) => {
     expect(await mailboxes.lastId(owner)).toBe(6);
   });
 
+  it("discarding deletes these envelopes alone, once, and gives their room back", async () => {
+    const owner = address();
+    await mailboxes.open(owner, NOW);
+    for (let i = 0; i < 4; i++) await mailboxes.append(to([owner]));
+    const bad = [envelopeId(2), envelopeId(4), envelopeId(9)];
+    for (let i = 0; i < 2; i++) await mailboxes.discard(owner, bad);
+    await mailboxes.discard(address(), bad);
+    expect((await everything(owner)).map((envelope) => envelope.id)).toEqual([1, 3]);
+    expect(await mailboxes.depth(owner)).toEqual({ envelopes: 2, bytes: 100 });
+    await mailboxes.append(to([owner]));
+    expect(await mailboxes.lastId(owner)).toBe(5);
+  });
+
   it("a page keeps both limits and holds at least one envelope", async () => {
     const owner = address();
     await mailboxes.open(owner, NOW);

@@ -70,9 +70,14 @@ export function decodeWelcome(bytes: Uint8Array): Welcome {
 
 /**
  * The Welcome of a commit cut into one for each joiner, in the order of the Adds: the list of entries is not
- * signed, so a joiner need not download those of the others. About 1 KB each. O(joiners).
+ * signed, so a joiner need not download those of the others. About 1 KB each. O(joiners). Throws RejectionError
+ * `mls/welcome/too-large` for the first one above `maxBytes`.
  */
-export function trimWelcomes(welcome: Uint8Array): Bytes[] {
+export function trimWelcomes(welcome: Uint8Array, maxBytes = Number.POSITIVE_INFINITY): Bytes[] {
   const whole = decodeWelcome(welcome);
-  return Array.from({ length: whole.secrets.count }, (_, i) => encodeWelcome(welcomeForOne(whole, i)));
+  return Array.from({ length: whole.secrets.count }, (_, i) => {
+    const trimmed = encodeWelcome(welcomeForOne(whole, i));
+    if (trimmed.length > maxBytes) throw new RejectionError("mls/welcome/too-large");
+    return trimmed;
+  });
 }

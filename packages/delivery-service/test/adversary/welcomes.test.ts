@@ -1,0 +1,76 @@
+import { encode, groupId } from "@murmuration/base";
+import { limits } from "@murmuration/wire";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Stores } from "../../src/service/context.ts";
+import { expectKind, Member, startCommunity } from "../support/community.ts";
+import { random } from "../support/random.ts";
+import { startTestService, type TestService } from "../support/service.ts";
+import { TestSocket } from "../support/test-socket.ts";
+
+/** An MLSMessage with a Welcome (RFC 9420, 12.4.3.1): well-formed, and nobody can open it. */
+function welcomeOf(entries: number, groupInfoBytes: number): Uint8Array<ArrayBuffer> {
+  return encode(undefined, (writer) => {
+    for (const header of [1, 3, 1]) writer.uint16(header);
+    // An entry is three empty vectors.
+    writer.bytes(new Uint8Array(3 * entries));
+    writer.bytes(new Uint8Array(groupInfoBytes));
+  });
+}
+
+describe("Welcomes of a member who means harm", () => {
+  let service: TestService;
+  let stores: Stores;
+  let mallory: Member;
+  let victim: Member;
+  beforeAll(async () => {
+    service = await startTestService({ stores: (opened) => (stores = opened) });
+    [mallory, victim] = [await Member.register(service), await Member.register(service)];
+    await startCommunity(service, [mallory]);
+  });
+  afterAll(() => service.stop());
+
+  it("a Welcome that no envelope can carry is refused with its commit", async () => {
+    const made = mallory.makeAdd([victim]);
+    const [fits, tooLarge] = [0, 1].map((more) => welcomeOf(1, limits.trimmedWelcomeBytes - 14 + more));
+    expect([fits!.length, tooLarge!.length]).toEqual([
+      limits.trimmedWelcomeBytes,
+      limits.trimmedWelcomeBytes + 1,
+    ]);
+    expect(await mallory.socket.request({ ...made.frame, welcome: tooLarge! })).toMatchObject({
+      code: "group/welcome-mismatch",
+    });
+    expectKind(await mallory.socket.request({ ...made.frame, welcome: fits! }), "groupCommitAccepted");
+    const mailbox = await TestSocket.device(service.port, victim.device);
+    expect((await mailbox.envelopes(1))[0]!.welcome!.welcome).toEqual(fits);
+    await mailbox.close();
+  });
+
+  it("an envelope that cannot be encoded does not hold up those behind it, and is deleted", async () => {
+    const { device } = await Member.register(service);
+    const sizes = [100, limits.trimmedWelcomeBytes + 1, 200, limits.trimmedWelcomeBytes + 1];
+    for (const size of sizes) {
+      const welcome = { groupId: groupId(random(16)), treeHash: random(32), sequence: 1 };
+      const envelope = {
+        recipient: device.local.address,
+        ciphertext: random(size),
+        source: undefined,
+        welcome,
+      };
+      const limit = { maxEnvelopes: 100, maxBytes: 1_000_000 };
+      await stores.mailboxes.append({
+        submitHash: random(32),
+        envelopes: [envelope],
+        acceptedAtMs: Date.now(),
+        limits: limit,
+      });
+    }
+    const mailbox = await TestSocket.device(service.port, device);
+    const delivered = await mailbox.envelopes(2);
+    expect(delivered.map(({ envelopeId, welcome }) => [envelopeId, welcome!.welcome.length])).toEqual([
+      [1, 100],
+      [3, 200],
+    ]);
+    await mailbox.next("queueEmpty");
+    expect(await stores.mailboxes.depth(device.local.address)).toEqual({ envelopes: 2, bytes: 300 });
+  });
+});

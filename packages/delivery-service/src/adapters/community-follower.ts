@@ -124,6 +124,7 @@ export class CommunityFollower {
       referenced: commit.references.map((reference) => this.proposals.get(toHex(reference))!),
       removed: commit.removedKeys,
       added: commit.public.addedLeaves.map((leaf) => tree.signatureKey(leaf)!),
+      addedDevices: commit.public.addedLeaves.map((leaf) => deviceOf(tree.leaf(leaf)!.credential)),
       welcomes,
       sender: commit.sender,
       senderKey: tree.signatureKey(commit.sender)!,

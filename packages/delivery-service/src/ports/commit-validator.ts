@@ -1,4 +1,4 @@
-import type { Bytes, GroupId } from "@murmuration/base";
+import type { Bytes, DeviceAddress, GroupId } from "@murmuration/base";
 
 /**
  * Follows groups and validates what changes them, with the engine's `PublicGroup` and the policy that members run,
@@ -89,6 +89,8 @@ export interface ValidatedCommit {
   readonly welcomes: readonly Bytes[];
   /** Signature keys of the leaves that it adds. */
   readonly added: readonly Bytes[];
+  /** Devices that the credentials of its Adds name, in order: the Welcomes are for them. */
+  readonly addedDevices: readonly DeviceAddress[];
   /** Leaf index of the committer in the new epoch. */
   readonly sender: number;
   readonly senderKey: Bytes;

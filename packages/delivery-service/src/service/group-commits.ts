@@ -1,4 +1,12 @@
-import { type Bytes, equalBytes, RejectionError, toHex, UnavailableError } from "@murmuration/base";
+import {
+  type Bytes,
+  type DeviceAddress,
+  equalBytes,
+  formatAddress,
+  RejectionError,
+  toHex,
+  UnavailableError,
+} from "@murmuration/base";
 import type { GroupCommit, GroupCommitAccepted, GroupCommitLost, GroupEntry } from "@murmuration/wire";
 import { compareEpoch } from "../core/group-decisions.ts";
 import { entriesThatFit, toWireEntry } from "../core/group-entries.ts";
@@ -176,7 +184,9 @@ function checkParties({ live }: GroupInUse, validated: ValidatedCommit, frame: G
     if (live.suspended.has(leafName(validated.senderKey))) throw new RejectionError("group/not-allowed");
   }
   if (validated.added.some((key) => live.isBanned(key))) throw new RejectionError("group/commit-invalid");
-  if (validated.welcomes.length !== frame.recipients.length) {
+  // Whoever else got one would be told of a group that it was not let into.
+  const namesOf = (devices: readonly DeviceAddress[]) => devices.map(formatAddress).join();
+  if (namesOf(frame.recipients) !== namesOf(validated.addedDevices)) {
     throw new RejectionError("group/welcome-mismatch");
   }
 }

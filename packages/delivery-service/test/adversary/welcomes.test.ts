@@ -1,11 +1,13 @@
-import { encode, groupId } from "@murmuration/base";
-import { limits } from "@murmuration/wire";
+import { type DeviceId, encode, groupId } from "@murmuration/base";
+import { type GroupCommit, limits } from "@murmuration/wire";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Stores } from "../../src/service/context.ts";
 import { expectKind, Member, startCommunity } from "../support/community.ts";
 import { random } from "../support/random.ts";
 import { startTestService, type TestService } from "../support/service.ts";
 import { TestSocket } from "../support/test-socket.ts";
+
+type WelcomeRecipient = GroupCommit["recipients"][number];
 
 /** An MLSMessage with a Welcome (RFC 9420, 12.4.3.1): well-formed, and nobody can open it. */
 function welcomeOf(entries: number, groupInfoBytes: number): Uint8Array<ArrayBuffer> {
@@ -40,9 +42,30 @@ describe("Welcomes of a member who means harm", () => {
       code: "group/welcome-mismatch",
     });
     expectKind(await mallory.socket.request({ ...made.frame, welcome: fits! }), "groupCommitAccepted");
+    mallory.merge();
     const mailbox = await TestSocket.device(service.port, victim.device);
     expect((await mailbox.envelopes(1))[0]!.welcome!.welcome).toEqual(fits);
     await mailbox.close();
+  });
+
+  it("nobody gets a Welcome but the devices that the added credentials name, each its own", async () => {
+    const joiners = [await Member.register(service), await Member.register(service)];
+    const made = mallory.makeAdd(joiners);
+    const [first, second] = made.frame.recipients as [WelcomeRecipient, WelcomeRecipient];
+    const { accountId, deviceId } = (await Member.register(service)).device;
+    for (const recipients of [
+      [second, first],
+      [first, { accountId, deviceId }],
+      [first, { ...second, deviceId: (second.deviceId + 1) as DeviceId }],
+      [first, first],
+      [first],
+      [first, second, { accountId, deviceId }],
+    ]) {
+      expect(await mallory.socket.request({ ...made.frame, recipients })).toMatchObject({
+        code: "group/welcome-mismatch",
+      });
+    }
+    expectKind(await mallory.commit(made), "groupCommitAccepted");
   });
 
   it("an envelope that cannot be encoded does not hold up those behind it, and is deleted", async () => {

@@ -120,6 +120,7 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
       banListChanged: false,
       removed: [],
       added: [bob.key],
+      addedDevices: [{ accountId: bob.device.accountId, deviceId: bob.device.deviceId }],
       senderKey: alice.key,
     });
     expect(validated.treeHash).toEqual(alice.group.context.treeHash);

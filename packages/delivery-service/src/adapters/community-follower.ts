@@ -255,16 +255,18 @@ function requireValidNow(commit: FollowedCommit, nowSeconds: number): void {
   }
 }
 
-/** Throws RejectionError `group/welcome-mismatch` unless there is one for each member that is added, and no more, and each fits its envelope. */
+/**
+ * Throws RejectionError `group/welcome-mismatch` unless there is one for each member that is added, and no more, and each
+ * fits its envelope. What is cut is bounded by the Adds of a commit that a frame can name recipients for.
+ */
 function welcomesFor(commit: FollowedCommit, welcome: Bytes | undefined): readonly Bytes[] {
-  const welcomes = welcome === undefined ? [] : trimmed(welcome);
-  if (welcomes.length !== commit.addedCount) throw new RejectionError("group/welcome-mismatch");
-  return welcomes;
-}
-
-function trimmed(welcome: Bytes): readonly Bytes[] {
+  const joiners = commit.addedCount;
+  if (joiners > limits.addsPerCommit || (welcome === undefined) !== (joiners === 0)) {
+    throw new RejectionError("group/welcome-mismatch");
+  }
+  if (welcome === undefined) return [];
   try {
-    return trimWelcomes(welcome, limits.trimmedWelcomeBytes);
+    return trimWelcomes(welcome, { joiners, maxBytes: limits.trimmedWelcomeBytes });
   } catch (error) {
     if (error instanceof RejectionError) throw new RejectionError("group/welcome-mismatch");
     throw error;

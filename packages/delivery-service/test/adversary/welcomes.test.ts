@@ -48,6 +48,17 @@ describe("Welcomes of a member who means harm", () => {
     await mailbox.close();
   });
 
+  it("thousands of empty entries are refused without a copy of the GroupInfo for each", async () => {
+    const made = mallory.makeAdd(await Member.strangers(service, 1));
+    const bomb = welcomeOf(20_000, limits.trimmedWelcomeBytes / 2);
+    const before = process.memoryUsage().arrayBuffers;
+    expect(await mallory.socket.request({ ...made.frame, welcome: bomb })).toMatchObject({
+      code: "group/welcome-mismatch",
+    });
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(32 * 1024 * 1024);
+    mallory.discard();
+  });
+
   it("nobody gets a Welcome but the devices that the added credentials name, each its own", async () => {
     const joiners = [await Member.register(service), await Member.register(service)];
     const made = mallory.makeAdd(joiners);

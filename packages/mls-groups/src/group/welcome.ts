@@ -68,14 +68,27 @@ export function decodeWelcome(bytes: Uint8Array): Welcome {
   return message.welcome;
 }
 
+/** What a Welcome must keep to be cut up by somebody who did not make it. */
+export interface TrimLimits {
+  /** Its entries: one for each Add. */
+  readonly joiners: number;
+  /** Bytes of each Welcome that is cut from it. */
+  readonly maxBytes: number;
+}
+
 /**
  * The Welcome of a commit cut into one for each joiner, in the order of the Adds: the list of entries is not
- * signed, so a joiner need not download those of the others. About 1 KB each. O(joiners). Throws RejectionError
- * `mls/welcome/too-large` for the first one above `maxBytes`.
+ * signed, so a joiner need not download those of the others. About 1 KB each. O(joiners). Each holds the whole
+ * encrypted GroupInfo, so thousands of empty entries would be thousands of copies: what does not keep the limits is
+ * refused before the first, and costs a scan. Throws RejectionError `mls/welcome/entries`, `mls/welcome/too-large`.
  */
-export function trimWelcomes(welcome: Uint8Array, maxBytes = Number.POSITIVE_INFINITY): Bytes[] {
+export function trimWelcomes(welcome: Uint8Array, limits?: TrimLimits): Bytes[] {
   const whole = decodeWelcome(welcome);
-  return Array.from({ length: whole.secrets.count }, (_, i) => {
+  const { count } = whole.secrets;
+  const { joiners, maxBytes } = limits ?? { joiners: count, maxBytes: Number.POSITIVE_INFINITY };
+  if (count !== joiners) throw new RejectionError("mls/welcome/entries");
+  if (whole.encryptedGroupInfo.length > maxBytes) throw new RejectionError("mls/welcome/too-large");
+  return Array.from({ length: count }, (_, i) => {
     const trimmed = encodeWelcome(welcomeForOne(whole, i));
     if (trimmed.length > maxBytes) throw new RejectionError("mls/welcome/too-large");
     return trimmed;

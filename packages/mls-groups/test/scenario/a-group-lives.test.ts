@@ -151,6 +151,17 @@ describe("a group lives (RFC 9420 sections 11 and 12)", () => {
       client.join(trimmed[i]!, bundles[i]!, alice.group.ratchetTree());
     expectSameEpoch(alice, ...others);
     expect(trimmed.every((one) => one.length < welcome!.length)).toBe(true);
+
+    // Whoever did not make it says what it must keep: as many entries as Adds, and no copy above a size.
+    const maxBytes = Math.max(...trimmed.map((one) => one.length));
+    expect(trimWelcomes(welcome!, { joiners: 3, maxBytes })).toEqual(trimmed);
+    expect(() => trimWelcomes(welcome!, { joiners: 3, maxBytes: maxBytes - 1 })).toThrow(
+      "mls/welcome/too-large",
+    );
+    // The count is looked at before anything is cut, which would be too large here.
+    for (const joiners of [2, 4]) {
+      expect(() => trimWelcomes(welcome!, { joiners, maxBytes: 1 })).toThrow("mls/welcome/entries");
+    }
   });
 
   test("a reloaded client, also one with a commit pending, goes on as if nothing had happened", () => {

@@ -1,4 +1,4 @@
-import { type Bytes, equalBytes, RejectionError, toHex } from "@murmuration/base";
+import { type Bytes, type DeviceAddress, equalBytes, RejectionError, toHex } from "@murmuration/base";
 import {
   BanList,
   type CommunityContext,
@@ -130,6 +130,7 @@ export class CommunityFollower {
       senderKey: tree.signatureKey(commit.sender)!,
       senderRole: roleOf(before, deviceOf(tree.leaf(commit.sender)!.credential).accountId),
       external,
+      bringsBanned: this.bringsBanned(commit, request.banned),
       leafReplaced: commit.public.plan.removes.length > commit.removedKeys.length,
       joinedBy: joinOf(commit, before),
       banListChanged,
@@ -214,9 +215,22 @@ export class CommunityFollower {
 
   private toLeaf(leaf: ReturnType<PublicGroup["leaf"]>): FollowedLeaf | undefined {
     if (leaf === undefined) return undefined;
-    const { leafIndex, signatureKey, role } = leaf;
+    const { leafIndex, signatureKey, role, device } = leaf;
     const { announcementOnly, slowModeSeconds } = this.settings;
-    return { leafIndex, signatureKey, role, settings: { announcementOnly, slowModeSeconds } };
+    return {
+      leafIndex,
+      signatureKey,
+      accountId: device.accountId,
+      role,
+      settings: { announcementOnly, slowModeSeconds },
+    };
+  }
+
+  /** A ban names leaves; the account's other devices come in by no door either. O(banned + added). */
+  private bringsBanned(commit: FollowedCommit, banned: readonly Bytes[]): boolean {
+    if (banned.length === 0) return false;
+    const accounts = new Set(banned.map((key) => this.group.leafOfKey(key)).map(accountNameOf));
+    return describeCommit(commit.public, commit.from).added.some((leaf) => accounts.has(accountNameOf(leaf)));
   }
 
   /** Those that wait at the service and are new to the follower. They were valid when they came. */
@@ -226,6 +240,10 @@ export class CommunityFollower {
       if (followed.kind === "proposal") this.proposals.set(toHex(followed.proposal.reference), proposal);
     }
   }
+}
+
+function accountNameOf(leaf: { readonly device: DeviceAddress } | undefined): string | undefined {
+  return leaf && toHex(leaf.device.accountId);
 }
 
 function contextsOf(commit: FollowedCommit): {

@@ -1,4 +1,4 @@
-import type { Bytes, DeviceAddress, GroupId } from "@murmuration/base";
+import type { AccountId, Bytes, DeviceAddress, GroupId } from "@murmuration/base";
 
 /**
  * Follows groups and validates what changes them, with the engine's `PublicGroup` and the policy that members run,
@@ -73,6 +73,8 @@ export interface CommitRequest {
   readonly welcome: Bytes | undefined;
   /** No Add may be of a KeyPackage that is not valid at this time, seconds since 1970. */
   readonly nowSeconds: number;
+  /** Signature keys of leaves that are banned and not yet removed. */
+  readonly banned: readonly Bytes[];
 }
 
 export interface ValidatedCommit {
@@ -97,6 +99,8 @@ export interface ValidatedCommit {
   /** Before the commit; a joiner's own account may hold one already. */
   readonly senderRole: GroupRole;
   readonly external: boolean;
+  /** It adds or lets in a device of an account that has a banned leaf before the commit. */
+  readonly bringsBanned: boolean;
   /** A leaf came back with fresh keys: it cannot read what was encrypted before. */
   readonly leafReplaced: boolean;
   /** Of a join by link: which, and how many joins a minute the group lets it have; 0 for any number. */
@@ -116,6 +120,7 @@ export type GroupRole = "owner" | "admin" | "member";
 export interface FollowedLeaf {
   readonly leafIndex: number;
   readonly signatureKey: Bytes;
+  readonly accountId: AccountId;
   readonly role: GroupRole;
   /** What the group's settings ask of a sender. */
   readonly settings: FollowedSettings;

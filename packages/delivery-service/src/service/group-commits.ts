@@ -153,6 +153,7 @@ async function order(
     committer: member?.leafIndex,
     welcome: frame.welcome,
     nowSeconds: Math.floor(now / 1000),
+    banned: live.bannedLeaves,
   });
   try {
     checkParties(group, validated, frame);
@@ -180,10 +181,13 @@ async function order(
 /** What the validator cannot know: who is banned or suspended by name, and whom the Welcomes are for. */
 function checkParties({ live }: GroupInUse, validated: ValidatedCommit, frame: GroupCommit): void {
   if (validated.external) {
-    if (live.isBanned(validated.senderKey)) throw new RejectionError("group/not-a-member");
+    if (validated.bringsBanned || live.isBanned(validated.senderKey))
+      throw new RejectionError("group/not-a-member");
     if (live.suspended.has(leafName(validated.senderKey))) throw new RejectionError("group/not-allowed");
   }
-  if (validated.added.some((key) => live.isBanned(key))) throw new RejectionError("group/commit-invalid");
+  if (validated.bringsBanned || validated.added.some((key) => live.isBanned(key))) {
+    throw new RejectionError("group/commit-invalid");
+  }
   // Whoever else got one would be told of a group that it was not let into.
   const namesOf = (devices: readonly DeviceAddress[]) => devices.map(formatAddress).join();
   if (namesOf(frame.recipients) !== namesOf(validated.addedDevices)) {

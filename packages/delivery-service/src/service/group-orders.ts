@@ -1,4 +1,4 @@
-import { RejectionError } from "@murmuration/base";
+import { equalBytes, RejectionError } from "@murmuration/base";
 import type { GroupBan, GroupRefuse } from "@murmuration/wire";
 import { verifyBanOrder, verifyRefusal } from "../core/leaf-signatures.ts";
 import { readMlsHeader } from "../core/mls-header.ts";
@@ -12,8 +12,9 @@ import { charge, chargeFor } from "./refusals.ts";
 
 /**
  * Cuts the leaves of an account off, on every connection, before it is answered; the Remove follows in a granted turn.
- * The same order again changes nothing. Throws RejectionError `group/not-allowed` unless an admin's leaf signed it (an
- * owner's, where it bans an owner), `group/not-a-member`.
+ * The same order again changes nothing. Keys that are no leaves (any more) are not stored: nothing would ever end their
+ * ban. Throws RejectionError `group/not-allowed` unless an admin's leaf signed it (an owner's, where it bans an owner)
+ * for leaves of one account, `group/not-a-member`.
  */
 export async function banFromGroup(
   context: ServiceContext,
@@ -29,11 +30,14 @@ export async function banFromGroup(
   ]);
   await live.exclusive(async () => {
     const { role } = await reader.member();
-    const { value: targets } = await live.ask((base) =>
+    const { value: leaves } = await live.ask((base) =>
       Promise.all(order.signatureKeys.map((key) => context.validator.leafOfKey(base, key))),
     );
+    const targets = leaves.filter((leaf) => leaf !== undefined);
     if (!mayBan(role, targets)) throw new RejectionError("group/not-allowed");
-    await context.stores.mlsGroups.ban(live.groupId, order.orderId, order.signatureKeys);
+    if (targets.length === 0) return;
+    const keys = targets.map((leaf) => leaf.signatureKey);
+    await context.stores.mlsGroups.ban(live.groupId, order.orderId, keys);
     await live.banned();
   });
   for (const key of order.signatureKeys) if (live.isBanned(key)) turns.gone(leafName(key));
@@ -67,10 +71,13 @@ export async function refuseCommit(
   if (voided) turns.offer();
 }
 
-/** Admins ban whom they may remove: not owners. */
-function mayBan(role: FollowedLeaf["role"], targets: readonly (FollowedLeaf | undefined)[]): boolean {
+/** Admins ban whom they may remove, not owners; an order is about one account. */
+function mayBan(role: FollowedLeaf["role"], targets: readonly FollowedLeaf[]): boolean {
   if (role === "member") return false;
-  return role === "owner" || targets.every((target) => target?.role !== "owner");
+  return targets.every(
+    (target) =>
+      equalBytes(target.accountId, targets[0]!.accountId) && (role === "owner" || target.role !== "owner"),
+  );
 }
 
 async function takeBack(context: ServiceContext, live: LiveGroup, sequence: number): Promise<boolean> {

@@ -74,6 +74,7 @@ const requestOf = (
   committer: by.leafIndex,
   welcome: frame.welcome,
   nowSeconds: nowSeconds(),
+  banned: [],
   ...changes,
 });
 
@@ -155,6 +156,24 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
     const { loads } = group;
     expect(await validator.leaf(group.base(), 0)).toMatchObject({ signatureKey: alice.key });
     expect(group.loads).toBe(loads);
+  });
+
+  it("says when a commit brings an account in that has a banned leaf, whatever its device", async () => {
+    await start();
+    const carol = await member();
+    const bobsTablet = new Member(await bob.device.pair());
+    const bringsBanned = async (added: Member, banned: readonly Bytes[]) => {
+      const made = alice.makeAdd([added]);
+      const validated = await validator.commit(group.base(), requestOf(alice, made, { banned }));
+      validator.settle(group.groupId, 1, "dropped");
+      alice.discard();
+      return validated.bringsBanned;
+    };
+    expect(await bringsBanned(bobsTablet, [])).toBe(false);
+    expect(await bringsBanned(bobsTablet, [bob.key])).toBe(true);
+    expect(await bringsBanned(carol, [bob.key])).toBe(false);
+    // A key that is no leaf bans nobody.
+    expect(await bringsBanned(carol, [carol.key])).toBe(false);
   });
 
   it("refuses with one code, and the engine's as its explanation", async () => {

@@ -4,6 +4,7 @@ import { createInProcessValidator } from "../../src/adapters/in-process-validato
 import { createConfig } from "../../src/config.ts";
 import { startDeliveryService } from "../../src/main.ts";
 import { expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
+import { query } from "../support/database.ts";
 import { random } from "../support/random.ts";
 import { startTestService, type TestService, unhurried } from "../support/service.ts";
 
@@ -158,6 +159,22 @@ describe("who left a community reads no further", () => {
     ];
     for (const answer of orders) expect(answer).toMatchObject({ code: "group/not-allowed" });
     expectKind(await mallory.socket.request(mallory.say("nothing happened")), "groupSubmitAccepted");
+  });
+
+  it("a ban is of leaves of one account: other keys are not kept, and no order is about two accounts", async () => {
+    const bans = () => Number(query(service.databasePath, "SELECT count(*) AS n FROM mls_bans")[0]!["n"]);
+    const outsider = (await Member.strangers(service, 1))[0]!;
+    expect(await alice.socket.request(alice.banFrame([bob, mallory]))).toMatchObject({
+      code: "group/not-allowed",
+    });
+    expect(await alice.socket.request(alice.banFrame([outsider]))).toEqual({ kind: "groupDone" });
+    expect(bans()).toBe(0);
+    expect(await alice.socket.request(alice.banFrame([outsider, mallory]))).toEqual({ kind: "groupDone" });
+    expect(bans()).toBe(1);
+    expect(await mallory.socket.request(mallory.say("still here?"))).toMatchObject({
+      code: "group/not-a-member",
+    });
+    expectKind(await bob.socket.request(bob.say("and I am")), "groupSubmitAccepted");
   });
 
   it("a member that leaves by itself is a former one once somebody committed it", async () => {

@@ -114,4 +114,24 @@ describe("who lost its way, or holds a link, comes in from outside", () => {
     expect(await bob.socket.request(back)).toMatchObject({ code: "group/not-a-member" });
     expect(await accomplice.socket.request(back)).toMatchObject({ code: "group/not-a-member" });
   });
+
+  it("nor with a device that no ban names: not by a link, and not as somebody's guest", async () => {
+    const tablet = await new Member(await bob.device.pair()).at(service);
+    await tablet.connect(service);
+    const { reply, tree } = await info(tablet, byLink(tablet));
+    expect(await alice.socket.request(alice.banFrame([bob]))).toEqual({ kind: "groupDone" });
+    const turn = await alice.nextTurn();
+    const release = { kind: "groupTurnRelease", groupId: alice.groupId, turn: turn.turn } as const;
+    expect(await alice.socket.request(release)).toEqual({ kind: "groupDone" });
+    const join = tablet.joinExternally(reply, tree, alice.groupId, { link });
+    expect(await tablet.socket.request(join)).toMatchObject({ code: "group/not-a-member" });
+    expect(await alice.socket.request(alice.makeAdd([tablet]).frame)).toMatchObject({
+      code: "group/commit-invalid",
+    });
+    alice.discard();
+    // Others come in as before.
+    const guest = await stranger();
+    const made = guest.joinExternally(reply, tree, alice.groupId, { link });
+    expectKind(await guest.socket.request(made), "groupCommitAccepted");
+  });
 });

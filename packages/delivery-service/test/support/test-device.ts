@@ -195,15 +195,20 @@ export class TestDevice implements DeviceAddress {
     };
   }
 
-  /** Links another device to this one's account, at the server too. */
-  async link(base: string): Promise<TestDevice> {
+  /** Signs another device into this one's account, without a server. */
+  async pair(): Promise<TestDevice> {
     const memory = new MemoryEngine(ANY_TRUST_ROOT);
     const account = { accountId: this.accountId, accountIdentityKey: this.local.accountIdentityKey };
     const request = await memory.engine.generateLinkRequest(account, memory.keep());
     const { deviceList } = await this.memory.engine.addDevice(request, this.memory.keep());
     const local = await memory.engine.adoptLink(deviceList, memory.keep());
-    const device = new TestDevice(memory, local, await prepareUpload(memory, false));
-    const body = { deviceList, added: [device.newDevice()] };
+    return new TestDevice(memory, local, await prepareUpload(memory, false));
+  }
+
+  /** Links another device to this one's account, at the server too. */
+  async link(base: string): Promise<TestDevice> {
+    const device = await this.pair();
+    const body = { deviceList: device.local.deviceList, added: [device.newDevice()] };
     const answer = await call(base, "updateDevices", { headers: this.headers(), body });
     if (answer.status !== 204) throw new Error(`link refused: ${answer.rejection?.code}`);
     await call(base, "uploadKeys", { headers: device.headers(), body: device.upload });

@@ -1,3 +1,4 @@
+import { accountId } from "@murmuration/base";
 import { describe, expect, it } from "vitest";
 import { compareEpoch, decideReadFrom, decideSender } from "../../src/core/group-decisions.ts";
 import { bytesThatFit, entriesThatFit, toWireEntry } from "../../src/core/group-entries.ts";
@@ -8,7 +9,13 @@ import { random } from "../support/random.ts";
 
 describe("who may send", () => {
   const settings = { announcementOnly: false, slowModeSeconds: 10 };
-  const leaf = { leafIndex: 1, signatureKey: random(32), role: "member" as const, settings };
+  const leaf = {
+    leafIndex: 1,
+    signatureKey: random(32),
+    accountId: accountId(random(16)),
+    role: "member" as const,
+    settings,
+  };
   const last = { atMs: 1000, submit: "one" };
 
   it("a member in slow mode waits to the end of its time and no longer", () => {

@@ -1,5 +1,7 @@
 import { formatId, type GroupId, RejectionError } from "@murmuration/base";
 import type { ClientBody, GroupAccessFrame, GroupAcknowledge, ServiceBody } from "@murmuration/wire";
+import { addressKey } from "../core/token-bucket.ts";
+import { joinerName } from "../core/turn-line.ts";
 import {
   type AnonymousPeer,
   chargeAddress,
@@ -13,6 +15,7 @@ import { type GroupOutlet, GroupReader } from "./group-delivery.ts";
 import type { GroupHub, GroupInUse } from "./group-hub.ts";
 import { proposeToGroup, submitToGroup } from "./group-messages.ts";
 import { banFromGroup, refuseCommit } from "./group-orders.ts";
+import type { Voice } from "./group-turns.ts";
 
 export type GroupBody = Extract<ClientBody, { readonly kind: `group${string}` }>;
 
@@ -44,7 +47,7 @@ export class GroupSession {
   private readonly informed = new Set<string>();
   /** Groups in whose lines this connection waits without a leaf. */
   private readonly joining = new Map<string, () => void>();
-  private readonly name = `connection ${++lastSession}`;
+  private readonly name = joinerName(++lastSession);
   private ended = false;
   private named = false;
   private refusedAccesses = 0;
@@ -174,26 +177,22 @@ export class GroupSession {
 
   private async commit(body: Extract<GroupBody, { kind: "groupCommit" }>): Promise<ServiceBody> {
     const key = formatId(body.groupId);
-    const opened = this.opened.get(key);
-    if (opened !== undefined) {
-      const { reader } = opened;
-      return commitToGroup(
-        this.hub,
-        opened,
-        { peer: this.peer, reader, mayJoin: this.informed.has(key), voice: reader },
-        body,
-      );
-    }
+    const reader = this.opened.get(key)?.reader;
+    const voice: Voice = reader?.leafIndex !== undefined ? reader : this.joiner();
     const held = await this.hub.hold(body.groupId);
-    const voice = { name: this.name, push: (answer: ServiceBody) => this.outlet.push(answer) };
     try {
-      const committer = { peer: this.peer, reader: undefined, mayJoin: this.informed.has(key), voice };
+      const committer = { peer: this.peer, reader, mayJoin: this.informed.has(key), voice };
       const answer = await commitToGroup(this.hub, held, committer, body);
-      if (answer.kind === "groupCommitLost") this.waitToJoin(key, held);
+      if (answer.kind === "groupCommitLost" && voice !== reader) this.waitToJoin(key, held);
       return answer;
     } finally {
       held.release();
     }
+  }
+
+  private joiner(): Voice {
+    const address = addressKey(this.peer.remoteAddress);
+    return { name: this.name, address, push: (answer) => this.outlet.push(answer) };
   }
 
   /** Who waits without a leaf loses its place, and its turn, with the connection. */
@@ -204,9 +203,11 @@ export class GroupSession {
   }
 
   private async releaseTurn(groupId: GroupId, turn: number): Promise<ServiceBody> {
-    const opened = this.opened.get(formatId(groupId));
-    const name = opened?.reader.name ?? this.name;
-    const released = await this.hub.use(groupId, async ({ turns }) => turns.released(name, turn));
+    const name = this.opened.get(formatId(groupId))?.reader.name ?? this.name;
+    const released = await this.hub.use(
+      groupId,
+      async ({ turns }) => turns.released(name, turn) || turns.released(this.name, turn),
+    );
     if (!released) throw new RejectionError("group/turn-passed");
     return DONE;
   }

@@ -3,6 +3,10 @@ import type { GroupCommitLost, GroupTurn, ServiceBody } from "@murmuration/wire"
 import { bytesThatFit } from "../core/group-entries.ts";
 import { readMlsHeader } from "../core/mls-header.ts";
 import {
+  type Idleness,
+  idlenessAfter,
+  isForgotten,
+  isJoiner,
   isOthersTurn,
   NO_LINE,
   placeOf,
@@ -16,9 +20,11 @@ import type { ServiceContext } from "./context.ts";
 import type { LiveGroup } from "./live-group.ts";
 import { toRefusal } from "./refusals.ts";
 
-/** Who may have a turn: a leaf by its name, or a connection that has no leaf yet. */
+/** Who may have a turn: a leaf by its name, whatever its connections, or a connection that has no leaf yet. */
 export interface Voice {
   readonly name: string;
+  /** For a connection without a leaf: the key of its address, by which it is counted. */
+  readonly address?: string;
   readonly push: (body: ServiceBody) => void;
 }
 
@@ -27,6 +33,9 @@ export type PlaceInLine = Pick<GroupCommitLost, "proposals" | "place" | "turn" |
 
 /** Time for which a leaf that did not use a turn is not asked again. */
 const COOL_DOWN_MS = 60_000;
+/** Places in the line for who has no leaf yet: together, and from one address. The others try again. */
+const MAX_JOINERS = 32;
+const MAX_JOINERS_PER_ADDRESS = 4;
 /** Pending proposals in one frame, bytes. */
 const PROPOSALS_BYTES = 1024 * 1024;
 
@@ -40,6 +49,8 @@ export class GroupTurns {
   private readonly voices = new Map<string, Voice>();
   /** When each leaf that let a turn pass may be asked again. */
   private readonly coolDown = new Map<string, number>();
+  /** Leaves, and addresses of joiners, that let turns of the line pass. */
+  private readonly idlers = new Map<string, Idleness>();
   private stopTimer: () => void = () => {};
   private stopRetry: (() => void) | undefined;
   private offering: Promise<void> | undefined;
@@ -68,12 +79,17 @@ export class GroupTurns {
     return isOthersTurn(this.line, name, this.context.clock.now());
   }
 
-  /** Puts who lost a race into the line, once, and says where it stands. O(waiting). */
+  /**
+   * Puts who lost a race into the line, once, and says where it stands. Who gets no place is told how many turns there
+   * are before it could have one: it tries again by then. O(waiting).
+   */
   async lost(voice: Voice): Promise<PlaceInLine> {
-    if (this.live.readersOf(voice.name).length === 0) this.voices.set(voice.name, voice);
-    this.step({ kind: "lost", who: voice.name }, voice.name);
+    if (this.mayWait(voice)) {
+      if (voice.address !== undefined) this.voices.set(voice.name, voice);
+      this.step({ kind: "lost", who: voice.name }, voice.name);
+    }
     const { current } = this.line;
-    const place = placeOf(this.line, voice.name) ?? 0;
+    const place = placeOf(this.line, voice.name) ?? this.line.waiting.length + 1;
     if (current?.holder !== voice.name) return { proposals: [], place };
     return {
       proposals: await this.pendingProposals(),
@@ -81,6 +97,16 @@ export class GroupTurns {
       turn: current.turn,
       turnExpiresInMs: this.timeLeft(current),
     };
+  }
+
+  private mayWait({ name, address }: Voice): boolean {
+    if (placeOf(this.line, name) !== undefined) return true;
+    const idle = this.idlers.get(address ?? name);
+    if (idle !== undefined && this.context.clock.now() < idle.untilMs) return false;
+    if (address === undefined) return true;
+    const joiners = this.line.waiting.filter(isJoiner);
+    const near = joiners.filter((joiner) => this.voices.get(joiner)?.address === address);
+    return joiners.length < MAX_JOINERS && near.length < MAX_JOINERS_PER_ADDRESS;
   }
 
   committed(name: string): void {
@@ -98,8 +124,7 @@ export class GroupTurns {
   }
 
   left(name: string): void {
-    this.step({ kind: this.voices.has(name) ? "gone" : "left", who: name });
-    this.voices.delete(name);
+    this.step({ kind: "left", who: name });
   }
 
   gone(name: string): void {
@@ -113,9 +138,15 @@ export class GroupTurns {
     else this.offer();
   }
 
-  /** Asks a member to commit what should be committed, unless somebody is about to commit anyway. */
+  /**
+   * Asks a member to commit what should be committed, unless somebody is about to commit anyway; but an admin to remove
+   * who is banned as soon as the present turn is over, whoever waits.
+   */
   offer(): void {
-    if (this.stopped || this.line.current !== undefined) return;
+    const { current, remover } = this.line;
+    const isRemoving = remover !== undefined || current?.reason === "ban";
+    const mayOffer = current === undefined || (this.live.bannedLeaves.length > 0 && !isRemoving);
+    if (this.stopped || !mayOffer) return;
     if (this.offering !== undefined) {
       this.offerAgain = true;
       return;
@@ -148,6 +179,7 @@ export class GroupTurns {
     );
     const who = next && able.get(next.leafIndex);
     if (next === undefined || who === undefined || this.stopped) return;
+    if (this.line.current !== undefined && next.reason !== "ban") return;
     this.step({ kind: "offered", who, reason: next.reason });
   }
 
@@ -189,6 +221,7 @@ export class GroupTurns {
       this.stopTimer();
       this.stopTimer = clock.after(limits.turnMs, () => this.step({ kind: "looked" }));
       if (granted.holder !== answered) this.tell(granted);
+      if (ended !== undefined && ended.how !== "used") this.offer();
     } else if (ended !== undefined && line.current === undefined) {
       this.stopTimer();
       if (ended.how !== "used") this.offer();
@@ -199,7 +232,12 @@ export class GroupTurns {
   private passedUp(turn: Turn): void {
     const now = this.context.clock.now();
     for (const [name, until] of this.coolDown) if (until <= now) this.coolDown.delete(name);
-    if (turn.reason !== "line") this.coolDown.set(turn.holder, now + COOL_DOWN_MS);
+    for (const [key, idle] of this.idlers) if (isForgotten(idle, now)) this.idlers.delete(key);
+    if (turn.reason === "line") {
+      const key = this.voices.get(turn.holder)?.address ?? turn.holder;
+      const heldMs = this.context.limits.turnMs - this.timeLeft(turn);
+      this.idlers.set(key, idlenessAfter(this.idlers.get(key), heldMs, now));
+    } else this.coolDown.set(turn.holder, now + COOL_DOWN_MS);
   }
 
   /** Says a turn to the newest connection of its holder. */

@@ -66,6 +66,32 @@ describe("turns go round", () => {
     expect(await dora.nextTurn(TURN_MS)).toMatchObject({ reason: "line" });
   });
 
+  it("who lets its turn pass gets no other one for a while, on whatever connection", async () => {
+    const lost = [bob, carol].map((member) => member.makeCommit().frame);
+    expectKind(await alice.commit(alice.makeCommit()), "groupCommitAccepted");
+    expect(await bob.socket.request(lost[0]!)).toMatchObject({ place: 0, turn: expect.any(Number) });
+    expect(await carol.socket.request(lost[1]!)).toMatchObject({ place: 1 });
+    await carol.nextTurn(TURN_MS + 1000);
+    await bob.connect(service);
+    await bob.open(service, 2);
+    expect(await bob.socket.request(lost[0]!)).toMatchObject({ kind: "groupCommitLost", place: 1 });
+    await carol.catchUp(2);
+    expectKind(await carol.commit(carol.makeCommit()), "groupCommitAccepted");
+    // Nobody has the turn, and still it is not given one: it may only commit like anybody.
+    const answer = expectKind(await bob.socket.request(lost[0]!), "groupCommitLost");
+    expect(answer.turn).toBeUndefined();
+    await dora.catchUp(3);
+    expectKind(await dora.commit(dora.makeCommit()), "groupCommitAccepted");
+  });
+
+  it("a banned leaf is removed in the next turn, whoever waits in the line", async () => {
+    const answers = await race();
+    expect(await alice.socket.request(alice.banFrame([dora]))).toEqual({ kind: "groupDone" });
+    expectKind(await bob.commit(bob.makeCommit({}, { turn: answers[0]!.turn! })), "groupCommitAccepted");
+    expect(await alice.nextTurn(TURN_MS / 2)).toMatchObject({ reason: "ban" });
+    expect(carol.hasTurn).toBe(false);
+  });
+
   it("anybody commits when no turn runs, whatever number it names", async () => {
     expectKind(await bob.commit(bob.makeCommit({}, { turn: 17 })), "groupCommitAccepted");
     await carol.catchUp(2);

@@ -87,6 +87,24 @@ describe("who lost its way, or holds a link, comes in from outside", () => {
     expectKind(await dave.socket.request({ ...again, turn: turn.turn }), "groupCommitAccepted");
   });
 
+  it("holders of a link at one address have few places in the line, and a member comes before all but one", async () => {
+    await bob.open(service, 1);
+    const first = await stranger();
+    const { reply, tree } = await info(first, byLink(first));
+    const old = first.joinExternally(reply, tree, alice.groupId, { link });
+    const members = bob.makeCommit().frame;
+    await alice.catchUp(1);
+    expectKind(await alice.commit(alice.makeCommit()), "groupCommitAccepted");
+    const places: (number | undefined)[] = [];
+    for (const joiner of [first, ...(await Promise.all(Array.from({ length: 6 }, stranger)))]) {
+      await info(joiner, byLink(joiner));
+      places.push(expectKind(await joiner.socket.request(old), "groupCommitLost").place);
+    }
+    // One has the turn, four wait; the others are told where they would stand.
+    expect(places).toEqual([0, 1, 2, 3, 4, 5, 5]);
+    expect(await bob.socket.request(members)).toMatchObject({ kind: "groupCommitLost", place: 1 });
+  });
+
   it("who may not join learns nothing from a lost race and holds nobody up in the line", async () => {
     const [carol, mallory] = [await stranger(), await stranger()];
     const { reply, tree } = await info(carol, byLink(carol));

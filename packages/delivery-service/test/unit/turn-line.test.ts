@@ -1,7 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
+  idlenessAfter,
   isOthersTurn,
+  joinerName,
   NO_LINE,
   placeOf,
   stepTurns,
@@ -78,6 +80,45 @@ describe("the line of turns", () => {
     group.step({ kind: "committed", who: "bob" });
     const offered = group.step({ kind: "offered", who: "cid", reason: "warm-up" });
     expect(offered.granted).toMatchObject({ holder: "cid", reason: "warm-up" });
+  });
+
+  it("lets at most one joiner have its turn between two members, and keeps each's order", () => {
+    const group = new Driven();
+    const joiners = [0, 1, 2, 3].map(joinerName);
+    for (const who of [...joiners, "ann", "bob"]) group.lost(who);
+    const [first, second, third, fourth] = joiners;
+    expect(group.line.waiting).toEqual(["ann", second, "bob", third, fourth]);
+    expect(group.step({ kind: "gone", who: second! }).line.waiting).toEqual(["ann", "bob", third, fourth]);
+    expect(group.step({ kind: "committed", who: first! }).granted?.holder).toBe("ann");
+    // Who left behind two joiners does not leave a member behind both.
+    expect(group.lost("cid").line.waiting).toEqual(["bob", third, "cid", fourth]);
+  });
+
+  it("asks for the removal of the banned before whoever waits, after the turn that runs", () => {
+    const group = new Driven();
+    for (const who of ["ann", "bob"]) group.lost(who);
+    expect(group.step({ kind: "offered", who: "eve", reason: "ban" }).granted).toBeUndefined();
+    expect(placeOf(group.line, "bob")).toBe(2);
+    expect(group.step({ kind: "committed", who: "ann" }).granted).toMatchObject({
+      holder: "eve",
+      reason: "ban",
+    });
+    expect(group.step({ kind: "committed", who: "eve" }).granted?.holder).toBe("bob");
+    group.step({ kind: "offered", who: "eve", reason: "ban" });
+    group.step({ kind: "left", who: "eve" });
+    expect(group.step({ kind: "committed", who: "bob" }).granted).toBeUndefined();
+  });
+
+  it("keeps who let turns pass out for a time that doubles, and forgets it after as long a calm", () => {
+    const first = idlenessAfter(undefined, TURN_MS, 0);
+    expect(first).toEqual({ coolDownMs: 20_000, untilMs: 20_000 });
+    const again = idlenessAfter(first, TURN_MS, 39_999);
+    expect(again.coolDownMs).toBe(40_000);
+    expect(idlenessAfter(first, TURN_MS, 40_000).coolDownMs).toBe(20_000);
+    let last = again;
+    for (let i = 0; i < 9; i++) last = idlenessAfter(last, TURN_MS, last.untilMs);
+    expect(last.coolDownMs).toBe(600_000);
+    expect(idlenessAfter(undefined, 0, 0).coolDownMs).toBe(0);
   });
 
   it("keeps nobody from committing when the turn has passed", () => {

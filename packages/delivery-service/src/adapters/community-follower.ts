@@ -96,7 +96,7 @@ export class CommunityFollower {
   stage(request: CommitRequest): ValidatedCommit {
     this.takeProposals(request.proposals);
     const brought = request.banList && banListOf(request.banList);
-    const judge = () => this.group.receive(request.commit);
+    const judge = () => this.group.receive(request.commit, limits.addsPerCommit);
     const followed = this.rules.withLists([this.banList, brought], judge);
     if (followed.kind !== "commit") throw new RejectionError("community/not-a-commit");
     const { commit } = followed;

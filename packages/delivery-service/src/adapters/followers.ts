@@ -26,6 +26,16 @@ interface Held {
   readonly bytes: number;
 }
 
+/** A tree of an epoch that is not the present one. */
+interface Other {
+  readonly key: string;
+  readonly epoch: number;
+  readonly tree: RatchetTree;
+}
+
+/** Trees of other epochs that are kept beside the followers, in at most a quarter of the memory again. */
+const MAX_OTHERS = 4;
+
 /** Thrown when a follower is not there: the question comes again with what to load it from. */
 export class NotLoaded extends Error {}
 
@@ -38,6 +48,8 @@ export class Followers {
   private readonly rules = new CommunityRules();
   private readonly held = new Map<string, Held>();
   private bytes = 0;
+  /** The one that was built last comes first. */
+  private others: readonly Other[] = [];
 
   constructor(budgetBytes: number) {
     this.budgetBytes = budgetBytes;
@@ -51,8 +63,9 @@ export class Followers {
     return refusing(() => CommunityFollower.validateFirst(this.rules, request));
   }
 
-  /** O(members). */
+  /** O(members), unless it is there by now. */
   load(at: EpochOf, source: FollowerSource): void {
+    if (this.held.get(keyOf(at))?.epoch === at.epoch) return;
     this.keep(at, CommunityFollower.restore(this.rules, source));
   }
 
@@ -65,7 +78,7 @@ export class Followers {
     if (held === undefined || held.epoch !== at.epoch) return;
     if (outcome === "dropped") held.follower.drop();
     else if (held.follower.merge()) this.keep({ ...at, epoch: at.epoch + 1 }, held.follower);
-    else this.forget(at.groupId);
+    else this.drop(at.groupId);
   }
 
   proposal(at: EpochOf, request: ProposalRequest): void {
@@ -92,17 +105,30 @@ export class Followers {
     return this.at(at).snapshot();
   }
 
-  /** The cached tree where there is one; of another epoch it is built from `source`, used, and not kept. */
+  /** The cached tree where there is one; of another epoch it is built from `source`, and the last few are kept. */
   tree(at: EpochOf, source: FollowerSource | undefined): RatchetTree {
     const held = this.held.get(keyOf(at));
     if (held?.epoch === at.epoch) return held.follower.tree;
+    const known = this.others.find(({ key, epoch }) => key === keyOf(at) && epoch === at.epoch);
+    if (known !== undefined) return known.tree;
     if (source === undefined) throw new NotLoaded();
     const tree = RatchetTree.decode(groupCrypto, source.snapshot);
     for (const delta of source.deltas) tree.applyDelta(delta);
+    let bytes = 0;
+    const fits = (other: Other, index: number) => {
+      bytes += other.tree.estimatedBytes;
+      return index === 0 || (index < MAX_OTHERS && bytes <= this.budgetBytes / 4);
+    };
+    this.others = [{ key: keyOf(at), epoch: at.epoch, tree }, ...this.others].filter(fits);
     return tree;
   }
 
   forget(groupId: Bytes): void {
+    this.others = this.others.filter(({ key }) => key !== toHex(groupId));
+    this.drop(groupId);
+  }
+
+  private drop(groupId: Bytes): void {
     const key = toHex(groupId);
     this.bytes -= this.held.get(key)?.bytes ?? 0;
     this.held.delete(key);
@@ -119,7 +145,7 @@ export class Followers {
   }
 
   private keep(at: EpochOf, follower: CommunityFollower): void {
-    this.forget(at.groupId);
+    this.drop(at.groupId);
     const bytes = follower.estimatedBytes;
     this.held.set(keyOf(at), { epoch: at.epoch, follower, bytes });
     this.bytes += bytes;

@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
-import { InvariantError, RejectionError, UnavailableError } from "@murmuration/base";
+import { InvariantError, RejectionError, toHex, UnavailableError } from "@murmuration/base";
+import { FairQueue } from "../core/fair-queue.ts";
 import type { CommitValidator, FollowerSource } from "../ports/commit-validator.ts";
 import { type Order, type Question, type Respondent, validatorOver } from "./follower-questions.ts";
 
@@ -23,7 +24,7 @@ export type FromWorker =
 export interface WorkerValidatorOptions {
   /** Memory for followers, bytes. */
   readonly budgetBytes: number;
-  /** A question that is not answered after this time ends the thread. */
+  /** A question on which the thread works for longer ends it. What waits for the thread has no such time. */
   readonly timeoutMs: number;
   readonly report: {
     /** The thread has this many followers in its memory. */
@@ -34,10 +35,13 @@ export interface WorkerValidatorOptions {
 }
 
 interface Pending {
+  readonly message: Exclude<ToWorker, { readonly order: Order }>;
   readonly resolve: (answer: FromWorker) => void;
   readonly reject: (error: Error) => void;
-  readonly timer: NodeJS.Timeout;
 }
+
+/** Questions that wait for the thread: room for a group of 10,000 that comes back at once. */
+const MAX_WAITING = { perKey: 20_000, total: 50_000 };
 
 /** The sources run as they are in development and tests; a build has JavaScript beside this file. */
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
@@ -53,7 +57,8 @@ const EXEC_ARGV =
 /**
  * {@link CommitValidator} in a thread of its own, so that no validation holds the event loop up. A thread that dies
  * takes only a cache with it: what it was asked is answered `validator/unavailable`. The first question starts the
- * thread, which takes about a second, and so does the next one after its end.
+ * thread, which takes about a second, and so does the next one after its end. It gets one question at a time, from one
+ * group after the other; what finds no room is answered `validator/overloaded`.
  */
 export function createWorkerValidator(options: WorkerValidatorOptions): CommitValidator {
   return validatorOver(new ValidatorThread(options));
@@ -61,7 +66,9 @@ export function createWorkerValidator(options: WorkerValidatorOptions): CommitVa
 
 class ValidatorThread implements Respondent {
   private readonly options: WorkerValidatorOptions;
-  private readonly pending = new Map<number, Pending>();
+  private readonly waiting = new FairQueue<Pending>(MAX_WAITING);
+  private asked: (Pending & { readonly timer: NodeJS.Timeout }) | undefined;
+  private readonly loading = new Map<string, Promise<FollowerSource>>();
   private worker: Worker | undefined;
   private lastId = 0;
   private closed = false;
@@ -73,7 +80,7 @@ class ValidatorThread implements Respondent {
   async ask(question: Question, load?: () => Promise<FollowerSource>): Promise<unknown> {
     const answer = await this.send(question, undefined);
     if (answer.kind !== "not-loaded" || load === undefined) return contentOf(answer);
-    return contentOf(await this.send(question, await load()));
+    return contentOf(await this.send(question, await this.loadOnce(keyOf(question), load)));
   }
 
   tell(order: Order): void {
@@ -90,18 +97,32 @@ class ValidatorThread implements Respondent {
 
   private send(question: Question, source: FollowerSource | undefined): Promise<FromWorker> {
     if (this.closed) return Promise.reject(new UnavailableError("validator/unavailable"));
+    const message = { id: ++this.lastId, question, source };
+    return new Promise((resolve, reject) => {
+      if (this.waiting.add(groupOf(question), { message, resolve, reject })) this.next();
+      else reject(new UnavailableError("validator/overloaded"));
+    });
+  }
+
+  /** Gives the thread its next question, and from now on the time for it. */
+  private next(): void {
+    const next = this.asked === undefined ? this.waiting.take() : undefined;
+    if (next === undefined) return;
     this.worker ??= this.start();
     const { worker } = this;
-    const id = ++this.lastId;
-    const message: ToWorker = { id, question, source };
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.lost(worker, "timeout");
-        void worker.terminate();
-      }, this.options.timeoutMs);
-      this.pending.set(id, { resolve, reject, timer });
-      worker.postMessage(message);
-    });
+    const timer = setTimeout(() => {
+      this.lost(worker, "timeout");
+      void worker.terminate();
+    }, this.options.timeoutMs);
+    this.asked = { ...next, timer };
+    worker.postMessage(next.message satisfies ToWorker);
+  }
+
+  /** What many questions about one epoch lack is read once for all that ask meanwhile. */
+  private loadOnce(key: string, load: () => Promise<FollowerSource>): Promise<FollowerSource> {
+    const loading = this.loading.get(key) ?? load().finally(() => this.loading.delete(key));
+    this.loading.set(key, loading);
+    return loading;
   }
 
   private start(): Worker {
@@ -115,21 +136,23 @@ class ValidatorThread implements Respondent {
   }
 
   private answered(answer: FromWorker): void {
-    const waiting = this.pending.get(answer.id);
-    this.pending.delete(answer.id);
-    clearTimeout(waiting?.timer);
+    const { asked } = this;
+    if (asked?.message.id !== answer.id) return;
+    clearTimeout(asked.timer);
+    this.asked = undefined;
     if (answer.kind === "value") this.options.report.followers(answer.followers);
-    waiting?.resolve(answer);
+    asked.resolve(answer);
+    this.next();
   }
 
   private lost(worker: Worker | undefined, cause: "error" | "exit" | "timeout"): void {
     if (worker === undefined || this.worker !== worker) return;
     this.worker = undefined;
-    for (const { reject, timer } of this.pending.values()) {
-      clearTimeout(timer);
-      reject(new UnavailableError("validator/unavailable"));
+    clearTimeout(this.asked?.timer);
+    for (let each: Pending | undefined = this.asked; each !== undefined; each = this.waiting.take()) {
+      each.reject(new UnavailableError("validator/unavailable"));
     }
-    this.pending.clear();
+    this.asked = undefined;
     this.options.report.followers(0);
     if (!this.closed) this.options.report.ended(cause);
   }
@@ -145,3 +168,8 @@ function contentOf(answer: FromWorker): unknown {
   if (name === "UnavailableError") throw new UnavailableError(code, explanation);
   throw new InvariantError(code, explanation);
 }
+
+/** Groups that are only being created share one place. */
+const groupOf = (question: Question): string => ("at" in question ? toHex(question.at.groupId) : "");
+const keyOf = (question: Question): string =>
+  "at" in question ? `${toHex(question.at.groupId)} ${question.at.epoch}` : "";

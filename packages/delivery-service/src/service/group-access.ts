@@ -83,10 +83,7 @@ export async function findLeaf(
   }
   if (frame.epoch >= epoch) throw new RejectionError("group/not-a-member");
   await chargeAddress(context, peer, PAST_EPOCH_COST);
-  const before = await context.validator.pastLeaf(
-    await pastEpoch(context, live, frame.epoch),
-    frame.leafIndex,
-  );
+  const before = await context.validator.pastLeaf(pastEpoch(context, live, frame.epoch), frame.leafIndex);
   if (before === undefined || !signed(before)) throw new RejectionError("group/not-a-member");
   const known = await live.lookUp(before);
   if (known === undefined) throw new RejectionError("group/not-a-member");
@@ -159,13 +156,13 @@ function accessOf(
   return { service, challenge: peer.challenge, groupId, epoch, leafIndex };
 }
 
-/** The tree of an epoch that is over. Throws RejectionError `group/rejoin` when it is not kept. */
-async function pastEpoch(context: ServiceContext, live: LiveGroup, epoch: number): Promise<FollowerBase> {
-  const tree = await context.stores.mlsGroups.loadTree(live.groupId, epoch);
-  if (tree === undefined) throw new RejectionError("group/rejoin");
-  const { snapshot, deltas } = tree;
+/** The tree of an epoch that is over, where it is not cached. `load` throws `group/rejoin` when it is not stored. */
+function pastEpoch(context: ServiceContext, live: LiveGroup, epoch: number): FollowerBase {
   const load = async () => {
+    const tree = await context.stores.mlsGroups.loadTree(live.groupId, epoch);
+    if (tree === undefined) throw new RejectionError("group/rejoin");
     if (tree.epoch !== epoch) throw new UnavailableError("group/moved-on");
+    const { snapshot, deltas } = tree;
     return { groupInfo: new Uint8Array(0), banList: undefined, snapshot, deltas };
   };
   return { groupId: live.groupId, epoch, load };

@@ -1,5 +1,6 @@
 import { inflateRawSync } from "node:zlib";
 import type { Bytes, GroupId } from "@murmuration/base";
+import { limits } from "@murmuration/wire";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createInProcessValidator } from "../../src/adapters/in-process-validator.ts";
 import { createWorkerValidator } from "../../src/adapters/worker-validator.ts";
@@ -198,6 +199,34 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
     alice.discard();
   });
 
+  it("refuses more Adds than a commit may have before it verifies any signature", async () => {
+    await start();
+    const many: Member[] = [];
+    while (many.length <= limits.addsPerCommit) many.push(await member());
+    const made = alice.makeAdd(many);
+    const damaged = made.frame.commit.slice();
+    // In the signature, which the two tags follow.
+    damaged[damaged.length - 100]! ^= 1;
+    const request = requestOf(alice, made, { commit: damaged });
+    await expect(validator.commit(group.base(), request)).rejects.toThrow("mls/message/too-many-adds");
+    alice.discard();
+  });
+
+  it("builds the tree of a past epoch once for those who ask of it one after the other", async () => {
+    await start();
+    const past = { ...group.base(), epoch: 0 };
+    let loads = 0;
+    const load = async () => {
+      loads++;
+      return { groupInfo: new Uint8Array(0), banList: undefined, snapshot: group.snapshot, deltas: [] };
+    };
+    for (let i = 0; i < 3; i++) expect(await validator.pastLeaf({ ...past, load }, 0)).toEqual(alice.key);
+    expect(loads).toBe(1);
+    validator.forget(group.groupId);
+    await validator.pastLeaf({ ...past, load }, 0);
+    expect(loads).toBe(2);
+  });
+
   it("follows proposals that wait, and says which of them a commit takes", async () => {
     const { made } = await start();
     bob.join(made.welcome!, made.keyPackages[0]!, alice.group.ratchetTree());
@@ -283,6 +312,37 @@ describe("a validator in a thread of its own", () => {
     }
     expect(ends).toEqual(["timeout"]);
     expect(counts.at(-1)).toBe(0);
+  });
+
+  it("works through a backlog that takes longer than one question may", async () => {
+    const ends: string[] = [];
+    validator = createWorkerValidator({
+      budgetBytes: 64 * MIB,
+      timeoutMs: 3000,
+      report: { followers: () => {}, ended: (cause) => ends.push(cause) },
+    });
+    const alice = await member();
+    const group = new Stored(alice);
+    const others = await Promise.all(Array.from({ length: 50 }, member));
+    const request = requestOf(alice, alice.makeAdd(others));
+    const ask = (count: number) =>
+      Promise.all(Array.from({ length: count }, () => validator!.commit(group.base(), request)));
+    await ask(5);
+    const startedAt = performance.now();
+    await ask(20);
+    await ask(Math.ceil((20 * 5000) / (performance.now() - startedAt)));
+    expect(ends).toEqual([]);
+  }, 60_000);
+
+  it("answers one group's question while another has a long line of them", async () => {
+    validator = createWorkerValidator({ budgetBytes: 64 * MIB, timeoutMs: 20_000, report: quiet });
+    const [loud, quietly] = [new Stored(await member()), new Stored(await member())];
+    await Promise.all([validator.leaf(loud.base(), 0), validator.leaf(quietly.base(), 0)]);
+    let before = 0;
+    const line = Array.from({ length: 500 }, () => validator!.leaf(loud.base(), 0).then(() => before++));
+    await validator.leaf(quietly.base(), 0);
+    expect(before).toBeLessThan(5);
+    await Promise.all(line);
   });
 
   it("answers nothing after it was closed", async () => {

@@ -21,6 +21,7 @@ import type { PublicEpoch } from "../group/public-epoch.ts";
 import { verifySender } from "../group/receive.ts";
 import { type StagedPublic, stagePublic } from "../group/stage-public.ts";
 import { check } from "../rules.ts";
+import type { Commit } from "../structs/commit.ts";
 import { type GroupContext, groupContextBytes } from "../structs/group-context.ts";
 import { decodeMlsMessage } from "../structs/mls-message.ts";
 import type { LeafIndex } from "../tree/math.ts";
@@ -216,13 +217,17 @@ export class PublicGroup {
 
   /**
    * Validates a PublicMessage with a proposal or a commit of the current epoch. A proposal is cached, the same one
-   * once however often it comes; a commit is staged. Nothing that is kept or returned is a view of `message`. O(log N + proposals). Throws RejectionError and
-   * changes nothing.
+   * once however often it comes; a commit is staged. Nothing that is kept or returned is a view of `message`. A commit
+   * with more than `maxAdds` Adds is refused before any signature is verified. O(log N + proposals). Throws RejectionError
+   * and changes nothing.
    */
-  receive(message: Uint8Array): Followed {
+  receive(message: Uint8Array, maxAdds = Number.POSITIVE_INFINITY): Followed {
     // A copy: what is staged or cached outlives the caller's receive buffer.
     const decoded = decodeMlsMessage(message.slice());
     if (decoded.wireFormat !== "mls_public_message") throw new RejectionError("mls/message/wire-format");
+    const { content: claimed } = decoded.publicMessage.authenticated;
+    if (claimed.contentType === "commit" && addsIn(claimed.commit) > maxAdds)
+      throw new RejectionError("mls/message/too-many-adds");
     const unverified = followPublicMessage(decoded.publicMessage);
     check("message/group", equalBytes(unverified.groupId, this.#epoch.context.groupId));
     check("message/epoch", unverified.epoch === this.#epoch.context.epoch);
@@ -265,6 +270,11 @@ export class PublicGroup {
     this.#reinitialized = commit.public.plan.reinit !== undefined;
     this.#proposals.clear();
   }
+}
+
+/** By value: those that are referred to were received as proposals. */
+function addsIn({ proposals }: Commit): number {
+  return proposals.filter((item) => item.kind === "proposal" && item.proposal.kind === "add").length;
 }
 
 function summary(

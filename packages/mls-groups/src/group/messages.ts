@@ -46,12 +46,14 @@ function ratchetFor(contentType: ContentType): RatchetType {
 /**
  * Decrypts a PrivateMessage and verifies its signature (6.3, 6.1). A failure changes nothing. O(1), or O(log N)
  * for a leaf's first message in the epoch. Throws RejectionError.
+ *
+ * Also for our own leaf, which any member can name as the sender: `mls/message/own` says that we signed this with a key
+ * that our ratchet has not come to yet, so that the group is an old copy of itself. An echo is `mls/generation-spent`.
  */
 export function openPrivateMessage(epoch: ReceiveEpoch, message: PrivateMessage): OpenedPrivateMessage {
   const { crypto } = epoch;
   const senderData = openSenderData(crypto, message, epoch.senderDataSecret);
   const sender = senderData.leafIndex;
-  if (sender === epoch.ownLeaf) throw new RejectionError("mls/message/own");
   const signatureKey = epoch.signatureKey(sender);
   check("framing/sender-is-member", signatureKey !== undefined);
   if (signatureKey === undefined) throw new RejectionError("mls/framing/sender-is-member");
@@ -60,6 +62,7 @@ export function openPrivateMessage(epoch: ReceiveEpoch, message: PrivateMessage)
   try {
     const unverified = unprotectPrivateMessage(crypto, message, senderData, staged);
     const content = verifyContent(crypto, unverified, signatureKey, epoch.contextBytes);
+    if (sender === epoch.ownLeaf) throw new RejectionError("mls/message/own");
     return {
       content,
       sender,

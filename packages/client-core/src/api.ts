@@ -546,9 +546,10 @@ export type ClientEvent = EventBase &
         /**
          * Only a person can decide. `pairwise/identity-changed`: compare safety numbers, then decideIdentity.
          * `group/forked`: the service shows another past of the group than it did before; sending has stopped.
+         * `group/unusable`: this device could not work with its state of the group, and tries to enter it anew.
          */
         readonly kind: "decision-needed";
-        readonly code: "pairwise/identity-changed" | "group/forked";
+        readonly code: "pairwise/identity-changed" | "group/forked" | "group/unusable";
         readonly accountId: AccountRef | undefined;
         readonly conversationId: ConversationRef | undefined;
       }

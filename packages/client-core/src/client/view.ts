@@ -165,12 +165,15 @@ export function viewEvent(context: Context, event: StoredEvent | PassingEvent): 
       return {
         ...base,
         kind: event.kind,
-        code: event.detail === "group/forked" ? "group/forked" : "pairwise/identity-changed",
+        code: GROUP_DECISIONS.find((code) => code === event.detail) ?? "pairwise/identity-changed",
         accountId: event.account && textOf(event.account),
         conversationId: event.conversation && conversationId,
       };
   }
 }
+
+/** What a person has to decide about a group. */
+const GROUP_DECISIONS = ["group/forked", "group/unusable"] as const;
 
 /** A conversation that was deleted since counts as left. */
 function stateOf(context: Context, conversation: Bytes | undefined) {

@@ -13,6 +13,7 @@ import {
   formatId,
   type GroupId,
   groupId,
+  InvariantError,
   RejectionError,
   UnavailableError,
   UsageError,
@@ -182,7 +183,8 @@ export class Communities {
     await this.attempt(() => this.welcomes());
     const groups = this.context.mls.groups().filter(({ state }) => state !== "over");
     // A group that does not answer must not hold the others up.
-    for (const { id } of groups) this.effects.behind(() => this.openAndResume(groupId(id)));
+    for (const { id } of groups)
+      this.effects.behind(() => this.orSetAside(groupId(id), () => this.openAndResume(groupId(id))));
     this.ready = true;
     this.registry.changed.notify();
   }
@@ -207,7 +209,7 @@ export class Communities {
   /** Takes Welcomes up that the mailbox has brought. */
   async welcomes(): Promise<void> {
     if (this.context.mls.welcomes().length === 0) return;
-    for (const id of await this.joiner.takeUp()) await this.openAnew(id);
+    for (const id of await this.joiner.takeUp()) await this.orSetAside(id, () => this.openAnew(id));
     this.effects.behind(() => this.keyPackages.replenish());
   }
 
@@ -220,6 +222,28 @@ export class Communities {
         ({ id, state }) =>
           state === "over" || state === "waiting" || (state === "active" && this.access.isCaughtUp(id)),
       );
+  }
+
+  /**
+   * A group that breaks what our own code relies on must not end the client, which would end the same way with each start.
+   * A person is told, and this device enters it anew, if it can. A storage that fails is no matter of one group.
+   */
+  private async orSetAside(id: GroupId, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof UsageError || error instanceof InvariantError)) throw error;
+      const { context } = this;
+      this.registry.unload(id);
+      if (context.mls.group(id)?.state !== "active") return;
+      context.transaction(() => {
+        context.mls.setState(id, "stuck");
+        const unusable = { kind: "decision-needed", conversation: id, detail: "group/unusable" } as const;
+        context.events.append({ ...unusable, atMs: context.now() });
+      });
+      context.notifier.flush();
+      await this.orSetAside(id, () => this.rejoin(id));
+    }
   }
 
   private async openAndResume(id: GroupId): Promise<void> {

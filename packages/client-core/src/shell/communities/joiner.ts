@@ -59,6 +59,8 @@ import type { Turns } from "./turns.ts";
 
 /** How often a lost external commit is made anew. */
 const MAX_RACES = 16;
+/** No group comes here by commits; from 2^53 on, no frame of the wire can name an epoch. */
+const TOO_MANY_EPOCHS = 2n ** 48n;
 
 export class Joiner {
   private readonly context: Context;
@@ -136,6 +138,7 @@ export class Joiner {
     if (!equalBytes(group.groupId, id)) throw new RejectionError("group/foreign-welcome");
     if (this.context.conversations.get(id)?.protocol === "pairwise")
       throw new RejectionError("group/foreign-welcome");
+    requireUsableEpoch(group);
     const { meter } = this.context;
     meter.welcomes++;
     meter.welcomeBytes += row.welcome.length;
@@ -248,6 +251,7 @@ export class Joiner {
       this.approvals.ask(link!, inviter!);
       return false;
     }
+    requireUsableEpoch(created.group);
     const slot = this.freeSlot(id);
     const { message: commit, groupInfo } = created;
     context.transaction(() => {
@@ -424,6 +428,11 @@ function requireInviter(ratchetTree: Bytes, { fingerprint }: InviteLink): Invite
     if (equalBytes(fingerprintOf(accountIdentityKey), fingerprint)) return { accountId, accountIdentityKey };
   }
   throw new RejectionError("link/not-of-this-group");
+}
+
+/** Whoever made the group chose its epoch; one that no frame can name would be a group that cannot be opened. RejectionError `group/bad-epoch`. */
+function requireUsableEpoch({ epoch }: Group): void {
+  if (epoch >= TOO_MANY_EPOCHS) throw new RejectionError("group/bad-epoch");
 }
 
 /** Undefined where the link asks for an approval that is not there, or holds no more. */

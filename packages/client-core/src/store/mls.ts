@@ -73,10 +73,12 @@ export interface MlsPart {
 }
 
 export type JobAction = "add" | "remove";
+/** A ban that was ordered stays written down until its commit is through. */
+export type WrittenAction = JobAction | "ban";
 /** `claimed`: KeyPackages are here. `failed`: the application is told why. */
 export interface JobRow {
   readonly account: AccountId;
-  readonly action: JobAction;
+  readonly action: WrittenAction;
   readonly state: "waiting" | "claimed" | "failed";
   readonly failure: string | undefined;
 }
@@ -573,7 +575,7 @@ export class MlsStore {
 
   // Bulk changes.
 
-  addJob(id: Bytes, accounts: readonly AccountId[], action: JobAction): void {
+  addJob(id: Bytes, accounts: readonly AccountId[], action: WrittenAction): void {
     const last = this.storage.get("SELECT max(position) AS n FROM mls_job WHERE group_id = ?", [id]);
     let position = ((last?.["n"] as number | null) ?? 0) + 1;
     for (const account of accounts) {
@@ -586,7 +588,7 @@ export class MlsStore {
   }
 
   /** What is left to do, in order; failed ones stay until the application has heard of them. */
-  jobs(id: Bytes, action: JobAction, limit = -1): readonly JobRow[] {
+  jobs(id: Bytes, action: WrittenAction, limit = -1): readonly JobRow[] {
     return this.storage
       .all(
         `SELECT * FROM mls_job WHERE group_id = ? AND action = ? AND state <> 'failed' ORDER BY position LIMIT ?`,
@@ -617,7 +619,7 @@ export class MlsStore {
     );
   }
 
-  deleteJob(id: Bytes, account: AccountId, action: JobAction): void {
+  deleteJob(id: Bytes, account: AccountId, action: WrittenAction): void {
     this.storage.run("DELETE FROM mls_job WHERE group_id = ? AND account = ? AND action = ?", [
       id,
       account,
@@ -795,7 +797,7 @@ const keyPackageOf = (row: Row): KeyPackageRow => ({
 
 const jobOf = (row: Row): JobRow => ({
   account: accountId(bytesOf(row, "account")),
-  action: row["action"] as JobAction,
+  action: row["action"] as WrittenAction,
   state: row["state"] as JobRow["state"],
   failure: (row["failure"] as string | null) ?? undefined,
 });

@@ -4,8 +4,9 @@ import { communityLeaf, createJoinTicket, encodeJoinTicket, signForService } fro
 import { encodeGroupBanTbs, GROUP_BAN_LABEL, type ServiceBody } from "@murmuration/wire";
 import { expect, test } from "vitest";
 import { parseInviteLink } from "../../../client-core/src/core/invite-link.ts";
-import { textsOf, until, World } from "../../src/index.ts";
+import { FrameTap, textsOf, until, World } from "../../src/index.ts";
 import { allShow, flockOf, inGroup, namesIn, newcomer, talkRound } from "../support/flock.ts";
+import { HeldFrames } from "../support/held-frames.ts";
 import { commitFrame, crypto, Outlaw } from "../support/outlaw.ts";
 import { RawConnection } from "../support/raw-connection.ts";
 
@@ -18,6 +19,7 @@ test("a ban cuts a member off at once, before anybody has committed its removal"
   const carol = await newcomer(world, "Carol");
   const dave = await newcomer(world, "Dave");
   const group = await flockOf(alice, bob, carol, dave);
+  const bobId = bob.id;
   await group.setRole(dave.id, "admin");
   await dave.stop();
   const [owner, banned] = [new Outlaw(alice, world.origin), new Outlaw(bob, world.origin)];
@@ -71,8 +73,16 @@ test("a ban cuts a member off at once, before anybody has committed its removal"
   expect(await again.refusalOf(commitFrame(group.id, resync))).toBe("group/not-a-member");
   expect(reads()).toBe(before);
 
-  // The service asks the first admin who comes for the removal.
-  await dave.start();
+  // The service asks the first admin who comes for the removal. It may ask for anybody's: without a ban that the group or
+  // Dave himself has made, Dave signs nothing.
+  const tap = new FrameTap();
+  await dave.start({ wrapTransport: tap.wrapTransport });
+  const givenBack = ({ kind }: { readonly kind: string }) => kind === "groupTurnRelease";
+  await until(() => tap.sent.some(givenBack), 40_000, "Dave gives the turn back");
+  expect(tap.sent.filter(({ kind }) => kind === "groupCommit")).toEqual([]);
+  expect(namesIn(carol, group.id)).toHaveLength(4);
+
+  await inGroup(dave, group.id)!.community.ban(bobId);
   await until(() => namesIn(carol, group.id).length === 3, 40_000, "Bob is removed");
   expect(textsOf(carol.client, group.id)).toEqual(["Bob may read this", "Bob may not read this"]);
 });
@@ -148,6 +158,29 @@ test("a banned account is refused by link, by external commit, as a second devic
   const dave = await newcomer(world, "Dave");
   await dave.client.conversations.join(url);
   await talkRound([alice, carol, dave], group.id, "without Bob");
+});
+
+test("a ban that was asked for is carried out after a restart, by whoever asked for it", async () => {
+  await using world = await World.start();
+  const link = new HeldFrames();
+  const alice = await newcomer(world, "Alice");
+  const bob = await newcomer(world, "Bob");
+  const carol = await newcomer(world, "Carol");
+  const group = await flockOf(alice, bob, carol);
+  await alice.stop();
+  await alice.start({ wrapTransport: link.wrapTransport });
+  await alice.client.connection.caughtUp();
+  link.keep("groupBan");
+  const asked = inGroup(alice, group.id)!
+    .community.ban(bob.id)
+    .catch(() => undefined);
+  await until(() => link.keeps, 20_000, "the order is on its way");
+  await alice.stop();
+  await asked;
+
+  await alice.start({ wrapTransport: (transport) => transport });
+  await until(() => namesIn(carol, group.id).length === 2, 40_000, "Bob is removed");
+  await until(() => inGroup(alice, group.id)!.community.isBanned(bob.id), 20_000, "Bob is banned");
 });
 
 test("when the ban is lifted the account can be added again", async () => {

@@ -376,7 +376,11 @@ export class Communities {
     this.effects.behind(() => this.useTurn(id, frame));
   }
 
-  /** The service asks for a commit: proposals wait, banned leaves are still there, or the tree is cold. */
+  /**
+   * The service asks for a commit: proposals wait, banned leaves are still there, or the tree is cold. It asks, and proves
+   * nothing: our signature goes under the removal of those only whom the group or this device has banned. The turn that
+   * has no use goes back.
+   */
   private async useTurn(id: GroupId, frame: GroupTurn): Promise<void> {
     const { epoch } = this.registry.load(id).group;
     for (const proposal of frame.proposals) this.takeProposal(id, proposal);
@@ -385,10 +389,18 @@ export class Communities {
       if (group.epoch !== epoch) return undefined;
       if (frame.reason !== "ban") return { options: { cached: "all" } };
       const proposals = frame.bannedLeaves
-        .filter((leaf) => group.tree.hasMember(leaf) && leaf !== group.ownLeaf)
+        .filter((leaf) => this.isBannedLeaf(id, group, leaf))
         .map((removed): Proposal => ({ kind: "remove", removed }));
-      return proposals.length === 0 ? undefined : { options: { proposals } };
+      if (proposals.length > 0) return { options: { proposals } };
+      // A ban that nobody can prove must not hold up those who ask to leave.
+      return group.cachedProposals.length > 0 ? { options: { cached: "all" } } : undefined;
     });
+  }
+
+  private isBannedLeaf(id: GroupId, group: Group, leaf: number): boolean {
+    const node = group.tree.leaf(leaf);
+    if (node === undefined || leaf === group.ownLeaf) return false;
+    return this.governance.isToBeRemoved(id, decodeMemberCredential(node.credential).accountId);
   }
 
   private takeProposal(id: GroupId, proposal: Uint8Array): void {
@@ -645,6 +657,7 @@ export class Communities {
   }
 
   private async resumeJobs(id: GroupId): Promise<void> {
+    await this.governance.resumeBans(id);
     for (const action of ["remove", "add"] as const) {
       if (this.context.mls.jobs(id, action, 1).length > 0) await this.jobs.run(id, action);
     }

@@ -3,7 +3,14 @@
  * the newest context and made anew after a lost race; what roles do not allow is refused here by the same policy that
  * every member and the service run.
  */
-import { type AccountId, type Bytes, equalBytes, type GroupId, UsageError } from "@murmuration/base";
+import {
+  type AccountId,
+  type Bytes,
+  equalBytes,
+  type GroupId,
+  RejectionError,
+  UsageError,
+} from "@murmuration/base";
 import {
   BanList,
   type CommunityContext,
@@ -18,6 +25,7 @@ import type { CommunitySettings, InviteLinkInfo, Role } from "../../api.ts";
 import { type GroupProfile, groupProfile, LINK_ID_BYTES, MAX_EXPIRY_SECONDS } from "../../core/content.ts";
 import { formatInviteLink } from "../../core/invite-link.ts";
 import { fingerprintOf } from "../../core/profile.ts";
+import { isTemporary } from "../../core/refusal.ts";
 import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import type { Committer, DecideCommit } from "./committer.ts";
@@ -130,10 +138,47 @@ export class Governance {
 
   /**
    * Bans an account: the service cuts its leaves off at once, and one commit puts it on the ban list and removes them.
-   * Whoever is no member yet is kept from becoming one.
+   * Whoever is no member yet is kept from becoming one. PERSIST the wish first: only who ordered a ban carries it out, so
+   * it is done with the next connection where this one breaks in between.
    */
   async ban(id: GroupId, account: AccountId): Promise<void> {
     if (this.context.isOwn(account)) throw new UsageError("group/own-account");
+    this.context.transaction(() => this.context.mls.addJob(id, [account], "ban"));
+    await this.carryOutBan(id, account);
+  }
+
+  /** Bans that were ordered here and not committed. */
+  async resumeBans(id: GroupId): Promise<void> {
+    for (const { account } of this.context.mls.jobs(id, "ban")) {
+      try {
+        await this.carryOutBan(id, account);
+      } catch (error) {
+        // Refused for good, and forgotten: nobody waits for it any more.
+        if (!isForGood(error)) throw error;
+      }
+    }
+  }
+
+  private async carryOutBan(id: GroupId, account: AccountId): Promise<void> {
+    const forget = () => this.context.transaction(() => this.context.mls.deleteJob(id, account, "ban"));
+    try {
+      await this.orderAndCommitBan(id, account);
+      forget();
+    } catch (error) {
+      if (isForGood(error)) forget();
+      throw error;
+    }
+  }
+
+  /** Whether this account's leaves are to be removed, by the group's word or by ours: never by the service's alone. */
+  isToBeRemoved(id: GroupId, account: AccountId): boolean {
+    if (this.context.mls.jobs(id, "ban").some((job) => equalBytes(job.account, account))) return true;
+    const { banListHash } = this.registry.communityOf(id);
+    const list = banListHash.length === 0 ? undefined : this.context.mls.banList(banListHash);
+    return list !== undefined && BanList.decode(list).has(id, account);
+  }
+
+  private async orderAndCommitBan(id: GroupId, account: AccountId): Promise<void> {
     const leaves = () => this.context.mls.leavesOf(id, account).map(({ leaf }) => leaf);
     await this.order(id, leaves());
     const list = (community: CommunityContext) => this.banListOf(community).with(id, account);
@@ -151,6 +196,7 @@ export class Governance {
   }
 
   async unban(id: GroupId, account: AccountId): Promise<void> {
+    this.context.transaction(() => this.context.mls.deleteJob(id, account, "ban"));
     const list = (community: CommunityContext) => this.banListOf(community).without(id, account);
     await this.change(
       id,
@@ -252,4 +298,9 @@ export class Governance {
     });
     return { ...described, url };
   }
+}
+
+/** Whether trying again is of no use. */
+function isForGood(error: unknown): boolean {
+  return error instanceof UsageError || (error instanceof RejectionError && !isTemporary(error));
 }

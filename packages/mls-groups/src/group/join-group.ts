@@ -43,13 +43,17 @@ export function joinGroup(
   return Group.start(joinByWelcome(crypto, joinRequest(request, config)), config);
 }
 
-/** The same with leaf signatures verified in batches off the main thread (libuv pool of node:crypto). */
+/**
+ * The same with leaf signatures verified in batches off the main thread (libuv pool of node:crypto). `signer` is the leaf
+ * that signed the GroupInfo: whoever committed our Add.
+ */
 export async function joinGroupInBatches(
   crypto: CryptoProvider,
   request: JoinWithWelcome,
   config: Partial<GroupConfig> = {},
-): Promise<{ group: Group; writes: WriteSet }> {
-  return Group.start(await joinByWelcomeInBatches(crypto, joinRequest(request, config)), config);
+): Promise<{ group: Group; writes: WriteSet; signer: LeafIndex }> {
+  const { state, signer } = await joinByWelcomeInBatches(crypto, joinRequest(request, config));
+  return { ...Group.start(state, config), signer };
 }
 
 function joinRequest(request: JoinWithWelcome, config: Partial<GroupConfig>): JoinRequest {

@@ -77,10 +77,10 @@ export function joinByWelcome(crypto: CryptoProvider, request: JoinRequest): Mem
 export async function joinByWelcomeInBatches(
   crypto: CryptoProvider,
   request: JoinRequest,
-): Promise<MemberState> {
+): Promise<{ readonly state: MemberState; readonly signer: LeafIndex }> {
   const opened = openWelcome(crypto, request);
   await validateTreeAndCredentials(opened.tree, opened.info.groupContext, request.policy);
-  return finishJoin(crypto, request, opened);
+  return { state: finishJoin(crypto, request, opened), signer: opened.info.signer };
 }
 
 function openWelcome(crypto: CryptoProvider, request: JoinRequest): OpenedWelcome {

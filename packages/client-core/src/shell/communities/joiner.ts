@@ -49,7 +49,7 @@ import type { Context } from "../context.ts";
 import type { Access } from "./access.ts";
 import type { Approvals, Inviter } from "./approvals.ts";
 import type { EpochReports } from "./epoch-reports.ts";
-import { communityCrypto, communityIdentity } from "./identity.ts";
+import { communityCrypto, communityIdentity, compareIdentity } from "./identity.ts";
 import { bundleOf } from "./key-packages.ts";
 import type { CommunityLedger } from "./ledger.ts";
 import type { ProfileRequests } from "./profile-requests.ts";
@@ -130,7 +130,7 @@ export class Joiner {
     }
     const ratchetTree = await fetchTree(this.context, row.treeHash);
     const signatureKey = communityIdentity(this.context).signatureKeys.privateKey;
-    const { group, writes } = await joinGroupInBatches(
+    const { group, writes, signer } = await joinGroupInBatches(
       communityCrypto,
       { welcome: row.welcome, keyPackage: bundleOf(keyPackage, signatureKey), ratchetTree },
       this.registry.config,
@@ -152,7 +152,7 @@ export class Joiner {
       mls.setEntered(id, this.context.now());
       this.reports.note(id, group);
       this.ledger.entered(id, group);
-      this.openConversation(id, group);
+      this.openConversation(id, group, signer);
       this.afterLink(id);
       this.context.eraseAfterwards();
     });
@@ -169,15 +169,10 @@ export class Joiner {
     return undefined;
   }
 
-  /** Inside the transaction. Somebody we know leads the group, or we are asked first. */
-  private openConversation(id: GroupId, group: Group): void {
-    const { contacts, conversations, events, settings } = this.context;
-    const { roleHolders } = communityContextOf(group.context.extensions);
-    const trusted =
-      settings.acceptUnknown ||
-      roleHolders.some(
-        ({ accountId }) => this.context.isOwn(accountId) || contacts.get(accountId)?.accepted === true,
-      );
+  /** Inside the transaction. Somebody we know has added us, or we are asked first. */
+  private openConversation(id: GroupId, group: Group, adder: number): void {
+    const { conversations, events, settings } = this.context;
+    const trusted = settings.acceptUnknown || this.isKnownLeaf(group, adder);
     const state: ConversationState = trusted ? "active" : "request";
     const known = conversations.get(id);
     if (known === undefined) {
@@ -186,6 +181,21 @@ export class Joiner {
       conversations.setExpiry(id, communityContextOf(group.context.extensions).expireAfterSeconds);
     } else if (known.state !== "active") conversations.setState(id, state);
     events.append({ kind: "conversation-changed", conversation: id, atMs: this.context.now() });
+  }
+
+  /**
+   * Whether a leaf is our own account's, or one's whom the user has accepted, under the account identity key that we know.
+   * A name alone proves nothing: whoever makes a group writes any name into it, and a service forges a leaf for any name.
+   */
+  private isKnownLeaf(group: Group, leaf: number): boolean {
+    const node = group.tree.leaf(leaf);
+    if (node === undefined) return false;
+    const { context } = this;
+    const { accountId: account, accountIdentityKey: key } = decodeMemberCredential(node.credential);
+    if (context.isOwn(account)) return equalBytes(context.engine.local()!.accountIdentityKey, key);
+    return (
+      context.contacts.get(account)?.accepted === true && compareIdentity(context, account, key) === "same"
+    );
   }
 
   // -------------------------------------------------------------------------------------- external commit

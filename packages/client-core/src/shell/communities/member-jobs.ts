@@ -12,11 +12,10 @@ import {
 } from "@murmuration/base";
 import { checkKeyPackage, decodeMemberCredential, type Group, type Proposal } from "@murmuration/mls-groups";
 import { type ClaimedAccount, limits, type WelcomeRecipient } from "@murmuration/wire";
-import { fingerprintOf } from "../../core/profile.ts";
 import type { ClaimedRow, JobAction, JobRow } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
 import type { CommitPlan, Committer } from "./committer.ts";
-import { communityCrypto } from "./identity.ts";
+import { communityCrypto, compareIdentity } from "./identity.ts";
 
 /** An account that could not be added or removed, and why. */
 export interface LeftOut {
@@ -176,12 +175,8 @@ export class MemberJobs {
     const member = decodeMemberCredential(credential);
     if (!equalBytes(member.accountId, account) || member.deviceId !== device)
       throw new RejectionError("key-packages/bad-key-package");
-    const known = this.context.engine.identityOf(account)?.accountIdentityKey;
-    const card = this.context.contacts.get(account)?.fingerprint;
-    const fits =
-      (known === undefined || equalBytes(known, member.accountIdentityKey)) &&
-      (card === undefined || equalBytes(card, fingerprintOf(member.accountIdentityKey)));
-    if (!fits) throw new RejectionError("pairwise/identity-changed");
+    if (compareIdentity(this.context, account, member.accountIdentityKey) === "other")
+      throw new RejectionError("pairwise/identity-changed");
   }
 
   private planAdds(id: GroupId, group: Group, most: number): CommitPlan | undefined {

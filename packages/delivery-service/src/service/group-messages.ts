@@ -1,8 +1,9 @@
 import { equalBytes, RejectionError, toHex } from "@murmuration/base";
 import type { GroupPropose, GroupSubmit, GroupSubmitAccepted } from "@murmuration/wire";
-import { compareEpoch, decideSender } from "../core/group-decisions.ts";
+import { compareEpoch, decideSender, type LastMessage } from "../core/group-decisions.ts";
 import { type MlsHeader, readMlsHeader } from "../core/mls-header.ts";
 import { sha256 } from "../core/submit.ts";
+import type { AppendMessageOutcome } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
 import type { GroupReader } from "./group-delivery.ts";
 import type { GroupTurns } from "./group-turns.ts";
@@ -28,18 +29,24 @@ export async function submitToGroup(
   const submitHash = sha256(frame.submitId);
   const submit = toHex(submitHash);
   const now = clock.now();
-  decideSender(leaf, live.lastMessages.get(reader.name), submit, now);
-  const outcome = await stores.mlsGroups.appendMessage({
-    groupId: live.groupId,
-    submitHash,
-    message: frame.message,
-    epoch,
-    epochsBehind: limits.groupEpochsBehind,
-    acceptedAtMs: now,
-  });
+  const before = live.lastMessages.get(reader.name);
+  decideSender(leaf, before, submit, now);
+  const append = () =>
+    stores.mlsGroups.appendMessage({
+      groupId: live.groupId,
+      submitHash,
+      message: frame.message,
+      epoch,
+      epochsBehind: limits.groupEpochsBehind,
+      acceptedAtMs: now,
+    });
+  const isSlow = leaf.role === "member" && leaf.settings.slowModeSeconds > 0;
+  // The submit that was taken last is sent again: it counts from when it was taken.
+  const outcome = await (isSlow && before?.submit !== submit
+    ? countingFirst(live, reader.name, { atMs: now, submit }, append)
+    : append());
   switch (outcome.kind) {
     case "appended":
-      if (leaf.settings.slowModeSeconds > 0) live.lastMessages.set(reader.name, { atMs: now, submit });
       live.appended(outcome.sequence);
       context.metrics.count("group_messages", "accepted");
       return { sequence: outcome.sequence, serverTimeMs: now, repeatedSubmit: false };
@@ -52,6 +59,28 @@ export async function submitToGroup(
       throw new RejectionError("group/epoch-unknown");
     case "unknown-group":
       throw new RejectionError("group/unknown");
+  }
+}
+
+/** Notes a message for slow mode before it is stored, so that a frame right behind it finds it, and no longer if it is not. */
+async function countingFirst(
+  live: LiveGroup,
+  name: string,
+  message: LastMessage,
+  append: () => Promise<AppendMessageOutcome>,
+): Promise<AppendMessageOutcome> {
+  const before = live.lastMessages.get(name);
+  live.lastMessages.set(name, message);
+  let appended = false;
+  try {
+    const outcome = await append();
+    appended = outcome.kind === "appended";
+    return outcome;
+  } finally {
+    if (!appended && live.lastMessages.get(name) === message) {
+      if (before === undefined) live.lastMessages.delete(name);
+      else live.lastMessages.set(name, before);
+    }
   }
 }
 

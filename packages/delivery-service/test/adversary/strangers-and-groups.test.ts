@@ -204,6 +204,23 @@ describe("strangers and groups", () => {
       expectKind(await slow.socket.request(slow.say(text)), "groupSubmitAccepted");
   });
 
+  it("slow mode holds for frames that are sent together, and counts only what was stored", async () => {
+    const slow = await Member.register(service);
+    const [carol] = (await Member.strangers(service, 1)) as [Member];
+    await startCommunity(service, [slow, carol], { slowModeSeconds: 3600 });
+    await carol.open(service);
+    const ahead = carol.say("ahead");
+    const view = new DataView(ahead.message.buffer, ahead.message.byteOffset);
+    // Version, wire format, and a group id of 16 bytes with its length come before the epoch.
+    view.setBigUint64(21, 1000n);
+    expect(await carol.socket.request(ahead)).toMatchObject({ code: "group/epoch-unknown" });
+    const together = ["one", "two", "three"].map((text) => carol.socket.request(carol.say(text)));
+    const answers = await Promise.all(together);
+    expect(answers.map((answer) => (answer.kind === "rejection" ? answer.code : answer.kind)).sort()).toEqual(
+      ["group/slow-mode", "group/slow-mode", "groupSubmitAccepted"],
+    );
+  });
+
   it("a group is created as its GroupInfo says it is, once", async () => {
     const mallory = (await Member.strangers(service, 1))[0]!;
     const socket = await mallory.connect(service);

@@ -48,6 +48,8 @@ function noticeText(client: Client, notice: Notice): string {
       return `changed the title to "${printable(notice.title)}"`;
     case "group/message-pinned":
       return `pinned a message of ${nameOf(client, notice.message.author)}`;
+    case "group/change-taken-back":
+      return "the newest change was taken back: some could not follow it";
     case "conversation/expiry-changed":
       return notice.seconds === 0 ? "messages stay from now on" : `messages vanish after ${notice.seconds} s`;
     case "conversation/message-lost":

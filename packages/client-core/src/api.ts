@@ -480,6 +480,8 @@ export type Notice =
   | { readonly code: "group/role-changed"; readonly account: AccountRef; readonly role: Role }
   | { readonly code: "group/title-changed"; readonly title: string }
   | { readonly code: "group/message-pinned"; readonly message: MessageTarget }
+  /** The newest change could not be followed by everybody: the service took it back, and what was said of it is not so. */
+  | { readonly code: "group/change-taken-back" }
   | { readonly code: "conversation/expiry-changed"; readonly seconds: number }
   /** A message of this author could not be decrypted after three retries: it is lost. */
   | { readonly code: "conversation/message-lost" }
@@ -545,7 +547,8 @@ export type ClientEvent = EventBase &
     | {
         /**
          * Only a person can decide. `pairwise/identity-changed`: compare safety numbers, then decideIdentity.
-         * `group/forked`: the service shows another past of the group than it did before; sending has stopped.
+         * `group/forked`: the service shows another past of the group than it did before, or takes a removal or
+         * ban back; sending has stopped until `community.heal`.
          * `group/unusable`: this device could not work with its state of the group, and tries to enter it anew.
          */
         readonly kind: "decision-needed";

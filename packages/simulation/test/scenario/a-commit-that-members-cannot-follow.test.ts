@@ -1,4 +1,10 @@
-import type { CryptoProvider } from "@murmuration/mls-groups";
+import { equalBytes, parseAccountId } from "@murmuration/base";
+import {
+  type CommitOptions,
+  type CryptoProvider,
+  decodeMemberCredential,
+  type Group,
+} from "@murmuration/mls-groups";
 import { expect, test } from "vitest";
 import { type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import { flockOf, inGroup, namesIn, newcomer, showsTwice, talkRound } from "../support/flock.ts";
@@ -45,7 +51,7 @@ interface Scene {
 }
 
 /** Four honest members and one who writes a program of his own. */
-async function scene(world: World): Promise<Scene> {
+async function scene(world: World, role: "admin" | "member" = "member"): Promise<Scene> {
   const honest = [
     await newcomer(world, "Alice"),
     await newcomer(world, "Bob"),
@@ -55,6 +61,14 @@ async function scene(world: World): Promise<Scene> {
   const device = await newcomer(world, "Mallory");
   const group = await flockOf(...honest, device);
   await talkRound([...honest, device], group.id, "before");
+  if (role === "admin") {
+    await group.setRole(device.id, role);
+    const isAdmin = () =>
+      inGroup(device, group.id)!
+        .members()
+        .some((member) => member.role === role);
+    await until(isAdmin, 20_000, "Mallory is an admin");
+  }
   await device.stop();
   const mallory = new Outlaw(device, world.origin);
   const connection = await mallory.enter(group.id, mallory.cursorOf(group.id));
@@ -62,9 +76,13 @@ async function scene(world: World): Promise<Scene> {
 }
 
 /** Commits what the service cannot see through. Returns the number of the commit. */
-async function commitAs({ mallory, connection, id }: Scene, provider: CryptoProvider): Promise<number> {
+async function commitAs(
+  { mallory, connection, id }: Scene,
+  provider: CryptoProvider,
+  options?: (group: Group) => CommitOptions,
+): Promise<number> {
   const group = mallory.group(id, provider);
-  const { message: commit, groupInfo } = group.createCommit();
+  const { message: commit, groupInfo } = group.createCommit(options?.(group));
   const { sequence } = await connection.demand("groupCommitAccepted", commitFrame(id, { commit, groupInfo }));
   return sequence;
 }
@@ -140,4 +158,32 @@ test("path secrets that nobody can open are taken back", async () => {
 
   await until(() => isVoid(world, set.id, sequence), 20_000, "the commit is void");
   await expectOneGroup(set);
+});
+
+test("a removal that nobody can open is taken back, and those who stay go on without being asked", async () => {
+  await using world = await World.start();
+  const set = await scene(world, "admin");
+  const [alice, bob, carol, dave] = set.honest;
+  const daves = parseAccountId(dave!.id);
+
+  const sequence = await commitAs(
+    set,
+    wrongPathSecrets(() => true),
+    (group) => {
+      const { leaf } = [...group.members()].find(({ leafNode }) =>
+        equalBytes(decodeMemberCredential(leafNode.credential).accountId, daves),
+      )!;
+      return { proposals: [{ kind: "remove", removed: leaf }] };
+    },
+  );
+
+  await until(() => isVoid(world, set.id, sequence), 20_000, "the commit is void");
+  const members = [alice!, bob!, carol!];
+  await talkRound(members, set.id, "after");
+  for (const member of members) {
+    expect(namesIn(member, set.id)).toEqual(["Alice", "Bob", "Carol", "Dave", "Mallory"]);
+    expect(showsTwice(member, set.id)).toEqual([]);
+    const asked = member.client.events.read(0, 1_000).filter(({ kind }) => kind === "decision-needed");
+    expect(asked).toEqual([]);
+  }
 });

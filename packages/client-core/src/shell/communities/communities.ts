@@ -272,6 +272,8 @@ export class Communities {
       if ((await this.access.openGroup(id)) === "set-back") await this.noteSetBack(id);
     } catch (error) {
       if (!(error instanceof ServiceRefusal)) throw error;
+      // Where a person is asked, nothing is entered anew without an answer.
+      if (error.code === "group/rejoin" && this.context.mls.group(id)?.forked === true) return;
       if (error.code === "group/rejoin") {
         this.context.transaction(() => this.context.mls.setState(id, "stuck"));
         await this.rejoin(id);

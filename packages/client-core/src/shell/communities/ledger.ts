@@ -86,6 +86,19 @@ export class CommunityLedger {
     conversations.touch(id, committed.atMs);
   }
 
+  /** A void entry took the newest commit back. Its lines stay, and this one says that they hold no longer. O(members). */
+  takenBack(id: GroupId, before: Group, atMs: number): void {
+    const { context } = this;
+    this.entered(id, before);
+    const { accountId: author, deviceId: authorDevice } = context.own;
+    this.lines.appendNotice(
+      context.newMessageId(),
+      { conversation: id, author, authorDevice, outgoing: true, sentAtMs: atMs },
+      { code: "group/change-taken-back" },
+    );
+    context.events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });
+  }
+
   /** A commit removed this device. What was to be sent fails, what was to be done is forgotten; the history stays. */
   removed(id: GroupId): void {
     const { context } = this;

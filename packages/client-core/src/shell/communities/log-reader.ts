@@ -15,12 +15,15 @@ import {
   type Bytes,
   type DeviceAddress,
   type DeviceId,
+  equalBytes,
+  formatId,
   type GroupId,
   groupId,
   RejectionError,
 } from "@murmuration/base";
 import {
   type CommitDescription,
+  communityContextOf,
   credentialIn,
   decodeMemberCredential,
   describeCommit,
@@ -185,7 +188,7 @@ export class LogReader {
       this.context.meter.commitsReceived++;
       return this.context.meter.time("commitReceiveCpuUs", () => this.applyCommit(id, loaded, entry, commit));
     }
-    if (entry.void !== undefined) return this.applyVoid(id, loaded, entry.void.sequence);
+    if (entry.void !== undefined) return this.applyVoid(id, loaded, entry.void.sequence, entry.serverTimeMs);
     return "next";
   }
 
@@ -251,6 +254,8 @@ export class LogReader {
       // Somebody goes on from a commit that we have refused: the group is where we cannot follow, or will not.
       if (refusedAt !== 0) return isForbidden(refusal) ? "next" : this.giveUp(id);
       if (error.code === FOREIGN) return "gap";
+      // Others are elsewhere, and a person is asked: until then this device neither follows nor enters anew.
+      if (mls.group(id)?.forked === true) return "next";
       if (OWN_FAILURES.has(error.code)) return this.giveUp(id);
       return this.refuse(id, group, entry.sequence, error.code);
     }
@@ -301,24 +306,48 @@ export class LogReader {
     return "next";
   }
 
-  /** The service takes the newest commit back: nobody could follow it. What was said since is said again. */
-  private applyVoid(id: GroupId, { group, row }: Loaded, sequence: number): Step {
-    const { mls, outbox } = this.context;
-    const refusedAt = mls.group(id)?.refusedAt;
-    if (refusedAt === sequence) {
+  /**
+   * The service takes the newest commit back: nobody could follow it, it says, and proves nothing. Whoever refused the
+   * commit has nothing to undo. Whoever followed goes back and says again what it said since, but never to somebody whom
+   * the commit shut out: a service that lets removed members in again this way would be told everything.
+   */
+  private applyVoid(id: GroupId, { group, row }: Loaded, sequence: number, atMs: number): Step {
+    const { mls, outbox, storage } = this.context;
+    if (mls.group(id)?.refusedAt === sequence) {
       mls.setRefused(id, 0);
       return "next";
     }
     const epoch = Number(group.epoch);
-    if (!mls.undo(id, row.slot, sequence)) return this.giveUp(id);
+    storage.run("SAVEPOINT void");
+    const isUndone = mls.undo(id, row.slot, sequence);
+    const before = isUndone ? this.registry.reload(id).group : undefined;
+    const mayGoBack = before !== undefined && !letsIn(before, group);
+    if (!mayGoBack) storage.run("ROLLBACK TO void");
+    storage.run("RELEASE void");
+    if (!mayGoBack) {
+      // Whoever has not been in the epoch before came by this very commit.
+      const cameByIt = !isUndone && mls.epochHash(id, epoch - 1) === undefined;
+      return cameByIt ? this.giveUp(id) : this.fork(id);
+    }
     this.reports.takeBack(id, epoch);
-    const { group: before } = this.registry.reload(id);
-    this.ledger.entered(id, before);
+    this.ledger.takenBack(id, before, atMs);
     for (const part of mls.partsFrom(id, epoch)) {
       mls.deletePart(part.outboxId);
       if (outbox.get(part.outboxId) !== undefined) outbox.setState(part.outboxId, "new", 0);
     }
     // Entries behind this one are read by the group as it is now.
+    return "again";
+  }
+
+  /** Stays where it is and says nothing more: a person has to know that others may be elsewhere. */
+  private fork(id: GroupId): Step {
+    const { context } = this;
+    this.registry.reload(id);
+    if (context.mls.group(id)?.forked !== true) {
+      context.mls.setForked(id, true);
+      const forked = { kind: "decision-needed", conversation: id, detail: "group/forked" } as const;
+      context.events.append({ ...forked, atMs: context.now() });
+    }
     return "again";
   }
 
@@ -338,6 +367,23 @@ export class LogReader {
  */
 export function isForbidden(refusal: string): boolean {
   return refusal.startsWith("community/");
+}
+
+/** Whether `before` has a device that `after` has shut out, by removing or by banning it. O(members). */
+function letsIn(before: Group, after: Group): boolean {
+  const [then, now] = [before, after].map(
+    (group) => communityContextOf(group.context.extensions).banListHash,
+  );
+  if (!equalBytes(then!, now!)) return true;
+  const inside = new Set(devicesOf(after));
+  return devicesOf(before).some((device) => !inside.has(device));
+}
+
+function devicesOf(group: Group): readonly string[] {
+  return Array.from(group.members(), ({ leafNode }) => {
+    const { accountId, deviceId } = decodeMemberCredential(leafNode.credential);
+    return `${formatId(accountId)}.${deviceId}`;
+  });
 }
 
 type Staged = Pick<NonNullable<Group["pendingCommit"]>, "public" | "from">;

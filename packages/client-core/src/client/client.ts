@@ -86,6 +86,7 @@ class MurmurationClient implements Client {
       wake,
       shown: (id) => this.worker.settleShown(id),
       settled: () => this.worker.settled.notify(),
+      committed: () => this.maintenance.reschedule(),
       restored: () => {
         this.recovery.noteRestored();
         this.link.interrupt();

@@ -17,7 +17,7 @@ export class Maintenance {
     this.done = this.run().catch(context.failed);
   }
 
-  /** A timer was started: looks again when it is due. */
+  /** A timer was started, or a commit applied: looks again when it is due. */
   reschedule(): void {
     this.pause.abort();
   }
@@ -27,15 +27,20 @@ export class Maintenance {
   }
 
   private async run(): Promise<void> {
-    const { closing, environment, history } = this.context;
+    const { closing, environment } = this.context;
     while (!closing.signal.aborted) {
       this.pause = new AbortController();
       this.removeExpired();
       this.forgetOld();
-      const dueMs = (history.nextExpiry() ?? Number.POSITIVE_INFINITY) - this.context.now();
-      const pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(0, dueMs));
+      const pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(0, this.nextDue() - this.context.now()));
       await environment.sleep(pauseMs, AbortSignal.any([this.pause.signal, closing.signal]));
     }
+  }
+
+  private nextDue(): number {
+    const { history, mls } = this.context;
+    const never = Number.POSITIVE_INFINITY;
+    return Math.min(history.nextExpiry() ?? never, (mls.oldestUndo() ?? never) + UNDO_MS + 1);
   }
 
   /** Removes lines whose time has come, with every copy of their content, from the database and its log. */

@@ -12,6 +12,9 @@ export type MlsGroupState = "creating" | "waiting" | "joining" | "active" | "stu
 /** In the place of the time when a profile was said. */
 export const PROFILE_OWED = -1;
 
+/** In mls_undo, behind a prefix: no key of the engine ends so. */
+const WHATEVER_FOLLOWS = "*";
+
 export interface MlsGroupRow {
   readonly id: Bytes;
   readonly state: MlsGroupState;
@@ -279,12 +282,18 @@ export class MlsStore {
 
   // Taking the newest commit back.
 
-  /** Applies what a commit writes and keeps what it replaces; what an earlier commit replaced is past recall. */
+  /**
+   * Applies what a commit writes and keeps what it replaces; what an earlier commit replaced is past recall. Whatever comes
+   * to stand under a prefix that the commit clears belongs to its epoch, and is taken back with it.
+   */
   applyCommit(id: Bytes, slot: number, writes: GroupWrites, sequence: number, atMs: number): void {
     const store = this.rows(id, slot);
     this.dropUndo(id);
     const keys = new Set([...writes.puts.keys(), ...writes.deletes]);
-    for (const prefix of writes.deletePrefixes) for (const key of store.keys(prefix)) keys.add(key);
+    for (const prefix of writes.deletePrefixes) {
+      keys.add(prefix + WHATEVER_FOLLOWS);
+      for (const key of store.keys(prefix)) keys.add(key);
+    }
     for (const key of keys) {
       const before = store.get(key);
       this.storage.run("INSERT INTO mls_undo VALUES (?, ?, ?, ?, ?)", [
@@ -307,11 +316,14 @@ export class MlsStore {
     if (rows.length === 0) return false;
     const puts = new Map<string, Bytes>();
     const deletes: string[] = [];
+    const deletePrefixes: string[] = [];
     for (const row of rows) {
-      if (row["value"] === null) deletes.push(row["key"] as string);
-      else puts.set(row["key"] as string, bytesOf(row, "value"));
+      const key = row["key"] as string;
+      if (row["value"] !== null) puts.set(key, bytesOf(row, "value"));
+      else if (key.endsWith(WHATEVER_FOLLOWS)) deletePrefixes.push(key.slice(0, -1));
+      else deletes.push(key);
     }
-    this.rows(id, slot).apply({ puts, deletes, deletePrefixes: [] });
+    this.rows(id, slot).apply({ puts, deletes, deletePrefixes });
     this.dropUndo(id);
     return true;
   }
@@ -322,6 +334,11 @@ export class MlsStore {
 
   hasUndo(id: Bytes): boolean {
     return this.storage.get("SELECT 1 AS known FROM mls_undo WHERE group_id = ? LIMIT 1", [id]) !== undefined;
+  }
+
+  /** When the oldest commit that can be taken back was applied. */
+  oldestUndo(): number | undefined {
+    return (this.storage.get("SELECT min(at) AS at FROM mls_undo")?.["at"] as number | null) ?? undefined;
   }
 
   /** What can be taken back no longer, with the messages that would have had to be said again. True for anything. */

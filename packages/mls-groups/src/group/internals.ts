@@ -82,9 +82,13 @@ export function putHead(writes: WriteSet, group: Internals): WriteSet {
   return writes.put(rowKeys.head, encodeHead(group.state, group.status, group.treeLog, group.reinit));
 }
 
-/** The rows of an epoch's secret tree as it stands in memory. */
+/**
+ * The rows of an epoch's secret tree as it stands in memory, and none besides: an epoch of the same number may have been
+ * taken back, and its ratchets are not those of this one.
+ */
 export function putSecretTree(writes: WriteSet, state: MemberState): void {
   const prefix = rowKeys.secretTree(state.public.context.epoch);
+  writes.deletePrefix(prefix);
   for (const [key, row] of state.secretTree.rows()) writes.put(prefix + key, row);
 }
 

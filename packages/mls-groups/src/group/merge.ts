@@ -103,17 +103,16 @@ function rememberResumptionPsk(group: Internals, writes: WriteSet): void {
   }
 }
 
+/** Whatever is cached belongs to one epoch. Named also where nothing is, for whoever takes the next epoch back with all of its own. */
 function forgetProposals(group: Internals, writes: WriteSet): void {
-  if (group.proposals.size > 0) writes.deletePrefix(rowKeys.proposals);
+  writes.deletePrefix(rowKeys.proposals).deletePrefix(rowKeys.ownUpdates);
   group.proposals.clear();
-  if (group.ownUpdates.size === 0) return;
   for (const { leafPrivateKey, signaturePrivateKey } of group.ownUpdates.values()) {
     // Keys that the new state took over live on in it.
     if (![...group.state.privateKeys.values()].includes(leafPrivateKey)) zeroize(leafPrivateKey);
     if (signaturePrivateKey !== group.state.signaturePrivateKey) zeroize(signaturePrivateKey);
   }
   group.ownUpdates.clear();
-  writes.deletePrefix(rowKeys.ownUpdates);
 }
 
 /** Forgets the pending commit; its secrets are wiped unless it is the one that was merged. */

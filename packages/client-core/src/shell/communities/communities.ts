@@ -62,6 +62,8 @@ export interface CommunityEffects {
   shown(outboxId: number): void;
   /** After the transaction: own messages were shown. */
   settled(): void;
+  /** A commit was applied: what it replaced has to go in time. */
+  committed(): void;
   /** The database turned out to be an old copy. */
   restored(): void;
   /** Work that nobody waits for; what is temporary is tried again with the next connection. */
@@ -345,8 +347,10 @@ export class Communities {
   frame(body: ServiceBody): void {
     if (this.context.closing.signal.aborted) return;
     try {
-      if (body.kind === "groupEntries") this.reader.receive(body);
-      else if (body.kind === "groupTurn") this.takeTurn(body);
+      if (body.kind === "groupEntries") {
+        this.reader.receive(body);
+        if (body.entries.some(({ commit }) => commit !== undefined)) this.effects.committed();
+      } else if (body.kind === "groupTurn") this.takeTurn(body);
     } catch (error) {
       this.context.failed(error);
     }

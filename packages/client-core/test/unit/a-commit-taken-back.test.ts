@@ -1,0 +1,109 @@
+import { nativeCrypto } from "@murmuration/mls-groups";
+import { expect, test } from "vitest";
+import { addAll, Client, textOf } from "../../../mls-groups/test/clients.ts";
+import { openSqlcipher } from "../../src/index.ts";
+import type { Context } from "../../src/shell/context.ts";
+import { Maintenance } from "../../src/shell/maintenance.ts";
+import { MlsStore } from "../../src/store/mls.ts";
+import { prepareSchema } from "../../src/store/schema.ts";
+
+const crypto = nativeCrypto(1);
+const id = new Uint8Array(16);
+
+function store() {
+  const storage = openSqlcipher({ path: ":memory:", key: new Uint8Array(32) });
+  prepareSchema(storage);
+  return { storage, mls: new MlsStore(storage) };
+}
+
+/** Alice, and Bob whose rows lie in a client's database. */
+function pair() {
+  const { storage, mls } = store();
+  const [alice, bob] = [new Client("alice", crypto), new Client("bob", crypto)];
+  bob.store = mls.rows(id, 0);
+  alice.create("friends");
+  addAll(alice, [bob]);
+  return { storage, mls, alice, bob };
+}
+
+/** Alice as she is, to go another way. */
+function twinOf(alice: Client): Client {
+  const twin = new Client("alice", crypto);
+  const rows = [...alice.store.keys("")].map((key) => [key, alice.store.get(key)!.slice()] as const);
+  twin.store.apply({ puts: new Map(rows), deletes: [], deletePrefixes: [] });
+  twin.reload();
+  return twin;
+}
+
+function follow(bob: Client, mls: MlsStore, commit: Uint8Array, sequence: number): void {
+  const received = bob.group.receive(commit);
+  if (received.kind !== "commit") throw new Error(received.kind);
+  mls.applyCommit(id, 0, bob.group.merge(received.commit, { nowMs: 0 }), sequence, 0);
+}
+
+test("what was received in an epoch that was taken back leaves nothing behind, and the epoch in its place can be read", () => {
+  const { storage, mls, alice, bob } = pair();
+  const rows = () => storage.all("SELECT key, value FROM mls_row ORDER BY key").map((row) => ({ ...row }));
+  const before = rows();
+  const other = twinOf(alice);
+
+  follow(bob, mls, other.commit().message, 1);
+  bob.receive(other.say("in the epoch that is taken back"));
+  bob.receive(other.group.propose({ kind: "remove", removed: bob.group.ownLeaf }).message);
+  bob.say("so says Bob");
+  expect(mls.undo(id, 0, 1)).toBe(true);
+  expect(rows()).toEqual(before);
+  bob.reload();
+
+  follow(bob, mls, alice.commit().message, 3);
+  bob.reload();
+  expect(textOf(bob.receive(alice.say("in the one that counts")))).toBe("in the one that counts");
+  expect(textOf(alice.receive(bob.say("I am here")))).toBe("I am here");
+});
+
+test("an epoch begins without rows of another one of its number", () => {
+  const { mls, alice, bob } = pair();
+  const other = twinOf(alice);
+  const replaced = new Map([...bob.store.keys("")].map((key) => [key, bob.store.get(key)!] as const));
+  bob.receive(other.commit().message);
+  bob.receive(other.say("in the epoch that is taken back"));
+  // Put back by a program that knew of no such rows.
+  mls.rows(id, 0).apply({ puts: replaced as never, deletes: ["s2/n1"], deletePrefixes: [] });
+  bob.reload();
+  bob.receive(alice.commit().message);
+  bob.reload();
+  expect(textOf(bob.receive(alice.say("in the one that counts")))).toBe("in the one that counts");
+});
+
+test("what a commit replaced is forgotten after ten minutes, not after the longest pause", async () => {
+  const { mls, alice, bob } = pair();
+  follow(bob, mls, alice.commit().message, 1);
+  const closing = new AbortController();
+  const pauses: number[] = [];
+  let nowMs = 60_000;
+  const nothing = () => undefined;
+  const context = {
+    mls,
+    closing,
+    now: () => nowMs,
+    transaction: <T>(work: () => T) => work(),
+    eraseAfterwards: nothing,
+    settings: { resendMemoryMs: 0 },
+    outbox: { forgetSettled: nothing },
+    history: { expired: () => [], nextExpiry: nothing, forgetOldChanges: nothing, forgetOldSeen: nothing },
+    held: { forgetOld: nothing },
+    environment: {
+      sleep: async (ms: number) => {
+        pauses.push(ms);
+        nowMs += ms;
+        if (pauses.length === 2) closing.abort();
+      },
+    },
+    failed: (error: unknown) => {
+      throw error;
+    },
+  };
+  await new Maintenance(context as unknown as Context).stop();
+  expect(pauses).toEqual([540_001, 3_600_000]);
+  expect(mls.hasUndo(id)).toBe(false);
+});

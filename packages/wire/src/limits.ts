@@ -175,6 +175,11 @@ export const limits = {
     claimsPerPair: { burst: 10, perMinute: 0.1 },
     /** MLS groups created, GroupInfos asked for and external commits from one address. */
     groupEntriesPerAddress: { burst: 2000, perMinute: 2000 },
+    /**
+     * Bytes of MLS groups stored for one address: first epochs, messages, proposals, commits with their GroupInfo and
+     * Welcomes. Nobody is asked for an account, and thousands may be behind one address.
+     */
+    groupBytesPerAddress: { burst: 1024 * 1024 * 1024, perMinute: 64 * 1024 * 1024 },
     /** Application messages of one leaf. */
     messagesPerLeaf: { burst: 120, perMinute: 300 },
     /** Commits and proposals of one leaf. */

@@ -13,6 +13,7 @@ import { decideReadFrom } from "../core/group-decisions.ts";
 import { isAccessSignature } from "../core/leaf-signatures.ts";
 import { addressKey } from "../core/token-bucket.ts";
 import type { FollowerBase } from "../ports/commit-validator.ts";
+import type { Charge } from "../ports/rate-limits.ts";
 import type { ServiceContext } from "./context.ts";
 import type { GroupReader, OpenedLeaf } from "./group-delivery.ts";
 import type { LiveGroup } from "./live-group.ts";
@@ -34,6 +35,12 @@ export function chargeAddress(context: ServiceContext, peer: AnonymousPeer, cost
   return charge(context.rateLimits, [chargeFor("group-entries", addressKey(peer.remoteAddress), rate, cost)]);
 }
 
+/** What the address has stored in groups. Ask before it is. */
+export function bytesCharge(context: ServiceContext, peer: AnonymousPeer, bytes: number): Charge {
+  const rate = context.limits.rates.groupBytesPerAddress;
+  return chargeFor("group-bytes", addressKey(peer.remoteAddress), rate, bytes);
+}
+
 /**
  * Stores a new group in epoch 0. The same request again is answered alike. Throws RejectionError `group/exists`,
  * `group/commit-invalid`, `rate/limited`.
@@ -48,6 +55,7 @@ export async function createGroup(
   const { groupId, groupInfo, ratchetTree } = frame;
   const { epoch, treeHash, groupId: named } = await validator.create({ groupInfo, ratchetTree });
   if (!equalBytes(named, groupId) || epoch !== 0) throw new RejectionError("group/commit-invalid");
+  await charge(context.rateLimits, [bytesCharge(context, peer, groupInfo.length + ratchetTree.length)]);
   const now = clock.now();
   const outcome = await stores.mlsGroups.create({
     groupId,

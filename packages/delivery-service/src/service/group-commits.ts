@@ -14,7 +14,7 @@ import { sha256 } from "../core/submit.ts";
 import type { ValidatedCommit } from "../ports/commit-validator.ts";
 import type { AppendCommitOutcome, LogEntry } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
-import { type AnonymousPeer, chargeAddress } from "./group-access.ts";
+import { type AnonymousPeer, bytesCharge, chargeAddress } from "./group-access.ts";
 import { type GroupReader, leafName } from "./group-delivery.ts";
 import type { GroupHub, GroupInUse } from "./group-hub.ts";
 import { headerFor, nameOf } from "./group-messages.ts";
@@ -111,22 +111,24 @@ async function lose(
   return { kind: "groupCommitLost", epoch, entries, ...place, ...(!isMember && { proposals: [] }) };
 }
 
-/** Proposals and commits from an epoch on, as far as they are kept and fit into a frame. O(entries). */
+/** Proposals and commits from an epoch on, as far as they are kept and fit into a frame; no more are read. O(entries). */
 async function entriesSince(
   context: ServiceContext,
   { live }: GroupInUse,
   fromEpoch: number,
 ): Promise<readonly GroupEntry[]> {
-  const entries: LogEntry[] = [];
+  const limits = { maxEntries: context.limits.entriesPerDeliver, maxBytes: LOST_ENTRIES_BYTES };
+  let entries: readonly LogEntry[] = [];
   const through = Math.min(live.epoch, fromEpoch + LOST_EPOCHS);
   for (let epoch = fromEpoch; epoch < through; epoch++) {
     const commit = await context.stores.mlsGroups.commitOf(live.groupId, epoch);
     // Too long ago to be told: the log says what can still be known.
     if (commit === undefined) break;
-    entries.push(...commit);
+    const more = [...entries, ...commit];
+    entries = entriesThatFit(more, limits);
+    if (entries.length < more.length) break;
   }
-  const limits = { maxEntries: context.limits.entriesPerDeliver, maxBytes: LOST_ENTRIES_BYTES };
-  return entriesThatFit(entries, limits).map(toWireEntry);
+  return entries.map(toWireEntry);
 }
 
 /** Validates a commit of the present epoch, stores it and what follows, and tells everybody. */
@@ -158,6 +160,7 @@ async function order(
   try {
     checkParties(group, validated, frame);
     await chargeLink(context, group, validated);
+    await charge(context.rateLimits, [bytesCharge(context, committer.peer, storedBytes(validated, frame))]);
     const outcome = await live.holding(() => append(hub, group, frame, validated, now));
     if (outcome.kind !== "appended") {
       validator.settle(live.groupId, epoch, "dropped");
@@ -205,6 +208,12 @@ async function chargeLink(
   const { linkId, perMinute } = joinedBy;
   const link = `${toHex(live.groupId)} ${toHex(linkId)}`;
   await charge(context.rateLimits, [chargeFor("group-link", link, { burst: perMinute, perMinute })]);
+}
+
+/** What a commit adds to the store. */
+function storedBytes({ treeDelta, welcomes }: ValidatedCommit, frame: GroupCommit): number {
+  const parts = [frame.commit, frame.groupInfo, frame.banList, treeDelta, ...welcomes];
+  return parts.reduce((bytes, part) => bytes + (part?.length ?? 0), 0);
 }
 
 /** One transaction; what follows from it on this node is done before anything behind the commit is shown. */

@@ -5,6 +5,7 @@ import { type MlsHeader, readMlsHeader } from "../core/mls-header.ts";
 import { sha256 } from "../core/submit.ts";
 import type { AppendMessageOutcome } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
+import { type AnonymousPeer, bytesCharge } from "./group-access.ts";
 import type { GroupReader } from "./group-delivery.ts";
 import type { GroupTurns } from "./group-turns.ts";
 import type { LiveGroup } from "./live-group.ts";
@@ -17,6 +18,7 @@ import { charge, chargeFor } from "./refusals.ts";
  */
 export async function submitToGroup(
   context: ServiceContext,
+  peer: AnonymousPeer,
   reader: GroupReader,
   frame: GroupSubmit,
 ): Promise<GroupSubmitAccepted> {
@@ -25,7 +27,10 @@ export async function submitToGroup(
   const { epoch } = headerFor(live, frame.message, "application");
   const leaf = await reader.member();
   const rate = limits.rates.messagesPerLeaf;
-  await charge(context.rateLimits, [chargeFor("group-messages", nameOf(reader), rate)]);
+  await charge(context.rateLimits, [
+    chargeFor("group-messages", nameOf(reader), rate),
+    bytesCharge(context, peer, frame.message.length),
+  ]);
   const submitHash = sha256(frame.submitId);
   const submit = toHex(submitHash);
   const now = clock.now();
@@ -91,6 +96,7 @@ async function countingFirst(
  */
 export async function proposeToGroup(
   context: ServiceContext,
+  peer: AnonymousPeer,
   reader: GroupReader,
   turns: GroupTurns,
   frame: GroupPropose,
@@ -100,7 +106,10 @@ export async function proposeToGroup(
   const header = headerFor(live, frame.proposal, "proposal");
   if (header.sender?.kind !== "member") throw new RejectionError("group/commit-invalid");
   await reader.member();
-  await charge(context.rateLimits, [chargeFor("group-commits", nameOf(reader), limits.rates.commitsPerLeaf)]);
+  await charge(context.rateLimits, [
+    chargeFor("group-commits", nameOf(reader), limits.rates.commitsPerLeaf),
+    bytesCharge(context, peer, frame.proposal.length),
+  ]);
   await live.exclusive(async () => {
     const { leafIndex: sender } = await reader.member();
     const { epoch } = live;

@@ -73,13 +73,13 @@ export class GroupSession {
         return DONE;
       case "groupSubmit": {
         const { reader } = this.require(body.groupId);
-        return { kind: "groupSubmitAccepted", ...(await submitToGroup(context, reader, body)) };
+        return { kind: "groupSubmitAccepted", ...(await submitToGroup(context, this.peer, reader, body)) };
       }
       case "groupCommit":
         return this.commit(body);
       case "groupPropose": {
         const { reader, turns } = this.require(body.groupId);
-        await proposeToGroup(context, reader, turns, body);
+        await proposeToGroup(context, this.peer, reader, turns, body);
         return { kind: "groupProposeAccepted" };
       }
       case "groupTurnRelease":

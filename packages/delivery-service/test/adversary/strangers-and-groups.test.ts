@@ -1,6 +1,8 @@
 import { groupId, submitId } from "@murmuration/base";
 import { type ClientBody, encodeClientFrame, limits } from "@murmuration/wire";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { LogEntry } from "../../src/ports/mls-groups.ts";
+import type { Stores } from "../../src/service/context.ts";
 import { expectKind, Link, Member, startCommunity } from "../support/community.ts";
 import { random } from "../support/random.ts";
 import { seededRandom } from "../support/seeded-random.ts";
@@ -260,6 +262,57 @@ describe("strangers and groups", () => {
       "rate/limited",
     ]);
     await hurried.stop();
+  });
+
+  it("bytes are counted for an address, whoever stores them: messages, proposals, commits and new groups", async () => {
+    const narrow = await startTestService({
+      limits: { rates: { ...unhurried.rates, groupBytesPerAddress: { burst: 40_000, perMinute: 1 } } },
+    });
+    const [carol, dave] = [await Member.register(narrow), (await Member.strangers(narrow, 1))[0]!];
+    await startCommunity(narrow, [carol, dave]);
+    await dave.open(narrow);
+    const founder = (await Member.strangers(narrow, 1))[0]!;
+    const other = await founder.connect(narrow);
+    // One after the other uses up what is left, however small what it stores.
+    const untilRefused = async (store: () => Promise<{ readonly kind: string }>) => {
+      for (let stored = 0; stored < 40; stored++) {
+        const answer = await store();
+        if (answer.kind === "rejection") return answer;
+      }
+      return "never refused";
+    };
+    const refused = { code: "rate/limited" };
+    expect(await untilRefused(() => dave.socket.request(dave.say("x".repeat(4000))))).toMatchObject(refused);
+    expect(await untilRefused(() => dave.socket.request(dave.propose()))).toMatchObject(refused);
+    expect(await untilRefused(() => carol.commit(carol.makeCommit()))).toMatchObject(refused);
+    carol.discard();
+    expect(await untilRefused(() => other.request(founder.found()))).toMatchObject(refused);
+    await narrow.stop();
+  });
+
+  it("who lost long ago makes the service read no more commits than it is told", async () => {
+    let read = 0;
+    const stores = (real: Stores): Stores => {
+      const { mlsGroups } = real;
+      const commitOf: typeof mlsGroups.commitOf = async (id, epoch) => {
+        read++;
+        const entries = await Object.getPrototypeOf(mlsGroups).commitOf.call(mlsGroups, id, epoch);
+        return entries?.map((entry: LogEntry) => ({ ...entry, message: new Uint8Array(1024 * 1024) }));
+      };
+      return { ...real, mlsGroups: Object.assign(mlsGroups, { commitOf }) };
+    };
+    const counted = await startTestService({ stores });
+    const [carol, dave] = [await Member.register(counted), (await Member.strangers(counted, 1))[0]!];
+    await startCommunity(counted, [carol, dave]);
+    await dave.open(counted);
+    const old = dave.makeCommit().frame;
+    for (let i = 0; i < 20; i++) expectKind(await carol.commit(carol.makeCommit()), "groupCommitAccepted");
+    read = 0;
+    const { entries } = expectKind(await dave.socket.request(old), "groupCommitLost");
+    expect(entries.length).toBe(2);
+    // One to see whether it was that commit, two that fit, and the one that does not.
+    expect(read).toBe(4);
+    await counted.stop();
   });
 
   it("damaged frames of every kind are refused with a code, and nothing in the service breaks", async () => {

@@ -8,7 +8,7 @@ import { type Replacements, type RunningDeliveryService, startDeliveryService } 
 import type { Clock, Log } from "../../src/ports/environment.ts";
 import type { ServiceTiming } from "../../src/service/context.ts";
 
-const FREE = { burst: 1_000_000, perMinute: 1_000_000 };
+const FREE = { burst: 1_000_000_000, perMinute: 1_000_000_000 };
 
 /** Limits of the wire without rates, so that a test meets only the limit it is about. */
 export const unhurried: Limits = {

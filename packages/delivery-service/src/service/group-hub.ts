@@ -12,15 +12,21 @@ export interface GroupInUse {
   readonly turns: GroupTurns;
 }
 
+/** Time for which a group that nobody uses is kept because one of its leaves is suspended. */
+const SUSPENDED_MS = 3_600_000;
+
 interface Entry {
   /** Counted before the group is loaded, so that nobody forgets a group that somebody waits for. */
   users: number;
+  /** When the last user left. */
+  idleSinceMs: number;
+  stopLooking: () => void;
   readonly opening: Promise<GroupInUse & { readonly close: () => void }>;
 }
 
 /**
  * The groups that this node works with now. A group is loaded when somebody comes and forgotten when the last one
- * left, unless it remembers something that must outlast that: a turn that runs, a leaf that is suspended.
+ * left, unless it remembers something that must outlast that: a turn that runs and, for an hour, a leaf that is suspended.
  */
 export class GroupHub {
   readonly context: ServiceContext;
@@ -49,8 +55,14 @@ export class GroupHub {
   /** Keeps a group in use until `release`. Throws RejectionError `group/unknown`. */
   async hold(groupId: GroupId): Promise<GroupInUse & { readonly release: () => void }> {
     const key = formatId(groupId);
-    const entry = this.groups.get(key) ?? { users: 0, opening: this.open(groupId, key) };
+    const entry = this.groups.get(key) ?? {
+      users: 0,
+      idleSinceMs: 0,
+      stopLooking: () => {},
+      opening: this.open(groupId, key),
+    };
     this.groups.set(key, entry);
+    entry.stopLooking();
     this.report();
     entry.users++;
     let released = false;
@@ -58,6 +70,7 @@ export class GroupHub {
       if (released) return;
       released = true;
       entry.users--;
+      entry.idleSinceMs = this.context.clock.now();
       void this.forgetIfIdle(key);
     };
     try {
@@ -80,7 +93,8 @@ export class GroupHub {
     this.pages.stop();
     await this.outbox.stop();
     await this.flush();
-    for (const { opening } of this.groups.values()) {
+    for (const { opening, stopLooking } of this.groups.values()) {
+      stopLooking();
       await opening.then(
         ({ close }) => close(),
         () => {},
@@ -95,7 +109,14 @@ export class GroupHub {
     const opened = await entry.opening.catch(() => undefined);
     if (opened === undefined) return;
     const { live, turns, close } = opened;
-    if (entry.users > 0 || turns.isRunning || live.suspended.size > 0) return;
+    if (entry.users > 0 || turns.isRunning) return;
+    const idleMs = this.context.clock.now() - entry.idleSinceMs;
+    if (live.suspended.size > 0 && idleMs < SUSPENDED_MS) {
+      entry.stopLooking();
+      const look = () => void this.forgetIfIdle(key);
+      entry.stopLooking = this.context.clock.after(SUSPENDED_MS - idleMs, look);
+      return;
+    }
     if (this.groups.get(key) === entry) this.groups.delete(key);
     this.report();
     close();

@@ -44,7 +44,7 @@ export class LiveGroup implements GroupListener {
   lastSequence = 0;
   lastUsedDay = 0;
   provisional = new ProvisionalCommit(0, undefined);
-  /** Leaves whose commit was voided: they commit no more until an admin's commit, or a restart. */
+  /** Leaves whose commit was voided: they commit no more until an admin's commit, or the group is forgotten. */
   readonly suspended = new Set<string>();
   /** When each leaf last sent an application message, for slow mode. */
   readonly lastMessages = new Map<string, { readonly atMs: number; readonly submit: string }>();

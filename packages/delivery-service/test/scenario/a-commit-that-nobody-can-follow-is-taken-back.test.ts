@@ -6,14 +6,18 @@ import { expectKind, Member, startCommunity } from "../support/community.ts";
 import { random } from "../support/random.ts";
 import { startTestService, type TestService, unhurried } from "../support/service.ts";
 
+const HOUR = 3_600_000;
+
 describe("a commit that nobody can follow is taken back", () => {
   let service: TestService;
+  let clock: ReturnType<typeof fastForward>;
   let alice: Member;
   let bob: Member;
   let carol: Member;
   let mallory: Member;
   beforeEach(async () => {
-    service = await startTestService();
+    clock = fastForward();
+    service = await startTestService({ clock });
     const members = [await Member.register(service), ...(await Member.strangers(service, 3))];
     [alice, bob, carol, mallory] = members as [Member, Member, Member, Member];
     await startCommunity(service, members);
@@ -32,6 +36,28 @@ describe("a commit that nobody can follow is taken back", () => {
     member.socket.request({ kind: "groupAcknowledge", groupId: member.groupId, throughSequence });
   const entriesOf = (member: Member) =>
     member.socket.pushed.flatMap((body) => (body.kind === "groupEntries" ? body.entries : []));
+
+  it("its group stays in memory for who might come back to it, and no longer than an hour", async () => {
+    const { sequence } = expectKind(
+      await mallory.socket.request(unfollowable(mallory)),
+      "groupCommitAccepted",
+    );
+    for (const member of [bob, carol])
+      expect(await member.socket.request(member.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+    const inUse = async () => {
+      const metrics = await (await fetch(`${service.base}/metrics`)).text();
+      return Number(/^murmuration_groups_in_use(?:\{[^}]*\})? (\d+)$/m.exec(metrics)?.[1]);
+    };
+    const before = clock.waiting(HOUR);
+    for (const member of [alice, bob, carol, mallory]) await member.socket.close();
+    await expect.poll(() => clock.waiting(HOUR)).toBeGreaterThan(before);
+    expect(await inUse()).toBe(1);
+    const afterAnHour = () => {
+      clock.passes(HOUR);
+      return inUse();
+    };
+    await expect.poll(afterAnHour).toBe(0);
+  });
 
   it("when two members say so: a void entry, the epoch before it goes on, its committer commits no more", async () => {
     const { sequence } = expectKind(
@@ -159,3 +185,29 @@ describe("a commit that nobody can follow is taken back", () => {
     expect(entriesOf(dora!)).toEqual([]);
   });
 });
+
+/** The machine's clock, with which a test need not wait for what is due in so long a time. */
+function fastForward() {
+  let ahead = 0;
+  const timers = new Map<() => void, number>();
+  return {
+    now: () => Date.now() + ahead,
+    after(delayMs: number, run: () => void) {
+      timers.set(run, delayMs);
+      const fire = () => timers.delete(run) && run();
+      const timer = setTimeout(fire, delayMs);
+      timer.unref();
+      return () => {
+        timers.delete(run);
+        clearTimeout(timer);
+      };
+    },
+    /** How much is due in about this time. */
+    waiting: (delayMs: number) =>
+      [...timers.values()].filter((delay) => Math.abs(delay - delayMs) < 1000).length,
+    passes(delayMs: number) {
+      ahead += delayMs;
+      for (const [run, delay] of timers) if (Math.abs(delay - delayMs) < 1000 && timers.delete(run)) run();
+    },
+  };
+}

@@ -210,14 +210,20 @@ export class Communities {
 
   /** Takes Welcomes up that the mailbox has brought. */
   async welcomes(): Promise<void> {
-    if (this.context.mls.welcomes().length === 0) return;
+    if (this.joiner.dueWelcomes().length === 0) return;
     for (const id of await this.joiner.takeUp()) await this.orSetAside(id, () => this.openAnew(id));
     this.effects.behind(() => this.keyPackages.replenish());
   }
 
+  /** A Welcome may have waited for the log to say that this device is in the group no more. */
+  private welcomesIfOver(id: GroupId): void {
+    if (this.context.mls.group(id)?.state === "over")
+      this.effects.behind(() => this.attempt(() => this.welcomes()));
+  }
+
   /** Every group is open and caught up, and no Welcome waits. */
   get caughtUp(): boolean {
-    if (!this.ready || this.context.mls.welcomes().length > 0) return false;
+    if (!this.ready || this.joiner.dueWelcomes().length > 0) return false;
     return this.context.mls
       .groups()
       .every(
@@ -268,6 +274,7 @@ export class Communities {
     if (state === "active" && refusedAt !== undefined && refusedAt > 0)
       this.effects.behind(() => this.afterRefusal(id, refusedAt));
     if (state === "joining" || state === "stuck") await this.joiner.rejoin(id);
+    this.welcomesIfOver(id);
     if (this.context.mls.group(id)?.state !== "active" || this.access.isOpen(id)) return;
     await this.joiner.learnBanList(id);
     try {
@@ -283,6 +290,7 @@ export class Communities {
         this.context.transaction(() => this.ledger.removed(id));
         this.registry.unload(id);
         this.context.notifier.flush();
+        this.welcomesIfOver(id);
       } else throw error;
     }
     this.effects.wake(lanes.group(id));
@@ -361,6 +369,7 @@ export class Communities {
     this.effects.wake(lanes.group(id));
     if (this.access.isCaughtUp(id)) for (const lane of this.reports.sayIfDue(id)) this.effects.wake(lane);
     this.leaveIfAsked(id);
+    this.welcomesIfOver(id);
   }
 
   /** Whoever has left here asks to be let go, in each epoch anew, and again after a restart. */

@@ -25,6 +25,12 @@ export class EpochReports {
     this.context = context;
   }
 
+  /** Inside the transaction that enters a group: what was known of it before may have been another one's past. */
+  entered(id: GroupId, group: Group): void {
+    this.context.mls.deleteEpochsFrom(id, 0);
+    this.note(id, group);
+  }
+
   /** Inside the transaction that enters an epoch. */
   note(id: GroupId, group: Group): void {
     const authenticator = group.epochAuthenticator();

@@ -105,9 +105,23 @@ export class Joiner {
     return this.context.queue.run("mls-welcomes", () => this.takeUpAll());
   }
 
+  /** Welcomes that can be taken up now. */
+  dueWelcomes(): readonly WelcomeRow[] {
+    return this.context.mls.welcomes().filter((row) => !this.waitsForLog(row));
+  }
+
+  /**
+   * Into a group that this device is in, a Welcome leads only once the log has shown that it is in there no more: which
+   * entry it belongs to is the service's word alone, and it would have us leave a community for another of that name.
+   */
+  private waitsForLog({ groupId: id, sequence }: WelcomeRow): boolean {
+    const { state, cursor = 0 } = this.context.mls.group(id) ?? {};
+    return state === "creating" || (state === "active" && cursor < sequence);
+  }
+
   private async takeUpAll(): Promise<readonly GroupId[]> {
     const entered: GroupId[] = [];
-    for (const row of this.context.mls.welcomes()) {
+    for (const row of this.dueWelcomes()) {
       const id = groupId(row.groupId);
       try {
         if (await this.join(id, row)) entered.push(id);
@@ -128,6 +142,7 @@ export class Joiner {
       this.context.transaction(() => mls.deleteWelcome(row.id));
       return false;
     }
+    if (this.waitsForLog(row)) return false;
     const ratchetTree = await fetchTree(this.context, row.treeHash);
     const signatureKey = communityIdentity(this.context).signatureKeys.privateKey;
     const { group, writes, signer } = await joinGroupInBatches(
@@ -139,6 +154,8 @@ export class Joiner {
     if (this.context.conversations.get(id)?.protocol === "pairwise")
       throw new RejectionError("group/foreign-welcome");
     requireUsableEpoch(group);
+    // An external commit may have been faster.
+    if (mls.group(id)?.state === "active") return false;
     const { meter } = this.context;
     meter.welcomes++;
     meter.welcomeBytes += row.welcome.length;
@@ -150,7 +167,7 @@ export class Joiner {
       mls.deleteWelcome(row.id);
       if (!keyPackage.lastResort) mls.deleteKeyPackage(keyPackage.reference);
       mls.setEntered(id, this.context.now());
-      this.reports.note(id, group);
+      this.reports.entered(id, group);
       this.ledger.entered(id, group);
       this.openConversation(id, group, signer);
       this.afterLink(id);
@@ -419,7 +436,7 @@ export class Joiner {
       mls.deletePendingCommit(id);
       mls.putGroup(id, { state: "active", cursor: sequence, slot, updatedAtMs: this.context.now() });
       mls.setEntered(id, this.context.now());
-      this.reports.note(id, group);
+      this.reports.entered(id, group);
       this.ledger.entered(id, group);
       this.afterLink(id);
       this.profiles.ask(id, communityContextOf(group.context.extensions));

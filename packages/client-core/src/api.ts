@@ -424,6 +424,7 @@ interface LineBase {
   readonly conversationId: ConversationRef;
   readonly messageId: MessageRef;
   readonly author: AccountRef;
+  /** 0 where a commit of a community says it and no device. */
   readonly authorDevice: number;
   readonly outgoing: boolean;
   /** By the author's clock. */

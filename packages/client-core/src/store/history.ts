@@ -159,11 +159,12 @@ export class HistoryStore {
     return row === undefined ? undefined : rowOf(row);
   }
 
+  /** What this author said under this id. A message before a notice: who picks a notice's id must not hide behind it. */
   find(author: AccountId, id: MessageId): HistoryRow | undefined {
-    const row = this.storage.get("SELECT * FROM history WHERE author = ? AND message_id = ? LIMIT 1", [
-      author,
-      id,
-    ]);
+    const row = this.storage.get(
+      "SELECT * FROM history WHERE author = ? AND message_id = ? ORDER BY kind, id LIMIT 1",
+      [author, id],
+    );
     return row === undefined ? undefined : rowOf(row);
   }
 

@@ -34,6 +34,11 @@ export interface Committed {
   readonly atMs: number;
 }
 
+/**
+ * Under which device the lines of commits stand. Devices are 1 to 127, so no content takes their place: whoever makes a
+ * commit knows the ids of its lines before anybody else does.
+ */
+const NO_DEVICE = 0;
 /** Accounts that one line names; the rest is a number. */
 const NAMED_IN_A_LINE = 16;
 
@@ -90,10 +95,10 @@ export class CommunityLedger {
   takenBack(id: GroupId, before: Group, atMs: number): void {
     const { context } = this;
     this.entered(id, before);
-    const { accountId: author, deviceId: authorDevice } = context.own;
+    const { accountId: author } = context.own;
     this.lines.appendNotice(
       context.newMessageId(),
-      { conversation: id, author, authorDevice, outgoing: true, sentAtMs: atMs },
+      { conversation: id, author, authorDevice: NO_DEVICE, outgoing: true, sentAtMs: atMs },
       { code: "group/change-taken-back" },
     );
     context.events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });
@@ -223,7 +228,7 @@ export class CommunityLedger {
     const place: Place = {
       conversation: id,
       author: author.accountId,
-      authorDevice: author.deviceId,
+      authorDevice: NO_DEVICE,
       outgoing: this.context.isOwn(author.accountId),
       sentAtMs: atMs,
     };

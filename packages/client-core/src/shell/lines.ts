@@ -48,6 +48,7 @@ export class Lines {
 
   private applyText(id: MessageId, body: NonNullable<Content["text"]>, place: Place): number | undefined {
     const { context } = this;
+    this.makeRoom(place.author, id);
     const line = context.history.append({
       conversation: place.conversation,
       messageId: id,
@@ -66,6 +67,19 @@ export class Lines {
     if (place.outgoing) context.history.startExpiry(line, context.now());
     this.applyWaiting(line, place, id);
     return line;
+  }
+
+  /**
+   * What an author says itself takes the place of what others told of it, in whatever conversation and under whatever
+   * device they did: ids are an author's, not a conversation's.
+   */
+  private makeRoom(author: AccountId, id: MessageId): void {
+    const { context } = this;
+    for (const line of context.history.sharedOf(author, id)) {
+      context.history.remove(line.id);
+      const { conversation, id: historyId } = line;
+      context.events.append({ kind: "line-removed", conversation, historyId, atMs: context.now() });
+    }
   }
 
   /** Changes that came before their message. One that is not allowed must not take the message with it. */

@@ -132,13 +132,14 @@ export class HistoryStore {
     return (row?.["n"] as number | undefined) ?? 0;
   }
 
-  /** The line of this message that stands on somebody's word. */
-  findShared(author: AccountId, device: number, id: MessageId): HistoryRow | undefined {
-    const row = this.storage.get(
-      "SELECT * FROM history WHERE author = ? AND author_device = ? AND message_id = ? AND shared_by IS NOT NULL",
-      [author, device, id],
-    );
-    return row === undefined ? undefined : rowOf(row);
+  /** Lines of this message that stand on somebody's word. */
+  sharedOf(author: AccountId, id: MessageId): readonly HistoryRow[] {
+    return this.storage
+      .all("SELECT * FROM history WHERE author = ? AND message_id = ? AND shared_by IS NOT NULL", [
+        author,
+        id,
+      ])
+      .map(rowOf);
   }
 
   /** The last messages that this device had from their authors and that stay, oldest first. */

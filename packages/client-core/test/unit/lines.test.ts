@@ -145,6 +145,32 @@ test("only moderators of a community pin; fifty pins stay, and a deleted message
   expect(pinned()[0]).toBe(hex(early));
 });
 
+test("what an author says itself takes the place of what an admin told of it, in any conversation and under any device", () => {
+  const tell = (id: MessageId, conversation: Uint8Array<ArrayBuffer>, authorDevice: number) =>
+    context.history.appendShared({
+      conversation,
+      messageId: id,
+      author: alice,
+      authorDevice,
+      outgoing: false,
+      body: textBody.encode({ text: "made up", attachments: [] }),
+      edited: false,
+      sentAtMs: 1,
+      storedAtMs: 1,
+      sendState: undefined,
+      sharedBy: mallory,
+    });
+  for (const device of [1, 2]) {
+    const id = newId();
+    const told = tell(id, group, device)!;
+    // Alice says it to us alone, with her first device.
+    const line = lines.apply({ messageId: id, text: { text: "said", attachments: [] } }, by(alice, alice));
+    expect(textOf(line)).toBe("said");
+    expect(context.history.get(told)).toBeUndefined();
+    expect(context.history.find(alice, id)?.id).toBe(line);
+  }
+});
+
 test("the same message id of one device makes one line, of two devices two", () => {
   const id = newId();
   const body = { messageId: id, text: { text: "once", attachments: [] } };

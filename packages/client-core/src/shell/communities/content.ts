@@ -103,7 +103,6 @@ export class CommunityContent {
       this.past.receive(id, author, content.sharedHistory.items);
       return;
     }
-    if (content.text !== undefined) this.past.makeRoom(author, device, content.messageId);
     this.lines.apply(content, {
       conversation: id,
       author,

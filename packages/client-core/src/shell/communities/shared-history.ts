@@ -2,14 +2,7 @@
  * The past for newcomers. MLS keeps from them what was said before they came; an owner or admin may tell it again. What
  * is told so is that account's word and marked with its name: nobody else has signed who said what and when.
  */
-import {
-  type AccountId,
-  deviceId,
-  type GroupId,
-  type MessageId,
-  RejectionError,
-  UsageError,
-} from "@murmuration/base";
+import { type AccountId, deviceId, type GroupId, RejectionError, UsageError } from "@murmuration/base";
 import { roleOf } from "@murmuration/mls-groups";
 import {
   type Content,
@@ -97,6 +90,8 @@ export class SharedHistory {
       if (room <= 0) return;
       if (item.sentAtMs > untilMs || (item.body?.expireAfterSeconds ?? 0) > 0) continue;
       if (history.wasSeen(item.accountId, item.deviceId, item.messageId)) continue;
+      // Known from its author, or told before, under whatever device.
+      if (history.find(item.accountId, item.messageId) !== undefined) continue;
       if (this.insert(id, sharedBy, item)) room--;
     }
   }
@@ -122,16 +117,6 @@ export class SharedHistory {
     this.lines.lineAdded(id, line);
     this.lines.applyWaiting(line, { conversation: id, author }, messageId);
     return true;
-  }
-
-  /** Inside a transaction: what an author says itself takes the place of what others told. */
-  makeRoom(author: AccountId, device: number, messageId: MessageId): void {
-    const { events, history } = this.context;
-    const line = history.findShared(author, device, messageId);
-    if (line === undefined) return;
-    history.remove(line.id);
-    const { conversation, id: historyId } = line;
-    events.append({ kind: "line-removed", conversation, historyId, atMs: this.context.now() });
   }
 }
 

@@ -1,19 +1,28 @@
-import { type Bytes, compareBytes, equalBytes, formatId, type GroupId, toHex } from "@murmuration/base";
+import {
+  type Bytes,
+  compareBytes,
+  equalBytes,
+  formatAddress,
+  formatId,
+  type GroupId,
+  toHex,
+} from "@murmuration/base";
 import { dayOf } from "../core/days.ts";
-import type {
-  AppendCommit,
-  AppendCommitOutcome,
-  AppendMessage,
-  AppendMessageOutcome,
-  FormerLeaf,
-  LeafCursor,
-  LogEntry,
-  MlsGroupRow,
-  MlsGroupStore,
-  NewMlsGroup,
-  OutgoingWelcome,
-  StoredTree,
-  VoidCommit,
+import {
+  type AppendCommit,
+  type AppendCommitOutcome,
+  type AppendMessage,
+  type AppendMessageOutcome,
+  type FormerLeaf,
+  type LeafCursor,
+  type LogEntry,
+  type MlsGroupRow,
+  type MlsGroupStore,
+  type NewMlsGroup,
+  type OutgoingWelcome,
+  type StoredTree,
+  type VoidCommit,
+  WELCOMES_WAITING,
 } from "../ports/mls-groups.ts";
 
 interface Entry extends LogEntry {
@@ -166,6 +175,9 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
       const id = ++this.lastWelcomeId;
       const { groupId } = append;
       this.welcomes.push({ id, groupId, recipient, welcome, treeHash, sequence, acceptedAtMs });
+      const name = formatAddress(recipient);
+      const waiting = this.welcomes.filter((other) => formatAddress(other.recipient) === name);
+      if (waiting.length > WELCOMES_WAITING) await this.removeFromOutbox([waiting[0]!.id]);
     }
     return { kind: "appended", sequence, epoch };
   }
@@ -301,8 +313,8 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     return "stored";
   }
 
-  async outbox(limit: number): Promise<readonly OutgoingWelcome[]> {
-    return this.welcomes.slice(0, limit);
+  async outbox(after: number, limit: number): Promise<readonly OutgoingWelcome[]> {
+    return this.welcomes.filter((welcome) => welcome.id > after).slice(0, limit);
   }
 
   async removeFromOutbox(ids: readonly number[]): Promise<void> {

@@ -1,12 +1,13 @@
 /** What appends to a group's log, each inside one transaction. */
 import type { Bytes, GroupId } from "@murmuration/base";
 import { dayOf } from "../core/days.ts";
-import type {
-  AppendCommit,
-  AppendCommitOutcome,
-  AppendMessage,
-  AppendMessageOutcome,
-  VoidCommit,
+import {
+  type AppendCommit,
+  type AppendCommitOutcome,
+  type AppendMessage,
+  type AppendMessageOutcome,
+  type VoidCommit,
+  WELCOMES_WAITING,
 } from "../ports/mls-groups.ts";
 import type { Statements } from "./sqlite-database.ts";
 
@@ -236,6 +237,10 @@ function queueWelcomes(statements: Statements, key: number, sequence: number, ap
     `INSERT INTO mls_outbox (mls_group, sequence, account_id, device_id, tree_hash, accepted_at_ms, welcome)
      VALUES (?, ?, ?, ?, ?, ?, ?)`,
   );
+  const trim = statements.prepare(
+    `DELETE FROM mls_outbox WHERE id IN
+       (SELECT id FROM mls_outbox WHERE account_id = ? AND device_id = ? ORDER BY id DESC LIMIT -1 OFFSET ?)`,
+  );
   for (const { recipient, welcome } of append.welcomes) {
     insert.run(
       key,
@@ -246,6 +251,7 @@ function queueWelcomes(statements: Statements, key: number, sequence: number, ap
       append.acceptedAtMs,
       welcome,
     );
+    trim.run(recipient.accountId, recipient.deviceId, WELCOMES_WAITING);
   }
 }
 

@@ -295,14 +295,14 @@ export class SqliteMlsGroupStore implements MlsGroupStore {
     });
   }
 
-  outbox(limit: number): Promise<readonly OutgoingWelcome[]> {
+  outbox(after: number, limit: number): Promise<readonly OutgoingWelcome[]> {
     return this.database.read((statements) =>
       statements
         .prepare(
           `SELECT o.id, g.group_id, o.account_id, o.device_id, o.welcome, o.tree_hash, o.sequence, o.accepted_at_ms
-           FROM mls_outbox o JOIN mls_groups g USING (mls_group) ORDER BY o.id LIMIT ?`,
+           FROM mls_outbox o JOIN mls_groups g USING (mls_group) WHERE o.id > ? ORDER BY o.id LIMIT ?`,
         )
-        .all(limit)
+        .all(after, limit)
         .map((row) => ({
           id: row["id"] as number,
           groupId: blob(row["group_id"]) as GroupId,

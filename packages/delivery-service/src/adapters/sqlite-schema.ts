@@ -329,6 +329,10 @@ const MIGRATIONS: readonly string[] = [
       WHERE opened_at_ms < (unixepoch() - 86400) * 1000 AND NOT EXISTS
       (SELECT 1 FROM devices d WHERE d.account_id = m.account_id AND d.device_id = m.device_id);
   `,
+  // So many may wait for one device.
+  `
+  CREATE INDEX mls_outbox_by_device ON mls_outbox (account_id, device_id);
+  `,
 ];
 
 /** What `PRAGMA user_version` says of a database that is up to date. */

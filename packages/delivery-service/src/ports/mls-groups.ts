@@ -1,5 +1,8 @@
 import type { Bytes, DeviceAddress, GroupId } from "@murmuration/base";
 
+/** Welcomes that may wait for a device whose mailbox is full; the oldest gives way. */
+export const WELCOMES_WAITING = 100;
+
 /**
  * MLS groups: what is ordered, and what a follower is loaded from. One append is one transaction; sequence numbers of
  * a group begin at 1 and have no gaps, and no two commits lead on from one epoch, which the store itself guarantees.
@@ -14,7 +17,8 @@ export interface MlsGroupStore {
   /**
    * Appends the proposals that a commit refers to and the commit, and in the same transaction takes everything over
    * that follows from it: epoch, GroupInfo, tree delta, ban list, former leaves, Welcomes into the outbox, and the
-   * end of the proposals that wait. O(what changed), not O(members).
+   * end of the proposals that wait. Of the Welcomes that wait for one device the newest {@link WELCOMES_WAITING} stay:
+   * whoever adds it again and again fills no disk. O(what changed), not O(members).
    */
   appendCommit(append: AppendCommit): Promise<AppendCommitOutcome>;
   /**
@@ -75,8 +79,8 @@ export interface MlsGroupStore {
     max: number,
   ): Promise<"stored" | "full" | "outdated">;
 
-  /** Welcomes of accepted commits that are not in their mailboxes yet, oldest first. */
-  outbox(limit: number): Promise<readonly OutgoingWelcome[]>;
+  /** Welcomes of accepted commits that are not in their mailboxes yet, with ids after `after`, oldest first. */
+  outbox(after: number, limit: number): Promise<readonly OutgoingWelcome[]>;
   /** After they are durable in their mailboxes, or can never be (the device is gone). */
   removeFromOutbox(ids: readonly number[]): Promise<void>;
 

@@ -14,15 +14,21 @@ const WELCOME_SHARE = 2;
 /**
  * Carries Welcomes from accepted commits into mailboxes. The outbox is written in the commit's transaction and emptied
  * after a Welcome is durable in its mailbox; a crash in between repeats the step, and the mailbox knows it by its hash.
+ * A full mailbox holds nobody up: it is tried once in a pass, and a pass in each {@link RETRY_MS} sees what stayed; in
+ * between only what is new is read.
  */
 export class WelcomeOutbox {
   private readonly context: ServiceContext;
   private running: Promise<void> | undefined;
   private again = false;
   private stopped = false;
-  private stopRetry: () => void = () => {};
-  /** Welcomes at the head of the outbox whose mailboxes are full. */
-  private stuck = 0;
+  private stopRetry: (() => void) | undefined;
+  /** The next pass begins at the oldest Welcome. */
+  private startOver = true;
+  /** Id of the last Welcome that this pass has seen. */
+  private seenThrough = 0;
+  /** Devices whose mailboxes were full in this pass. */
+  private readonly full = new Set<string>();
 
   constructor(context: ServiceContext) {
     this.context = context;
@@ -46,26 +52,45 @@ export class WelcomeOutbox {
   /** Resolves when the present run is over; there is no other after it. */
   async stop(): Promise<void> {
     this.stopped = true;
-    this.stopRetry();
+    this.stopRetry?.();
     await this.running;
   }
 
   private async run(): Promise<void> {
-    const { mlsGroups } = this.context.stores;
     while (this.again && !this.stopped) {
       this.again = false;
-      this.stuck = 0;
-      for (;;) {
-        const waiting = await mlsGroups.outbox(this.stuck + BATCH);
-        const batch = waiting.slice(this.stuck);
-        if (batch.length === 0) break;
-        const fates = await Promise.all(batch.map((welcome) => this.deliver(welcome)));
-        const done = batch.filter((_, index) => fates[index] !== "full");
-        this.stuck += batch.length - done.length;
-        await mlsGroups.removeFromOutbox(done.map(({ id }) => id));
+      if (this.startOver) {
+        this.startOver = false;
+        this.seenThrough = 0;
+        this.full.clear();
       }
-      if (this.stuck > 0) this.retryLater();
+      while (await this.carryBatch());
+      if (this.full.size > 0) this.retryLater();
     }
+  }
+
+  /** False when there is nothing behind what was seen. O({@link BATCH}). */
+  private async carryBatch(): Promise<boolean> {
+    const { mlsGroups } = this.context.stores;
+    const batch = await mlsGroups.outbox(this.seenThrough, BATCH);
+    const last = batch.at(-1);
+    if (last === undefined) return false;
+    const lines = Map.groupBy(batch, ({ recipient }) => formatAddress(recipient));
+    const done = await Promise.all([...lines].map(([name, line]) => this.carryLine(name, line)));
+    await mlsGroups.removeFromOutbox(done.flat());
+    this.seenThrough = last.id;
+    return true;
+  }
+
+  /** Carries the Welcomes of one device, in order, up to the first that finds no room. Returns the ids that are done. */
+  private async carryLine(name: string, line: readonly OutgoingWelcome[]): Promise<number[]> {
+    const done: number[] = [];
+    for (const welcome of line) {
+      if (this.full.has(name)) break;
+      if ((await this.deliver(welcome)) === "full") this.full.add(name);
+      else done.push(welcome.id);
+    }
+    return done;
   }
 
   /** `gone` when there is no such mailbox, or it was full until the Welcome expired. */
@@ -90,8 +115,11 @@ export class WelcomeOutbox {
   }
 
   private retryLater(): void {
-    this.stopRetry();
-    this.stopRetry = this.context.clock.after(RETRY_MS, () => this.pump());
+    this.stopRetry ??= this.context.clock.after(RETRY_MS, () => {
+      this.stopRetry = undefined;
+      this.startOver = true;
+      this.pump();
+    });
   }
 }
 

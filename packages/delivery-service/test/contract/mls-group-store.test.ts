@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import { type Bytes, compareBytes, type GroupId } from "@murmuration/base";
+import { type Bytes, compareBytes, type DeviceAddress, type DeviceId, type GroupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openSqliteStores } from "../../src/adapters/sqlite-stores.ts";
-import type { AppendCommit, MlsGroupStore } from "../../src/ports/mls-groups.ts";
+import { type AppendCommit, type MlsGroupStore, WELCOMES_WAITING } from "../../src/ports/mls-groups.ts";
 import { query } from "../support/database.ts";
 import { engines } from "../support/engines.ts";
 import { scan } from "../support/leak-scan.ts";
@@ -229,7 +229,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
         Array.from({ length: 19 }, () => ({ kind: "lost", epoch: 1 })),
       );
       expect(await kinds()).toEqual(["proposal", "commit"]);
-      expect(await store.outbox(100)).toHaveLength(2);
+      expect(await store.outbox(0, 100)).toHaveLength(2);
       const lost = rivals.filter((_, i) => outcomes[i]!.kind === "lost");
       for (const { removed } of lost) expect(await store.formerLeaf(id, removed[0]!)).toBeUndefined();
     });
@@ -252,7 +252,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       await commit(2);
       expect(await store.appendCommit(append)).toEqual({ kind: "repeated", sequence: 2, epoch: 1 });
       expect(await sequences()).toEqual([1, 2, 3, 4]);
-      expect(await store.outbox(10)).toHaveLength(1);
+      expect(await store.outbox(0, 10)).toHaveLength(1);
     });
 
     it("can be found by the epoch that it led on from, with its proposals and nothing else", async () => {
@@ -281,7 +281,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
         acceptedAtMs: NOW + 3,
       });
       const second = await commit(1, { welcomes: welcomes(1) });
-      const waiting = await store.outbox(10);
+      const waiting = await store.outbox(0, 10);
       expect(waiting).toMatchObject([
         ...first.welcomes.map((welcome) => ({
           ...welcome,
@@ -292,17 +292,32 @@ describe.each(engines)("MLS group store on $name", (engine) => {
         })),
         { ...second.welcomes[0], groupId: id, treeHash: second.treeHash, sequence: 3, acceptedAtMs: NOW },
       ]);
-      expect(await store.outbox(1)).toEqual(waiting.slice(0, 1));
+      expect(await store.outbox(0, 1)).toEqual(waiting.slice(0, 1));
+      expect(await store.outbox(waiting[0]!.id, 1)).toEqual(waiting.slice(1, 2));
+      expect(await store.outbox(waiting[2]!.id, 1)).toEqual([]);
       await store.removeFromOutbox([waiting[0]!.id, waiting[2]!.id, 999_999]);
-      expect(await store.outbox(10)).toEqual([waiting[1]]);
+      expect(await store.outbox(0, 10)).toEqual([waiting[1]]);
+    });
+
+    it("of the Welcomes that wait for one device the newest stay, and no other device loses one", async () => {
+      const [busy, other] = [newDevice(), newDevice()];
+      const to = (recipient: DeviceAddress, n: number) => ({ recipient, welcome: Uint8Array.of(n) });
+      await commit(0, { welcomes: [to(other, 0), to(busy, 0), to({ ...busy, deviceId: 2 as DeviceId }, 0)] });
+      for (let n = 1; n <= WELCOMES_WAITING + 1; n++) await commit(n, { welcomes: [to(busy, n)] });
+      const waiting = await store.outbox(0, 1_000);
+      expect(waiting).toHaveLength(WELCOMES_WAITING + 2);
+      expect(waiting.map(({ welcome }) => welcome[0])).toEqual([
+        ...[0, 0],
+        ...Array.from({ length: WELCOMES_WAITING }, (_, i) => i + 2),
+      ]);
     });
 
     it("a Welcome's id is not given out again after it is gone", async () => {
       await commit(0, { welcomes: welcomes(1) });
-      const [first] = await store.outbox(10);
+      const [first] = await store.outbox(0, 10);
       await store.removeFromOutbox([first!.id]);
       await commit(1, { welcomes: welcomes(1) });
-      expect((await store.outbox(10))[0]!.id).toBeGreaterThan(first!.id);
+      expect((await store.outbox(0, 10))[0]!.id).toBeGreaterThan(first!.id);
     });
   });
 
@@ -355,9 +370,9 @@ describe.each(engines)("MLS group store on $name", (engine) => {
     it("takes back its Welcomes that still wait, and no others", async () => {
       await commit(0, { welcomes: welcomes(2) });
       await commit(1, { welcomes: welcomes(2) });
-      const waiting = await store.outbox(10);
+      const waiting = await store.outbox(0, 10);
       await voided(2);
-      expect(await store.outbox(10)).toEqual(waiting.slice(0, 2));
+      expect(await store.outbox(0, 10)).toEqual(waiting.slice(0, 2));
     });
 
     it("removed nobody: its former leaves are members again, earlier ones are not", async () => {
@@ -737,7 +752,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       await commit(0, { welcomes: welcomes(1) });
       await commit(1, { welcomes: welcomes(1), acceptedAtMs: NOW + 9 });
       await store.expire(NOW + 5, 10);
-      expect((await store.outbox(10)).map((welcome) => welcome.sequence)).toEqual([2]);
+      expect((await store.outbox(0, 10)).map((welcome) => welcome.sequence)).toEqual([2]);
     });
 
     it("removes groups that nobody used, with all that is theirs", async () => {
@@ -752,7 +767,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       expect(await store.expireGroups(DAY + 30, 10)).toBe(1);
       expect(await store.load(idle.groupId)).toBeUndefined();
       expect(await wholeLog(store, idle.groupId)).toEqual([]);
-      expect(await store.outbox(10)).toEqual([]);
+      expect(await store.outbox(0, 10)).toEqual([]);
       expect(await store.cursor(idle.groupId, key)).toBeUndefined();
       expect(await store.findTree(committed.treeHash)).toBeUndefined();
       expect((await store.load(id))?.lastUsedDay).toBe(DAY + 30);
@@ -829,7 +844,7 @@ describe("MLS groups in one file", () => {
     await store.appendMessage(message);
     await store.addProposal(id, 0, proposal, 9);
     await store.appendCommit(first);
-    await store.removeFromOutbox((await store.outbox(9)).map((welcome) => welcome.id));
+    await store.removeFromOutbox((await store.outbox(0, 9)).map((welcome) => welcome.id));
     await store.appendCommit(second);
     await store.appendCommit(third);
     await store.appendCommit(bad);

@@ -8,8 +8,8 @@ function dyingAt(stores: Stores, method: string): Stores {
   const mlsGroups = Object.create(stores.mlsGroups) as Stores["mlsGroups"];
   const dying: Partial<Stores["mlsGroups"]> = {
     ...(method === "outbox" && {
-      outbox: async (limit: number) => {
-        const waiting = await stores.mlsGroups.outbox(limit);
+      outbox: async (after: number, limit: number) => {
+        const waiting = await stores.mlsGroups.outbox(after, limit);
         if (waiting.length > 0) process.kill(process.pid, "SIGKILL");
         return waiting;
       },

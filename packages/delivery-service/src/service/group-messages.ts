@@ -91,7 +91,8 @@ async function countingFirst(
 
 /**
  * Takes a proposal of a leaf, which waits unseen by members until a commit takes it. The same bytes again are answered
- * alike. Throws RejectionError `group/commit-invalid`, `group/too-many-proposals`, `group/epoch-outdated`,
+ * alike; others of the leaf are too many, or one leaf could take every place: whoever leaves need not say it twice.
+ * O(waiting proposals). Throws RejectionError `group/commit-invalid`, `group/too-many-proposals`, `group/epoch-outdated`,
  * `group/epoch-unknown`, `group/not-a-member`, `rate/limited`.
  */
 export async function proposeToGroup(
@@ -115,6 +116,10 @@ export async function proposeToGroup(
     const { epoch } = live;
     if (compareEpoch(header.epoch, epoch) === "past") throw new RejectionError("group/epoch-outdated");
     const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
+    const own = proposals.find((waiting) => isOfLeaf(waiting, sender));
+    if (own !== undefined && !equalBytes(own, frame.proposal)) {
+      throw new RejectionError("group/too-many-proposals");
+    }
     await validator.proposal(live.baseOf(epoch), { proposal: frame.proposal, proposals, sender });
     const max = limits.pendingProposals;
     const outcome = await stores.mlsGroups.addProposal(live.groupId, epoch, frame.proposal, max);
@@ -122,6 +127,12 @@ export async function proposeToGroup(
     if (outcome === "outdated") throw new RejectionError("group/epoch-outdated");
   });
   turns.offer();
+}
+
+/** Of a proposal that was validated, so that it is of the leaf that it names. */
+function isOfLeaf(proposal: Uint8Array, leafIndex: number): boolean {
+  const { sender } = readMlsHeader(proposal);
+  return sender?.kind === "member" && sender.leafIndex === leafIndex;
 }
 
 /** The header of a message of this kind for this group. Throws RejectionError `wire/invalid-field`. */

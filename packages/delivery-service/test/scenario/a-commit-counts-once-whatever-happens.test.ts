@@ -132,6 +132,21 @@ describe("a commit counts once, whatever happens to its answer", () => {
     expect(bob.group.memberCount).toBe(2);
   });
 
+  it("is not kept from those who leave by one who says so again and again: a leaf has one proposal waiting", async () => {
+    const leave = (n: number) => {
+      const { message: proposal } = bob.group.propose({ kind: "self_remove" }, Uint8Array.of(n));
+      return { kind: "groupPropose", groupId: bob.groupId, proposal } as const;
+    };
+    const first = leave(0);
+    for (let i = 0; i < 2; i++) expectKind(await bob.socket.request(first), "groupProposeAccepted");
+    for (let n = 1; n < 4; n++) {
+      expect(await bob.socket.request(leave(n))).toMatchObject({ code: "group/too-many-proposals" });
+    }
+    expectKind(await carol.socket.request(carol.propose()), "groupProposeAccepted");
+    const { turn } = await turnOf([alice]);
+    expect(turn.proposals[0]).toEqual(first.proposal);
+  });
+
   it("adds members whose KeyPackages are valid now, whatever the clocks of others", async () => {
     const [dora] = await Member.strangers(service, 1);
     const expired = dora!.keyPackage({}, -1n);

@@ -111,6 +111,7 @@ export class CommunityFollower {
     const { before, after } = contextsOf(commit);
     const banListChanged = !equalBytes(before.banListHash, after.banListHash);
     requireValidNow(commit, request.nowSeconds);
+    const referenced = commit.references.map((reference) => this.waitingProposal(reference));
     const welcomes = welcomesFor(commit, request.welcome);
     const delta = this.group.treeDelta(commit);
     const deltaBytes = this.deltaBytes + delta.length;
@@ -121,7 +122,7 @@ export class CommunityFollower {
       treeHash: tree.treeHash(),
       treeDelta: delta,
       snapshotDue: deltaBytes > Math.max(MIN_DELTA_BYTES, this.snapshotBytes),
-      referenced: commit.references.map((reference) => this.proposals.get(toHex(reference))!),
+      referenced,
       removed: commit.removedKeys,
       added: commit.public.addedLeaves.map((leaf) => tree.signatureKey(leaf)!),
       addedDevices: commit.public.addedLeaves.map((leaf) => deviceOf(tree.leaf(leaf)!.credential)),
@@ -224,6 +225,13 @@ export class CommunityFollower {
       role,
       settings: { announcementOnly, slowModeSeconds },
     };
+  }
+
+  /** The engine's follower knows those too that were valid and may not wait: they are in no log. */
+  private waitingProposal(reference: Bytes): Bytes {
+    const proposal = this.proposals.get(toHex(reference));
+    if (proposal === undefined) throw new RejectionError("community/proposal-not-waiting");
+    return proposal;
   }
 
   /** A ban names leaves; the account's other devices come in by no door either. O(banned + added). */

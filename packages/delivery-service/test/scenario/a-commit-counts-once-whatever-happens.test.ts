@@ -108,6 +108,16 @@ describe("a commit counts once, whatever happens to its answer", () => {
     expect(await bob.socket.request(bob.makeCommit().frame)).toMatchObject({ code: "group/commit-invalid" });
   });
 
+  it("nor to one that the service has seen and refused to let wait", async () => {
+    const { message: proposal } = alice.group.propose({ kind: "remove", removed: carol.leafIndex });
+    const frame = { kind: "groupPropose", groupId: alice.groupId, proposal } as const;
+    expect(await alice.socket.request(frame)).toMatchObject({ code: "group/commit-invalid" });
+    expect(await alice.socket.request(alice.makeCommit().frame)).toMatchObject({
+      code: "group/commit-invalid",
+    });
+    expectKind(await bob.commit(bob.makeCommit()), "groupCommitAccepted");
+  });
+
   it("is kept behind the proposals that it takes, which members see in this order, and only then", async () => {
     const proposal = carol.propose();
     expect(await carol.socket.request(proposal)).toEqual({ kind: "groupProposeAccepted" });

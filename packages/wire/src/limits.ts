@@ -175,6 +175,8 @@ export const limits = {
     claimsPerPair: { burst: 10, perMinute: 0.1 },
     /** MLS groups created, GroupInfos asked for and external commits from one address. */
     groupEntriesPerAddress: { burst: 2000, perMinute: 2000 },
+    /** MLS groups opened, and turns given back, from one address: what 20,000 connections do when they all come back. */
+    groupAccessesPerAddress: { burst: 200_000, perMinute: 100_000 },
     /**
      * Bytes of MLS groups stored for one address: first epochs, messages, proposals, commits with their GroupInfo and
      * Welcomes. Nobody is asked for an account, and thousands may be behind one address.

@@ -35,6 +35,12 @@ export function chargeAddress(context: ServiceContext, peer: AnonymousPeer, cost
   return charge(context.rateLimits, [chargeFor("group-entries", addressKey(peer.remoteAddress), rate, cost)]);
 }
 
+/** Takes an access, or a turn given back, from the address's allowance. Throws RejectionError `rate/limited`. */
+export function chargeAccess(context: ServiceContext, peer: AnonymousPeer): Promise<void> {
+  const rate = context.limits.rates.groupAccessesPerAddress;
+  return charge(context.rateLimits, [chargeFor("group-accesses", addressKey(peer.remoteAddress), rate)]);
+}
+
 /** What the address has stored in groups. Ask before it is. */
 export function bytesCharge(context: ServiceContext, peer: AnonymousPeer, bytes: number): Charge {
   const rate = context.limits.rates.groupBytesPerAddress;

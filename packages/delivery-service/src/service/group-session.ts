@@ -4,6 +4,7 @@ import { addressKey } from "../core/token-bucket.ts";
 import { joinerName } from "../core/turn-line.ts";
 import {
   type AnonymousPeer,
+  chargeAccess,
   chargeAddress,
   createGroup,
   findLeaf,
@@ -128,6 +129,7 @@ export class GroupSession {
     if (!this.opened.has(key) && this.opened.size >= context.limits.groupsPerConnection) {
       throw new RejectionError("group/too-many-open");
     }
+    await chargeAccess(context, this.peer);
     if (this.refusedAccesses >= FREE_REFUSALS) await chargeAddress(context, this.peer);
     const held = await this.hub.hold(frame.groupId);
     try {
@@ -203,6 +205,7 @@ export class GroupSession {
   }
 
   private async releaseTurn(groupId: GroupId, turn: number): Promise<ServiceBody> {
+    await chargeAccess(this.hub.context, this.peer);
     const name = this.opened.get(formatId(groupId))?.reader.name ?? this.name;
     const released = await this.hub.use(
       groupId,

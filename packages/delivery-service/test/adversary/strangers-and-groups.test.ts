@@ -264,6 +264,23 @@ describe("strangers and groups", () => {
     await hurried.stop();
   });
 
+  it("opening groups and giving turns back counts for an address, also where it succeeds", async () => {
+    const few = await startTestService({
+      limits: { rates: { ...unhurried.rates, groupAccessesPerAddress: { burst: 4, perMinute: 0.01 } } },
+    });
+    const carol = await Member.register(few);
+    await startCommunity(few, [carol]);
+    const release = { kind: "groupTurnRelease", groupId: carol.groupId, turn: 1 } as const;
+    const refused = { kind: "rejection", code: "rate/limited" };
+    let opened = 0;
+    while (opened < 5 && (await carol.socket.request(carol.accessFrame())).kind === "groupAccessGranted")
+      opened++;
+    expect(opened).toBeLessThan(5);
+    expect(await carol.socket.request(carol.accessFrame())).toMatchObject(refused);
+    expect(await carol.socket.request(release)).toMatchObject(refused);
+    await few.stop();
+  });
+
   it("bytes are counted for an address, whoever stores them: messages, proposals, commits and new groups", async () => {
     const narrow = await startTestService({
       limits: { rates: { ...unhurried.rates, groupBytesPerAddress: { burst: 40_000, perMinute: 1 } } },

@@ -550,10 +550,11 @@ export type ClientEvent = EventBase &
          * Only a person can decide. `pairwise/identity-changed`: compare safety numbers, then decideIdentity.
          * `group/forked`: the service shows another past of the group than it did before, or takes a removal or
          * ban back; sending has stopped until `community.heal`.
+         * `group/disputed`: this account says that it is in another group of that name; a second one would be believed.
          * `group/unusable`: this device could not work with its state of the group, and tries to enter it anew.
          */
         readonly kind: "decision-needed";
-        readonly code: "pairwise/identity-changed" | "group/forked" | "group/unusable";
+        readonly code: "pairwise/identity-changed" | "group/forked" | "group/disputed" | "group/unusable";
         readonly accountId: AccountRef | undefined;
         readonly conversationId: ConversationRef | undefined;
       }

@@ -37,7 +37,7 @@ export interface MlsGroupRow {
   readonly refusedAt: number;
   /** The code of the refusal. */
   readonly refusal: string;
-  /** Another member is in another group under the same name: nothing is said any more. */
+  /** Other members are in another group under the same name: nothing is said any more. */
   readonly forked: boolean;
   readonly reportedEpoch: number;
   readonly reportedAtMs: number;
@@ -369,12 +369,28 @@ export class MlsStore {
     return row === undefined ? undefined : { epoch: row["epoch"] as number, hash: bytesOf(row, "hash") };
   }
 
+  /** With what others said of them. */
   forgetEpochs(id: Bytes, before: number): void {
-    this.storage.run("DELETE FROM mls_epoch WHERE group_id = ? AND epoch < ?", [id, before]);
+    for (const table of ["mls_epoch", "mls_dispute"])
+      this.storage.run(`DELETE FROM ${table} WHERE group_id = ? AND epoch < ?`, [id, before]);
   }
 
+  /** With what others said of them. */
   deleteEpochsFrom(id: Bytes, epoch: number): void {
-    this.storage.run("DELETE FROM mls_epoch WHERE group_id = ? AND epoch >= ?", [id, epoch]);
+    for (const table of ["mls_epoch", "mls_dispute"])
+      this.storage.run(`DELETE FROM ${table} WHERE group_id = ? AND epoch >= ?`, [id, epoch]);
+  }
+
+  /** An account says that it knows this epoch otherwise. False where it has said so of some epoch before. */
+  addDispute(id: Bytes, account: AccountId, epoch: number): boolean {
+    const sql = "INSERT OR IGNORE INTO mls_dispute VALUES (?, ?, ?)";
+    return this.storage.run(sql, [id, account, epoch]).changes > 0;
+  }
+
+  disputants(id: Bytes): readonly AccountId[] {
+    return this.storage
+      .all("SELECT account FROM mls_dispute WHERE group_id = ?", [id])
+      .map((row) => accountId(bytesOf(row, "account")));
   }
 
   /** The secrets of a group that is over, or of a slot that is not in force. */
@@ -399,6 +415,7 @@ export class MlsStore {
       "join_request",
       "undo",
       "epoch",
+      "dispute",
     ];
     for (const table of tables.map((name) => `mls_${name}`)) {
       this.storage.run(`DELETE FROM ${table} WHERE group_id = ?`, [id]);

@@ -231,8 +231,15 @@ ALTER TABLE history ADD COLUMN shared_by BLOB;
 CREATE INDEX history_shared ON history (conversation) WHERE shared_by IS NOT NULL;
 `;
 
+const EPOCH_DISPUTES = `
+-- Accounts that know an epoch otherwise than this device: by their word alone.
+CREATE TABLE mls_dispute (
+  group_id BLOB NOT NULL, account BLOB NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY (group_id, account)
+) WITHOUT ROWID;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
-const STEPS: readonly string[] = [SCHEMA, COMMUNITIES, COMMUNITY_CONTENT];
+const STEPS: readonly string[] = [SCHEMA, COMMUNITIES, COMMUNITY_CONTENT, EPOCH_DISPUTES];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */
 export function prepareSchema(storage: Storage): void {

@@ -2,6 +2,9 @@
  * Fork detection. A service that shows two parts of a group two different logs keeps them from ever seeing each
  * other's MLS messages; but it cannot read pairwise ones. So members tell a few others, over their pairwise sessions,
  * which epoch they are in and the hash of its authenticator (RFC 9420 8.7). Two hashes for one epoch are two groups.
+ *
+ * A report is its sender's word: nobody can tell a false one from a fork. So one account that contradicts us is shown to a
+ * person; that we say nothing any more, it takes two.
  */
 import { createHash } from "node:crypto";
 import { type AccountId, type Bytes, equalBytes, type GroupId } from "@murmuration/base";
@@ -17,6 +20,8 @@ const TIME_BETWEEN_MS = 24 * 3_600_000;
 const LISTENERS = 3;
 /** Epochs whose hash is remembered: a report may be this much older than what we know. */
 const REMEMBERED_EPOCHS = 1_000;
+/** Accounts that have to contradict us before we stop writing, if there are as many others. */
+const ENOUGH_DISPUTANTS = 2;
 
 export class EpochReports {
   private readonly context: Context;
@@ -92,20 +97,35 @@ export class EpochReports {
     return picked;
   }
 
-  /** Inside a transaction: what another member says. Somebody who is no member has nothing to say about it. */
+  /**
+   * Inside a transaction: what another member says. Somebody who is no member has nothing to say about it. Of each account
+   * a person hears once, until this device enters the group anew.
+   */
   receive(sender: AccountId, report: NonNullable<Content["epochReport"]>): void {
     const { context } = this;
     const { groupId: id, epoch, hash } = report;
-    if (context.conversations.member(id, sender) === undefined) return;
+    if (context.isOwn(sender) || context.conversations.member(id, sender) === undefined) return;
     const own = context.mls.epochHash(id, epoch);
     if (own === undefined || equalBytes(own, hash)) return;
-    context.mls.setForked(id, true);
+    if (!context.mls.addDispute(id, sender, epoch)) return;
+    const isForked = this.isDisputed(id);
+    if (isForked) context.mls.setForked(id, true);
     context.events.append({
       kind: "decision-needed",
       conversation: id,
       account: sender,
-      detail: "group/forked",
+      detail: isForked ? "group/forked" : "group/disputed",
       atMs: context.now(),
     });
+  }
+
+  /** A fork goes on for good: those who contradict us need not speak of one epoch. */
+  private isDisputed(id: GroupId): boolean {
+    const { conversations, mls } = this.context;
+    const disputants = mls
+      .disputants(id)
+      .filter((account) => conversations.member(id, account) !== undefined);
+    const others = conversations.countMembers(id) - 1;
+    return disputants.length >= Math.min(ENOUGH_DISPUTANTS, others);
   }
 }

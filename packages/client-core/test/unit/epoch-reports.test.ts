@@ -1,0 +1,92 @@
+import { type AccountId, accountId, type GroupId, groupId } from "@murmuration/base";
+import { describe, expect, test } from "vitest";
+import { openSqlcipher } from "../../src/index.ts";
+import { EpochReports } from "../../src/shell/communities/epoch-reports.ts";
+import type { Context } from "../../src/shell/context.ts";
+import { ConversationStore } from "../../src/store/conversations.ts";
+import { EventStore } from "../../src/store/events.ts";
+import { MlsStore } from "../../src/store/mls.ts";
+import { prepareSchema } from "../../src/store/schema.ts";
+
+const id: GroupId = groupId(new Uint8Array(16).fill(9));
+const [own, xenia, yann, zoe] = [0, 1, 2, 3].map((n) => accountId(new Uint8Array(16).fill(n))) as [
+  AccountId,
+  AccountId,
+  AccountId,
+  AccountId,
+];
+const hashOf = (text: string) => new Uint8Array(32).fill(text.length);
+
+/** A community of ours with these others, of which this device knows the epochs 1 to 3. */
+function community(...others: readonly AccountId[]) {
+  const storage = openSqlcipher({ path: ":memory:", key: new Uint8Array(32) });
+  prepareSchema(storage);
+  const mls = new MlsStore(storage);
+  const conversations = new ConversationStore(storage);
+  const events = new EventStore(storage);
+  mls.putGroup(id, { state: "active", cursor: 0, slot: 0, updatedAtMs: 0 });
+  for (const account of [own, ...others])
+    conversations.putMember(id, { account, role: "member", invited: false, identityKey: new Uint8Array(32) });
+  for (const epoch of [1, 2, 3]) mls.putEpoch(id, epoch, hashOf("ours"));
+  const isOwn = (account: AccountId) => Buffer.from(account).equals(own);
+  const context = { mls, conversations, events, isOwn, now: () => 0 } as unknown as Context;
+  const reports = new EpochReports(context);
+  return {
+    mls,
+    conversations,
+    reports,
+    says: (account: AccountId, epoch: number, hash = hashOf("another")) =>
+      reports.receive(account, { groupId: id, epoch, hash }),
+    isForked: () => mls.group(id)!.forked,
+    told: () => storage.all("SELECT detail FROM event ORDER BY id").map((row) => row["detail"]),
+  };
+}
+
+describe("an account that knows an epoch otherwise", () => {
+  test("stops nothing by itself, however often it says so; a person hears of it once", () => {
+    const { says, isForked, told } = community(xenia, yann);
+    for (const epoch of [1, 2, 3, 3]) says(xenia, epoch);
+    expect(isForked()).toBe(false);
+    expect(told()).toEqual(["group/disputed"]);
+  });
+
+  test("and another one besides stop what is sent", () => {
+    const { says, isForked, told } = community(xenia, yann, zoe);
+    says(xenia, 1);
+    says(zoe, 3);
+    expect(isForked()).toBe(true);
+    expect(told()).toEqual(["group/disputed", "group/forked"]);
+  });
+
+  test("is enough where nobody else is there to say so", () => {
+    const { says, isForked, told } = community(xenia);
+    says(xenia, 2);
+    expect(isForked()).toBe(true);
+    expect(told()).toEqual(["group/forked"]);
+  });
+
+  test("counts no more once it is no member", () => {
+    const { says, isForked, conversations } = community(xenia, yann, zoe);
+    says(xenia, 1);
+    conversations.removeMember(id, xenia, 0);
+    says(yann, 1);
+    expect(isForked()).toBe(false);
+  });
+
+  test("counts no more once the epoch that it spoke of is taken back", () => {
+    const { says, isForked, reports } = community(xenia, yann, zoe);
+    says(xenia, 3);
+    reports.takeBack(id, 3);
+    says(yann, 2);
+    expect(isForked()).toBe(false);
+  });
+});
+
+test("reports that agree, of unknown epochs, or of whoever is no member say nothing", () => {
+  const { says, isForked, told } = community(xenia, yann);
+  says(xenia, 1, hashOf("ours"));
+  says(yann, 4);
+  says(zoe, 1);
+  expect(isForked()).toBe(false);
+  expect(told()).toEqual([]);
+});

@@ -164,10 +164,21 @@ const MAX_COOL_DOWN_MS = 600_000;
  * After a turn of the line was held for a time and not used: a multiple of that time, doubled with each further one,
  * until it was calm for as long as it last cooled down. Giving a turn back at once costs next to nothing.
  */
-export function idlenessAfter(before: Idleness | undefined, heldMs: number, now: number): Idleness {
-  const known = before !== undefined && !isForgotten(before, now) ? before.coolDownMs * 2 : 0;
+export function idlenessAfter(
+  before: Idleness | undefined,
+  heldMs: number,
+  now: number,
+  turnMs: number,
+): Idleness {
+  const last = before !== undefined && !isForgotten(before, now) ? before.coolDownMs : 0;
+  const known = last * (1 + heldMs / turnMs);
   const coolDownMs = Math.min(MAX_COOL_DOWN_MS, Math.max(known, heldMs * IDLE_FACTOR));
   return { coolDownMs, untilMs: now + coolDownMs };
+}
+
+/** Many may be behind one address: it counts from the third turn on that passed unused. */
+export function isTrying({ coolDownMs }: Idleness, turnMs: number): boolean {
+  return coolDownMs >= 4 * IDLE_FACTOR * turnMs;
 }
 
 export function isForgotten({ coolDownMs, untilMs }: Idleness, now: number): boolean {

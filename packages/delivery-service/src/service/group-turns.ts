@@ -8,6 +8,7 @@ import {
   isForgotten,
   isJoiner,
   isOthersTurn,
+  isTrying,
   NO_LINE,
   placeOf,
   stepTurns,
@@ -34,8 +35,8 @@ export type PlaceInLine = Pick<GroupCommitLost, "proposals" | "place" | "turn" |
 /** Time for which a leaf that did not use a turn is not asked again. */
 const COOL_DOWN_MS = 60_000;
 /** Places in the line for who has no leaf yet: together, and from one address. The others try again. */
-const MAX_JOINERS = 32;
-const MAX_JOINERS_PER_ADDRESS = 4;
+const MAX_JOINERS = 512;
+const MAX_JOINERS_PER_ADDRESS = 256;
 /** Pending proposals in one frame, bytes. */
 const PROPOSALS_BYTES = 1024 * 1024;
 
@@ -101,12 +102,18 @@ export class GroupTurns {
 
   private mayWait({ name, address }: Voice): boolean {
     if (placeOf(this.line, name) !== undefined) return true;
-    const idle = this.idlers.get(address ?? name);
-    if (idle !== undefined && this.context.clock.now() < idle.untilMs) return false;
+    const now = this.context.clock.now();
+    const idle = this.idlers.get(name);
+    if (idle !== undefined && now < idle.untilMs) return false;
     if (address === undefined) return true;
+    const all = this.idlers.get(address);
+    if (all !== undefined && now < all.untilMs && isTrying(all, this.context.limits.turnMs)) return false;
     const joiners = this.line.waiting.filter(isJoiner);
-    const near = joiners.filter((joiner) => this.voices.get(joiner)?.address === address);
-    return joiners.length < MAX_JOINERS && near.length < MAX_JOINERS_PER_ADDRESS;
+    return joiners.length < MAX_JOINERS && this.waitingAt(address).length < MAX_JOINERS_PER_ADDRESS;
+  }
+
+  private waitingAt(address: string): readonly string[] {
+    return this.line.waiting.filter((name) => this.voices.get(name)?.address === address);
   }
 
   committed(name: string): void {
@@ -234,10 +241,21 @@ export class GroupTurns {
     for (const [name, until] of this.coolDown) if (until <= now) this.coolDown.delete(name);
     for (const [key, idle] of this.idlers) if (isForgotten(idle, now)) this.idlers.delete(key);
     if (turn.reason === "line") {
-      const key = this.voices.get(turn.holder)?.address ?? turn.holder;
-      const heldMs = this.context.limits.turnMs - this.timeLeft(turn);
-      this.idlers.set(key, idlenessAfter(this.idlers.get(key), heldMs, now));
+      this.idled(turn.holder, turn);
+      const address = this.voices.get(turn.holder)?.address;
+      const all = address && this.idled(address, turn);
+      // Whoever else came from there would let its turn pass as well.
+      if (all && isTrying(all, this.context.limits.turnMs))
+        for (const name of this.waitingAt(address)) this.step({ kind: "gone", who: name });
     } else this.coolDown.set(turn.holder, now + COOL_DOWN_MS);
+  }
+
+  private idled(key: string, turn: Turn): Idleness {
+    const { clock, limits } = this.context;
+    const heldMs = limits.turnMs - this.timeLeft(turn);
+    const idle = idlenessAfter(this.idlers.get(key), heldMs, clock.now(), limits.turnMs);
+    this.idlers.set(key, idle);
+    return idle;
   }
 
   /** Says a turn to the newest connection of its holder. */

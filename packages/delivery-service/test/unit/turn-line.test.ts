@@ -110,15 +110,15 @@ describe("the line of turns", () => {
   });
 
   it("keeps who let turns pass out for a time that doubles, and forgets it after as long a calm", () => {
-    const first = idlenessAfter(undefined, TURN_MS, 0);
+    const first = idlenessAfter(undefined, TURN_MS, 0, TURN_MS);
     expect(first).toEqual({ coolDownMs: 20_000, untilMs: 20_000 });
-    const again = idlenessAfter(first, TURN_MS, 39_999);
+    const again = idlenessAfter(first, TURN_MS, 39_999, TURN_MS);
     expect(again.coolDownMs).toBe(40_000);
-    expect(idlenessAfter(first, TURN_MS, 40_000).coolDownMs).toBe(20_000);
+    expect(idlenessAfter(first, TURN_MS, 40_000, TURN_MS).coolDownMs).toBe(20_000);
     let last = again;
-    for (let i = 0; i < 9; i++) last = idlenessAfter(last, TURN_MS, last.untilMs);
+    for (let i = 0; i < 9; i++) last = idlenessAfter(last, TURN_MS, last.untilMs, TURN_MS);
     expect(last.coolDownMs).toBe(600_000);
-    expect(idlenessAfter(undefined, 0, 0).coolDownMs).toBe(0);
+    expect(idlenessAfter(undefined, 0, 0, TURN_MS).coolDownMs).toBe(0);
   });
 
   it("keeps nobody from committing when the turn has passed", () => {

@@ -1,4 +1,5 @@
 import { type AccountId, accountId, type GroupId, groupId } from "@murmuration/base";
+import type { Group } from "@murmuration/mls-groups";
 import { describe, expect, test } from "vitest";
 import { openSqlcipher } from "../../src/index.ts";
 import { EpochReports } from "../../src/shell/communities/epoch-reports.ts";
@@ -71,6 +72,17 @@ describe("an account that knows an epoch otherwise", () => {
     conversations.removeMember(id, xenia, 0);
     says(yann, 1);
     expect(isForked()).toBe(false);
+  });
+
+  test("counts no more, and the epochs of before neither, once the group is entered anew", () => {
+    const { mls, says, isForked, reports, told } = community(xenia, yann, zoe);
+    says(xenia, 3);
+    reports.entered(id, { epoch: 7n, epochAuthenticator: () => new Uint8Array(32) } as unknown as Group);
+    says(yann, 3);
+    says(zoe, 7);
+    expect(isForked()).toBe(false);
+    expect(told()).toEqual(["group/disputed", "group/disputed"]);
+    expect(mls.epochHash(id, 3)).toBeUndefined();
   });
 
   test("counts no more once the epoch that it spoke of is taken back", () => {

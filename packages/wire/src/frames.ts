@@ -24,6 +24,7 @@ export const clientBodies = {
   groupInfoRequest: m.groupInfoRequest,
   groupBan: m.groupBan,
   groupRefuse: m.groupRefuse,
+  groupRefeed: m.groupRefeed,
 } as const;
 
 export const serviceBodies = {

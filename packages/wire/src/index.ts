@@ -12,6 +12,7 @@ export {
   type ServiceFrame,
 } from "./frames.ts";
 export * from "./group-access.ts";
+export { encodeGroupMarkInput, GROUP_MARK_BYTES } from "./group-marks.ts";
 export { type Limits, limits, type Rate } from "./limits.ts";
 export * from "./messages.ts";
 export * from "./rejections.ts";

@@ -151,6 +151,18 @@ export const limits = {
   groupEpochsBehind: 4,
   /** Time for which a turn is granted, ms. */
   turnMs: 5000,
+  /** Entries that a client names when it opens a group, to find where its log and the service's part. */
+  marksPerAccess: 32,
+  /** Commits in one GroupRefeed. */
+  commitsPerRefeed: 512,
+  /** Commits with their proposals and ban lists in all frames of one re-feeding, bytes: what a client keeps of a group. */
+  refeedBytes: 8 * 1024 * 1024,
+  /** Commits in all frames of one re-feeding. */
+  refeedCommits: 4096,
+  /** Bytes of frames of re-feedings that wait for their last one, in the whole service. */
+  waitingRefeedBytes: 64 * 1024 * 1024,
+  /** Time for which clients keep commits to feed a service that was set back, ms (7 days). */
+  refeedLifetimeMs: 7 * 24 * 3600_000,
   /** Time by which a leaf's cursor on disk may be behind what it acknowledged, ms. */
   cursorDelayMs: 5000,
 
@@ -186,6 +198,8 @@ export const limits = {
     messagesPerLeaf: { burst: 120, perMinute: 300 },
     /** Commits and proposals of one leaf. */
     commitsPerLeaf: { burst: 120, perMinute: 120 },
+    /** Frames by which one leaf feeds a group again. */
+    refeedsPerLeaf: { burst: 64, perMinute: 16 },
     /** Attachment bytes uploaded by one account. */
     blobBytesPerAccount: { burst: 500 * 1024 * 1024, perMinute: 50 * 1024 * 1024 },
   },

@@ -9,6 +9,7 @@ import {
   storeId,
   submitId,
 } from "@murmuration/base";
+import { GROUP_MARK_BYTES } from "./group-marks.ts";
 import { limits } from "./limits.ts";
 import {
   bool,
@@ -190,12 +191,14 @@ export const groupCreate = message("GroupCreate", {
   groupInfo: groupInfoBytes,
   ratchetTree: bytes({ max: limits.keyPackageBytes }),
 });
+export const groupMark = message("GroupMark", { sequence: uint64(1), hash: bytes(GROUP_MARK_BYTES) });
 export const groupAccess = message("GroupAccess", {
   groupId: group,
   epoch: uint64(),
   leafIndex: uint32(),
   signature: mlsSignature,
   afterSequence: optional(uint64()),
+  marks: list(nested(groupMark), limits.marksPerAccess),
 });
 export const groupAcknowledge = message("GroupAcknowledge", { groupId: group, throughSequence: uint64(1) });
 export const groupSubmit = message("GroupSubmit", {
@@ -238,6 +241,18 @@ export const groupRefuse = message("GroupRefuse", {
   signature: mlsSignature,
 });
 
+export const groupPastCommit = message("GroupPastCommit", {
+  commit: groupCommitBytes,
+  proposals: list(groupProposalBytes, limits.pendingProposals),
+  banList: optional(banList),
+});
+export const groupRefeed = message("GroupRefeed", {
+  groupId: group,
+  commits: list(nested(groupPastCommit), limits.commitsPerRefeed),
+  groupInfo: optional(groupInfoBytes),
+  agreedSequence: uint64(),
+});
+
 // ---- groups.proto, from the delivery service ----
 
 export const groupCreated = message("GroupCreated", { lastSequence: uint64() });
@@ -246,12 +261,15 @@ export const groupAccessGranted = message("GroupAccessGranted", {
   firstSequence: uint64(),
   lastSequence: uint64(),
   removed: bool(),
+  agreedSequence: uint64(),
+  commitHash: optional(bytes(32)),
 });
 export const groupApplication = message("GroupApplication", { message: groupMessage });
 export const groupProposal = message("GroupProposal", { proposal: groupProposalBytes });
 export const groupCommitEntry = message("GroupCommitEntry", {
   commit: groupCommitBytes,
   banList: optional(banList),
+  partedSequence: optional(uint64()),
 });
 export const groupVoid = message("GroupVoid", { sequence: uint64(1) });
 /** Exactly one content is present: `frames.ts` checks it. */
@@ -458,6 +476,9 @@ export type GroupTurnRelease = MessageOf<typeof groupTurnRelease>;
 export type GroupInfoRequest = MessageOf<typeof groupInfoRequest>;
 export type GroupBan = MessageOf<typeof groupBan>;
 export type GroupRefuse = MessageOf<typeof groupRefuse>;
+export type GroupMark = MessageOf<typeof groupMark>;
+export type GroupPastCommit = MessageOf<typeof groupPastCommit>;
+export type GroupRefeed = MessageOf<typeof groupRefeed>;
 export type GroupAccessGranted = MessageOf<typeof groupAccessGranted>;
 export type GroupEntry = MessageOf<typeof groupEntry>;
 export type GroupEntries = MessageOf<typeof groupEntries>;

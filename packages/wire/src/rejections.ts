@@ -297,6 +297,11 @@ export const rejections = {
     409,
     "An entry was acknowledged that was not delivered on this connection: a bug in the sender.",
   ),
+  "group/refeed-refused": row(
+    "give-up",
+    409,
+    "What was fed again does not lead on from what the service has, or a member would refuse it: nothing is stored.",
+  ),
   "group/busy": row("retry-later", 503, "The group has too much waiting: wait, then send the same again."),
   "key-packages/bad-key-package": row(
     "fix-and-resend",

@@ -23,9 +23,11 @@ import type {
   FollowerSource,
   NextTurn,
   NextTurnRequest,
+  PastCommit,
   ProposalRequest,
   ValidatedCommit,
   ValidatedGroup,
+  ValidatedPastCommit,
 } from "../ports/commit-validator.ts";
 import { banListOf, type CommunityRules } from "./community-rules.ts";
 
@@ -94,12 +96,7 @@ export class CommunityFollower {
 
   /** Validates a commit with all that comes with it. O(log N + proposals). Throws RejectionError. */
   stage(request: CommitRequest): ValidatedCommit {
-    this.takeProposals(request.proposals);
-    const brought = request.banList && banListOf(request.banList);
-    const judge = () => this.group.receive(request.commit, limits.addsPerCommit);
-    const followed = this.rules.withLists([this.banList, brought], judge);
-    if (followed.kind !== "commit") throw new RejectionError("community/not-a-commit");
-    const { commit } = followed;
+    const { commit, brought } = this.judge(request);
     const external = commit.external;
     if (
       external !== (request.committer === undefined) ||
@@ -108,11 +105,61 @@ export class CommunityFollower {
       throw new RejectionError("community/not-the-senders-leaf");
     }
     this.group.validateGroupInfo(commit, request.groupInfo);
+    const { before } = contextsOf(commit);
+    requireValidNow(commit, request.nowSeconds);
+    const welcomes = welcomesFor(commit, request.welcome);
+    return {
+      ...this.keep(commit, brought),
+      snapshotDue: this.staged!.deltaBytes > Math.max(MIN_DELTA_BYTES, this.snapshotBytes),
+      welcomes,
+      sender: commit.sender,
+      senderRole: roleOf(before, deviceOf(commit.next.tree.leaf(commit.sender)!.credential).accountId),
+      external,
+      addedDevices: commit.public.addedLeaves.map((leaf) =>
+        deviceOf(commit.next.tree.leaf(leaf)!.credential),
+      ),
+      bringsBanned: this.bringsBanned(commit, request.banned),
+      joinedBy: joinOf(commit, before),
+    };
+  }
+
+  /**
+   * Validates a commit that members have followed already, and goes on to its epoch. Who hands it in need not have made it,
+   * and no clock is looked at: it was in time. Throws RejectionError.
+   */
+  follow(past: PastCommit, banned: readonly Bytes[]): ValidatedPastCommit {
+    const { commit, brought } = this.judge(past);
+    const validated = { ...this.keep(commit, brought), bringsBanned: this.bringsBanned(commit, banned) };
+    this.merge();
+    return validated;
+  }
+
+  /** Signature key of the leaf that signed this GroupInfo of the present epoch. Throws RejectionError. */
+  signerOf(groupInfo: Bytes): Bytes {
+    return this.group.tree.signatureKey(this.group.signerOfGroupInfo(groupInfo))!;
+  }
+
+  private judge(request: PastCommit): {
+    readonly commit: FollowedCommit;
+    readonly brought: BanList | undefined;
+  } {
+    this.takeProposals(request.proposals);
+    const brought = request.banList && banListOf(request.banList);
+    const followed = this.rules.withLists([this.banList, brought], () =>
+      this.group.receive(request.commit, limits.addsPerCommit),
+    );
+    if (followed.kind !== "commit") throw new RejectionError("community/not-a-commit");
+    return { commit: followed.commit, brought };
+  }
+
+  /** What is to be stored of a commit; it is staged from here on. */
+  private keep(
+    commit: FollowedCommit,
+    brought: BanList | undefined,
+  ): Omit<ValidatedPastCommit, "bringsBanned"> {
     const { before, after } = contextsOf(commit);
     const banListChanged = !equalBytes(before.banListHash, after.banListHash);
-    requireValidNow(commit, request.nowSeconds);
     const referenced = commit.references.map((reference) => this.waitingProposal(reference));
-    const welcomes = welcomesFor(commit, request.welcome);
     const delta = this.group.treeDelta(commit);
     const deltaBytes = this.deltaBytes + delta.length;
     const banList = banListChanged ? (brought ?? BanList.empty) : this.banList;
@@ -121,19 +168,11 @@ export class CommunityFollower {
     return {
       treeHash: tree.treeHash(),
       treeDelta: delta,
-      snapshotDue: deltaBytes > Math.max(MIN_DELTA_BYTES, this.snapshotBytes),
       referenced,
       removed: commit.removedKeys,
-      added: commit.public.addedLeaves.map((leaf) => tree.signatureKey(leaf)!),
-      addedDevices: commit.public.addedLeaves.map((leaf) => deviceOf(tree.leaf(leaf)!.credential)),
-      welcomes,
-      sender: commit.sender,
-      senderKey: tree.signatureKey(commit.sender)!,
-      senderRole: roleOf(before, deviceOf(tree.leaf(commit.sender)!.credential).accountId),
-      external,
-      bringsBanned: this.bringsBanned(commit, request.banned),
       leafReplaced: commit.public.plan.removes.length > commit.removedKeys.length,
-      joinedBy: joinOf(commit, before),
+      added: commit.public.addedLeaves.map((leaf) => tree.signatureKey(leaf)!),
+      senderKey: tree.signatureKey(commit.sender)!,
       banListChanged,
     };
   }

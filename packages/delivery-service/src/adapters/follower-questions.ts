@@ -7,6 +7,7 @@ import type {
   FollowerSource,
   NextTurnRequest,
   ProposalRequest,
+  RefeedRequest,
 } from "../ports/commit-validator.ts";
 import type { EpochOf, Followers } from "./followers.ts";
 
@@ -14,6 +15,7 @@ import type { EpochOf, Followers } from "./followers.ts";
 export type Question =
   | { readonly name: "create"; readonly groupInfo: Bytes; readonly ratchetTree: Bytes }
   | { readonly name: "commit"; readonly at: EpochOf; readonly request: CommitRequest }
+  | { readonly name: "refeed"; readonly at: EpochOf; readonly request: RefeedRequest }
   | { readonly name: "proposal"; readonly at: EpochOf; readonly request: ProposalRequest }
   | { readonly name: "leaf" | "pastLeaf"; readonly at: EpochOf; readonly leafIndex: number }
   | { readonly name: "leafOfKey"; readonly at: EpochOf; readonly signatureKey: Bytes }
@@ -54,6 +56,8 @@ export function answerQuestion(
       return followers.tree(question.at, source).signatureKey(question.leafIndex);
     case "compressedTree":
       return compressedTree(followers, question, source);
+    case "refeed":
+      return followers.refeed(question.at, question.request, source);
   }
   if (source !== undefined) followers.load(question.at, source);
   switch (question.name) {
@@ -87,6 +91,7 @@ export function validatorOver(respondent: Respondent): CommitValidator {
   return {
     create: (request) => ask({ name: "create", ...request }),
     commit: (base, request) => ask({ name: "commit", at: at(base), request }, base),
+    refeed: (base, request) => ask({ name: "refeed", at: at(base), request }, base),
     settle: (groupId, epoch, outcome) => respondent.tell({ name: "settle", at: { groupId, epoch }, outcome }),
     proposal: (base, request) => ask({ name: "proposal", at: at(base), request }, base),
     leaf: (base, leafIndex) => ask({ name: "leaf", at: at(base), leafIndex }, base),

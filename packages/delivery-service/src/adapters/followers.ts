@@ -1,4 +1,4 @@
-import { type Bytes, RejectionError, toHex } from "@murmuration/base";
+import { type Bytes, RejectionError, toHex, UnavailableError } from "@murmuration/base";
 import { RatchetTree } from "@murmuration/mls-groups/public-group";
 import { groupCrypto } from "../core/leaf-signatures.ts";
 import type {
@@ -8,8 +8,10 @@ import type {
   NextTurn,
   NextTurnRequest,
   ProposalRequest,
+  RefeedRequest,
   ValidatedCommit,
   ValidatedGroup,
+  ValidatedRefeed,
 } from "../ports/commit-validator.ts";
 import { CommunityFollower } from "./community-follower.ts";
 import { CommunityRules } from "./community-rules.ts";
@@ -50,6 +52,8 @@ export class Followers {
   private bytes = 0;
   /** The one that was built last comes first. */
   private others: readonly Other[] = [];
+  /** The follower of a re-feeding that is not through: one at a time, beside the budget. */
+  private refeeding: (EpochOf & { readonly follower: CommunityFollower }) | undefined;
 
   constructor(budgetBytes: number) {
     this.budgetBytes = budgetBytes;
@@ -71,6 +75,30 @@ export class Followers {
 
   commit(at: EpochOf, request: CommitRequest): ValidatedCommit {
     return refusing(() => this.at(at).stage(request));
+  }
+
+  /** O(members) for the first request of a re-feeding. */
+  refeed(at: EpochOf, request: RefeedRequest, source: FollowerSource | undefined): ValidatedRefeed {
+    const { banned, commits, fromEpoch, groupInfo } = request;
+    const follower = this.refeeder(at, fromEpoch, source);
+    this.refeeding = undefined;
+    return refusing(() => {
+      const validated = commits.map((commit) => follower.follow(commit, banned));
+      if (groupInfo !== undefined) return { commits: validated, signerKey: follower.signerOf(groupInfo) };
+      this.refeeding = { groupId: at.groupId, epoch: fromEpoch + commits.length, follower };
+      return { commits: validated, signerKey: undefined };
+    });
+  }
+
+  private refeeder(at: EpochOf, fromEpoch: number, source: FollowerSource | undefined): CommunityFollower {
+    if (fromEpoch === at.epoch) {
+      if (source === undefined) throw new NotLoaded();
+      return CommunityFollower.restore(this.rules, source);
+    }
+    const { refeeding } = this;
+    if (refeeding === undefined || refeeding.epoch !== fromEpoch || keyOf(refeeding) !== keyOf(at))
+      throw new UnavailableError("validator/unavailable");
+    return refeeding.follower;
   }
 
   settle(at: EpochOf, outcome: "stored" | "dropped"): void {
@@ -130,6 +158,7 @@ export class Followers {
 
   private drop(groupId: Bytes): void {
     const key = toHex(groupId);
+    if (this.refeeding !== undefined && keyOf(this.refeeding) === key) this.refeeding = undefined;
     this.bytes -= this.held.get(key)?.bytes ?? 0;
     this.held.delete(key);
   }

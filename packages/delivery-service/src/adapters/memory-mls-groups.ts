@@ -13,6 +13,8 @@ import {
   type AppendCommitOutcome,
   type AppendMessage,
   type AppendMessageOutcome,
+  type AppendRefeed,
+  type AppendRefeedOutcome,
   type FormerLeaf,
   type LeafCursor,
   type LogEntry,
@@ -40,7 +42,8 @@ interface Epoch {
   readonly lastRemovalEpoch: number;
   readonly banList: Bytes | undefined;
   readonly treeHash: Bytes;
-  readonly groupInfo: Bytes;
+  /** Undefined in an epoch that nobody can go back to. */
+  readonly groupInfo: Bytes | undefined;
   readonly treeDelta: Bytes | undefined;
   snapshot: Bytes | undefined;
 }
@@ -107,7 +110,7 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
       epoch,
       lastSequence: lastSequenceOf(group),
       firstSequence: group.firstSequence,
-      groupInfo,
+      groupInfo: groupInfo!,
       treeHash,
       banList,
       lastRemovalEpoch,
@@ -143,6 +146,18 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     if (known !== undefined || append.fromEpoch !== present.epoch) {
       return { kind: "lost", epoch: present.epoch };
     }
+    return { kind: "appended", sequence: this.pushCommit(group, append), epoch: present.epoch + 1 };
+  }
+
+  /** Returns the sequence number of the commit. */
+  private pushCommit(
+    group: Group,
+    append: Omit<AppendCommit, "groupInfo"> & {
+      readonly groupInfo: Bytes | undefined;
+      readonly partedSequence?: number | undefined;
+    },
+  ): number {
+    const present = presentOf(group);
     const { acceptedAtMs, treeHash, groupInfo, treeDelta } = append;
     const epoch = present.epoch + 1;
     for (const message of append.proposals) push(group, { kind: "proposal", message, acceptedAtMs });
@@ -153,6 +168,7 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
       hash: append.commitHash,
       leadsFrom: present.epoch,
       proposals: append.proposals.length,
+      partedSequence: append.partedSequence,
       acceptedAtMs,
     });
     group.epochs.push({
@@ -177,9 +193,29 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
       this.welcomes.push({ id, groupId, recipient, welcome, treeHash, sequence, acceptedAtMs });
       const name = formatAddress(recipient);
       const waiting = this.welcomes.filter((other) => formatAddress(other.recipient) === name);
-      if (waiting.length > WELCOMES_WAITING) await this.removeFromOutbox([waiting[0]!.id]);
+      if (waiting.length > WELCOMES_WAITING)
+        this.welcomes = this.welcomes.filter((other) => other !== waiting[0]);
     }
-    return { kind: "appended", sequence, epoch };
+    return sequence;
+  }
+
+  async refeed(append: AppendRefeed): Promise<AppendRefeedOutcome> {
+    const { groupId, fromEpoch, groupInfo, acceptedAtMs } = append;
+    const group = this.find(groupId);
+    if (group === undefined) return { kind: "unknown-group" };
+    const { epoch } = presentOf(group);
+    const known = append.commits.some(({ commitHash }) => group.byHash.has(hashName("commit", commitHash)));
+    if (known || epoch !== fromEpoch) return { kind: "lost", epoch };
+    const sequences: number[] = [];
+    for (const commit of append.commits) {
+      const partedSequence = sequences.length === 0 ? append.partedSequence : undefined;
+      const last = sequences.length === append.commits.length - 1;
+      const fed = { ...commit, groupId, fromEpoch: fromEpoch + sequences.length, acceptedAtMs, welcomes: [] };
+      sequences.push(
+        this.pushCommit(group, { ...fed, groupInfo: last ? groupInfo : undefined, partedSequence }),
+      );
+    }
+    return { kind: "appended", sequences, epoch: fromEpoch + sequences.length };
   }
 
   async voidCommit(request: VoidCommit): Promise<{ readonly sequence: number } | undefined> {
@@ -188,6 +224,7 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     if (group === undefined || presentOf(group).commitSequence !== voids || voids < group.firstSequence) {
       return undefined;
     }
+    if (group.epochs.at(-2)?.groupInfo === undefined) return undefined;
     group.entries[voids - group.firstSequence]!.leadsFrom = undefined;
     group.epochs.pop();
     group.formerLeaves = group.formerLeaves.filter((leaf) => leaf.removedAt !== voids);
@@ -394,6 +431,7 @@ function push(
   const numbered: Entry = {
     banList: undefined,
     voids: undefined,
+    partedSequence: undefined,
     hash: undefined,
     leadsFrom: undefined,
     proposals: 0,
@@ -410,6 +448,7 @@ function hashName(kind: Entry["kind"], hash: Bytes | undefined): string {
   return `${kind} ${toHex(hash ?? new Uint8Array(0))}`;
 }
 
-function toLogEntry({ sequence, kind, message, banList, voids, acceptedAtMs }: Entry): LogEntry {
-  return { sequence, kind, message, banList, voids, acceptedAtMs };
+function toLogEntry(entry: Entry): LogEntry {
+  const { sequence, kind, message, banList, voids, partedSequence, acceptedAtMs } = entry;
+  return { sequence, kind, message, banList, voids, partedSequence, acceptedAtMs };
 }

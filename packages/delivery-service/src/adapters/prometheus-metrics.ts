@@ -15,6 +15,7 @@ const COUNTERS: Readonly<Record<CounterName, string>> = {
   group_messages: "Application messages of MLS groups by outcome",
   group_entries_delivered: "Entries of group logs written to a connection",
   group_turns: "Commit turns, by what they were granted for and how they ended",
+  group_refeeds: "Groups that members fed again after the database was set back, by outcome",
   group_cursors_written: "Cursors of leaves made durable",
   group_trees_built: "Ratchet trees built for who asked for them",
   validator_ends: "Times that the thread which validates commits ended, by cause",

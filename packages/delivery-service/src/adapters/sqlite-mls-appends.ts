@@ -1,11 +1,13 @@
 /** What appends to a group's log, each inside one transaction. */
-import type { Bytes, GroupId } from "@murmuration/base";
+import { type Bytes, type GroupId, invariant } from "@murmuration/base";
 import { dayOf } from "../core/days.ts";
 import {
   type AppendCommit,
   type AppendCommitOutcome,
   type AppendMessage,
   type AppendMessageOutcome,
+  type AppendRefeed,
+  type AppendRefeedOutcome,
   type VoidCommit,
   WELCOMES_WAITING,
 } from "../ports/mls-groups.ts";
@@ -30,7 +32,8 @@ export interface NewEpoch {
   readonly lastRemovalEpoch: number;
   readonly banListSequence: number | undefined;
   readonly treeHash: Bytes;
-  readonly groupInfo: Bytes;
+  /** Undefined in an epoch that nobody can go back to. */
+  readonly groupInfo: Bytes | undefined;
   readonly treeDelta: Bytes | undefined;
 }
 
@@ -42,7 +45,14 @@ interface NewEntry {
   readonly leadsFrom?: number;
   readonly proposals?: number;
   readonly voids?: number;
+  readonly parted?: number | undefined;
 }
+
+/** A commit as it is appended: one that is fed again may lead to an epoch without GroupInfo. */
+type AnyCommit = Omit<AppendCommit, "groupInfo"> & {
+  readonly groupInfo: Bytes | undefined;
+  readonly partedSequence?: number | undefined;
+};
 
 const NOTHING = new Uint8Array(0);
 
@@ -89,7 +99,7 @@ export function appendMessage(statements: Statements, append: AppendMessage): Ap
   return { kind: "appended", sequence };
 }
 
-export function appendCommit(statements: Statements, append: AppendCommit): AppendCommitOutcome {
+export function appendCommit(statements: Statements, append: AnyCommit): AppendCommitOutcome {
   const head = loadHead(statements, append.groupId);
   if (head === undefined) return { kind: "unknown-group" };
   const known = findByHash(statements, head.key, "commit", append.commitHash);
@@ -109,6 +119,7 @@ export function appendCommit(statements: Statements, append: AppendCommit): Appe
       hash: append.commitHash,
       leadsFrom: head.epoch,
       proposals: append.proposals.length,
+      parted: append.partedSequence,
     },
   ]);
   if (append.banList !== undefined) {
@@ -129,6 +140,30 @@ export function appendCommit(statements: Statements, append: AppendCommit): Appe
   return { kind: "appended", sequence, epoch };
 }
 
+export function appendRefeed(statements: Statements, append: AppendRefeed): AppendRefeedOutcome {
+  const { groupId, fromEpoch, groupInfo, acceptedAtMs } = append;
+  const head = loadHead(statements, groupId);
+  if (head === undefined) return { kind: "unknown-group" };
+  const known = append.commits.some(
+    ({ commitHash }) => findByHash(statements, head.key, "commit", commitHash) !== undefined,
+  );
+  if (known || head.epoch !== fromEpoch) return { kind: "lost", epoch: head.epoch };
+  const sequences = append.commits.map((commit, index) => {
+    const outcome = appendCommit(statements, {
+      ...commit,
+      groupId,
+      fromEpoch: fromEpoch + index,
+      groupInfo: index === append.commits.length - 1 ? groupInfo : undefined,
+      partedSequence: index === 0 ? append.partedSequence : undefined,
+      welcomes: [],
+      acceptedAtMs,
+    });
+    invariant(outcome.kind === "appended", "group/refeed-not-appended");
+    return outcome.sequence;
+  });
+  return { kind: "appended", sequences, epoch: fromEpoch + sequences.length };
+}
+
 export function voidCommit(
   statements: Statements,
   request: VoidCommit,
@@ -137,6 +172,10 @@ export function voidCommit(
   const voids = request.sequence;
   // The log still has the commit, hence mls_epochs the epoch before it.
   if (head === undefined || head.commitSequence !== voids || voids < head.firstSequence) return undefined;
+  const before = statements
+    .prepare("SELECT group_info IS NOT NULL AS whole FROM mls_epochs WHERE mls_group = ? AND epoch = ?")
+    .get(head.key, head.epoch - 1);
+  if (before?.["whole"] !== 1) return undefined;
   statements
     .prepare("UPDATE mls_entries SET leads_from = NULL WHERE mls_group = ? AND sequence = ?")
     .run(head.key, voids);
@@ -165,7 +204,7 @@ export function insertEpoch(statements: Statements, key: number, epoch: NewEpoch
       epoch.lastRemovalEpoch,
       epoch.banListSequence ?? null,
       epoch.treeHash,
-      epoch.groupInfo,
+      epoch.groupInfo ?? null,
       epoch.treeDelta ?? null,
     );
 }
@@ -177,7 +216,7 @@ function appendEntries(
   epoch: number,
   entries: readonly NewEntry[],
 ): number {
-  const insert = statements.prepare("INSERT INTO mls_entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  const insert = statements.prepare("INSERT INTO mls_entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   let sequence = head.lastSequence;
   for (const entry of entries) {
     sequence++;
@@ -191,6 +230,7 @@ function appendEntries(
       entry.proposals ?? null,
       entry.voids ?? null,
       entry.message,
+      entry.parted ?? null,
     );
   }
   const { acceptedAtMs } = entries[0]!;
@@ -232,7 +272,7 @@ function noteRemoved(statements: Statements, key: number, sequence: number, remo
   }
 }
 
-function queueWelcomes(statements: Statements, key: number, sequence: number, append: AppendCommit): void {
+function queueWelcomes(statements: Statements, key: number, sequence: number, append: AnyCommit): void {
   const insert = statements.prepare(
     `INSERT INTO mls_outbox (mls_group, sequence, account_id, device_id, tree_hash, accepted_at_ms, welcome)
      VALUES (?, ?, ?, ?, ?, ?, ?)`,

@@ -4,6 +4,8 @@ import type {
   AppendCommitOutcome,
   AppendMessage,
   AppendMessageOutcome,
+  AppendRefeed,
+  AppendRefeedOutcome,
   FormerLeaf,
   LeafCursor,
   LogEntry,
@@ -15,7 +17,14 @@ import type {
   VoidCommit,
 } from "../ports/mls-groups.ts";
 import { blob, optionalBlob, type SqliteDatabase } from "./sqlite-database.ts";
-import { appendCommit, appendMessage, insertEpoch, loadHead, voidCommit } from "./sqlite-mls-appends.ts";
+import {
+  appendCommit,
+  appendMessage,
+  appendRefeed,
+  insertEpoch,
+  loadHead,
+  voidCommit,
+} from "./sqlite-mls-appends.ts";
 import { expireEntries, prune } from "./sqlite-mls-expiry.ts";
 
 /** {@link MlsGroupStore} on SQLite. */
@@ -85,6 +94,10 @@ export class SqliteMlsGroupStore implements MlsGroupStore {
 
   appendCommit(append: AppendCommit): Promise<AppendCommitOutcome> {
     return this.database.write((statements) => appendCommit(statements, append));
+  }
+
+  refeed(append: AppendRefeed): Promise<AppendRefeedOutcome> {
+    return this.database.write((statements) => appendRefeed(statements, append));
   }
 
   voidCommit(request: VoidCommit): Promise<{ readonly sequence: number } | undefined> {
@@ -351,7 +364,7 @@ export class SqliteMlsGroupStore implements MlsGroupStore {
   }
 }
 
-const SELECT_ENTRIES = `SELECT e.sequence, e.kind, e.voids, e.accepted_at_ms, e.message, b.ban_list
+const SELECT_ENTRIES = `SELECT e.sequence, e.kind, e.voids, e.parted_sequence, e.accepted_at_ms, e.message, b.ban_list
   FROM mls_entries e JOIN mls_groups g USING (mls_group)
   LEFT JOIN mls_ban_lists b ON b.mls_group = e.mls_group AND b.sequence = e.sequence`;
 
@@ -362,6 +375,7 @@ function toEntry(row: Record<string, unknown>): LogEntry {
     message: blob(row["message"]),
     banList: optionalBlob(row["ban_list"]),
     voids: (row["voids"] as number | null) ?? undefined,
+    partedSequence: (row["parted_sequence"] as number | null) ?? undefined,
     acceptedAtMs: row["accepted_at_ms"] as number,
   };
 }

@@ -333,6 +333,11 @@ const MIGRATIONS: readonly string[] = [
   `
   CREATE INDEX mls_outbox_by_device ON mls_outbox (account_id, device_id);
   `,
+  `
+  -- Of the first commit that was fed again after the database was set back: the newest entry before it that members
+  -- which were further have seen.
+  ALTER TABLE mls_entries ADD COLUMN parted_sequence INTEGER CHECK (parted_sequence IS NULL OR kind = 'commit');
+  `,
 ];
 
 /** What `PRAGMA user_version` says of a database that is up to date. */

@@ -1,6 +1,7 @@
-import { InvariantError } from "@murmuration/base";
-import type { GroupEntry } from "@murmuration/wire";
+import { equalBytes, InvariantError } from "@murmuration/base";
+import { encodeGroupMarkInput, GROUP_MARK_BYTES, type GroupEntry, type GroupMark } from "@murmuration/wire";
 import type { LogEntry } from "../ports/mls-groups.ts";
+import { sha256 } from "./submit.ts";
 
 /** An entry of the log as a member gets it. */
 export function toWireEntry(entry: LogEntry): GroupEntry {
@@ -16,12 +17,20 @@ export function toWireEntry(entry: LogEntry): GroupEntry {
         commit: {
           commit: entry.message,
           ...(entry.banList !== undefined && entry.banList.length > 0 ? { banList: entry.banList } : {}),
+          ...(entry.partedSequence === undefined ? {} : { partedSequence: entry.partedSequence }),
         },
       };
     case "void":
       if (entry.voids === undefined) throw new InvariantError("group/void-without-sequence");
       return { ...head, void: { sequence: entry.voids } };
   }
+}
+
+/** Whether this is the entry that the mark names. */
+export function isMarked(entry: LogEntry, mark: GroupMark): boolean {
+  if (entry.sequence !== mark.sequence) return false;
+  const hash = sha256(encodeGroupMarkInput(toWireEntry(entry)));
+  return equalBytes(hash.subarray(0, GROUP_MARK_BYTES), mark.hash);
 }
 
 /** The first of these entries that fit both limits, in order. O(entries). */

@@ -13,6 +13,12 @@ export interface CommitValidator {
   create(request: { readonly groupInfo: Bytes; readonly ratchetTree: Bytes }): Promise<ValidatedGroup>;
   /** Validates a commit with its GroupInfo. Nothing is taken over: that is `settle`. O(log N + proposals). */
   commit(base: FollowerBase, request: CommitRequest): Promise<ValidatedCommit>;
+  /**
+   * Validates commits that lead on from an epoch, one after the other, on a follower of their own: what is cached stays as
+   * it is, and has to be forgotten when they were stored. They may come in several requests, in order, about one group at
+   * a time; the last one brings the GroupInfo. O(members) for the first, then O(log N + proposals) for each commit.
+   */
+  refeed(base: FollowerBase, request: RefeedRequest): Promise<ValidatedRefeed>;
   /** The commit was stored (or not): the cached follower moves on, or forgets it. */
   settle(groupId: GroupId, epoch: number, outcome: "stored" | "dropped"): void;
   /** Validates a proposal for the present epoch. */
@@ -76,6 +82,42 @@ export interface CommitRequest {
   /** Signature keys of leaves that are banned and not yet removed. */
   readonly banned: readonly Bytes[];
 }
+
+export interface RefeedRequest {
+  /** Of the first commit here: that of the base in the first request. */
+  readonly fromEpoch: number;
+  readonly commits: readonly PastCommit[];
+  /** Signature keys of banned leaves. */
+  readonly banned: readonly Bytes[];
+  /** Of the epoch that the last commit leads to, in the last request. */
+  readonly groupInfo: Bytes | undefined;
+}
+
+export interface PastCommit {
+  readonly commit: Bytes;
+  /** Those that were in the log for its epoch. */
+  readonly proposals: readonly Bytes[];
+  readonly banList: Bytes | undefined;
+}
+
+export interface ValidatedRefeed {
+  readonly commits: readonly ValidatedPastCommit[];
+  /** Signature key of the leaf that signed the GroupInfo. */
+  readonly signerKey: Bytes | undefined;
+}
+
+export type ValidatedPastCommit = Pick<
+  ValidatedCommit,
+  | "treeHash"
+  | "treeDelta"
+  | "referenced"
+  | "removed"
+  | "leafReplaced"
+  | "added"
+  | "bringsBanned"
+  | "senderKey"
+  | "banListChanged"
+>;
 
 export interface ValidatedCommit {
   /** Of the epoch that the commit leads to. */

@@ -43,6 +43,7 @@ export type CounterName =
   | "group_messages"
   | "group_entries_delivered"
   | "group_turns"
+  | "group_refeeds"
   | "group_cursors_written"
   | "group_trees_built"
   | "validator_ends";

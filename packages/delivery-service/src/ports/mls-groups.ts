@@ -22,10 +22,16 @@ export interface MlsGroupStore {
    */
   appendCommit(append: AppendCommit): Promise<AppendCommitOutcome>;
   /**
+   * Appends commits that this store has lost, all of them in one transaction, with what follows from each as in
+   * `appendCommit`; there are no Welcomes. Only the last epoch has a GroupInfo: none of these commits can be voided.
+   */
+  refeed(append: AppendRefeed): Promise<AppendRefeedOutcome>;
+  /**
    * Takes the newest commit that counts back: a void entry, and the epoch before it as it was, with its GroupInfo,
    * ban list, members and bans. Welcomes of the commit that still wait in the outbox are deleted, and proposals that
    * wait for its epoch; those it took from the epoch before do not wait again. Another commit may then lead on from
-   * that epoch. Undefined when it is not the newest, or so old that the log does not hold it. O(what it changed).
+   * that epoch. Undefined when it is not the newest, so old that the log does not hold it, or fed again. O(what it
+   * changed).
    */
   voidCommit(request: VoidCommit): Promise<{ readonly sequence: number } | undefined>;
   /**
@@ -182,6 +188,28 @@ export type AppendCommitOutcome =
   | { readonly kind: "lost"; readonly epoch: number }
   | { readonly kind: "unknown-group" };
 
+export interface AppendRefeed {
+  readonly groupId: GroupId;
+  /** The first commit leads on from this epoch, each other one from the epoch of the one before it. At least one. */
+  readonly fromEpoch: number;
+  readonly commits: readonly Omit<
+    AppendCommit,
+    "groupId" | "fromEpoch" | "groupInfo" | "welcomes" | "acceptedAtMs"
+  >[];
+  /** Of the epoch that the last one leads to. */
+  readonly groupInfo: Bytes;
+  /** Stands with the first of them. */
+  readonly partedSequence: number;
+  readonly acceptedAtMs: number;
+}
+
+export type AppendRefeedOutcome =
+  /** Sequence numbers of the commits, in order. */
+  | { readonly kind: "appended"; readonly sequences: readonly number[]; readonly epoch: number }
+  /** Another commit won, or one of these was appended before and voided. Nothing is appended. */
+  | { readonly kind: "lost"; readonly epoch: number }
+  | { readonly kind: "unknown-group" };
+
 export interface VoidCommit {
   readonly groupId: GroupId;
   /** Of the commit. */
@@ -198,6 +226,8 @@ export interface LogEntry {
   readonly banList: Bytes | undefined;
   /** Of a void entry: the commit that does not count. */
   readonly voids: number | undefined;
+  /** Of the first commit that was fed again: the newest entry before it that members which were further have seen. */
+  readonly partedSequence: number | undefined;
   readonly acceptedAtMs: number;
 }
 

@@ -5,14 +5,18 @@ import type {
   GroupCreate,
   GroupInfoReply,
   GroupInfoRequest,
+  GroupMark,
   LeafAccess,
 } from "@murmuration/wire";
 import { encodeLeafAccessTbs } from "@murmuration/wire";
 import { dayOf } from "../core/days.ts";
 import { decideReadFrom } from "../core/group-decisions.ts";
+import { isMarked } from "../core/group-entries.ts";
 import { isAccessSignature } from "../core/leaf-signatures.ts";
+import { sha256 } from "../core/submit.ts";
 import { addressKey } from "../core/token-bucket.ts";
 import type { FollowerBase } from "../ports/commit-validator.ts";
+import type { MlsGroupRow } from "../ports/mls-groups.ts";
 import type { Charge } from "../ports/rate-limits.ts";
 import type { ServiceContext } from "./context.ts";
 import type { GroupReader, OpenedLeaf } from "./group-delivery.ts";
@@ -28,6 +32,8 @@ export interface AnonymousPeer {
 
 /** Looking a leaf up in a past epoch builds that epoch's tree: it costs a stranger this many groups. */
 const PAST_EPOCH_COST = 20;
+/** So does comparing a log that is another one than the client's. */
+const ANOTHER_LOG_COST = 4;
 
 /** Takes what anybody may ask of groups from the address's allowance. Throws RejectionError `rate/limited`. */
 export function chargeAddress(context: ServiceContext, peer: AnonymousPeer, cost = 1): Promise<void> {
@@ -80,7 +86,8 @@ export async function createGroup(
 
 /**
  * Who asks to open a group: the leaf at the index that it names, in the present epoch or in the one that it knows.
- * One signature verification, or two. Throws RejectionError `group/not-a-member`, `group/rejoin`, `rate/limited`.
+ * One signature verification, or two. Throws RejectionError `group/not-a-member`, `group/epoch-unknown`, `group/rejoin`,
+ * `rate/limited`.
  */
 export async function findLeaf(
   context: ServiceContext,
@@ -95,7 +102,9 @@ export async function findLeaf(
     if (live.isBanned(leaf.signatureKey)) throw new RejectionError("group/not-a-member");
     return { signatureKey: leaf.signatureKey, leaf, epoch, removedAt: undefined };
   }
-  if (frame.epoch >= epoch) throw new RejectionError("group/not-a-member");
+  // It may have been added since the copy from which this service was restored.
+  if (frame.epoch > epoch) throw new RejectionError("group/epoch-unknown");
+  if (frame.epoch === epoch) throw new RejectionError("group/not-a-member");
   await chargeAddress(context, peer, PAST_EPOCH_COST);
   const before = await context.validator.pastLeaf(pastEpoch(context, live, frame.epoch), frame.leafIndex);
   if (before === undefined || !signed(before)) throw new RejectionError("group/not-a-member");
@@ -104,22 +113,65 @@ export async function findLeaf(
   return known;
 }
 
-/** What a leaf that opened a group is told. Throws RejectionError `group/rejoin`. */
+/**
+ * What a leaf that opened a group is told, and whether its log is the service's. Throws RejectionError `group/rejoin`,
+ * `rate/limited`.
+ */
 export async function grantAccess(
   context: ServiceContext,
+  peer: AnonymousPeer,
   live: LiveGroup,
   frame: GroupAccessFrame,
   reader: GroupReader,
-): Promise<GroupAccessGranted> {
+): Promise<{ readonly granted: GroupAccessGranted; readonly inStep: boolean }> {
   // Retention may have moved it since the group was loaded.
-  const { firstSequence } = await live.row();
-  decideReadFrom(firstSequence, frame.afterSequence);
+  const row = await live.row();
+  const { firstSequence } = row;
+  const [newest, ...older] = frame.marks;
+  const inStep = newest === undefined || (await holds(context, row, newest));
+  if (inStep) decideReadFrom(firstSequence, frame.afterSequence);
   const today = dayOf(context.clock.now());
   if (live.lastUsedDay < today) {
     live.lastUsedDay = today;
     await context.stores.mlsGroups.touch(live.groupId, today);
   }
-  return { epoch: live.epoch, firstSequence, lastSequence: reader.mayReadThrough, removed: reader.removed };
+  const granted = {
+    epoch: live.epoch,
+    firstSequence,
+    lastSequence: reader.mayReadThrough,
+    removed: reader.removed,
+  };
+  if (inStep) {
+    const agreedSequence = newest?.sequence ?? frame.afterSequence ?? 0;
+    return { granted: { ...granted, agreedSequence }, inStep };
+  }
+  await chargeAddress(context, peer, ANOTHER_LOG_COST);
+  const agreedSequence = await newestThatHolds(context, row, older);
+  const led =
+    frame.epoch === 0 ? undefined : await context.stores.mlsGroups.commitOf(live.groupId, frame.epoch - 1);
+  const commit = led?.at(-1);
+  const withCommit = commit === undefined ? {} : { commitHash: sha256(commit.message) };
+  return { granted: { ...granted, agreedSequence, ...withCommit }, inStep };
+}
+
+/** Up to where the log of a client that was further is this one. One read for each mark. */
+async function newestThatHolds(
+  context: ServiceContext,
+  row: MlsGroupRow,
+  marks: readonly GroupMark[],
+): Promise<number> {
+  for (const mark of marks) if (await holds(context, row, mark)) return mark.sequence;
+  return 0;
+}
+
+/** Of an entry that is kept no longer nobody can tell: its number has to do. */
+async function holds(context: ServiceContext, row: MlsGroupRow, mark: GroupMark): Promise<boolean> {
+  const { groupId, firstSequence, lastSequence } = row;
+  if (mark.sequence > lastSequence) return false;
+  if (mark.sequence < firstSequence) return true;
+  const limits = { maxEntries: 1, maxBytes: 0 };
+  const [entry] = await context.stores.mlsGroups.read(groupId, mark.sequence - 1, mark.sequence, limits);
+  return entry === undefined || isMarked(entry, mark);
 }
 
 /**

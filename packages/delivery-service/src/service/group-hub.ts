@@ -32,6 +32,8 @@ export class GroupHub {
   readonly context: ServiceContext;
   readonly cursors: LeafCursors;
   readonly outbox: WelcomeOutbox;
+  /** Bytes of re-feedings that wait for their last frame, on all connections. */
+  waitingRefeedBytes = 0;
   private readonly pages: GroupPages;
   private readonly groups = new Map<string, Entry>();
 

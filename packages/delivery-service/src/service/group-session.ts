@@ -16,6 +16,7 @@ import { type GroupOutlet, GroupReader } from "./group-delivery.ts";
 import type { GroupHub, GroupInUse } from "./group-hub.ts";
 import { proposeToGroup, submitToGroup } from "./group-messages.ts";
 import { banFromGroup, refuseCommit } from "./group-orders.ts";
+import { Refeeding } from "./group-refeeds.ts";
 import type { Voice } from "./group-turns.ts";
 
 export type GroupBody = Extract<ClientBody, { readonly kind: `group${string}` }>;
@@ -49,6 +50,7 @@ export class GroupSession {
   /** Groups in whose lines this connection waits without a leaf. */
   private readonly joining = new Map<string, () => void>();
   private readonly name = joinerName(++lastSession);
+  private readonly refeeding: Refeeding;
   private ended = false;
   private named = false;
   private refusedAccesses = 0;
@@ -57,6 +59,7 @@ export class GroupSession {
     this.hub = hub;
     this.peer = peer;
     this.outlet = outlet;
+    this.refeeding = new Refeeding(hub);
   }
 
   /** Answers one frame. Throws RejectionError. */
@@ -102,6 +105,11 @@ export class GroupSession {
         await refuseCommit(context, opened, opened.reader, body);
         return DONE;
       }
+      case "groupRefeed": {
+        const opened = this.require(body.groupId);
+        await this.refeeding.take(opened, opened.reader, body);
+        return DONE;
+      }
     }
   }
 
@@ -118,6 +126,7 @@ export class GroupSession {
   /** The connection ended. */
   end(): void {
     this.ended = true;
+    this.refeeding.drop();
     for (const key of this.opened.keys()) this.close(key);
     for (const leave of this.joining.values()) leave();
     this.joining.clear();
@@ -141,12 +150,12 @@ export class GroupSession {
         if (found.epoch !== held.live.epoch || held.live.isBanned(found.signatureKey))
           await reader.lookAtLeaf();
         if (!reader.isOpen) throw new RejectionError("group/not-a-member");
-        const granted = await grantAccess(context, held.live, frame, reader);
+        const { granted, inStep } = await grantAccess(context, this.peer, held.live, frame, reader);
         if (this.ended) throw new RejectionError("group/not-open");
         this.close(key);
         this.opened.set(key, { ...held, reader });
         this.named = true;
-        const after = this.opening(held, reader, frame);
+        const after = this.opening(held, reader, frame, inStep);
         return { answer: { kind: "groupAccessGranted", ...granted }, after };
       } catch (error) {
         held.live.delete(reader);
@@ -159,8 +168,14 @@ export class GroupSession {
     }
   }
 
-  /** Behind the answer come entries, and a turn that is the leaf's. */
-  private opening({ live, turns }: GroupInUse, reader: GroupReader, frame: GroupAccessFrame): () => void {
+  /** Behind the answer come entries, and a turn that is the leaf's; nothing for one that knows another log. */
+  private opening(
+    { live, turns }: GroupInUse,
+    reader: GroupReader,
+    frame: GroupAccessFrame,
+    inStep: boolean,
+  ): () => void {
+    if (!inStep) return () => {};
     if (!reader.removed && frame.epoch >= live.epoch) {
       live.provisional.vouch(reader.name, live.lastCommitSequence);
     }

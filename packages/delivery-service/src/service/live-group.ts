@@ -149,6 +149,22 @@ export class LiveGroup implements GroupListener {
     this.announce("members");
   }
 
+  /**
+   * Commits were fed again, within {@link holding}. Each leaf that they removed ends at its removal, at once; some may have
+   * come back since.
+   */
+  async fedAgain(
+    removals: readonly { readonly signatureKey: Bytes; readonly sequence: number }[],
+  ): Promise<void> {
+    for (const { signatureKey, sequence } of removals) {
+      for (const reader of this.readersOf(leafName(signatureKey))) reader.endAt(sequence);
+    }
+    this.takeRow(await this.row());
+    await this.readBans();
+    await this.lookAt(this.allReaders());
+    this.announce("members");
+  }
+
   // ---- signals of other nodes ----
 
   lookAgain(): void {

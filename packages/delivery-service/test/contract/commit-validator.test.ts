@@ -247,6 +247,55 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
     alice.discard();
   });
 
+  it("validates commits that are fed again, in one request or in several, and takes nothing over", async () => {
+    const founder = await member();
+    const fresh = new Stored(founder);
+    const past = [1, 2, 3].map(() => {
+      const made = founder.makeCommit();
+      founder.merge();
+      return { commit: made.frame.commit, proposals: [], banList: undefined };
+    });
+    const groupInfo = founder.group.groupInfo();
+    const whole = await validator.refeed(fresh.base(), {
+      fromEpoch: 0,
+      commits: past,
+      groupInfo,
+      banned: [],
+    });
+    expect(whole.commits).toHaveLength(3);
+    expect(whole.signerKey).toEqual(founder.key);
+    expect(whole.commits[2]!.treeHash).toEqual(founder.group.context.treeHash);
+    const first = { fromEpoch: 0, commits: past.slice(0, 2), groupInfo: undefined, banned: [] };
+    const begun = await validator.refeed(fresh.base(), first);
+    expect(begun).toEqual({ commits: whole.commits.slice(0, 2), signerKey: undefined });
+    const rest = { fromEpoch: 2, commits: past.slice(2), groupInfo, banned: [] };
+    expect(await validator.refeed(fresh.base(), rest)).toEqual({
+      commits: whole.commits.slice(2),
+      signerKey: founder.key,
+    });
+    expect(await validator.leaf(fresh.base(), 0)).toMatchObject({ leafIndex: 0 });
+
+    // What was begun is gone with its end, a refusal, or the group.
+    await expect(validator.refeed(fresh.base(), rest)).rejects.toMatchObject({
+      code: "validator/unavailable",
+    });
+    await validator.refeed(fresh.base(), first);
+    validator.forget(fresh.groupId);
+    await expect(validator.refeed(fresh.base(), rest)).rejects.toMatchObject({
+      code: "validator/unavailable",
+    });
+    await validator.refeed(fresh.base(), first);
+    await expect(
+      validator.refeed(fresh.base(), { ...rest, commits: past.slice(0, 1) }),
+    ).rejects.toMatchObject({ code: "group/commit-invalid" });
+    await expect(validator.refeed(fresh.base(), rest)).rejects.toMatchObject({
+      code: "validator/unavailable",
+    });
+    await expect(
+      validator.refeed(fresh.base(), { fromEpoch: 0, commits: past.slice(0, 2), groupInfo, banned: [] }),
+    ).rejects.toMatchObject({ code: "group/commit-invalid" });
+  });
+
   it("builds trees of the present epoch and of past ones, and knows their leaves", async () => {
     const { validated } = await start();
     const tree = alice.group.ratchetTree();

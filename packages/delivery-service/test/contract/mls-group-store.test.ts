@@ -3,7 +3,12 @@ import { DatabaseSync } from "node:sqlite";
 import { type Bytes, compareBytes, type DeviceAddress, type DeviceId, type GroupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openSqliteStores } from "../../src/adapters/sqlite-stores.ts";
-import { type AppendCommit, type MlsGroupStore, WELCOMES_WAITING } from "../../src/ports/mls-groups.ts";
+import {
+  type AppendCommit,
+  type AppendRefeed,
+  type MlsGroupStore,
+  WELCOMES_WAITING,
+} from "../../src/ports/mls-groups.ts";
 import { query } from "../support/database.ts";
 import { engines } from "../support/engines.ts";
 import { scan } from "../support/leak-scan.ts";
@@ -318,6 +323,90 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       await store.removeFromOutbox([first!.id]);
       await commit(1, { welcomes: welcomes(1) });
       expect((await store.outbox(0, 10))[0]!.id).toBeGreaterThan(first!.id);
+    });
+  });
+
+  describe("commits that are fed again", () => {
+    const fed = (fromEpoch: number, count: number, given: Partial<AppendRefeed> = {}): AppendRefeed => {
+      const { groupInfo, ...first } = commitFrom(id, fromEpoch);
+      const more = Array.from({ length: count - 1 }, (_, index) => commitFrom(id, fromEpoch + 1 + index));
+      const commits = [first, ...more];
+      return {
+        groupId: id,
+        fromEpoch,
+        commits,
+        groupInfo,
+        partedSequence: 1,
+        acceptedAtMs: NOW + 5,
+        ...given,
+      };
+    };
+
+    it("are appended all together, each with its proposals; the first says where the members' logs part", async () => {
+      await commit(0);
+      await say(1);
+      const append = fed(1, 2);
+      const [first, second] = append.commits;
+      const proposals = [random(20)];
+      const commits = [{ ...first!, proposals }, second!];
+      expect(await store.refeed({ ...append, commits })).toEqual({
+        kind: "appended",
+        sequences: [4, 5],
+        epoch: 3,
+      });
+      expect(await kinds()).toEqual(["commit", "application", "proposal", "commit", "commit"]);
+      const log = await wholeLog(store, id);
+      expect(log.map(({ partedSequence }) => partedSequence)).toEqual([
+        undefined,
+        undefined,
+        undefined,
+        1,
+        undefined,
+      ]);
+      expect(await store.load(id)).toMatchObject({
+        epoch: 3,
+        groupInfo: append.groupInfo,
+        treeHash: second!.treeHash,
+        lastCommitSequence: 5,
+      });
+      expect(await store.commitOf(id, 1)).toEqual(log.slice(2, 4));
+      expect((await store.loadTree(id, 3))?.deltas).toHaveLength(3);
+    });
+
+    it("cut the leaves off that they remove, and end the proposals that wait", async () => {
+      const [gone] = keys(1);
+      await store.addProposal(id, 0, random(20), 5);
+      const append = fed(0, 3);
+      const commits = append.commits.map((one, index) => (index === 1 ? { ...one, removed: [gone!] } : one));
+      await store.refeed({ ...append, commits });
+      expect(await store.formerLeaf(id, gone!)).toEqual({ removedAt: 2 });
+      expect(await store.load(id)).toMatchObject({ lastRemovalEpoch: 2 });
+      expect(await store.pendingProposals(id)).toEqual([]);
+    });
+
+    it("lose whole against another commit of the epoch, and where one of them is in the log, voided or not", async () => {
+      const known = await commit(0);
+      expect(await store.refeed(fed(0, 2))).toEqual({ kind: "lost", epoch: 1 });
+      expect(await store.refeed(fed(2, 2))).toEqual({ kind: "lost", epoch: 1 });
+      await store.voidCommit({ groupId: id, sequence: 1, acceptedAtMs: NOW });
+      const append = fed(0, 2);
+      expect(await store.refeed({ ...append, commits: [append.commits[0]!, known] })).toEqual({
+        kind: "lost",
+        epoch: 0,
+      });
+      expect(await kinds()).toEqual(["commit", "void"]);
+      const nowhere = newGroup().groupId;
+      expect(await store.refeed({ ...append, groupId: nowhere })).toEqual({ kind: "unknown-group" });
+    });
+
+    it("cannot be voided where nothing is known of the epoch before; the next commit can", async () => {
+      await store.refeed(fed(0, 2));
+      expect(await store.voidCommit({ groupId: id, sequence: 2, acceptedAtMs: NOW })).toBeUndefined();
+      await commit(2);
+      expect(await store.voidCommit({ groupId: id, sequence: 3, acceptedAtMs: NOW })).toEqual({
+        sequence: 4,
+      });
+      expect(await store.load(id)).toMatchObject({ epoch: 2 });
     });
   });
 
@@ -817,7 +906,7 @@ describe("MLS groups in one file", () => {
     await stores.mlsGroups.appendCommit(commitFrom(id, 0));
     await stores.close();
     const entry = (sequence: number, leadsFrom: number | "NULL") =>
-      `INSERT INTO mls_entries VALUES (1, ${sequence}, 0, 'commit', randomblob(32), ${leadsFrom}, 0, NULL, x'00')`;
+      `INSERT INTO mls_entries VALUES (1, ${sequence}, 0, 'commit', randomblob(32), ${leadsFrom}, 0, NULL, x'00', NULL)`;
     const database = new DatabaseSync(file());
     expect(() => database.exec(entry(2, 0))).toThrow("UNIQUE constraint failed");
     expect(() => database.exec(entry(1, 1))).toThrow("UNIQUE constraint failed");

@@ -25,6 +25,7 @@ describe("a community lives on one log", () => {
       firstSequence: 1,
       lastSequence: 0,
       removed: false,
+      agreedSequence: 0,
     });
 
     const made = alice.makeAdd([bob]);

@@ -195,7 +195,8 @@ export class Member {
     const epoch = this.openedGroup === undefined ? 0 : Number(this.group.epoch);
     const leaf = { groupId: this.groupId, epoch, leafIndex: this.leafIndex };
     const after = afterSequence === undefined ? {} : { afterSequence };
-    return { kind: "groupAccess", ...leaf, signature: this.signAccess(leaf), ...after, ...changes };
+    const signature = this.signAccess(leaf);
+    return { kind: "groupAccess", ...leaf, signature, marks: [], ...after, ...changes };
   }
 
   signAccess(

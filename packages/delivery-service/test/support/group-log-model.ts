@@ -217,7 +217,8 @@ export class GroupLogModel {
     from?: number,
   ): number {
     const sequence = this.last + 1;
-    const whole = { banList: undefined, voids: undefined, acceptedAtMs: this.now, ...entry, sequence };
+    const blank = { banList: undefined, voids: undefined, partedSequence: undefined };
+    const whole = { ...blank, acceptedAtMs: this.now, ...entry, sequence };
     this.log.push({ entry: whole, writtenIn: this.present, ...(from !== undefined && { from }) });
     this.lastUsedDay = Math.max(this.lastUsedDay, Math.floor(whole.acceptedAtMs / 86_400_000));
     return sequence;

@@ -60,6 +60,7 @@ describe("entries", () => {
     message: random(bytes),
     banList: undefined,
     voids: undefined,
+    partedSequence: undefined,
     acceptedAtMs: 5,
     ...fields,
   });

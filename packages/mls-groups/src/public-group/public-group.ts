@@ -263,6 +263,21 @@ export class PublicGroup {
     check("group-info/follows-commit", same);
   }
 
+  /**
+   * The leaf that signed this GroupInfo of the present epoch: same GroupContext, same confirmation tag. Any member may
+   * sign one. One signature verification. Throws RejectionError.
+   */
+  signerOfGroupInfo(groupInfo: Uint8Array): LeafIndex {
+    const info = decodeGroupInfo(groupInfo);
+    verifyGroupInfo(this.#crypto, info, this.#epoch.tree);
+    const { contextBytes, confirmationTag } = this.#epoch;
+    const same =
+      equalBytes(groupContextBytes(info.groupContext), contextBytes) &&
+      equalBytes(info.confirmationTag, confirmationTag);
+    check("group-info/follows-commit", same);
+    return info.signer;
+  }
+
   /** Enters the epoch of a staged commit and forgets the proposals of the old one. O(1). */
   merge(commit: FollowedCommit): void {
     if (commit.from !== this.#epoch) throw new UsageError("mls/stale-staged-commit");

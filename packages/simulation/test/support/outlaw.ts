@@ -148,6 +148,7 @@ export class Outlaw {
         group.ownLeaf,
         service === undefined ? {} : { service },
       ),
+      marks: [],
       ...(afterSequence === undefined ? {} : { afterSequence }),
     };
   }

@@ -39,10 +39,13 @@ export declare const murmuration: {
       readonly GroupInfoRequest: GeneratedMessage;
       readonly GroupLeafProof: GeneratedMessage;
       readonly GroupLinkProof: GeneratedMessage;
+      readonly GroupMark: GeneratedMessage;
+      readonly GroupPastCommit: GeneratedMessage;
       readonly GroupProposal: GeneratedMessage;
       readonly GroupPropose: GeneratedMessage;
       readonly GroupProposeAccepted: GeneratedMessage;
       readonly GroupRecord: GeneratedMessage;
+      readonly GroupRefeed: GeneratedMessage;
       readonly GroupRefuse: GeneratedMessage;
       readonly GroupSubmit: GeneratedMessage;
       readonly GroupSubmitAccepted: GeneratedMessage;

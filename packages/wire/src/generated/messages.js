@@ -592,6 +592,7 @@ export const murmuration = $root.murmuration = (() => {
                 Frame.prototype.groupInfoRequest = null;
                 Frame.prototype.groupBan = null;
                 Frame.prototype.groupRefuse = null;
+                Frame.prototype.groupRefeed = null;
                 Frame.prototype.groupCreated = null;
                 Frame.prototype.groupAccessGranted = null;
                 Frame.prototype.groupEntries = null;
@@ -606,7 +607,7 @@ export const murmuration = $root.murmuration = (() => {
                 let $oneOfFields;
 
                 $Object.defineProperty(Frame.prototype, "body", {
-                    get: $util.oneOfGetter($oneOfFields = ["hello", "acknowledge", "submitSealed", "submitIdentified", "ping", "helloReply", "deliver", "queueEmpty", "resumeHint", "drain", "submitAccepted", "submitMismatch", "acknowledged", "pong", "preKeysLow", "rejection", "keyPackagesLow", "groupCreate", "groupAccess", "groupAcknowledge", "groupSubmit", "groupCommit", "groupPropose", "groupTurnRelease", "groupInfoRequest", "groupBan", "groupRefuse", "groupCreated", "groupAccessGranted", "groupEntries", "groupSubmitAccepted", "groupCommitAccepted", "groupCommitLost", "groupProposeAccepted", "groupTurn", "groupInfoReply", "groupDone"]),
+                    get: $util.oneOfGetter($oneOfFields = ["hello", "acknowledge", "submitSealed", "submitIdentified", "ping", "helloReply", "deliver", "queueEmpty", "resumeHint", "drain", "submitAccepted", "submitMismatch", "acknowledged", "pong", "preKeysLow", "rejection", "keyPackagesLow", "groupCreate", "groupAccess", "groupAcknowledge", "groupSubmit", "groupCommit", "groupPropose", "groupTurnRelease", "groupInfoRequest", "groupBan", "groupRefuse", "groupRefeed", "groupCreated", "groupAccessGranted", "groupEntries", "groupSubmitAccepted", "groupCommitAccepted", "groupCommitLost", "groupProposeAccepted", "groupTurn", "groupInfoReply", "groupDone"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -673,6 +674,8 @@ export const murmuration = $root.murmuration = (() => {
                         $root.murmuration.wire.v1.GroupBan.encode(message.groupBan, writer.uint32(578).fork(), _depth + 1).ldelim();
                     if (message.groupRefuse != null && $Object.hasOwnProperty.call(message, "groupRefuse"))
                         $root.murmuration.wire.v1.GroupRefuse.encode(message.groupRefuse, writer.uint32(586).fork(), _depth + 1).ldelim();
+                    if (message.groupRefeed != null && $Object.hasOwnProperty.call(message, "groupRefeed"))
+                        $root.murmuration.wire.v1.GroupRefeed.encode(message.groupRefeed, writer.uint32(594).fork(), _depth + 1).ldelim();
                     if (message.groupCreated != null && $Object.hasOwnProperty.call(message, "groupCreated"))
                         $root.murmuration.wire.v1.GroupCreated.encode(message.groupCreated, writer.uint32(770).fork(), _depth + 1).ldelim();
                     if (message.groupAccessGranted != null && $Object.hasOwnProperty.call(message, "groupAccessGranted"))
@@ -922,6 +925,13 @@ export const murmuration = $root.murmuration = (() => {
                                     break;
                                 message.groupRefuse = $root.murmuration.wire.v1.GroupRefuse.decode(reader, reader.size(), $undefined, _depth + 1, message.groupRefuse);
                                 message.body = "groupRefuse";
+                                continue;
+                            }
+                        case 74: {
+                                if (wireType !== 2)
+                                    break;
+                                message.groupRefeed = $root.murmuration.wire.v1.GroupRefeed.decode(reader, reader.size(), $undefined, _depth + 1, message.groupRefeed);
+                                message.body = "groupRefeed";
                                 continue;
                             }
                         case 96: {
@@ -3626,6 +3636,7 @@ export const murmuration = $root.murmuration = (() => {
             v1.GroupAccess = (function() {
 
                 const GroupAccess = function (properties) {
+                    this.marks = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -3637,6 +3648,7 @@ export const murmuration = $root.murmuration = (() => {
                 GroupAccess.prototype.leafIndex = 0;
                 GroupAccess.prototype.signature = $util.newBuffer([]);
                 GroupAccess.prototype.afterSequence = null;
+                GroupAccess.prototype.marks = $util.emptyArray;
 
                 let $oneOfFields;
 
@@ -3663,6 +3675,9 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(34).bytes(message.signature);
                     if (message.afterSequence != null && $Object.hasOwnProperty.call(message, "afterSequence"))
                         writer.uint32(40).uint64(message.afterSequence);
+                    if (message.marks != null && message.marks.length)
+                        for (let i = 0; i < message.marks.length; ++i)
+                            $root.murmuration.wire.v1.GroupMark.encode(message.marks[i], writer.uint32(50).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -3739,6 +3754,14 @@ export const murmuration = $root.murmuration = (() => {
                                 message._afterSequence = "afterSequence";
                                 continue;
                             }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.marks && message.marks.length))
+                                    message.marks = [];
+                                message.marks.push($root.murmuration.wire.v1.GroupMark.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -3757,6 +3780,100 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 return GroupAccess;
+            })();
+
+            v1.GroupMark = (function() {
+
+                const GroupMark = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupMark.prototype.sequence = 0;
+                GroupMark.prototype.hash = $util.newBuffer([]);
+
+                GroupMark.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.sequence != null && $Object.hasOwnProperty.call(message, "sequence") && (typeof message.sequence === "object" ? message.sequence.low || message.sequence.high : message.sequence !== 0))
+                        writer.uint32(8).uint64(message.sequence);
+                    if (message.hash != null && $Object.hasOwnProperty.call(message, "hash") && message.hash.length)
+                        writer.uint32(18).bytes(message.hash);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupMark.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupMark();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.sequence = value;
+                                else
+                                    delete message.sequence;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.hash = value;
+                                else
+                                    delete message.hash;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupMark;
             })();
 
             v1.GroupAcknowledge = (function() {
@@ -4951,6 +5068,244 @@ export const murmuration = $root.murmuration = (() => {
                 return GroupRefuse;
             })();
 
+            v1.GroupRefeed = (function() {
+
+                const GroupRefeed = function (properties) {
+                    this.commits = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupRefeed.prototype.groupId = $util.newBuffer([]);
+                GroupRefeed.prototype.commits = $util.emptyArray;
+                GroupRefeed.prototype.groupInfo = null;
+                GroupRefeed.prototype.agreedSequence = 0;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupRefeed.prototype, "_groupInfo", {
+                    get: $util.oneOfGetter($oneOfFields = ["groupInfo"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                GroupRefeed.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.groupId != null && $Object.hasOwnProperty.call(message, "groupId") && message.groupId.length)
+                        writer.uint32(10).bytes(message.groupId);
+                    if (message.commits != null && message.commits.length)
+                        for (let i = 0; i < message.commits.length; ++i)
+                            $root.murmuration.wire.v1.GroupPastCommit.encode(message.commits[i], writer.uint32(18).fork(), _depth + 1).ldelim();
+                    if (message.groupInfo != null && $Object.hasOwnProperty.call(message, "groupInfo"))
+                        writer.uint32(26).bytes(message.groupInfo);
+                    if (message.agreedSequence != null && $Object.hasOwnProperty.call(message, "agreedSequence") && (typeof message.agreedSequence === "object" ? message.agreedSequence.low || message.agreedSequence.high : message.agreedSequence !== 0))
+                        writer.uint32(32).uint64(message.agreedSequence);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupRefeed.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupRefeed();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.groupId = value;
+                                else
+                                    delete message.groupId;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.commits && message.commits.length))
+                                    message.commits = [];
+                                message.commits.push($root.murmuration.wire.v1.GroupPastCommit.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                message.groupInfo = reader.bytes();
+                                message._groupInfo = "groupInfo";
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.agreedSequence = value;
+                                else
+                                    delete message.agreedSequence;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupRefeed;
+            })();
+
+            v1.GroupPastCommit = (function() {
+
+                const GroupPastCommit = function (properties) {
+                    this.proposals = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupPastCommit.prototype.commit = $util.newBuffer([]);
+                GroupPastCommit.prototype.proposals = $util.emptyArray;
+                GroupPastCommit.prototype.banList = null;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupPastCommit.prototype, "_banList", {
+                    get: $util.oneOfGetter($oneOfFields = ["banList"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                GroupPastCommit.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.commit != null && $Object.hasOwnProperty.call(message, "commit") && message.commit.length)
+                        writer.uint32(10).bytes(message.commit);
+                    if (message.proposals != null && message.proposals.length)
+                        for (let i = 0; i < message.proposals.length; ++i)
+                            writer.uint32(18).bytes(message.proposals[i]);
+                    if (message.banList != null && $Object.hasOwnProperty.call(message, "banList"))
+                        writer.uint32(26).bytes(message.banList);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupPastCommit.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupPastCommit();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.commit = value;
+                                else
+                                    delete message.commit;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.proposals && message.proposals.length))
+                                    message.proposals = [];
+                                message.proposals.push(reader.bytes());
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                message.banList = reader.bytes();
+                                message._banList = "banList";
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupPastCommit;
+            })();
+
             v1.GroupCreated = (function() {
 
                 const GroupCreated = function (properties) {
@@ -5046,6 +5401,16 @@ export const murmuration = $root.murmuration = (() => {
                 GroupAccessGranted.prototype.firstSequence = 0;
                 GroupAccessGranted.prototype.lastSequence = 0;
                 GroupAccessGranted.prototype.removed = false;
+                GroupAccessGranted.prototype.agreedSequence = 0;
+                GroupAccessGranted.prototype.commitHash = null;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupAccessGranted.prototype, "_commitHash", {
+                    get: $util.oneOfGetter($oneOfFields = ["commitHash"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
 
                 GroupAccessGranted.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -5062,6 +5427,10 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(24).uint64(message.lastSequence);
                     if (message.removed != null && $Object.hasOwnProperty.call(message, "removed") && message.removed !== false)
                         writer.uint32(32).bool(message.removed);
+                    if (message.agreedSequence != null && $Object.hasOwnProperty.call(message, "agreedSequence") && (typeof message.agreedSequence === "object" ? message.agreedSequence.low || message.agreedSequence.high : message.agreedSequence !== 0))
+                        writer.uint32(40).uint64(message.agreedSequence);
+                    if (message.commitHash != null && $Object.hasOwnProperty.call(message, "commitHash"))
+                        writer.uint32(50).bytes(message.commitHash);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -5129,6 +5498,22 @@ export const murmuration = $root.murmuration = (() => {
                                     message.removed = value;
                                 else
                                     delete message.removed;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.agreedSequence = value;
+                                else
+                                    delete message.agreedSequence;
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                message.commitHash = reader.bytes();
+                                message._commitHash = "commitHash";
                                 continue;
                             }
                         }
@@ -5574,12 +5959,19 @@ export const murmuration = $root.murmuration = (() => {
 
                 GroupCommitEntry.prototype.commit = $util.newBuffer([]);
                 GroupCommitEntry.prototype.banList = null;
+                GroupCommitEntry.prototype.partedSequence = null;
 
                 let $oneOfFields;
 
                 // Virtual OneOf for proto3 optional field
                 $Object.defineProperty(GroupCommitEntry.prototype, "_banList", {
                     get: $util.oneOfGetter($oneOfFields = ["banList"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupCommitEntry.prototype, "_partedSequence", {
+                    get: $util.oneOfGetter($oneOfFields = ["partedSequence"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -5594,6 +5986,8 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(10).bytes(message.commit);
                     if (message.banList != null && $Object.hasOwnProperty.call(message, "banList"))
                         writer.uint32(18).bytes(message.banList);
+                    if (message.partedSequence != null && $Object.hasOwnProperty.call(message, "partedSequence"))
+                        writer.uint32(24).uint64(message.partedSequence);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -5641,6 +6035,13 @@ export const murmuration = $root.murmuration = (() => {
                                     break;
                                 message.banList = reader.bytes();
                                 message._banList = "banList";
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 0)
+                                    break;
+                                message.partedSequence = reader.uint64();
+                                message._partedSequence = "partedSequence";
                                 continue;
                             }
                         }

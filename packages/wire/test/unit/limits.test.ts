@@ -58,6 +58,25 @@ describe("every frame at its largest fits into frameBytes, and its fields into w
       signatureKeys: many(limits.leavesPerAccount, fill(limits.mlsSignatureKeyBytes)),
       signature: fill(limits.mlsSignatureBytes),
     },
+    {
+      kind: "groupRefeed",
+      groupId: group,
+      commits: [
+        {
+          commit: fill(limits.groupCommitBytes),
+          proposals: many(limits.pendingProposals, proposal),
+          banList: fill(limits.banListBytes),
+        },
+      ],
+      groupInfo: fill(limits.groupInfoBytes),
+      agreedSequence: largest,
+    },
+    {
+      kind: "groupRefeed",
+      groupId: group,
+      commits: many(limits.commitsPerRefeed, { commit: fill(2048), proposals: [] }),
+      agreedSequence: largest,
+    },
   ];
   test.each(fromClient)("$kind", (body) => {
     const bytes = encodeClientFrame({ requestId: 0xffff_ffff, body });

@@ -99,6 +99,7 @@ export class Access {
         leafIndex: group.ownLeaf,
         signature,
         afterSequence: row.cursor,
+        marks: [],
       });
       if (answer.kind !== "groupAccessGranted") throw new UnavailableError("connection/unexpected-answer");
       this.noteLastSequence(id, answer.lastSequence);

@@ -1,0 +1,217 @@
+import { type Bytes, equalBytes, type GroupId, RejectionError } from "@murmuration/base";
+import type { GroupPastCommit, GroupRefeed } from "@murmuration/wire";
+import { readMlsHeader } from "../core/mls-header.ts";
+import { sha256 } from "../core/submit.ts";
+import type { PastCommit, ValidatedPastCommit } from "../ports/commit-validator.ts";
+import { type GroupReader, leafName } from "./group-delivery.ts";
+import type { GroupHub, GroupInUse } from "./group-hub.ts";
+import { nameOf } from "./group-messages.ts";
+import type { LiveGroup } from "./live-group.ts";
+import { charge, chargeFor } from "./refusals.ts";
+
+/** Commits that the validator is given at a time, so that nothing else waits for all of them. */
+const COMMITS_PER_REQUEST = 32;
+
+/** What a group lacks since its service was set back, from a leaf that has it. */
+interface Refeed {
+  readonly commits: readonly PastCommit[];
+  readonly groupInfo: Bytes;
+  readonly agreedSequence: number;
+}
+
+interface Waiting {
+  readonly groupId: GroupId;
+  readonly commits: PastCommit[];
+  bytes: number;
+}
+
+/** The re-feeding that one connection is about to send: its frames are one piece, and wait in memory for the last one. */
+export class Refeeding {
+  private readonly hub: GroupHub;
+  private waiting: Waiting | undefined;
+
+  constructor(hub: GroupHub) {
+    this.hub = hub;
+  }
+
+  /**
+   * Takes a frame. With the last one everything is validated and stored, or nothing. Throws RejectionError
+   * `group/refeed-refused`, `group/not-a-member`, `group/busy`, `rate/limited`; what came before is then forgotten.
+   */
+  async take(group: GroupInUse, reader: GroupReader, frame: GroupRefeed): Promise<void> {
+    const { context } = this.hub;
+    try {
+      await reader.member();
+      const rate = context.limits.rates.refeedsPerLeaf;
+      await charge(context.rateLimits, [chargeFor("group-refeeds", nameOf(reader), rate)]);
+      const { commits } = this.add(frame);
+      const { groupInfo, agreedSequence } = frame;
+      if (groupInfo === undefined) return;
+      const fed = await feed(this.hub, group, reader, { commits, groupInfo, agreedSequence });
+      context.metrics.count("group_refeeds", fed ? "fed" : "up-to-date");
+      this.drop();
+    } catch (error) {
+      this.drop();
+      if (error instanceof RejectionError) context.metrics.count("group_refeeds", "refused");
+      throw error;
+    }
+  }
+
+  drop(): void {
+    this.hub.waitingRefeedBytes -= this.waiting?.bytes ?? 0;
+    this.waiting = undefined;
+  }
+
+  private add({ groupId, commits }: GroupRefeed): Waiting {
+    const { limits } = this.hub.context;
+    if (this.waiting !== undefined && !equalBytes(this.waiting.groupId, groupId)) this.drop();
+    this.waiting ??= { groupId, commits: [], bytes: 0 };
+    const { waiting } = this;
+    const bytes = commits.reduce((sum, commit) => sum + bytesOf(commit), 0);
+    if (
+      waiting.bytes + bytes > limits.refeedBytes ||
+      waiting.commits.length + commits.length > limits.refeedCommits
+    )
+      throw new RejectionError("group/refeed-refused");
+    if (this.hub.waitingRefeedBytes + bytes > limits.waitingRefeedBytes)
+      throw new RejectionError("group/busy");
+    waiting.bytes += bytes;
+    this.hub.waitingRefeedBytes += bytes;
+    for (const { commit, proposals, banList } of commits)
+      waiting.commits.push({ commit, proposals, banList });
+    return waiting;
+  }
+}
+
+/** False when the group has all of it. */
+function feed(hub: GroupHub, group: GroupInUse, reader: GroupReader, refeed: Refeed): Promise<boolean> {
+  const { live } = group;
+  return live.exclusive(async () => {
+    await reader.member();
+    const commits = await unknownOf(hub, group, refeed.commits);
+    if (commits.length === 0) return false;
+    try {
+      const validated = await validate(hub, group, reader, commits, refeed.groupInfo);
+      await live.holding(() => store(hub, group, commits, validated, refeed));
+      // It has followed all of them.
+      live.provisional.vouch(reader.name, live.lastCommitSequence);
+      return true;
+    } finally {
+      // What is cached may be of the epoch before.
+      hub.context.validator.forget(live.groupId);
+    }
+  });
+}
+
+/** Without those that the group has. Throws RejectionError `group/refeed-refused` for a gap, or another commit of its epoch. */
+async function unknownOf(
+  { context }: GroupHub,
+  { live }: GroupInUse,
+  commits: readonly PastCommit[],
+): Promise<readonly PastCommit[]> {
+  const unknown: PastCommit[] = [];
+  for (const past of commits) {
+    const { groupId, epoch, content } = readMlsHeader(past.commit);
+    if (content !== "commit" || !equalBytes(groupId, live.groupId)) throw refused();
+    if (epoch < live.epoch) {
+      const known = (await context.stores.mlsGroups.commitOf(live.groupId, epoch))?.at(-1);
+      if (known !== undefined && !equalBytes(known.message, past.commit)) throw refused();
+    } else if (epoch === live.epoch + unknown.length) unknown.push(past);
+    else throw refused();
+  }
+  return unknown;
+}
+
+/** As the members have validated them, but for what needs a secret. Throws RejectionError `group/refeed-refused`. */
+async function validate(
+  { context }: GroupHub,
+  { live }: GroupInUse,
+  reader: GroupReader,
+  commits: readonly PastCommit[],
+  groupInfo: Bytes,
+): Promise<readonly ValidatedPastCommit[]> {
+  const base = live.baseOf(live.epoch);
+  const validated: ValidatedPastCommit[] = [];
+  let signerKey: Bytes | undefined;
+  try {
+    for (let next = 0; next < commits.length; next += COMMITS_PER_REQUEST) {
+      const some = commits.slice(next, next + COMMITS_PER_REQUEST);
+      const last = next + some.length === commits.length;
+      const answer = await context.validator.refeed(base, {
+        fromEpoch: live.epoch + next,
+        commits: some,
+        banned: live.bannedLeaves,
+        groupInfo: last ? groupInfo : undefined,
+      });
+      validated.push(...answer.commits);
+      signerKey = answer.signerKey;
+    }
+  } catch (error) {
+    if (error instanceof RejectionError && error.code === "group/commit-invalid") throw refused();
+    throw error;
+  }
+  if (signerKey === undefined || !equalBytes(signerKey, reader.signatureKey)) throw refused();
+  requireNobodyBanned(live, validated);
+  return validated;
+}
+
+/** As for a fresh commit. Whoever is removed on the way may come back: the ban is carried out then. */
+function requireNobodyBanned(live: LiveGroup, validated: readonly ValidatedPastCommit[]): void {
+  const banned = new Set(live.bannedLeaves.map(leafName));
+  for (const { added, bringsBanned, removed, senderKey } of validated) {
+    const parties = [senderKey, ...added].map(leafName);
+    if (bringsBanned || parties.some((name) => banned.has(name))) throw refused();
+    if (live.suspended.has(leafName(senderKey))) throw refused();
+    for (const key of removed) banned.delete(leafName(key));
+  }
+}
+
+/** One transaction; what follows from it on this node is done before anything behind a removal is shown. */
+async function store(
+  { context }: GroupHub,
+  { live, turns }: GroupInUse,
+  commits: readonly PastCommit[],
+  validated: readonly ValidatedPastCommit[],
+  { groupInfo, agreedSequence }: Refeed,
+): Promise<void> {
+  const outcome = await context.stores.mlsGroups.refeed({
+    groupId: live.groupId,
+    fromEpoch: live.epoch,
+    commits: commits.map(({ commit, banList }, index) => {
+      const { banListChanged, leafReplaced, referenced, removed, treeDelta, treeHash } = validated[index]!;
+      return {
+        commitHash: sha256(commit),
+        proposals: referenced,
+        commit,
+        treeHash,
+        treeDelta,
+        banList: banListChanged ? (banList ?? new Uint8Array(0)) : undefined,
+        removed,
+        leafReplaced,
+      };
+    }),
+    groupInfo,
+    // Both have the commit that led to this epoch, whatever the leaf says.
+    partedSequence: Math.min(Math.max(agreedSequence, live.lastCommitSequence), live.lastSequence),
+    acceptedAtMs: context.clock.now(),
+  });
+  if (outcome.kind === "unknown-group") throw new RejectionError("group/unknown");
+  context.validator.forget(live.groupId);
+  if (outcome.kind === "lost") {
+    await live.refresh(true);
+    throw refused();
+  }
+  const removals = validated.flatMap(({ removed }, index) =>
+    removed.map((signatureKey) => ({ signatureKey, sequence: outcome.sequences[index]! })),
+  );
+  await live.fedAgain(removals);
+  for (const { signatureKey } of removals) turns.gone(leafName(signatureKey));
+  turns.offer();
+}
+
+function bytesOf({ commit, proposals, banList }: GroupPastCommit): number {
+  const withProposals = proposals.reduce((bytes, proposal) => bytes + proposal.length, commit.length);
+  return withProposals + (banList?.length ?? 0);
+}
+
+const refused = () => new RejectionError("group/refeed-refused");

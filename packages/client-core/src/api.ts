@@ -552,9 +552,16 @@ export type ClientEvent = EventBase &
          * ban back; sending has stopped until `community.heal`.
          * `group/disputed`: this account says that it is in another group of that name; a second one would be believed.
          * `group/unusable`: this device could not work with its state of the group, and tries to enter it anew.
+         * `group/service-behind`: the service was set back to an older copy, and this device cannot bring it forward;
+         * nothing is sent or received in the group until another member has, or {@link Community.heal} follows it.
          */
         readonly kind: "decision-needed";
-        readonly code: "pairwise/identity-changed" | "group/forked" | "group/disputed" | "group/unusable";
+        readonly code:
+          | "pairwise/identity-changed"
+          | "group/forked"
+          | "group/disputed"
+          | "group/unusable"
+          | "group/service-behind";
         readonly accountId: AccountRef | undefined;
         readonly conversationId: ConversationRef | undefined;
       }

@@ -173,7 +173,7 @@ export function viewEvent(context: Context, event: StoredEvent | PassingEvent): 
 }
 
 /** What a person has to decide about a group. */
-const GROUP_DECISIONS = ["group/forked", "group/disputed", "group/unusable"] as const;
+const GROUP_DECISIONS = ["group/forked", "group/disputed", "group/unusable", "group/service-behind"] as const;
 
 /** A conversation that was deleted since counts as left. */
 function stateOf(context: Context, conversation: Bytes | undefined) {

@@ -1,4 +1,5 @@
 /** What time brings: disappearing messages, and rows that nobody can ask for any more. */
+import { limits } from "@murmuration/wire";
 import type { HistoryRow } from "../store/history.ts";
 import type { Context } from "./context.ts";
 
@@ -77,6 +78,7 @@ export class Maintenance {
     const now = context.now();
     context.transaction(() => {
       // Receipts and the like are kept as long as a peer may ask for them again.
+      context.mls.past.forgetOld(now - limits.refeedLifetimeMs);
       context.outbox.forgetSettled(now - context.settings.resendMemoryMs, now - 2 * DAY_MS);
       context.history.forgetOldChanges(now - 30 * DAY_MS);
       context.history.forgetOldSeen(now - 60 * DAY_MS);

@@ -20,12 +20,12 @@ export class Recovery {
   private readonly context: Context;
   private readonly directory: Directory;
   private readonly wake: (lane: string) => void;
-  private readonly communities: { noteRestored(): void };
+  private readonly communities: { noteRestored(): void; noteServiceLost(): void };
 
   constructor(
     context: Context,
     directory: Directory,
-    communities: { noteRestored(): void },
+    communities: { noteRestored(): void; noteServiceLost(): void },
     wake: (lane: string) => void,
   ) {
     this.communities = communities;
@@ -77,6 +77,7 @@ export class Recovery {
       meta.setBytes("store-id", reply.storeId);
       meta.setNumber("cursor", cursor);
       meta.setNumber("repair-needed", meta.number("repair-needed") | SERVICE_LOST);
+      this.communities.noteServiceLost();
       const since = context.now() - context.settings.resendMemoryMs;
       for (const row of context.outbox.unconfirmed(since)) this.resend(row);
     });

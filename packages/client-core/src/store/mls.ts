@@ -2,6 +2,7 @@ import { type AccountId, accountId, type Bytes, type DeviceId, deviceId } from "
 import type { GroupStore, GroupWrites, JoinApproval } from "@murmuration/mls-groups";
 import { formatInviteLink, type InviteLink, parseInviteLink } from "../core/invite-link.ts";
 import type { Row, Storage } from "../ports/storage.ts";
+import { MlsPast } from "./mls-past.ts";
 
 /**
  * `creating`: the service has not taken it yet. `waiting`: an admin has to approve that we join. `joining`: our external commit is on its way. `stuck`: a commit cannot
@@ -196,9 +197,11 @@ class SlotRows implements GroupStore {
 
 /** MLS groups in the database of the client. */
 export class MlsStore {
+  readonly past: MlsPast;
   private readonly storage: Storage;
 
   constructor(storage: Storage) {
+    this.past = new MlsPast(storage);
     this.storage = storage;
   }
 
@@ -221,6 +224,7 @@ export class MlsStore {
          updated_at = excluded.updated_at, refused_at = 0, forked = 0`,
       [id, row.state, row.cursor, row.slot, row.updatedAtMs],
     );
+    this.past.forget(id);
   }
 
   setState(id: Bytes, state: MlsGroupState): void {
@@ -416,6 +420,9 @@ export class MlsStore {
       "undo",
       "epoch",
       "dispute",
+      "past",
+      "mark",
+      "sent",
     ];
     for (const table of tables.map((name) => `mls_${name}`)) {
       this.storage.run(`DELETE FROM ${table} WHERE group_id = ?`, [id]);

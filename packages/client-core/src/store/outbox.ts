@@ -319,11 +319,12 @@ export class OutboxStore {
       .map(rowOf);
   }
 
-  /** Forgets settled messages before `beforeMs`, and those that nobody confirms before `unconfirmedBeforeMs`. */
+  /** Forgets settled messages before `beforeMs`, and those that nobody confirms before `unconfirmedBeforeMs`, but for
+   * what a community's log may lose. */
   forgetSettled(beforeMs: number, unconfirmedBeforeMs: number): void {
     this.storage.run(
       `DELETE FROM outbox WHERE state IN ('accepted', 'failed')
-         AND (created_at < ? OR (confirm = 0 AND created_at < ?))`,
+         AND (created_at < ? OR (confirm = 0 AND created_at < ? AND id NOT IN (SELECT outbox_id FROM mls_sent)))`,
       [beforeMs, unconfirmedBeforeMs],
     );
   }

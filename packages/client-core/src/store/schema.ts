@@ -238,8 +238,31 @@ CREATE TABLE mls_dispute (
 ) WITHOUT ROWID;
 `;
 
+const PAST = `
+-- Handshakes of the last days as the log had them, to feed a service that was set back to an older copy. hash: SHA-256.
+CREATE TABLE mls_past (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, group_id BLOB NOT NULL, epoch INTEGER NOT NULL, kind TEXT NOT NULL,
+  message BLOB NOT NULL, hash BLOB NOT NULL, ban_list BLOB, at INTEGER NOT NULL, UNIQUE (group_id, hash)
+);
+CREATE INDEX mls_past_epoch ON mls_past (group_id, epoch);
+CREATE INDEX mls_past_at ON mls_past (at);
+-- Entries of the log that this device has seen, to find out how far another log is the same.
+CREATE TABLE mls_mark (
+  group_id BLOB NOT NULL, sequence INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (group_id, sequence)
+) WITHOUT ROWID;
+-- Own messages that the log has shown. hash: SHA-256 of the message. lost: it has to be found again.
+CREATE TABLE mls_sent (
+  outbox_id INTEGER NOT NULL, group_id BLOB NOT NULL, sequence INTEGER NOT NULL, hash BLOB NOT NULL,
+  lost INTEGER NOT NULL DEFAULT 0, at INTEGER NOT NULL, PRIMARY KEY (outbox_id)
+) WITHOUT ROWID;
+CREATE INDEX mls_sent_place ON mls_sent (group_id, sequence);
+CREATE INDEX mls_sent_hash ON mls_sent (group_id, hash);
+-- Up to there the log is read a second time, because the service has another one than before. 0: it is not.
+ALTER TABLE mls_group ADD COLUMN reread_through INTEGER NOT NULL DEFAULT 0;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
-const STEPS: readonly string[] = [SCHEMA, COMMUNITIES, COMMUNITY_CONTENT, EPOCH_DISPUTES];
+const STEPS: readonly string[] = [SCHEMA, COMMUNITIES, COMMUNITY_CONTENT, EPOCH_DISPUTES, PAST];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */
 export function prepareSchema(storage: Storage): void {

@@ -23,6 +23,7 @@ import { type StagedPublic, stagePublic } from "../group/stage-public.ts";
 import { check } from "../rules.ts";
 import type { Commit } from "../structs/commit.ts";
 import { type GroupContext, groupContextBytes } from "../structs/group-context.ts";
+import type { GroupInfo } from "../structs/group-info.ts";
 import { decodeMlsMessage } from "../structs/mls-message.ts";
 import type { LeafIndex } from "../tree/math.ts";
 import { RatchetTree } from "../tree/ratchet-tree.ts";
@@ -257,10 +258,7 @@ export class PublicGroup {
     const info = decodeGroupInfo(groupInfo);
     verifyGroupInfo(this.#crypto, info, commit.next.tree);
     check("group-info/signed-by-committer", info.signer === commit.public.sender);
-    const same =
-      equalBytes(groupContextBytes(info.groupContext), commit.next.contextBytes) &&
-      equalBytes(info.confirmationTag, commit.next.confirmationTag);
-    check("group-info/follows-commit", same);
+    requireGroupInfoOf(commit.next, info);
   }
 
   /**
@@ -270,11 +268,7 @@ export class PublicGroup {
   signerOfGroupInfo(groupInfo: Uint8Array): LeafIndex {
     const info = decodeGroupInfo(groupInfo);
     verifyGroupInfo(this.#crypto, info, this.#epoch.tree);
-    const { contextBytes, confirmationTag } = this.#epoch;
-    const same =
-      equalBytes(groupContextBytes(info.groupContext), contextBytes) &&
-      equalBytes(info.confirmationTag, confirmationTag);
-    check("group-info/follows-commit", same);
+    requireGroupInfoOf(this.#epoch, info);
     return info.signer;
   }
 
@@ -290,6 +284,13 @@ export class PublicGroup {
 /** By value: those that are referred to were received as proposals. */
 function addsIn({ proposals }: Commit): number {
   return proposals.filter((item) => item.kind === "proposal" && item.proposal.kind === "add").length;
+}
+
+function requireGroupInfoOf({ contextBytes, confirmationTag }: PublicEpoch, info: GroupInfo): void {
+  const same =
+    equalBytes(groupContextBytes(info.groupContext), contextBytes) &&
+    equalBytes(info.confirmationTag, confirmationTag);
+  check("group-info/follows-commit", same);
 }
 
 function summary(

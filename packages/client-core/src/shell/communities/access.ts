@@ -3,7 +3,8 @@
  * its log flows in.
  */
 import { type Bytes, type GroupId, toBase64Url, UnavailableError } from "@murmuration/base";
-import { encodeLeafAccessTbs, GROUP_ACCESS_LABEL } from "@murmuration/wire";
+import { encodeLeafAccessTbs, GROUP_ACCESS_LABEL, type GroupAccessGranted, limits } from "@murmuration/wire";
+import { decideOnLog, type LogDecision, spreadMarks } from "../../core/log-decision.ts";
 import { ServiceRefusal } from "../../core/refusal.ts";
 import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
@@ -21,6 +22,12 @@ interface OpenGroup {
   waiting: boolean;
 }
 
+/** What the service has said, and whether its log is the one that we know. */
+interface Answered {
+  readonly granted: GroupAccessGranted;
+  readonly decision: LogDecision;
+}
+
 /** Entries that are acknowledged by one frame; well below the window of the service. */
 const ACKNOWLEDGED_TOGETHER = 64;
 /** The service writes cursors down every 5 s at the most: earlier is no use. */
@@ -33,6 +40,8 @@ export class Access {
   private readonly connection: Connection;
   private readonly registry: Registry;
   private readonly open = new Map<string, OpenGroup>();
+  /** Groups of which the service has another log than we know: what it says of them is not taken. */
+  private readonly held = new Set<string>();
 
   constructor(context: Context, connection: Connection, registry: Registry) {
     this.context = context;
@@ -43,6 +52,7 @@ export class Access {
   /** The connection is gone, and what was open on it. */
   disconnected(): void {
     this.open.clear();
+    this.held.clear();
   }
 
   isOpen(id: Bytes): boolean {
@@ -73,17 +83,34 @@ export class Access {
     return encodeLeafAccessTbs({ service, challenge, groupId: id, epoch, leafIndex });
   }
 
+  /** Nothing that the service says of this group is taken, until it is granted. */
+  hold(id: Bytes): void {
+    this.forget(id);
+    this.held.add(toBase64Url(id));
+  }
+
+  isHeld(id: Bytes): boolean {
+    return this.held.has(toBase64Url(id));
+  }
+
   /**
-   * Opens a group and lets its log flow from the cursor on. `set-back`: the service knows less than we do. Throws ServiceRefusal `group/rejoin`, `group/unknown`,
-   * `group/not-a-member`; UnavailableError.
+   * Asks to open a group and to let its log flow from the cursor on, which it does where the service has what we have seen.
+   * It is open with {@link granted}. Throws ServiceRefusal `group/rejoin`, `group/unknown`, `group/not-a-member`,
+   * `group/epoch-unknown`; UnavailableError.
    */
-  async openGroup(id: GroupId): Promise<"member" | "removed" | "set-back"> {
+  async openGroup(id: GroupId): Promise<Answered> {
     await this.connection.challenge();
     const { group, row } = this.registry.load(id);
     const epoch = Number(group.epoch);
     const signature = group.signForService(GROUP_ACCESS_LABEL, await this.tbs(id, epoch, group.ownLeaf));
+    const { past } = this.context.mls;
+    const known = past.marks(id).filter(({ sequence }) => sequence <= row.cursor);
+    const marked = known[0]?.sequence === row.cursor;
+    // What is known now: entries may come with the answer, and move us on.
+    const asked = { epoch, cursor: row.cursor, commitHash: past.commitHash(id, epoch - 1), marked };
     // Entries may come before the answer is looked at.
     const key = toBase64Url(id);
+    this.held.delete(key);
     this.open.set(key, {
       granted: false,
       lastSequence: row.cursor,
@@ -99,18 +126,12 @@ export class Access {
         leafIndex: group.ownLeaf,
         signature,
         afterSequence: row.cursor,
-        marks: [],
+        marks: marked ? spreadMarks(known, limits.marksPerAccess) : [],
       });
       if (answer.kind !== "groupAccessGranted") throw new UnavailableError("connection/unexpected-answer");
-      this.noteLastSequence(id, answer.lastSequence);
-      const open = this.open.get(key);
-      if (open !== undefined) open.granted = true;
-      this.registry.changed.notify();
-      if (answer.removed) return "removed";
-      // With entries to come, an epoch before ours may be one that a void entry went back to.
-      const isBehind = answer.lastSequence < row.cursor;
-      const isEarlier = answer.epoch < epoch && answer.lastSequence === row.cursor;
-      return isBehind || isEarlier ? "set-back" : "member";
+      const { agreedSequence, commitHash: serviceCommitHash, epoch: serviceEpoch, lastSequence } = answer;
+      const facts = { ...asked, agreedSequence, lastSequence, serviceCommitHash, serviceEpoch };
+      return { granted: answer, decision: decideOnLog(facts) };
     } catch (error) {
       this.open.delete(key);
       if (error instanceof ServiceRefusal && error.code === "group/challenge-used") {
@@ -119,6 +140,14 @@ export class Access {
       }
       throw error;
     }
+  }
+
+  /** The service's log is the one that we know. */
+  granted(id: GroupId, lastSequence: number): void {
+    this.noteLastSequence(id, lastSequence);
+    const open = this.open.get(toBase64Url(id));
+    if (open !== undefined) open.granted = true;
+    this.registry.changed.notify();
   }
 
   /**

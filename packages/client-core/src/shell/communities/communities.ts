@@ -6,6 +6,7 @@
  *   MemberJobs  many members, commit by commit           Joiner      Welcomes and external commits
  *   Outgoing    own messages                             Turns       when to commit
  *   Governance  roles, settings, links, bans                 ProfileRequests, SharedHistory   for newcomers
+ *   GroupPast    what is kept of the last days              Refeeder    a service that was set back
  *   Approvals   who asks to come by a link, and who lets in
  */
 import {
@@ -44,13 +45,15 @@ import { CommunityContent, encodeProfile, hashOfProfile } from "./content.ts";
 import type { EpochReports } from "./epoch-reports.ts";
 import { Governance } from "./governance.ts";
 import { communityCrypto, communityIdentity } from "./identity.ts";
-import { Joiner } from "./joiner.ts";
+import { Joiner, SERVICE_BEHIND } from "./joiner.ts";
 import { KeyPackages } from "./key-packages.ts";
 import { CommunityLedger } from "./ledger.ts";
 import { isForbidden, LogReader } from "./log-reader.ts";
 import { type LeftOut, MemberJobs } from "./member-jobs.ts";
 import { Outgoing } from "./outgoing.ts";
+import { GroupPast } from "./past.ts";
 import { ProfileRequests } from "./profile-requests.ts";
+import { Refeeder } from "./refeeder.ts";
 import { Registry } from "./registry.ts";
 import { SharedHistory } from "./shared-history.ts";
 import { Turns } from "./turns.ts";
@@ -74,8 +77,6 @@ export interface CommunityEffects {
 const REFUSAL_PATIENCE_MS = 10_000;
 /** Between noticing that entries of a log are missing and asking for them. */
 const GAP_PAUSE_MS = 100;
-/** Between two looks at a service that seems to have been set back. */
-const SET_BACK_PAUSE_MS = 1_000;
 /** Pause after something that does not work for now, where the service names none. */
 const RETRY_PAUSE_MS = 30_000;
 /** When communities are looked at again after the own device list changed. */
@@ -102,6 +103,7 @@ export class Communities {
   private readonly ledger: CommunityLedger;
   private readonly reports: EpochReports;
   private readonly profiles: ProfileRequests;
+  private readonly refeeder: Refeeder;
   /** Epoch in which a leave was last proposed, by group. */
   private readonly leaving = new Map<string, bigint>();
   private ready = false;
@@ -129,7 +131,15 @@ export class Communities {
     const content = new CommunityContent(context, this.registry, lines, this.profiles, this.past);
     this.reports = reports;
     const { access, ledger, registry, turns } = this;
-    this.reader = new LogReader(context, connection, registry, access, ledger, content, reports, {
+    const past = new GroupPast(context);
+    this.refeeder = new Refeeder(context, connection, registry, access, past, {
+      open: (id) => this.open(id),
+      opened: (id) => effects.behind(() => this.resume(id)),
+      serviceLost: () => this.keyPackagesLost(),
+      behind: (work) => effects.behind(work),
+    });
+    this.reader = new LogReader(context, connection, registry, access, ledger, content, reports, past, {
+      parted: (id) => this.refeeder.wait(id),
       shown: (id) => effects.shown(id),
       settled: () => effects.settled(),
       stuck: (id) => effects.behind(() => this.rejoin(id)),
@@ -172,6 +182,7 @@ export class Communities {
   disconnected(): void {
     this.ready = false;
     this.access.disconnected();
+    this.refeeder.disconnected();
     this.turns.reset();
   }
 
@@ -256,6 +267,12 @@ export class Communities {
 
   private async openAndResume(id: GroupId): Promise<void> {
     await this.open(id);
+    // Where the service is behind, it goes on when it is not any more.
+    if (!this.access.isHeld(id)) await this.resume(id);
+  }
+
+  /** What was begun in a group, or is due, once it is open. */
+  private async resume(id: GroupId): Promise<void> {
     if (this.context.mls.group(id)?.state !== "active") return;
     await this.access.ready(id);
     if (this.context.mls.pendingCommit(id) !== undefined) await this.committer.resume(id);
@@ -273,12 +290,12 @@ export class Communities {
     if (state === "creating") await this.announce(id);
     if (state === "active" && refusedAt !== undefined && refusedAt > 0)
       this.effects.behind(() => this.afterRefusal(id, refusedAt));
-    if (state === "joining" || state === "stuck") await this.joiner.rejoin(id);
+    if ((state === "joining" || state === "stuck") && !(await this.joinAnew(id))) return;
     this.welcomesIfOver(id);
     if (this.context.mls.group(id)?.state !== "active" || this.access.isOpen(id)) return;
     await this.joiner.learnBanList(id);
     try {
-      if ((await this.access.openGroup(id)) === "set-back") await this.noteSetBack(id);
+      await this.refeeder.open(id);
     } catch (error) {
       if (!(error instanceof ServiceRefusal)) throw error;
       // Where a person is asked, nothing is entered anew without an answer.
@@ -296,26 +313,32 @@ export class Communities {
     this.effects.wake(lanes.group(id));
   }
 
-  /**
-   * The service was set back to an older copy, or shows us one: what we say, nobody could read. A person has to know, and
-   * can enter the group anew. Asked twice, since another node of the service may be a moment behind.
-   */
-  private async noteSetBack(id: GroupId): Promise<void> {
-    const { context } = this;
-    await context.environment.sleep(SET_BACK_PAUSE_MS, context.closing.signal);
-    if ((await this.access.openGroup(id)) !== "set-back" || context.mls.group(id)?.forked === true) return;
-    context.transaction(() => {
-      context.mls.setForked(id, true);
-      const forked = { kind: "decision-needed", conversation: id, detail: "group/forked" } as const;
-      context.events.append({ ...forked, atMs: context.now() });
-    });
-    context.notifier.flush();
-  }
-
   private async rejoin(id: GroupId): Promise<void> {
     this.registry.unload(id);
-    await this.joiner.rejoin(id);
-    await this.openAnew(id);
+    if (await this.joinAnew(id)) await this.openAnew(id);
+  }
+
+  /** False where the service is behind: nobody joins below the highest epoch that it has seen. */
+  private async joinAnew(id: GroupId): Promise<boolean> {
+    try {
+      await this.joiner.rejoin(id);
+      return true;
+    } catch (error) {
+      if (!(error instanceof UnavailableError) || error.code !== SERVICE_BEHIND) throw error;
+      this.refeeder.wait(id);
+      return false;
+    }
+  }
+
+  /** KeyPackages that the service hands out a second time are replaced; Welcomes on their way still find their keys. */
+  private keyPackagesLost(): void {
+    this.context.transaction(() => this.noteServiceLost());
+    this.effects.behind(() => this.keyPackages.replenish());
+  }
+
+  /** Inside a transaction: the service was set back. */
+  noteServiceLost(): void {
+    this.keyPackages.noteServiceLost();
   }
 
   /** Entries are missing. A service that keeps them back is not asked all the time. */
@@ -627,6 +650,8 @@ export class Communities {
     if (state === undefined || state === "over") throw new UsageError("conversation/not-active");
     this.context.transaction(() => {
       this.context.mls.setForked(id, false);
+      // A person has decided to follow the service, wherever it is.
+      this.context.mls.deleteEpochsFrom(id, 0);
       if (state === "active") this.context.mls.setState(id, "stuck");
     });
     await this.rejoin(id);

@@ -61,6 +61,8 @@ import type { Turns } from "./turns.ts";
 const MAX_RACES = 16;
 /** No group comes here by commits; from 2^53 on, no frame of the wire can name an epoch. */
 const TOO_MANY_EPOCHS = 2n ** 48n;
+/** The service was restored from an older copy and is at an epoch that this device has left. */
+export const SERVICE_BEHIND = "group/service-behind";
 
 export class Joiner {
   private readonly context: Context;
@@ -156,6 +158,7 @@ export class Joiner {
     requireUsableEpoch(group);
     // An external commit may have been faster.
     if (mls.group(id)?.state === "active") return false;
+    if (Number(group.epoch) < this.highestEpoch(id)) throw new RejectionError("group/old-welcome");
     const { meter } = this.context;
     meter.welcomes++;
     meter.welcomeBytes += row.welcome.length;
@@ -262,6 +265,7 @@ export class Joiner {
     const link = context.mls.join(id);
     const info = await this.infoUnlessRemoved(id, publicKey, privateKey, link);
     if (info === undefined) return this.noteRemoved(id);
+    if (info.epoch < this.highestEpoch(id)) throw new UnavailableError(SERVICE_BEHIND);
     const ratchetTree = await fetchTree(context, info.treeHash);
     const removes = leafOfSignatureKey(communityCrypto, ratchetTree, publicKey);
     const inviter = link === undefined ? undefined : requireInviter(ratchetTree, link);
@@ -293,6 +297,11 @@ export class Joiner {
     return true;
   }
 
+  /** That this device has seen of the group: below it it joins nothing. */
+  private highestEpoch(id: GroupId): number {
+    return this.context.mls.newestEpoch(id)?.epoch ?? 0;
+  }
+
   private noteRemoved(id: GroupId): false {
     this.context.transaction(() => this.ledger.removed(id));
     this.context.notifier.flush();
@@ -310,8 +319,21 @@ export class Joiner {
       return await this.groupInfo(id, publicKey, privateKey, link);
     } catch (error) {
       const isRemoved = error instanceof ServiceRefusal && error.code === "group/not-a-member";
-      if (link === undefined && isRemoved) return undefined;
-      throw error;
+      if (link !== undefined || !isRemoved) throw error;
+      await this.requireNotBehind(id);
+      return undefined;
+    }
+  }
+
+  /** Who was added since the copy that the service was restored from is no member there, and yet is one. */
+  private async requireNotBehind(id: GroupId): Promise<void> {
+    try {
+      await this.access.openGroup(id);
+    } catch (error) {
+      if (!(error instanceof ServiceRefusal)) throw error;
+      if (error.code === "group/epoch-unknown") throw new UnavailableError(SERVICE_BEHIND);
+    } finally {
+      this.access.forget(id);
     }
   }
 
@@ -387,6 +409,8 @@ export class Joiner {
       });
     } catch (error) {
       if (isTemporary(error) || !(error instanceof ServiceRefusal)) throw error;
+      // It was accepted perhaps, before the service was set back: the same again when it has come that far.
+      if (error.code === "group/epoch-unknown") throw new UnavailableError(SERVICE_BEHIND);
       this.backToStuck(id);
       throw error;
     }

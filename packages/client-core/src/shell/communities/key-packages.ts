@@ -47,6 +47,14 @@ export class KeyPackages {
     this.context.meta.setNumber("key-packages-lost", 1);
   }
 
+  /**
+   * Inside a transaction: the service was set back, and hands out what was claimed before. All of it is replaced. The
+   * private keys stay: a Welcome for one that was not used may be on its way.
+   */
+  noteServiceLost(): void {
+    this.context.meta.setNumber("key-packages-lost", 1);
+  }
+
   private get lost(): boolean {
     return this.context.meta.number("key-packages-lost") === 1;
   }

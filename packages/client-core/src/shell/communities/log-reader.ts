@@ -42,6 +42,7 @@ import type { Access } from "./access.ts";
 import type { CommunityContent } from "./content.ts";
 import type { EpochReports } from "./epoch-reports.ts";
 import type { CommunityLedger } from "./ledger.ts";
+import type { GroupPast } from "./past.ts";
 import type { Loaded, Registry } from "./registry.ts";
 
 /** What the log sets off once it is persisted. */
@@ -56,6 +57,8 @@ export interface LogEffects {
   refused(id: GroupId, sequence: number): void;
   /** Entries between our cursor and what was delivered are missing. */
   gap(id: GroupId): void;
+  /** The service went on from an older copy of itself, to where we cannot follow. */
+  parted(id: GroupId): void;
   /** The log knows more of this device than its database does: that is an old copy. */
   restored(): void;
   /** Something was persisted: events to tell, lanes to wake. */
@@ -75,7 +78,9 @@ const OWN_FAILURES: ReadonlySet<string> = new Set(["community/ban-list-unknown",
 const FOREIGN = "mls/message/group";
 
 /** What became of one entry. */
-type Step = "next" | "gap" | "stop" | "again" | "restored";
+type Step = "next" | "gap" | "stop" | "again" | "restored" | "parted";
+/** No entry behind such a one is taken. */
+const ENDS: ReadonlySet<Step> = new Set(["gap", "stop", "restored", "parted"]);
 /** The engine's code for what was sent by our own leaf and is not known here. */
 const OWN = "mls/message/own";
 
@@ -87,6 +92,7 @@ export class LogReader {
   private readonly ledger: CommunityLedger;
   private readonly content: CommunityContent;
   private readonly reports: EpochReports;
+  private readonly past: GroupPast;
   private readonly effects: LogEffects;
 
   constructor(
@@ -97,8 +103,10 @@ export class LogReader {
     ledger: CommunityLedger,
     content: CommunityContent,
     reports: EpochReports,
+    past: GroupPast,
     effects: LogEffects,
   ) {
+    this.past = past;
     this.reports = reports;
     this.context = context;
     this.connection = connection;
@@ -126,11 +134,11 @@ export class LogReader {
   /** Entries from wherever: those that we have are passed over, and those behind a gap are left for the log to bring. */
   take(id: GroupId, entries: readonly GroupEntry[]): Step {
     const state = this.context.mls.group(id)?.state;
-    if (state !== "active" && state !== "creating") return "stop";
+    if ((state !== "active" && state !== "creating") || this.access.isHeld(id)) return "stop";
     let step: Step = "next";
     for (let at = 0; at < entries.length; ) {
       step = this.takeBatch(id, entries.slice(at, at + BATCH));
-      if (step === "stop" || step === "gap" || step === "restored") break;
+      if (ENDS.has(step)) break;
       const cursor = this.context.mls.group(id)?.cursor ?? 0;
       at = step === "again" ? entries.findIndex(({ sequence }) => sequence > cursor) : at + BATCH;
       if (at < 0) break;
@@ -152,11 +160,16 @@ export class LogReader {
           break;
         }
         step = this.apply(id, loaded, entry, settled);
-        if (step === "stop" || step === "gap" || step === "restored") break;
+        if (ENDS.has(step)) break;
         cursor = entry.sequence;
         if (step === "again") break;
       }
       if (cursor > loaded.row.cursor) this.context.mls.setCursor(id, cursor);
+      const { cursor: before } = loaded.row;
+      this.past.took(
+        id,
+        entries.filter(({ sequence }) => sequence > before && sequence <= cursor),
+      );
       return step;
     });
     this.afterwards(id, settled, step);
@@ -171,6 +184,7 @@ export class LogReader {
       this.effects.restored();
       return;
     }
+    if (step === "parted") this.effects.parted(id);
     const state = this.context.mls.group(id)?.state;
     if (state === "over") this.registry.unload(id);
     if (state === "stuck") this.effects.stuck(id);
@@ -180,7 +194,7 @@ export class LogReader {
     if (entry.application !== undefined)
       return this.applyMessage(id, loaded, entry, entry.application.message, settled);
     if (entry.proposal !== undefined) {
-      this.applyProposal(loaded, entry.proposal.proposal);
+      this.applyProposal(id, loaded, entry.proposal.proposal);
       return "next";
     }
     const { commit } = entry;
@@ -202,8 +216,11 @@ export class LogReader {
     settled: number[],
   ): Step {
     const { mls } = this.context;
+    const rereading = this.past.isRereading(id, entry.sequence);
+    if (rereading && this.past.found(id, message, entry.sequence)) return "next";
     const own = mls.partByHash(id, sha256(message));
     if (own !== undefined) {
+      this.past.shown(id, own, entry.sequence);
       if (mls.hasUndo(id)) mls.setShown(own.outboxId, entry.sequence);
       else mls.deletePart(own.outboxId);
       this.effects.shown(own.outboxId);
@@ -216,7 +233,7 @@ export class LogReader {
     } catch (error) {
       if (!(error instanceof RejectionError)) throw error;
       // It went out of this device and is not in its database: the keys behind it would be used again.
-      if (error.code === OWN) return "restored";
+      if (error.code === OWN && !rereading) return "restored";
       if (error.code === FOREIGN) return "gap";
       this.context.meter.unreadable++;
       return "next";
@@ -231,24 +248,32 @@ export class LogReader {
 
   // ------------------------------------------------------------------------------------------- handshakes
 
-  private applyProposal({ group, store }: Loaded, proposal: Bytes): void {
+  private applyProposal(id: GroupId, { group, store }: Loaded, proposal: Bytes): void {
     const received = orRefused(() => group.receive(proposal));
-    if (received?.kind === "proposal") store.apply(received.writes);
+    if (received?.kind !== "proposal") return;
+    store.apply(received.writes);
+    this.past.tookProposal(id, group.epoch, proposal);
   }
 
   private applyCommit(
     id: GroupId,
     { group, row }: Loaded,
     entry: GroupEntry,
-    { commit, banList }: NonNullable<GroupEntry["commit"]>,
+    content: NonNullable<GroupEntry["commit"]>,
   ): Step {
     const { mls } = this.context;
+    const { commit, banList, partedSequence } = content;
+    const rereading = this.past.isRereading(id, entry.sequence);
+    // An epoch that we have left is none that we go back to; what comes next has to lead on from ours.
+    if (rereading && this.past.isPast(commit, group.epoch)) return "next";
+    const from = group.epoch;
     if (banList !== undefined) mls.putBanList(sha256(banList), banList);
     let received: Received;
     try {
       received = group.receive(commit);
     } catch (error) {
       if (!(error instanceof RejectionError)) throw error;
+      if (rereading && error.code !== FOREIGN) return "parted";
       if (error.code === OWN) return "restored";
       const { refusedAt = 0, refusal = "" } = mls.group(id) ?? {};
       // Somebody goes on from a commit that we have refused: the group is where we cannot follow, or will not.
@@ -271,6 +296,9 @@ export class LogReader {
       received.kind === "commit" ? group.merge(received.commit, point) : group.mergePending(point);
     mls.applyCommit(id, row.slot, writes, entry.sequence, point.nowMs);
     mls.forgetShown(id, entry.sequence);
+    this.past.tookCommit(id, from, content);
+    if (partedSequence !== undefined && !rereading)
+      this.past.sayAgainBetween(id, partedSequence, entry.sequence);
     mls.deletePendingCommit(id);
     if (group.status === "removed") {
       this.ledger.removed(id);
@@ -330,6 +358,7 @@ export class LogReader {
       return cameByIt ? this.giveUp(id) : this.fork(id);
     }
     this.reports.takeBack(id, epoch);
+    this.past.tookBack(id, group.epoch - 1n);
     this.ledger.takenBack(id, before, atMs);
     for (const part of mls.partsFrom(id, epoch)) {
       mls.deletePart(part.outboxId);

@@ -8,6 +8,7 @@ import {
   deviceOf,
   type FollowedCommit,
   joinTicketOf,
+  leavesOfAccount,
   nextWarmUpLeaf,
   PublicGroup,
   type RatchetTree,
@@ -173,6 +174,7 @@ export class CommunityFollower {
       leafReplaced: commit.public.plan.removes.length > commit.removedKeys.length,
       added: commit.public.addedLeaves.map((leaf) => tree.signatureKey(leaf)!),
       senderKey: tree.signatureKey(commit.sender)!,
+      siblings: siblingsOf(tree, commit.sender),
       banListChanged,
     };
   }
@@ -336,4 +338,12 @@ function welcomesFor(commit: FollowedCommit, welcome: Bytes | undefined): readon
     if (error instanceof RejectionError) throw new RejectionError("group/welcome-mismatch");
     throw error;
   }
+}
+
+/** Signature keys of the other leaves of a leaf's account. O(leaves of the account). */
+function siblingsOf(tree: RatchetTree, leaf: number): Bytes[] {
+  const { accountId } = deviceOf(tree.leaf(leaf)!.credential);
+  return leavesOfAccount(tree, accountId)
+    .filter((other) => other !== leaf)
+    .map((other) => tree.signatureKey(other)!);
 }

@@ -3,7 +3,7 @@ const MAX_VOUCHERS = 512;
 /** Leaves that have to refuse a commit before it is taken back. */
 const REFUSALS_TO_VOID = 2;
 
-/** Whose word does not count: the committer's own, and that of leaves which the commit added or removed. */
+/** Whose word does not count: the committer's own and its account's other devices', and that of leaves which the commit added or removed. */
 export interface CommitParties {
   readonly committer: string;
   readonly others: readonly string[];

@@ -116,6 +116,7 @@ export type ValidatedPastCommit = Pick<
   | "added"
   | "bringsBanned"
   | "senderKey"
+  | "siblings"
   | "banListChanged"
 >;
 
@@ -138,6 +139,8 @@ export interface ValidatedCommit {
   /** Leaf index of the committer in the new epoch. */
   readonly sender: number;
   readonly senderKey: Bytes;
+  /** Signature keys of the other leaves of the committer's account in the new epoch. */
+  readonly siblings: readonly Bytes[];
   /** Before the commit; a joiner's own account may hold one already. */
   readonly senderRole: GroupRole;
   readonly external: boolean;

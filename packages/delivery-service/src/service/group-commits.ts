@@ -253,6 +253,7 @@ async function append(
     removed: validated.removed,
     added: validated.added,
     committer: validated.senderKey,
+    siblings: validated.siblings,
     byAdmin: validated.senderRole !== "member",
   });
   if (validated.removed.length > 0) await live.readBans();

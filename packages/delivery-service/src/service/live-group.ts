@@ -26,6 +26,8 @@ export interface TakenCommit {
   /** Signature keys of the leaves that came with it. */
   readonly added: readonly Bytes[];
   readonly committer: Bytes;
+  /** Signature keys of the other leaves of its account. */
+  readonly siblings: readonly Bytes[];
   /** True for an admin's or owner's. */
   readonly byAdmin: boolean;
 }
@@ -122,7 +124,7 @@ export class LiveGroup implements GroupListener {
     this.epoch = commit.epoch;
     this.lastCommitSequence = commit.sequence;
     if (commit.byAdmin) this.suspended.clear();
-    const others = [...commit.added, ...commit.removed].map(leafName);
+    const others = [...commit.added, ...commit.removed, ...commit.siblings].map(leafName);
     this.provisional = new ProvisionalCommit(commit.sequence, {
       committer: leafName(commit.committer),
       others,

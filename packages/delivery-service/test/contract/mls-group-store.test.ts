@@ -312,7 +312,8 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       const waiting = await store.outbox(0, 1_000);
       expect(waiting).toHaveLength(WELCOMES_WAITING + 2);
       expect(waiting.map(({ welcome }) => welcome[0])).toEqual([
-        ...[0, 0],
+        0,
+        0,
         ...Array.from({ length: WELCOMES_WAITING }, (_, i) => i + 2),
       ]);
     });

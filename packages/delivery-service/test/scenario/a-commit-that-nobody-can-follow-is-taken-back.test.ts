@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createInProcessValidator } from "../../src/adapters/in-process-validator.ts";
 import { createConfig } from "../../src/config.ts";
 import { startDeliveryService } from "../../src/main.ts";
-import { expectKind, Member, startCommunity } from "../support/community.ts";
+import { addMembers, expectKind, Member, startCommunity } from "../support/community.ts";
 import { random } from "../support/random.ts";
 import { startTestService, type TestService, unhurried } from "../support/service.ts";
 
@@ -143,6 +143,26 @@ describe("a commit that nobody can follow is taken back", () => {
     expectKind(await alice.socket.request(alice.say("no void")), "groupSubmitAccepted");
     await bob.catchUp(sequence + 1);
     expect(bob.heard).toEqual(["no void"]);
+  });
+
+  it("also when another device of its committer's account vouches for it", async () => {
+    const tablet = await new Member(await mallory.device.pair()).at(service);
+    await addMembers(mallory, [tablet]);
+    await tablet.connect(service);
+    await tablet.open(service, 2);
+    for (const member of [alice, bob, carol]) await member.catchUp(1);
+    const { sequence } = expectKind(
+      await mallory.socket.request(unfollowable(mallory)),
+      "groupCommitAccepted",
+    );
+    expect(await acknowledge(tablet, sequence)).toEqual({ kind: "groupDone" });
+    for (const member of [bob, carol])
+      expect(await member.socket.request(member.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+    await bob.socket.until(
+      () => entriesOf(bob).some((entry) => entry.void !== undefined),
+      5000,
+      "no void entry",
+    );
   });
 
   it("not for an older commit, not by its committer, and not by a signature that is not the leaf's", async () => {

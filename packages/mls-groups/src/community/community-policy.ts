@@ -24,11 +24,11 @@ import {
 } from "./community-context.ts";
 import { type JoinTicket, joinTicketOf, verifyApproval, verifyLinkSignature } from "./join-ticket.ts";
 import {
-  ACCOUNT_ID_AT,
   accountKeyOf,
   deviceOf,
   type IdentityVerifier,
   isSameDevice,
+  leavesOfAccount,
   verifyMemberCredential,
 } from "./member-credential.ts";
 
@@ -248,8 +248,7 @@ function requireFits(credential: Credential, others: readonly Credential[]): voi
 
 /** Credentials of an account's leaves that the commit does not remove. O(leaves of the account), at most 127 devices. */
 function leavesThatStay({ tree, removed }: Commit, account: AccountId): Credential[] {
-  return tree
-    .leavesByIdentityPart(ACCOUNT_ID_AT, account)
+  return leavesOfAccount(tree, account)
     .filter((leaf) => !removed.has(leaf))
     .map((leaf) => tree.leaf(leaf)!.credential);
 }

@@ -42,6 +42,7 @@ export {
   type IdentityVerifier,
   KEY_BINDING_LABEL,
   type KeyBinding,
+  leavesOfAccount,
   type MemberCredential,
   verifyMemberCredential,
 } from "./member-credential.ts";

@@ -14,6 +14,8 @@ import {
   type Writer,
 } from "@murmuration/base";
 import type { Credential } from "../structs/credential.ts";
+import type { LeafIndex } from "../tree/math.ts";
+import type { RatchetTree } from "../tree/ratchet-tree.ts";
 import { decodeForm, readFixed, requireLength } from "./form.ts";
 
 /**
@@ -48,7 +50,7 @@ const KEY_BYTES = 33;
 const SIGNATURE_BYTES = 64;
 const CREDENTIAL_BYTES = 1 + ID_BYTES + 1 + 2 * KEY_BYTES + 2 * SIGNATURE_BYTES;
 /** Where the account id stands in the identity of a credential. */
-export const ACCOUNT_ID_AT = 1;
+const ACCOUNT_ID_AT = 1;
 const DEVICE_ID_AT = ACCOUNT_ID_AT + ID_BYTES;
 const ACCOUNT_KEY_AT = DEVICE_ID_AT + 1;
 
@@ -187,4 +189,9 @@ export function isSameDevice(a: Credential, b: Credential): boolean {
     b.identity.length === CREDENTIAL_BYTES &&
     equalBytes(a.identity.subarray(0, end), b.identity.subarray(0, end))
   );
+}
+
+/** Leaves of an account, by rising index. O(their number); the first call in a line of trees makes an index, O(N). */
+export function leavesOfAccount(tree: RatchetTree, account: AccountId): LeafIndex[] {
+  return tree.leavesByIdentityPart(ACCOUNT_ID_AT, account);
 }

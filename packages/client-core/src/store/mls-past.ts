@@ -191,6 +191,10 @@ export class MlsPast {
     this.storage.run("UPDATE mls_sent SET lost = 1 WHERE group_id = ? AND sequence > ?", [id, cursor]);
   }
 
+  dropUndoBehind(id: Bytes, sequence: number): void {
+    this.storage.run("DELETE FROM mls_undo WHERE group_id = ? AND sequence > ?", [id, sequence]);
+  }
+
   rereadThrough(id: Bytes): number {
     const row = this.storage.get("SELECT reread_through FROM mls_group WHERE id = ?", [id]);
     return (row?.["reread_through"] as number | undefined) ?? 0;

@@ -133,8 +133,8 @@ export class Communities {
     const { access, ledger, registry, turns } = this;
     const past = new GroupPast(context);
     this.refeeder = new Refeeder(context, connection, registry, access, past, {
-      open: (id) => this.open(id),
-      opened: (id) => effects.behind(() => this.resume(id)),
+      open: (id) => this.orSetAside(id, () => this.open(id)),
+      opened: (id) => effects.behind(() => this.orSetAside(id, () => this.resume(id))),
       serviceLost: () => this.keyPackagesLost(),
       behind: (work) => effects.behind(work),
     });

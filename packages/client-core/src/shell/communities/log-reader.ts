@@ -358,7 +358,7 @@ export class LogReader {
       return cameByIt ? this.giveUp(id) : this.fork(id);
     }
     this.reports.takeBack(id, epoch);
-    this.past.tookBack(id, group.epoch - 1n);
+    this.past.tookBack(id, BigInt(epoch - 1));
     this.ledger.takenBack(id, before, atMs);
     for (const part of mls.partsFrom(id, epoch)) {
       mls.deletePart(part.outboxId);

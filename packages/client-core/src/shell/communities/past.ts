@@ -87,13 +87,14 @@ export class GroupPast {
 
   /**
    * The log is ours up to `agreed` only. What it has behind that up to `lastSequence` is read from there; own messages that
-   * are not among it are then sent again. The newest commit can be taken back no longer: it is in another place.
+   * are not among it are then sent again. A newest commit behind that can be taken back no longer: it is in another
+   * place.
    */
   goBack(id: GroupId, agreed: number, lastSequence: number): void {
     const { mls } = this.context;
     const cursor = Math.min(agreed, mls.group(id)?.cursor ?? agreed);
-    mls.dropUndo(id);
-    mls.forgetShown(id, Number.MAX_SAFE_INTEGER);
+    this.past.dropUndoBehind(id, cursor);
+    if (!mls.hasUndo(id)) mls.forgetShown(id, Number.MAX_SAFE_INTEGER);
     this.past.loseUnshown(id, this.context.now());
     this.past.goBack(id, cursor, lastSequence);
     if (lastSequence <= cursor) this.endReread(id);

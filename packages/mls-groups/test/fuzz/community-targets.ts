@@ -1,4 +1,4 @@
-import { type Bytes, decodeWhole, encode, RejectionError } from "@murmuration/base";
+import { type Bytes, decodeWhole, encode, RejectionError, UsageError } from "@murmuration/base";
 import {
   BanList,
   checkKeyPackage,
@@ -31,6 +31,18 @@ import { seededRandom } from "../seeded.ts";
 import type { Target } from "./targets.ts";
 
 const refusal = (error: unknown): boolean => error instanceof RejectionError;
+
+/** What no joiner may say is not signed to begin with: that counts like a refusal by whoever would read it. */
+function signedOrRefused(sign: () => Bytes): Bytes {
+  try {
+    return sign();
+  } catch (error) {
+    if (error instanceof UsageError && error.code === "mls/framing-sender-and-content") {
+      throw new RejectionError("fuzz/not-signed");
+    }
+    throw error;
+  }
+}
 
 /** The decoders of communities, and commits that a member signed, given to a follower with the policy of a community. */
 export function communityTargets(seed: number, deep: number): Target[] {
@@ -118,7 +130,8 @@ function followTargets(
     {
       name: "follow a signed external commit to a community",
       corpus: joins,
-      run: (input) => follow(editedExternalCommit(joiner, olga, external, () => read(input))),
+      run: (input) =>
+        follow(signedOrRefused(() => editedExternalCommit(joiner, olga, external, () => read(input)))),
       weight,
       expects: refusal,
     },

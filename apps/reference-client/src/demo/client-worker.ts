@@ -34,6 +34,9 @@ const REPORT_DELAY_MS = 20;
 /** Time for one step against a service that may be dead for a while, ms. */
 const PATIENCE_MS = 600_000;
 
+/** A condition is looked at with each event, and after this time in any case, ms. */
+const LOOK_AGAIN_MS = 5_000;
+
 /** Members whose CPU for commits is measured: asking the system for it at every commit of everybody would cost more. */
 const MEASURED = 8;
 /** KeyPackages of a light client: each is used once, and there is one group. */
@@ -118,7 +121,7 @@ async function until(client: Client, holds: () => Promise<boolean>): Promise<voi
       if (Date.now() > deadline) throw new InvariantError("demo/waited-too-long");
       await new Promise<void>((resolve) => {
         wake = resolve;
-        setTimeout(resolve, 250);
+        setTimeout(resolve, LOOK_AGAIN_MS);
       });
     }
   } finally {

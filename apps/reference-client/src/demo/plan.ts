@@ -4,8 +4,10 @@
  */
 import { seededRandom } from "./random.ts";
 
-/** Most clients that share a process. */
+/** Clients that share a process, while there are few of them. */
 export const CLIENTS_PER_WORKER = 32;
+/** Most processes of receivers: each loads and compiles the same code, which is a second of CPU and more. */
+export const MOST_WORKERS = 8;
 /** Client 0 is the measured sender and has a process of its own. */
 export const MEASURED_SENDER = 0;
 /** Messages that warm up: one in ten, and not more than this. */
@@ -73,7 +75,7 @@ export function makePlan(members: number, messages: number, seed: number, light 
 function assignProcesses(members: number): number[][] {
   const rest = members - 1;
   // At least two, where there are two clients, so that a kill never takes all receivers.
-  const count = Math.max(Math.min(2, rest), Math.ceil(rest / CLIENTS_PER_WORKER));
+  const count = Math.max(Math.min(2, rest), Math.min(MOST_WORKERS, Math.ceil(rest / CLIENTS_PER_WORKER)));
   const processes: number[][] = [[MEASURED_SENDER], ...Array.from({ length: count }, () => [])];
   for (let member = 1; member < members; member++) processes[1 + ((member - 1) % count)]!.push(member);
   return processes;

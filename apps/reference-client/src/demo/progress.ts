@@ -1,4 +1,4 @@
-/** A progress bar on a terminal, one line a stage elsewhere. */
+/** A progress bar on a terminal; elsewhere one line a stage, and one every ten seconds of a stage that takes longer. */
 export interface Progress {
   /** Begins a stage of `total` steps. */
   stage(label: string, total: number): void;
@@ -23,12 +23,20 @@ export function progressLine(label: string, done: number, total: number, columns
   return `[${bar}] ${done}/${total} ${label}`.slice(0, Math.max(0, columns - 1));
 }
 
-export function createProgress(output: ProgressOutput): Progress {
+const LINE_EVERY_MS = 10_000;
+
+export function createProgress(output: ProgressOutput, now: () => number = Date.now): Progress {
   let label = "";
   let total = 0;
   let done = 0;
+  let lineAtMs = 0;
   const draw = (): void => {
     if (output.isTTY) output.write(`\r\u001b[2K${progressLine(label, done, total, output.columns || 80)}`);
+    else if (now() - lineAtMs >= LINE_EVERY_MS) line(`${label}: ${done} of ${total}`);
+  };
+  const line = (text: string): void => {
+    lineAtMs = now();
+    output.write(`${text}\n`);
   };
   return {
     stage(next, steps) {
@@ -36,7 +44,7 @@ export function createProgress(output: ProgressOutput): Progress {
       total = steps;
       done = 0;
       if (output.isTTY) draw();
-      else output.write(`${next}\n`);
+      else line(next);
     },
     step(count = 1) {
       done += count;

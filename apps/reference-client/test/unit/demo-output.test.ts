@@ -63,4 +63,13 @@ describe("progress", () => {
     expect(drawn(true)).toContain("1/2 first");
     expect(drawn(true).endsWith("\r\u001b[2K")).toBe(true);
   });
+
+  test("says how far a long stage is every ten seconds where there is no terminal", () => {
+    let written = "";
+    let nowMs = 0;
+    const progress = createProgress({ write: (text) => (written += text) }, () => nowMs);
+    progress.stage("first", 3);
+    for (nowMs of [9_999, 10_000, 10_001]) progress.step();
+    expect(written).toBe("first\nfirst: 2 of 3\n");
+  });
 });

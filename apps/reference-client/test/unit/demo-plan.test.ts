@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { CLIENTS_PER_WORKER, MEASURED_SENDER, makePlan } from "../../src/demo/plan.ts";
+import { CLIENTS_PER_WORKER, MEASURED_SENDER, MOST_WORKERS, makePlan } from "../../src/demo/plan.ts";
 
 const runs = fc.record({
   members: fc.integer({ min: 2, max: 255 }),
@@ -20,13 +20,16 @@ describe("the plan of a demo run", () => {
     expect(makePlan(8, 50, 1)).not.toEqual(makePlan(8, 50, 2));
   });
 
-  test("gives the measured sender a process of its own and the others at most 32 to a process", () => {
+  test("gives the measured sender a process of its own and the others 32 to a process, or more where that would be many processes", () => {
     always(({ processes, members }) => {
       expect(processes[0]).toEqual([MEASURED_SENDER]);
       for (const process of processes) {
         expect(process.length).toBeGreaterThan(0);
-        expect(process.length).toBeLessThanOrEqual(CLIENTS_PER_WORKER);
+        expect(process.length).toBeLessThanOrEqual(
+          Math.max(CLIENTS_PER_WORKER, Math.ceil(members / MOST_WORKERS)),
+        );
       }
+      expect(processes.length).toBeLessThanOrEqual(1 + MOST_WORKERS);
       expect(processes.flat().sort((a, b) => a - b)).toEqual(
         Array.from({ length: members }, (_, index) => index),
       );

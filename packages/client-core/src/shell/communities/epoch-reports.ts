@@ -86,9 +86,9 @@ export class EpochReports {
   /** Members at random, of those to whom a sealed message can be sent: a report is no reason to ask strangers. */
   private pick(id: GroupId): readonly AccountId[] {
     const { context } = this;
-    const reachable = context.conversations
-      .memberAccounts(id)
-      .filter((account) => !context.isOwn(account) && context.contacts.accessKey(account) !== undefined);
+    const others = context.conversations.memberAccounts(id).filter((account) => !context.isOwn(account));
+    const unreachable = new Set(context.contacts.withoutAccessKey(others));
+    const reachable = others.filter((_, index) => !unreachable.has(index));
     const picked: AccountId[] = [];
     while (picked.length < LISTENERS && reachable.length > 0) {
       const at = new DataView(context.environment.random(4).buffer).getUint32(0) % reachable.length;

@@ -15,6 +15,7 @@ export * from "./group-access.ts";
 export { encodeGroupMarkInput, GROUP_MARK_BYTES } from "./group-marks.ts";
 export { type Limits, limits, type Rate } from "./limits.ts";
 export * from "./messages.ts";
+export * from "./migration.ts";
 export * from "./rejections.ts";
 export * from "./routes.ts";
 export { decodeMessage, encodeMessage, type MessageOf, type MessageType } from "./shape.ts";

@@ -92,7 +92,7 @@ export function parseGroupAccess(header: string): GroupAccess {
   };
 }
 
-const operations = { read: 1, write: 2 } as const;
+const operations = { read: 1, write: 2, "renew-lease": 3 } as const;
 export type GroupOperation = keyof typeof operations;
 
 const LABEL = utf8("Murmuration PairwiseGroupAccess 1");
@@ -104,7 +104,7 @@ const LABEL = utf8("Murmuration PairwiseGroupAccess 1");
  *     opaque label<V> = "Murmuration PairwiseGroupAccess 1";
  *     opaque challenge[32];
  *     opaque group_id[16];
- *     uint8  operation;            // 1 read, 2 write
+ *     uint8  operation;            // 1 read, 2 write, 3 renew a lease
  *     opaque body_hash[32];        // SHA-256 of the request body, of nothing for a read
  *   } GroupAccessTBS;
  */

@@ -82,6 +82,10 @@ export const limits = {
   certificateBytes: 1024,
   /** Encrypted record of a pairwise group, bytes. */
   groupRecordBytes: 1024 * 1024,
+  /** Token of a migration's lease, bytes. */
+  leaseTokenBytes: 16,
+  /** Time for which a lease is begun or renewed, ms: then others may go on with the migration. */
+  migrationLeaseMs: 60_000,
   /** Challenge, bytes. */
   challengeBytes: 32,
   /** Time a challenge is good for, ms. */

@@ -11,6 +11,7 @@ import {
 } from "@murmuration/base";
 import { GROUP_MARK_BYTES } from "./group-marks.ts";
 import { limits } from "./limits.ts";
+import { migrationStates } from "./migration.ts";
 import {
   bool,
   branded,
@@ -37,6 +38,7 @@ const registration = uint32(1, limits.registrationId);
 const publicKey = bytes(limits.publicKeyBytes);
 const signature = bytes(limits.signatureBytes);
 const fenceBytes = bytes(16);
+const leaseToken = bytes(limits.leaseTokenBytes);
 const accessKey = bytes(limits.accessKeyBytes);
 const ciphertext = bytes({ max: limits.envelopeBytes });
 const deviceList = bytes({ max: limits.deviceListBytes });
@@ -393,14 +395,41 @@ export const challengeReply = message("ChallengeReply", {
   challenge: bytes(limits.challengeBytes),
   validForMs: uint32(1),
 });
-export const groupRecord = message("GroupRecord", { revision: uint64(1), blob: groupBlob });
+const migrationState = choice("MigrationState", migrationStates);
+/** Of a migration, and not of the group key: from 1. */
+const migrationGeneration = uint32(1);
+export const groupMigration = message("GroupMigration", {
+  state: migrationState,
+  generation: migrationGeneration,
+  leaseLeftMs: uint32(),
+});
+export const groupMigrationStep = message("GroupMigrationStep", {
+  state: migrationState,
+  generation: migrationGeneration,
+  leaseToken: optional(leaseToken),
+  newLeaseToken: optional(leaseToken),
+});
+export const groupRecord = message("GroupRecord", {
+  revision: uint64(1),
+  blob: groupBlob,
+  migration: optional(nested(groupMigration)),
+});
 export const groupGeneration = message("GroupGeneration", { accessPublicKey: bytes(32), fence: fenceBytes });
 export const groupWriteRequest = message("GroupWriteRequest", {
   expectedRevision: uint64(),
   blob: groupBlob,
   generation: optional(nested(groupGeneration)),
+  migration: optional(nested(groupMigrationStep)),
 });
-export const groupWriteReply = message("GroupWriteReply", { revision: uint64(1) });
+export const groupWriteReply = message("GroupWriteReply", {
+  revision: uint64(1),
+  leaseLeftMs: optional(uint32()),
+});
+export const groupLeaseRenewal = message("GroupLeaseRenewal", {
+  generation: migrationGeneration,
+  leaseToken,
+});
+export const groupLeaseReply = message("GroupLeaseReply", { leaseLeftMs: uint32() });
 export const keyPackageUpload = message("KeyPackageUpload", {
   uploadId: bytes(ID_BYTES),
   keyPackages: list(keyPackageBytes, limits.keyPackagesPerUpload),
@@ -464,6 +493,10 @@ export type GroupRecord = MessageOf<typeof groupRecord>;
 export type GroupGeneration = MessageOf<typeof groupGeneration>;
 export type GroupWriteRequest = MessageOf<typeof groupWriteRequest>;
 export type GroupWriteReply = MessageOf<typeof groupWriteReply>;
+export type GroupMigration = MessageOf<typeof groupMigration>;
+export type GroupMigrationStep = MessageOf<typeof groupMigrationStep>;
+export type GroupLeaseRenewal = MessageOf<typeof groupLeaseRenewal>;
+export type GroupLeaseReply = MessageOf<typeof groupLeaseReply>;
 export type WelcomeContent = MessageOf<typeof welcomeContent>;
 export type GroupCreate = MessageOf<typeof groupCreate>;
 export type GroupAccessFrame = MessageOf<typeof groupAccess>;

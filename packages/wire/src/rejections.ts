@@ -233,6 +233,33 @@ export const rejections = {
   ),
   "group/generation-missing": row("fix-and-resend", 422, "A new record needs an access key and a fence."),
 
+  // Migrations
+  "migration/not-possible": row(
+    "fix-and-resend",
+    409,
+    "The group's state does not allow this step, or a write that is none: read the record.",
+  ),
+  "migration/lease-held": row(
+    "retry-later",
+    409,
+    "Another member is at work on the migration: wait, and go on only if the record still says the same.",
+  ),
+  "migration/lease-lost": row(
+    "fix-and-resend",
+    409,
+    "The token is not that of the present lease: read the record, and drop what was made for the lost one.",
+  ),
+  "migration/wrong-generation": row(
+    "fix-and-resend",
+    409,
+    "The step leads to another generation than it should: read the record.",
+  ),
+  "migration/fence-missing": row(
+    "fix-and-resend",
+    422,
+    "The switch needs a fence that is not the present one.",
+  ),
+
   // MLS groups
   "group/needs-anonymous": row(
     "fix-and-resend",

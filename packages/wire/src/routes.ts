@@ -94,6 +94,15 @@ export const routes = {
     m.groupWriteReply,
     limits.groupRecordBytes + 1024,
   ),
+  /** Renews the lease of a migration. The record and its revision stay as they are. */
+  renewLease: route(
+    "POST",
+    "/v1/groups/:groupId/lease",
+    "group-access",
+    m.groupLeaseRenewal,
+    m.groupLeaseReply,
+    1024,
+  ),
   /** Stores an opaque attachment under an id the client chose. The same bytes again are answered alike. */
   putBlob: route("PUT", "/v1/blobs/:blobId", "device", "blob", undefined, limits.blobBytes),
   /** An attachment, or a range of it. */

@@ -12,7 +12,11 @@ export const declared: ReadonlyMap<string, MessageType<object>> = new Map(
 );
 
 /** The enums' fields, with the prefix that their values have in the .proto files. */
-const enumPrefixes: Readonly<Record<string, string>> = { action: "ACTION", reason: "TURN_REASON" };
+const enumPrefixes: Readonly<Record<string, string>> = {
+  action: "ACTION",
+  reason: "TURN_REASON",
+  state: "MIGRATION_STATE",
+};
 
 /**
  * What a vector file would say of a decoded value: hexadecimal for bytes, the .proto names of enums, and no

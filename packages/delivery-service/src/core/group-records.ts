@@ -60,6 +60,8 @@ export function decideGroupWrite(
     return { kind: "create", record: { ...first, ...write.generation } };
   }
   verifyGroupAccess(record.accessPublicKey, request);
+  // No record of this service is in a migration yet.
+  if (write.migration !== undefined) throw new RejectionError("migration/not-possible");
   if (write.expectedRevision !== record.revision) throw new RejectionError("group/revision-conflict");
   return {
     kind: "replace",

@@ -147,6 +147,7 @@ export class DeliveryService {
       challenge: groups.challenge,
       readGroup: groups.read,
       writeGroup: groups.write,
+      renewLease: groups.renewLease,
       putBlob,
       getBlob,
       uploadKeyPackages: keyPackageRoutes.uploadKeyPackages,

@@ -61,6 +61,15 @@ export class GroupRoutes {
     return { revision: decision.record.revision };
   };
 
+  readonly renewLease = async (context: ServiceContext, call: Call): Promise<never> => {
+    await this.charge(context, call);
+    const request = this.spend(context, call, "renew-lease");
+    const record = await context.stores.groupRecords.load(request.groupId);
+    if (record === undefined) throw new RejectionError("group/unknown");
+    verifyGroupAccess(record.accessPublicKey, request);
+    throw new RejectionError("migration/not-possible");
+  };
+
   private charge(context: ServiceContext, call: Call): Promise<void> {
     const rate = context.limits.rates.groupRequestsPerAddress;
     return charge(context.rateLimits, [chargeFor("groups", addressKey(call.request.remoteAddress), rate)]);

@@ -38,8 +38,12 @@ export declare const murmuration: {
       readonly GroupInfoReply: GeneratedMessage;
       readonly GroupInfoRequest: GeneratedMessage;
       readonly GroupLeafProof: GeneratedMessage;
+      readonly GroupLeaseRenewal: GeneratedMessage;
+      readonly GroupLeaseReply: GeneratedMessage;
       readonly GroupLinkProof: GeneratedMessage;
       readonly GroupMark: GeneratedMessage;
+      readonly GroupMigration: GeneratedMessage;
+      readonly GroupMigrationStep: GeneratedMessage;
       readonly GroupPastCommit: GeneratedMessage;
       readonly GroupProposal: GeneratedMessage;
       readonly GroupPropose: GeneratedMessage;

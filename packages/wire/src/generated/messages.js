@@ -8648,6 +8648,15 @@ export const murmuration = $root.murmuration = (() => {
 
                 GroupRecord.prototype.revision = 0;
                 GroupRecord.prototype.blob = $util.newBuffer([]);
+                GroupRecord.prototype.migration = null;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupRecord.prototype, "_migration", {
+                    get: $util.oneOfGetter($oneOfFields = ["migration"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
 
                 GroupRecord.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -8660,6 +8669,8 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(8).uint64(message.revision);
                     if (message.blob != null && $Object.hasOwnProperty.call(message, "blob") && message.blob.length)
                         writer.uint32(18).bytes(message.blob);
+                    if (message.migration != null && $Object.hasOwnProperty.call(message, "migration"))
+                        $root.murmuration.wire.v1.GroupMigration.encode(message.migration, writer.uint32(26).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -8711,6 +8722,13 @@ export const murmuration = $root.murmuration = (() => {
                                     delete message.blob;
                                 continue;
                             }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                message.migration = $root.murmuration.wire.v1.GroupMigration.decode(reader, reader.size(), $undefined, _depth + 1, message.migration);
+                                message._migration = "migration";
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -8731,6 +8749,252 @@ export const murmuration = $root.murmuration = (() => {
                 return GroupRecord;
             })();
 
+            v1.MigrationState = (function() {
+                const valuesById = $Object.create(null), values = $Object.create(valuesById);
+                values[valuesById[0] = "MIGRATION_STATE_UNSPECIFIED"] = 0;
+                values[valuesById[1] = "MIGRATION_STATE_PAIRWISE"] = 1;
+                values[valuesById[2] = "MIGRATION_STATE_PREPARING"] = 2;
+                values[valuesById[3] = "MIGRATION_STATE_READY"] = 3;
+                values[valuesById[4] = "MIGRATION_STATE_SWITCHING"] = 4;
+                values[valuesById[5] = "MIGRATION_STATE_MLS"] = 5;
+                values[valuesById[6] = "MIGRATION_STATE_RECOVERING"] = 6;
+                return values;
+            })();
+
+            v1.GroupMigration = (function() {
+
+                const GroupMigration = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupMigration.prototype.state = 0;
+                GroupMigration.prototype.generation = 0;
+                GroupMigration.prototype.leaseLeftMs = 0;
+
+                GroupMigration.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.state != null && $Object.hasOwnProperty.call(message, "state") && message.state !== 0)
+                        writer.uint32(8).int32(message.state);
+                    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && message.generation !== 0)
+                        writer.uint32(16).uint32(message.generation);
+                    if (message.leaseLeftMs != null && $Object.hasOwnProperty.call(message, "leaseLeftMs") && message.leaseLeftMs !== 0)
+                        writer.uint32(24).uint32(message.leaseLeftMs);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupMigration.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupMigration();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.int32())
+                                    message.state = value;
+                                else
+                                    delete message.state;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.generation = value;
+                                else
+                                    delete message.generation;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.leaseLeftMs = value;
+                                else
+                                    delete message.leaseLeftMs;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupMigration;
+            })();
+
+            v1.GroupMigrationStep = (function() {
+
+                const GroupMigrationStep = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupMigrationStep.prototype.state = 0;
+                GroupMigrationStep.prototype.generation = 0;
+                GroupMigrationStep.prototype.leaseToken = null;
+                GroupMigrationStep.prototype.newLeaseToken = null;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupMigrationStep.prototype, "_leaseToken", {
+                    get: $util.oneOfGetter($oneOfFields = ["leaseToken"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupMigrationStep.prototype, "_newLeaseToken", {
+                    get: $util.oneOfGetter($oneOfFields = ["newLeaseToken"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                GroupMigrationStep.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.state != null && $Object.hasOwnProperty.call(message, "state") && message.state !== 0)
+                        writer.uint32(8).int32(message.state);
+                    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && message.generation !== 0)
+                        writer.uint32(16).uint32(message.generation);
+                    if (message.leaseToken != null && $Object.hasOwnProperty.call(message, "leaseToken"))
+                        writer.uint32(26).bytes(message.leaseToken);
+                    if (message.newLeaseToken != null && $Object.hasOwnProperty.call(message, "newLeaseToken"))
+                        writer.uint32(34).bytes(message.newLeaseToken);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupMigrationStep.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupMigrationStep();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.int32())
+                                    message.state = value;
+                                else
+                                    delete message.state;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.generation = value;
+                                else
+                                    delete message.generation;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                message.leaseToken = reader.bytes();
+                                message._leaseToken = "leaseToken";
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                message.newLeaseToken = reader.bytes();
+                                message._newLeaseToken = "newLeaseToken";
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupMigrationStep;
+            })();
+
             v1.GroupWriteRequest = (function() {
 
                 const GroupWriteRequest = function (properties) {
@@ -8743,12 +9007,19 @@ export const murmuration = $root.murmuration = (() => {
                 GroupWriteRequest.prototype.expectedRevision = 0;
                 GroupWriteRequest.prototype.blob = $util.newBuffer([]);
                 GroupWriteRequest.prototype.generation = null;
+                GroupWriteRequest.prototype.migration = null;
 
                 let $oneOfFields;
 
                 // Virtual OneOf for proto3 optional field
                 $Object.defineProperty(GroupWriteRequest.prototype, "_generation", {
                     get: $util.oneOfGetter($oneOfFields = ["generation"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupWriteRequest.prototype, "_migration", {
+                    get: $util.oneOfGetter($oneOfFields = ["migration"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -8765,6 +9036,8 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(18).bytes(message.blob);
                     if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
                         $root.murmuration.wire.v1.GroupGeneration.encode(message.generation, writer.uint32(26).fork(), _depth + 1).ldelim();
+                    if (message.migration != null && $Object.hasOwnProperty.call(message, "migration"))
+                        $root.murmuration.wire.v1.GroupMigrationStep.encode(message.migration, writer.uint32(34).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -8821,6 +9094,13 @@ export const murmuration = $root.murmuration = (() => {
                                     break;
                                 message.generation = $root.murmuration.wire.v1.GroupGeneration.decode(reader, reader.size(), $undefined, _depth + 1, message.generation);
                                 message._generation = "generation";
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                message.migration = $root.murmuration.wire.v1.GroupMigrationStep.decode(reader, reader.size(), $undefined, _depth + 1, message.migration);
+                                message._migration = "migration";
                                 continue;
                             }
                         }
@@ -8947,6 +9227,15 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 GroupWriteReply.prototype.revision = 0;
+                GroupWriteReply.prototype.leaseLeftMs = null;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupWriteReply.prototype, "_leaseLeftMs", {
+                    get: $util.oneOfGetter($oneOfFields = ["leaseLeftMs"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
 
                 GroupWriteReply.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -8957,6 +9246,8 @@ export const murmuration = $root.murmuration = (() => {
                         throw $Error("max depth exceeded");
                     if (message.revision != null && $Object.hasOwnProperty.call(message, "revision") && (typeof message.revision === "object" ? message.revision.low || message.revision.high : message.revision !== 0))
                         writer.uint32(8).uint64(message.revision);
+                    if (message.leaseLeftMs != null && $Object.hasOwnProperty.call(message, "leaseLeftMs"))
+                        writer.uint32(16).uint32(message.leaseLeftMs);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -8999,6 +9290,13 @@ export const murmuration = $root.murmuration = (() => {
                                     delete message.revision;
                                 continue;
                             }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                message.leaseLeftMs = reader.uint32();
+                                message._leaseLeftMs = "leaseLeftMs";
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -9017,6 +9315,182 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 return GroupWriteReply;
+            })();
+
+            v1.GroupLeaseRenewal = (function() {
+
+                const GroupLeaseRenewal = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupLeaseRenewal.prototype.generation = 0;
+                GroupLeaseRenewal.prototype.leaseToken = $util.newBuffer([]);
+
+                GroupLeaseRenewal.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && message.generation !== 0)
+                        writer.uint32(8).uint32(message.generation);
+                    if (message.leaseToken != null && $Object.hasOwnProperty.call(message, "leaseToken") && message.leaseToken.length)
+                        writer.uint32(18).bytes(message.leaseToken);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupLeaseRenewal.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupLeaseRenewal();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.generation = value;
+                                else
+                                    delete message.generation;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.leaseToken = value;
+                                else
+                                    delete message.leaseToken;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupLeaseRenewal;
+            })();
+
+            v1.GroupLeaseReply = (function() {
+
+                const GroupLeaseReply = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupLeaseReply.prototype.leaseLeftMs = 0;
+
+                GroupLeaseReply.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.leaseLeftMs != null && $Object.hasOwnProperty.call(message, "leaseLeftMs") && message.leaseLeftMs !== 0)
+                        writer.uint32(8).uint32(message.leaseLeftMs);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupLeaseReply.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupLeaseReply();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.leaseLeftMs = value;
+                                else
+                                    delete message.leaseLeftMs;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupLeaseReply;
             })();
 
             v1.KeyPackageUpload = (function() {

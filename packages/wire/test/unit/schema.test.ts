@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import protobuf from "protobufjs";
 import { describe, expect, test } from "vitest";
 import { clientBodies, serviceBodies } from "../../src/frames.ts";
-import { actions, turnReasons } from "../../src/index.ts";
+import { actions, migrationStates, turnReasons } from "../../src/index.ts";
 import type { MessageType } from "../../src/shape.ts";
 import { generate } from "../../tools/generate.ts";
 import { readSchema } from "../../tools/vectors.ts";
@@ -47,6 +47,7 @@ describe("the schema and the declarations", () => {
   test.each([
     ["Action", "ACTION", actions],
     ["TurnReason", "TURN_REASON", turnReasons],
+    ["MigrationState", "MIGRATION_STATE", migrationStates],
   ])("%s has the schema's numbers", (name, prefix, numbers) => {
     const ours = Object.entries(numbers).map(([key, number]) => [
       `${prefix}_${key.toUpperCase().replaceAll("-", "_")}`,

@@ -62,7 +62,7 @@ describe("wire vectors: authorisation", () => {
     expect(formatAccessKey(fromHex(value["accessKey"]!))).toBe(text);
   });
 
-  test.each(["group-read", "group-write"])("%s", (name) => {
+  test.each(["group-read", "group-write", "group-renew-lease"])("%s", (name) => {
     const { value, text } = byName(name);
     const bytes = (key: string) => fromHex(value[key]!);
     const tbs = encodeGroupAccessTbs({

@@ -499,6 +499,19 @@ interface EventBase {
   readonly atMs: number;
 }
 
+/**
+ * Two hashes for one epoch of one group are two groups under one name. Each is the SHA-256 of an epoch authenticator (RFC
+ * 9420 8.7), in hex: whoever sits beside the other person can compare what both devices show. It convinces nobody else,
+ * as any member could write down such a pair.
+ */
+export interface ForkEvidence {
+  readonly epoch: number;
+  /** What this device knows. */
+  readonly ours: string;
+  /** What the account of the event says over its pairwise session. */
+  readonly theirs: string;
+}
+
 export type ClientEvent = EventBase &
   (
     | {
@@ -564,6 +577,10 @@ export type ClientEvent = EventBase &
           | "group/service-behind";
         readonly accountId: AccountRef | undefined;
         readonly conversationId: ConversationRef | undefined;
+        /** With `group/disputed`, and `group/forked` where another account said it: what contradicts what. */
+        readonly evidence?: ForkEvidence;
+        /** With `group/unusable`: the stable code of what broke. */
+        readonly cause?: string;
       }
     | {
         readonly kind: "typing";

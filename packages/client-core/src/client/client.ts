@@ -99,6 +99,7 @@ class MurmurationClient implements Client {
       this.directory,
       this.groups,
       this.communities.outgoing,
+      reports,
     );
     this.outbox = new ClientOutbox(context, this.worker);
     this.receipts = new Receipts(context, wake);

@@ -12,6 +12,7 @@ import {
   parseMessageId,
   RejectionError,
   toBase64Url,
+  toHex,
   UsageError,
 } from "@murmuration/base";
 import type {
@@ -166,10 +167,21 @@ export function viewEvent(context: Context, event: StoredEvent | PassingEvent): 
         ...base,
         kind: event.kind,
         code: GROUP_DECISIONS.find((code) => code === event.detail) ?? "pairwise/identity-changed",
+        ...viewEvidence(event),
         accountId: event.account && textOf(event.account),
         conversationId: event.conversation && conversationId,
       };
   }
+}
+
+function viewEvidence({ evidence }: StoredEvent) {
+  const { fork, cause } = evidence ?? {};
+  return {
+    ...(fork === undefined
+      ? {}
+      : { evidence: { epoch: fork.epoch, ours: toHex(fork.ours), theirs: toHex(fork.theirs) } }),
+    ...(cause === undefined ? {} : { cause }),
+  };
 }
 
 /** What a person has to decide about a group. */

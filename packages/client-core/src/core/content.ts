@@ -3,6 +3,7 @@ import {
   accountId,
   type Bytes,
   blobId,
+  concatBytes,
   groupId,
   MAX_DEVICE_ID,
   type MessageId,
@@ -39,6 +40,8 @@ export const MAX_SHARED_ITEMS = 100;
 export const MAX_SHARED_BYTES = 40_000;
 /** Messages that a community has pinned at a time. */
 export const MAX_PINS = 50;
+/** Communities of which one content tells beside what it says. */
+export const MAX_SEEN_EPOCHS = 4;
 /** Four weeks: the longest timer of a disappearing message. */
 export const MAX_EXPIRY_SECONDS = 28 * 86_400;
 export const PROFILE_KEY_BYTES = 32;
@@ -151,6 +154,12 @@ const epochReport = message("EpochReport", {
   hash: required(3, bytes(HASH_BYTES)),
 });
 
+const seenEpochs = message("SeenEpochs", {
+  reports: repeated(1, epochReport, MAX_SEEN_EPOCHS),
+});
+/** The part of {@link content} that is put beside what was written down before. */
+const aside = message("Content", { seenEpochs: optional(4, seenEpochs) });
+
 const syncSent = message("SyncSent", {
   conversationId: required(1, bytes(16)),
   content: required(2, bytes({ min: 1, max: 60 * 1024 })),
@@ -194,6 +203,7 @@ export const content = message("Content", {
   messageId: required(1, id(messageId)),
   group: optional(2, groupContext),
   profile: optional(3, profile),
+  seenEpochs: optional(4, seenEpochs),
   text: optional(10, textBody),
   edit: optional(11, edit),
   reaction: optional(12, reaction),
@@ -221,6 +231,7 @@ export type GroupInvite = MessageOf<typeof groupInvite>;
 export type GroupProfile = MessageOf<typeof groupProfile>;
 export type SharedMessage = MessageOf<typeof sharedMessage>;
 export type Sync = MessageOf<typeof sync>;
+export type EpochReport = MessageOf<typeof epochReport>;
 
 /** The kinds of body. */
 export const bodyKinds = [
@@ -261,6 +272,14 @@ export function decodeContent(input: Uint8Array): Content {
 
 export function encodeContent(value: Content): Bytes {
   return content.encode(value);
+}
+
+/**
+ * An encoded content with reports beside what it says; it has none yet. The body stays byte for byte what it is. O(content
+ * + reports). UsageError `content/cannot-encode` for more than {@link MAX_SEEN_EPOCHS}.
+ */
+export function withSeenEpochs(encoded: Bytes, reports: readonly EpochReport[]): Bytes {
+  return reports.length === 0 ? encoded : concatBytes(encoded, aside.encode({ seenEpochs: { reports } }));
 }
 
 /** A content that says nothing: fills the other devices' places where only one device is meant. */

@@ -10,11 +10,18 @@ import {
   type MessageId,
   submitId,
 } from "@murmuration/base";
-import type { DeviceCiphertext, EncryptOutcome, NotReady, Staged } from "@murmuration/pairwise";
+import {
+  type DeviceCiphertext,
+  type EncryptOutcome,
+  MAX_BODY_BYTES,
+  type NotReady,
+  type Staged,
+} from "@murmuration/pairwise";
 import { type ClientBody, limits } from "@murmuration/wire";
-import { emptyContent } from "../core/content.ts";
+import { emptyContent, withSeenEpochs } from "../core/content.ts";
 import type { HistoryRow } from "../store/history.ts";
 import type { OutboxPart, OutboxRow, PartRecipient } from "../store/outbox.ts";
+import type { EpochReports } from "./communities/epoch-reports.ts";
 import type { Context } from "./context.ts";
 import type { Directory, Unreachable } from "./directory.ts";
 import { lanes } from "./lanes.ts";
@@ -42,13 +49,15 @@ const SUBMIT_BYTES = limits.frameBytes - 256 * 1024;
 export class Encryptor {
   private readonly context: Context;
   private readonly directory: Directory;
+  private readonly reports: EpochReports;
   /**
    * Accounts whose mailbox was full at the last try, by id as text. A message to a group leaves them out at once:
    * otherwise each would be refused as a whole first. Not kept: a new program asks once.
    */
   readonly full = new Set<string>();
 
-  constructor(context: Context, directory: Directory) {
+  constructor(context: Context, directory: Directory, reports: EpochReports) {
+    this.reports = reports;
     this.context = context;
     this.directory = directory;
   }
@@ -217,6 +226,7 @@ export class Encryptor {
     last: boolean,
   ): Promise<ReadonlyMap<string, Unreachable>> {
     const failed = new Map<string, Unreachable>();
+    const body = this.withSeenEpochs(row, mode);
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const open = reachable(accounts, failed);
       const devices = this.context.engine.devicesOfEach(open).flatMap((known) => known ?? []);
@@ -227,7 +237,7 @@ export class Encryptor {
       }
       const reference = this.context.outbox.reference(row.id);
       const outcome = await this.context.engine.encrypt(
-        { recipients: devices, body: row.content, mode, ...(reference === undefined ? {} : { reference }) },
+        { recipients: devices, body, mode, ...(reference === undefined ? {} : { reference }) },
         (staged) => this.persist(row, mode, open, staged, last && failed.size === 0),
       );
       if (outcome.kind === "persisted") return failed;
@@ -238,6 +248,16 @@ export class Encryptor {
       if (!failed.has(key)) failed.set(key, { kind: "later", retryAfterMs: LATER_MS });
     }
     return failed;
+  }
+
+  /**
+   * What goes sealed to one account tells it beside where this device is in the communities of both: a service that shows
+   * them different logs would have to stop all that they say to each other.
+   */
+  private withSeenEpochs({ target, content }: OutboxRow, mode: Mode): Bytes {
+    if (target.kind !== "account" || mode !== "sealed") return content;
+    const body = withSeenEpochs(content, this.reports.toTell(target.account));
+    return body.length <= MAX_BODY_BYTES ? body : content;
   }
 
   /** With `last`, nobody is left to encrypt for: the row is ready in the same transaction. */

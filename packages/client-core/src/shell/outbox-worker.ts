@@ -19,6 +19,7 @@ import {
 } from "../core/outbox-decision.ts";
 import { isTemporary, ServiceRefusal } from "../core/refusal.ts";
 import type { OutboxPart, OutboxRow } from "../store/outbox.ts";
+import type { EpochReports } from "./communities/epoch-reports.ts";
 import type { OutgoingStep } from "./communities/outgoing.ts";
 import type { Connection } from "./connection.ts";
 import type { Context } from "./context.ts";
@@ -80,13 +81,14 @@ export class OutboxWorker {
     directory: Directory,
     groups: GroupRefresh,
     communities: CommunityOutbox,
+    reports: EpochReports,
   ) {
     this.communities = communities;
     this.context = context;
     this.connection = connection;
     this.directory = directory;
     this.groups = groups;
-    this.encryptor = new Encryptor(context, directory);
+    this.encryptor = new Encryptor(context, directory, reports);
   }
 
   /** Takes up every lane that has something to send. */

@@ -110,6 +110,7 @@ export class Receiver {
     if (contact?.blocked === true && content.group === undefined) return;
     const kind = bodyKind(content);
     if (message.ephemeral && kind !== "typing") throw new RejectionError("content/not-ephemeral");
+    for (const report of content.seenEpochs?.reports ?? []) this.reports.receive(sender.accountId, report);
     if (content.epochReport !== undefined) {
       this.reports.receive(sender.accountId, content.epochReport);
       return;

@@ -1,4 +1,5 @@
 import type { AccountId, Bytes } from "@murmuration/base";
+import { decodeEvidence, type Evidence, encodeEvidence } from "../core/evidence.ts";
 import type { Row, Storage } from "../ports/storage.ts";
 
 export type StoredEventKind =
@@ -18,6 +19,7 @@ export interface StoredEvent {
   readonly historyId: number | undefined;
   readonly account: Bytes | undefined;
   readonly detail: string;
+  readonly evidence: Evidence | undefined;
   readonly atMs: number;
 }
 
@@ -25,6 +27,7 @@ const optionalBytes = (value: unknown): Bytes | undefined =>
   value === null ? undefined : new Uint8Array(value as Bytes);
 
 function eventOf(row: Row): StoredEvent {
+  const evidence = optionalBytes(row["evidence"]);
   return {
     id: row["id"] as number,
     kind: row["kind"] as StoredEventKind,
@@ -32,6 +35,7 @@ function eventOf(row: Row): StoredEvent {
     historyId: (row["history_id"] as number | null) ?? undefined,
     account: optionalBytes(row["account"]),
     detail: row["detail"] as string,
+    evidence: evidence && decodeEvidence(evidence),
     atMs: row["at"] as number,
   };
 }
@@ -50,16 +54,18 @@ export class EventStore {
     readonly historyId?: number;
     readonly account?: AccountId;
     readonly detail?: string;
+    readonly evidence?: Evidence;
     readonly atMs: number;
   }): void {
     this.storage.run(
-      "INSERT INTO event (kind, conversation, history_id, account, detail, at) VALUES (?, ?, ?, ?, ?, ?)",
+      "INSERT INTO event (kind, conversation, history_id, account, detail, evidence, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
       [
         event.kind,
         event.conversation ?? null,
         event.historyId ?? null,
         event.account ?? null,
         event.detail ?? "",
+        event.evidence === undefined ? null : encodeEvidence(event.evidence),
         event.atMs,
       ],
     );

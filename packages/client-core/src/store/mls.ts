@@ -373,6 +373,17 @@ export class MlsStore {
     return row === undefined ? undefined : { epoch: row["epoch"] as number, hash: bytesOf(row, "hash") };
   }
 
+  /** Groups that this device is in beside this account. A search by key for each group of ours. */
+  sharedWith(account: AccountId): readonly Bytes[] {
+    return this.storage
+      .all(
+        `SELECT id FROM mls_group JOIN group_member ON group_id = id AND account = ?
+           WHERE mls_group.state = 'active' AND removed_at IS NULL`,
+        [account],
+      )
+      .map((row) => bytesOf(row, "id"));
+  }
+
   /** With what others said of them. */
   forgetEpochs(id: Bytes, before: number): void {
     for (const table of ["mls_epoch", "mls_dispute"])

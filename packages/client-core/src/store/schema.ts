@@ -261,8 +261,13 @@ CREATE INDEX mls_sent_hash ON mls_sent (group_id, hash);
 ALTER TABLE mls_group ADD COLUMN reread_through INTEGER NOT NULL DEFAULT 0;
 `;
 
+const EVIDENCE = `
+-- What a decision that is needed rests on: two hashes for one epoch, or the code of an error.
+ALTER TABLE event ADD COLUMN evidence BLOB;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
-const STEPS: readonly string[] = [SCHEMA, COMMUNITIES, COMMUNITY_CONTENT, EPOCH_DISPUTES, PAST];
+const STEPS: readonly string[] = [SCHEMA, COMMUNITIES, COMMUNITY_CONTENT, EPOCH_DISPUTES, PAST, EVIDENCE];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */
 export function prepareSchema(storage: Storage): void {

@@ -10,6 +10,7 @@ import {
   decodeContent,
   encodeContent,
   shorten,
+  withSeenEpochs,
 } from "../../src/core/content.ts";
 import { type Field, Message } from "../../src/core/protobuf.ts";
 
@@ -166,4 +167,16 @@ test("every prefix and every changed byte of a content is decoded or refused, ne
 test("a name is shortened at a character, not inside one", () => {
   expect(shorten("🐦🐦🐦", 9)).toBe("🐦🐦");
   expect(shorten("short", 9)).toBe("short");
+});
+
+test("what is put beside a content leaves what it says as it is, and is read the same by both", () => {
+  const value: Content = { messageId: messageId(bytes(16)), text: { text: "hello", attachments: [] } };
+  const reports = [{ groupId: groupId(bytes(16)), epoch: 7, hash: bytes(32) }];
+  const encoded = withSeenEpochs(encodeContent(value), reports);
+  expect(decodeContent(encoded)).toEqual({ ...value, seenEpochs: { reports } });
+  const theirs = independent.encode(independent.decode(encoded)).finish();
+  expect(decodeContent(new Uint8Array(theirs))).toEqual({ ...value, seenEpochs: { reports } });
+  expect(withSeenEpochs(encodeContent(value), [])).toEqual(encodeContent(value));
+  const many = Array.from({ length: 5 }, () => reports[0]!);
+  expect(() => withSeenEpochs(encodeContent(value), many)).toThrow("content/cannot-encode");
 });

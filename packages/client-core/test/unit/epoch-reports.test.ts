@@ -29,13 +29,30 @@ function community(...others: readonly AccountId[]) {
   for (const account of [own, ...others])
     conversations.putMember(id, { account, role: "member", invited: false, identityKey: new Uint8Array(32) });
   for (const epoch of [1, 2, 3]) mls.putEpoch(id, epoch, hashOf("ours"));
+  mls.setEntered(id, 1);
   const isOwn = (account: AccountId) => Buffer.from(account).equals(own);
-  const context = { mls, conversations, events, isOwn, now: () => 0 } as unknown as Context;
+  const time = { nowMs: 1 };
+  const context = {
+    mls,
+    conversations,
+    events,
+    isOwn,
+    now: () => time.nowMs,
+    environment: { random: (length: number) => new Uint8Array(length) },
+  } as unknown as Context;
   const reports = new EpochReports(context);
   return {
     mls,
     conversations,
     reports,
+    time,
+    /** The newest epoch's commit can be taken back yet. */
+    commit: (epoch: number) => {
+      const writes = { puts: new Map([["row", new Uint8Array(1)]]), deletes: [], deletePrefixes: [] };
+      mls.applyCommit(id, 0, writes, epoch, time.nowMs);
+      mls.putEpoch(id, epoch, hashOf("ours"));
+    },
+    evidence: () => events.after(0, 10).map(({ evidence }) => evidence?.fork),
     says: (account: AccountId, epoch: number, hash = hashOf("another")) =>
       reports.receive(account, { groupId: id, epoch, hash }),
     isForked: () => mls.group(id)!.forked,
@@ -92,6 +109,68 @@ describe("an account that knows an epoch otherwise", () => {
     says(yann, 2);
     expect(isForked()).toBe(false);
   });
+});
+
+describe("an epoch whose commit may be taken back", () => {
+  test("is not compared: the log may be about to say that another commit counts", () => {
+    const { says, told, commit } = community(xenia);
+    commit(4);
+    says(xenia, 4);
+    expect(told()).toEqual([]);
+    commit(5);
+    says(xenia, 4);
+    expect(told()).toEqual(["group/forked"]);
+  });
+
+  test("is told to nobody, but the one before", () => {
+    const { mls, reports, commit } = community(xenia);
+    const epochTold = () => reports.toTell(xenia).map(({ epoch }) => epoch);
+    expect(epochTold()).toEqual([3]);
+    commit(4);
+    expect(epochTold()).toEqual([3]);
+    mls.dropUndo(id);
+    expect(epochTold()).toEqual([4]);
+  });
+
+  test("is told to nobody while this device came by it just now", () => {
+    const { reports, time } = community(xenia);
+    reports.entered(id, { epoch: 7n, epochAuthenticator: () => new Uint8Array(32) } as unknown as Group);
+    expect(reports.toTell(xenia)).toEqual([]);
+    time.nowMs = 700_000;
+    expect(reports.toTell(xenia).map(({ epoch }) => epoch)).toEqual([7]);
+  });
+});
+
+test("whoever is a member, and of another account than ours, is told of the epoch beside what is said to it", () => {
+  const { reports, mls } = community(xenia);
+  expect(reports.toTell(xenia)).toEqual([{ groupId: id, epoch: 3, hash: hashOf("ours") }]);
+  expect(reports.toTell(yann)).toEqual([]);
+  expect(reports.toTell(own)).toEqual([]);
+  mls.setState(id, "stuck");
+  expect(reports.toTell(xenia)).toEqual([]);
+});
+
+test("of many communities that both are in, one envelope tells of four", () => {
+  const { reports, mls, conversations } = community(xenia);
+  for (let n = 0; n < 9; n++) {
+    const other = groupId(new Uint8Array(16).fill(100 + n));
+    mls.putGroup(other, { state: "active", cursor: 0, slot: 0, updatedAtMs: 0 });
+    conversations.putMember(other, {
+      account: xenia,
+      role: "member",
+      invited: false,
+      identityKey: new Uint8Array(32),
+    });
+    mls.putEpoch(other, 0, hashOf("ours"));
+  }
+  const told = reports.toTell(xenia).map((report) => Buffer.from(report.groupId).toString("hex"));
+  expect(new Set(told).size).toBe(4);
+});
+
+test("what contradicts what is kept beside the event", () => {
+  const { says, evidence } = community(xenia, yann);
+  says(xenia, 2);
+  expect(evidence()).toEqual([{ epoch: 2, ours: hashOf("ours"), theirs: hashOf("another") }]);
 });
 
 test("reports that agree, of unknown epochs, or of whoever is no member say nothing", () => {

@@ -2,14 +2,16 @@
  * Fork detection. A service that shows two parts of a group two different logs keeps them from ever seeing each
  * other's MLS messages; but it cannot read pairwise ones. So members tell a few others, over their pairwise sessions,
  * which epoch they are in and the hash of its authenticator (RFC 9420 8.7). Two hashes for one epoch are two groups.
+ * It goes beside everything that is said sealed to one account that is a member too, receipts among it, so that the
+ * service has to part the two people altogether; and by itself from time to time, to members to whom nobody writes.
  *
  * A report is its sender's word: nobody can tell a false one from a fork. So one account that contradicts us is shown to a
  * person; that we say nothing any more, it takes two.
  */
 import { createHash } from "node:crypto";
-import { type AccountId, type Bytes, equalBytes, type GroupId } from "@murmuration/base";
+import { type AccountId, equalBytes, type GroupId, groupId } from "@murmuration/base";
 import type { Group } from "@murmuration/mls-groups";
-import { type Content, encodeContent } from "../../core/content.ts";
+import { type EpochReport, encodeContent, MAX_SEEN_EPOCHS } from "../../core/content.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 
@@ -20,6 +22,8 @@ const TIME_BETWEEN_MS = 24 * 3_600_000;
 const LISTENERS = 3;
 /** Epochs whose hash is remembered: a report may be this much older than what we know. */
 const REMEMBERED_EPOCHS = 1_000;
+/** A commit by which this device came is said of its epoch no earlier, unless another follows: it may be taken back. */
+const SETTLED_AFTER_MS = 600_000;
 /** Accounts that have to contradict us before we stop writing, if there are as many others. */
 const ENOUGH_DISPUTANTS = 2;
 
@@ -54,30 +58,64 @@ export class EpochReports {
   sayIfDue(id: GroupId): readonly string[] {
     const { context } = this;
     const row = context.mls.group(id);
-    const newest = context.mls.newestEpoch(id);
-    if (row === undefined || newest === undefined) return [];
-    const early = newest.epoch < row.reportedEpoch + EPOCHS_BETWEEN;
+    const settled = this.settled(id);
+    if (row === undefined || settled === undefined) return [];
+    const early = settled.epoch < row.reportedEpoch + EPOCHS_BETWEEN;
     if (early && context.now() < row.reportedAtMs + TIME_BETWEEN_MS) return [];
     const listeners = this.pick(id);
     context.transaction(() => {
-      context.mls.setReported(id, newest.epoch, context.now());
-      for (const account of listeners) this.append(id, account, newest);
+      context.mls.setReported(id, settled.epoch, context.now());
+      for (const account of listeners) this.append(account, settled);
     });
     return listeners.map(lanes.account);
   }
 
-  private append(
-    id: GroupId,
-    account: AccountId,
-    { epoch, hash }: { readonly epoch: number; readonly hash: Bytes },
-  ): void {
+  /**
+   * What to tell an account beside whatever is said to it: where this device is in the communities of both, at most four of
+   * them at random. O(communities of this device) searches by key.
+   */
+  toTell(account: AccountId): readonly EpochReport[] {
+    const { conversations, mls } = this.context;
+    if (this.context.isOwn(account)) return [];
+    const shared = mls
+      .sharedWith(account)
+      .map((id) => groupId(id))
+      .filter((id) => conversations.member(id, account)?.invited === false);
+    return this.some(shared, MAX_SEEN_EPOCHS).flatMap((id) => this.settled(id) ?? []);
+  }
+
+  /**
+   * The newest epoch that no void entry takes back any more. Of a later one two members may know two commits, one after
+   * the other, from a service that lies to nobody.
+   */
+  private settled(id: GroupId): EpochReport | undefined {
+    const { mls } = this.context;
+    const newest = mls.newestEpoch(id);
+    if (newest === undefined) return undefined;
+    const epoch = newest.epoch - 1;
+    const before = mls.epochHash(id, epoch);
+    const enteredBy = before === undefined && newest.epoch > 0;
+    const { enteredAtMs = 0 } = mls.group(id) ?? {};
+    const mayGo = enteredBy
+      ? enteredAtMs + SETTLED_AFTER_MS > this.context.now()
+      : this.mayBeTakenBack(id, newest.epoch);
+    if (!mayGo) return { groupId: id, ...newest };
+    return before && { groupId: id, epoch, hash: before };
+  }
+
+  private mayBeTakenBack(id: GroupId, epoch: number): boolean {
+    const { mls } = this.context;
+    return mls.newestEpoch(id)?.epoch === epoch && mls.hasUndo(id);
+  }
+
+  private append(account: AccountId, epochReport: EpochReport): void {
     const { context } = this;
     const messageId = context.newMessageId();
     context.outbox.append({
       lane: lanes.account(account),
       target: { kind: "account", account },
       messageId,
-      content: encodeContent({ messageId, epochReport: { groupId: id, epoch, hash } }),
+      content: encodeContent({ messageId, epochReport }),
       confirm: false,
       createdAtMs: context.now(),
     });
@@ -89,10 +127,17 @@ export class EpochReports {
     const others = context.conversations.memberAccounts(id).filter((account) => !context.isOwn(account));
     const unreachable = new Set(context.contacts.withoutAccessKey(others));
     const reachable = others.filter((_, index) => !unreachable.has(index));
-    const picked: AccountId[] = [];
-    while (picked.length < LISTENERS && reachable.length > 0) {
-      const at = new DataView(context.environment.random(4).buffer).getUint32(0) % reachable.length;
-      picked.push(...reachable.splice(at, 1));
+    return this.some(reachable, LISTENERS);
+  }
+
+  /** At most so many of them, at random. */
+  private some<T>(all: readonly T[], most: number): readonly T[] {
+    if (all.length <= most) return all;
+    const rest = [...all];
+    const picked: T[] = [];
+    while (picked.length < most) {
+      const at = new DataView(this.context.environment.random(4).buffer).getUint32(0) % rest.length;
+      picked.push(...rest.splice(at, 1));
     }
     return picked;
   }
@@ -101,12 +146,14 @@ export class EpochReports {
    * Inside a transaction: what another member says. Somebody who is no member has nothing to say about it. Of each account
    * a person hears once, until this device enters the group anew.
    */
-  receive(sender: AccountId, report: NonNullable<Content["epochReport"]>): void {
+  receive(sender: AccountId, report: EpochReport): void {
     const { context } = this;
     const { groupId: id, epoch, hash } = report;
     if (context.isOwn(sender) || context.conversations.member(id, sender) === undefined) return;
     const own = context.mls.epochHash(id, epoch);
     if (own === undefined || equalBytes(own, hash)) return;
+    // The mailbox may be ahead of the log, which says that our commit does not count. Whoever it is will say it again.
+    if (this.mayBeTakenBack(id, epoch)) return;
     if (!context.mls.addDispute(id, sender, epoch)) return;
     const isForked = this.isDisputed(id);
     if (isForked) context.mls.setForked(id, true);
@@ -115,6 +162,7 @@ export class EpochReports {
       conversation: id,
       account: sender,
       detail: isForked ? "group/forked" : "group/disputed",
+      evidence: { fork: { epoch, ours: own, theirs: hash } },
       atMs: context.now(),
     });
   }

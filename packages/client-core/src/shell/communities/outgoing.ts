@@ -49,8 +49,8 @@ export class Outgoing {
    */
   canSayNow(group: Bytes): boolean {
     const id = groupId(group);
-    const { state, refusedAt } = this.context.mls.group(id) ?? {};
-    if (state !== "active" || refusedAt !== 0 || !this.access.isCaughtUp(id)) return false;
+    const { state, refusedAt, forked } = this.context.mls.group(id) ?? {};
+    if (state !== "active" || refusedAt !== 0 || forked === true || !this.access.isCaughtUp(id)) return false;
     return this.registry.load(id).group.cachedProposals.length === 0;
   }
 

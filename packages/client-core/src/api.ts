@@ -390,9 +390,17 @@ export interface Community {
    * `group/not-an-admin`, `group/bad-count`.
    */
   shareHistory(count?: number): Promise<number>;
+  readonly standing: CommunityStanding;
   /** Enters the group anew with fresh keys: for a device that lost its way. */
   heal(): Promise<void>;
 }
+
+/**
+ * Where this device stands in a community. `following`: it takes the log in, and sends. `entering`: it is on its way in.
+ * `set-aside`: something broke here (`group/unusable`), or it cannot follow; it enters anew by itself, at the latest with the
+ * next connection. `forked`: it sends nothing until {@link Community.heal}. `over`: it is a member no more.
+ */
+export type CommunityStanding = "following" | "entering" | "set-aside" | "forked" | "over";
 
 /** A message named by its author and id. */
 export interface MessageTarget {
@@ -564,7 +572,7 @@ export type ClientEvent = EventBase &
          * `group/forked`: the service shows another past of the group than it did before, or takes a removal or
          * ban back; sending has stopped until `community.heal`.
          * `group/disputed`: this account says that it is in another group of that name; a second one would be believed.
-         * `group/unusable`: this device could not work with its state of the group, and tries to enter it anew.
+         * `group/unusable`: this device could not work with its state or log of the group, and tries to enter it anew.
          * `group/service-behind`: the service was set back to an older copy, and this device cannot bring it forward;
          * nothing is sent or received in the group until another member has, or {@link Community.heal} follows it.
          */

@@ -4,6 +4,7 @@ import type {
   AttachmentPointer,
   Community,
   CommunitySettings,
+  CommunityStanding,
   InviteLinkInfo,
   JoinRequest,
 } from "../api.ts";
@@ -71,6 +72,15 @@ export class ClientCommunity implements Community {
   async revokeLink(linkId: string): Promise<void> {
     this.requireActive();
     await this.governance.revokeLink(this.group, fromBase64Url(linkId));
+  }
+
+  /** Two look-ups by key. */
+  get standing(): CommunityStanding {
+    const { state, forked } = this.parts.context.mls.group(this.group) ?? { state: "over", forked: false };
+    if (state === "over") return "over";
+    if (forked) return "forked";
+    if (state === "stuck") return "set-aside";
+    return state === "active" ? "following" : "entering";
   }
 
   get description(): string {

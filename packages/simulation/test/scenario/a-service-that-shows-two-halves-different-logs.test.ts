@@ -152,6 +152,7 @@ async function story(world: World, service: ForkingService, patienceMs = PATIENC
   expect(evidence.theirs).toMatch(/^[0-9a-f]{64}$/);
   expect(evidence.theirs).not.toBe(evidence.ours);
   // It is one account's word: Bob goes on.
+  expect(on(bob, id).community.standing).toBe("following");
   await on(bob, id).send({ text: "Erin says something strange" });
   await until(() => countOf(carol, id, "Erin says something strange") === 1, PATIENCE_MS, "Carol hears Bob");
 
@@ -167,6 +168,7 @@ async function story(world: World, service: ForkingService, patienceMs = PATIENC
   await bob.client.connection.caughtUp();
   await expect(on(bob, id).send({ text: "to whom?" })).rejects.toThrow("group/forked");
   expect(logOf(world, id).length).toBe(before);
+  expect(on(bob, id).community.standing).toBe("forked");
 
   // The rest comes late, in the wrong order and with holes; then mail goes its way. Erin gets the mirror of what Bob has.
   service.passMail();
@@ -198,6 +200,7 @@ async function story(world: World, service: ForkingService, patienceMs = PATIENC
   await agree(members, id, "after the lie");
   await hearEachOther(members, id, "healed");
   expect(on(erin, id).title).toBe("The east");
+  expect(new Set(members.map((device) => on(device, id).community.standing))).toEqual(new Set(["following"]));
   expect(members.every((device) => !said(device, "to whom?"))).toBe(true);
   // What was heard in one half stays where it was heard.
   expect(countOf(alice, id, "east, member 1")).toBe(1);

@@ -28,7 +28,7 @@ import {
   Group,
   type Proposal,
 } from "@murmuration/mls-groups";
-import type { GroupTurn, ServiceBody } from "@murmuration/wire";
+import type { GroupEntries, GroupTurn, ServiceBody } from "@murmuration/wire";
 import type { GroupProfile } from "../../core/content.ts";
 import type { InviteLink } from "../../core/invite-link.ts";
 import { isTemporary, ServiceRefusal } from "../../core/refusal.ts";
@@ -106,6 +106,8 @@ export class Communities {
   private readonly refeeder: Refeeder;
   /** Epoch in which a leave was last proposed, by group. */
   private readonly leaving = new Map<string, bigint>();
+  /** Groups that broke on this connection, and whether they are left alone until the next one. */
+  private readonly setAside = new Map<string, "entered-anew" | "left-alone">();
   private ready = false;
 
   constructor(
@@ -134,7 +136,7 @@ export class Communities {
     const past = new GroupPast(context);
     this.refeeder = new Refeeder(context, connection, registry, access, past, {
       open: (id) => this.orSetAside(id, () => this.open(id)),
-      opened: (id) => effects.behind(() => this.orSetAside(id, () => this.resume(id))),
+      opened: (id) => this.behindOf(id, () => this.resume(id)),
       serviceLost: () => this.keyPackagesLost(),
       behind: (work) => effects.behind(work),
     });
@@ -142,9 +144,9 @@ export class Communities {
       parted: (id) => this.refeeder.wait(id),
       shown: (id) => effects.shown(id),
       settled: () => effects.settled(),
-      stuck: (id) => effects.behind(() => this.rejoin(id)),
-      refused: (id, sequence) => effects.behind(() => this.afterRefusal(id, sequence)),
-      gap: (id) => effects.behind(() => this.askAgain(id)),
+      stuck: (id) => this.behindOf(id, () => this.rejoin(id)),
+      refused: (id, sequence) => this.behindOf(id, () => this.afterRefusal(id, sequence)),
+      gap: (id) => this.behindOf(id, () => this.askAgain(id)),
       restored: () => effects.restored(),
       received: (id) => this.received(id),
     });
@@ -181,6 +183,7 @@ export class Communities {
   /** The old connection is gone: its groups and turns with it. */
   disconnected(): void {
     this.ready = false;
+    this.setAside.clear();
     this.access.disconnected();
     this.refeeder.disconnected();
     this.turns.reset();
@@ -196,8 +199,7 @@ export class Communities {
     await this.attempt(() => this.welcomes());
     const groups = this.context.mls.groups().filter(({ state }) => state !== "over");
     // A group that does not answer must not hold the others up.
-    for (const { id } of groups)
-      this.effects.behind(() => this.orSetAside(groupId(id), () => this.openAndResume(groupId(id))));
+    for (const { id } of groups) this.behindOf(groupId(id), () => this.openAndResume(groupId(id)));
     this.ready = true;
     this.registry.changed.notify();
   }
@@ -239,7 +241,11 @@ export class Communities {
       .groups()
       .every(
         ({ id, state }) =>
-          state === "over" || state === "waiting" || (state === "active" && this.access.isCaughtUp(id)),
+          state === "over" ||
+          state === "waiting" ||
+          (state === "active"
+            ? this.access.isCaughtUp(id)
+            : this.setAside.get(formatId(groupId(id))) === "left-alone"),
       );
   }
 
@@ -251,18 +257,36 @@ export class Communities {
     try {
       await work();
     } catch (error) {
-      if (!(error instanceof UsageError || error instanceof InvariantError)) throw error;
-      const { context } = this;
-      this.registry.unload(id);
-      if (context.mls.group(id)?.state !== "active") return;
-      context.transaction(() => {
-        context.mls.setState(id, "stuck");
-        const unusable = { kind: "decision-needed", conversation: id, detail: "group/unusable" } as const;
-        context.events.append({ ...unusable, atMs: context.now() });
-      });
-      context.notifier.flush();
-      await this.orSetAside(id, () => this.rejoin(id));
+      if (!isOfOneGroup(error)) throw error;
+      if (this.putAside(id, error)) await this.orSetAside(id, () => this.rejoin(id));
     }
+  }
+
+  /** Work in one group that nobody waits for. */
+  private behindOf(id: GroupId, work: () => Promise<void>): void {
+    this.effects.behind(() => this.orSetAside(id, work));
+  }
+
+  /**
+   * Takes nothing more of a group until it is entered anew. Whether that is to be tried now: what breaks a second time on
+   * one connection waits for the next one, as each try is a commit that all members have to follow.
+   */
+  private putAside(id: GroupId, error: UsageError | InvariantError): boolean {
+    const { context } = this;
+    this.registry.unload(id);
+    const key = formatId(id);
+    const isActive = context.mls.group(id)?.state === "active";
+    const isTriedNow = isActive && !this.setAside.has(key);
+    this.setAside.set(key, isTriedNow ? "entered-anew" : "left-alone");
+    this.registry.changed.notify();
+    if (!isActive) return false;
+    context.transaction(() => {
+      context.mls.setState(id, "stuck");
+      const unusable = { kind: "decision-needed", conversation: id, detail: "group/unusable" } as const;
+      context.events.append({ ...unusable, evidence: { cause: error.code }, atMs: context.now() });
+    });
+    context.notifier.flush();
+    return isTriedNow;
   }
 
   private async openAndResume(id: GroupId): Promise<void> {
@@ -374,16 +398,34 @@ export class Communities {
     await this.rejoin(id);
   }
 
-  /** A frame of a group that nobody asked for. Nobody awaits it either: a storage that fails here ends the client. */
+  /**
+   * A frame of a group that nobody asked for. Nobody awaits it either: a storage that fails here ends the client, but what
+   * our own code stumbles over in one group's log sets that group aside, as in {@link orSetAside}.
+   */
   frame(body: ServiceBody): void {
     if (this.context.closing.signal.aborted) return;
+    if (body.kind !== "groupEntries" && body.kind !== "groupTurn") return;
     try {
-      if (body.kind === "groupEntries") {
+      if (body.kind === "groupTurn") this.takeTurn(body);
+      else {
         this.reader.receive(body);
         if (body.entries.some(({ commit }) => commit !== undefined)) this.effects.committed();
-      } else if (body.kind === "groupTurn") this.takeTurn(body);
+      }
     } catch (error) {
+      this.frameFailed(body, error);
+    }
+  }
+
+  private frameFailed({ groupId: bytes }: GroupTurn | GroupEntries, error: unknown): void {
+    if (!isOfOneGroup(error)) {
       this.context.failed(error);
+      return;
+    }
+    try {
+      const id = groupId(bytes);
+      if (this.putAside(id, error)) this.behindOf(id, () => this.rejoin(id));
+    } catch (failure) {
+      this.context.failed(failure);
     }
   }
 
@@ -411,7 +453,7 @@ export class Communities {
     if (!wanted && this.context.mls.group(id)?.state !== "active") return;
     this.turns.granted(id, frame.turn, frame.expiresInMs);
     if (wanted) return;
-    this.effects.behind(() => this.useTurn(id, frame));
+    this.behindOf(id, () => this.useTurn(id, frame));
   }
 
   /**
@@ -742,4 +784,9 @@ export class Communities {
       if (!isTemporary(error) && !(error instanceof ServiceRefusal)) throw error;
     }
   }
+}
+
+/** What is wrong with one group's state here, and not with the network, the service or the storage. */
+function isOfOneGroup(error: unknown): error is UsageError | InvariantError {
+  return error instanceof UsageError || error instanceof InvariantError;
 }

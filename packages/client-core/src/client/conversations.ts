@@ -59,14 +59,14 @@ export class ClientConversations implements Conversations {
   }
 
   describeLink(url: string): { readonly conversationId: ConversationRef; readonly title: string } {
-    const { groupId: id, title } = parseInviteLink(url);
-    return { conversationId: toBase64Url(id), title };
+    const { groupId: wireId, title } = parseInviteLink(url);
+    return { conversationId: toBase64Url(this.context.mls.conversationOf(wireId)), title };
   }
 
   async join(url: string, options: { readonly timeoutMs?: number } = {}): Promise<Conversation> {
     const link = parseInviteLink(url);
-    await this.parts.communities.joinByLink(link, options.timeoutMs ?? APPROVAL_TIMEOUT_MS);
-    return this.handle(link.groupId)!;
+    const { communities } = this.parts;
+    return this.handle(await communities.joinByLink(link, options.timeoutMs ?? APPROVAL_TIMEOUT_MS))!;
   }
 
   list(): readonly Conversation[] {

@@ -17,7 +17,8 @@ import type { Context } from "./context.ts";
 import { Signal } from "./signal.ts";
 
 type State = ConnectionApi["state"];
-type GroupBody = Extract<ClientBody, { readonly kind: `group${string}` }>;
+/** Whatever a client says about an MLS group. */
+export type GroupBody = Extract<ClientBody, { readonly kind: `group${string}` }>;
 
 interface CommunityChannel {
   readonly channel: Channel;

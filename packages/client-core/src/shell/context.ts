@@ -168,12 +168,21 @@ export class Context {
 
   /** One durable transaction; whoever calls it tells the listeners afterwards. */
   transaction<T>(body: () => T): T {
-    const result = this.storage.transaction(body);
+    const result = this.orUndone(() => this.storage.transaction(body));
     if (this.eraseWanted) {
       this.eraseWanted = false;
       this.storage.eraseDeleted();
     }
     return result;
+  }
+
+  private orUndone<T>(transaction: () => T): T {
+    try {
+      return transaction();
+    } catch (error) {
+      this.mls.undone();
+      throw error;
+    }
   }
 
   /** Inside a transaction: content was deleted that must not lie in the write-ahead log either. */

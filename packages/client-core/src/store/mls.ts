@@ -1,11 +1,22 @@
-import { type AccountId, accountId, type Bytes, type DeviceId, deviceId } from "@murmuration/base";
+import {
+  type AccountId,
+  accountId,
+  type Bytes,
+  type DeviceId,
+  deviceId,
+  equalBytes,
+  type GroupId,
+  UsageError,
+} from "@murmuration/base";
 import type { GroupStore, GroupWrites, JoinApproval } from "@murmuration/mls-groups";
 import { formatInviteLink, type InviteLink, parseInviteLink } from "../core/invite-link.ts";
 import type { Row, Storage } from "../ports/storage.ts";
+import { MlsNames } from "./mls-names.ts";
 import { MlsPast } from "./mls-past.ts";
 
 /**
- * `creating`: the service has not taken it yet. `waiting`: an admin has to approve that we join. `joining`: our external commit is on its way. `stuck`: a commit cannot
+ * `creating`: the service has not taken it yet. `waiting`: somebody has to let us in: an admin who approves, or whoever prepares
+ * the group of a conversation that migrates. `joining`: our external commit is on its way. `stuck`: a commit cannot
  * be followed, and we join again. `over`: removed, left, or never came into being.
  */
 export type MlsGroupState = "creating" | "waiting" | "joining" | "active" | "stuck" | "over";
@@ -61,6 +72,7 @@ export interface KeyPackageRow {
 
 export interface WelcomeRow {
   readonly id: number;
+  /** Of the MLS group, which a conversation may have under another id. */
   readonly groupId: Bytes;
   readonly welcome: Bytes;
   readonly treeHash: Bytes;
@@ -198,10 +210,12 @@ class SlotRows implements GroupStore {
 /** MLS groups in the database of the client. */
 export class MlsStore {
   readonly past: MlsPast;
+  private readonly names: MlsNames;
   private readonly storage: Storage;
 
   constructor(storage: Storage) {
     this.past = new MlsPast(storage);
+    this.names = new MlsNames(storage);
     this.storage = storage;
   }
 
@@ -216,14 +230,49 @@ export class MlsStore {
     return this.storage.all("SELECT * FROM mls_group ORDER BY id").map(groupOf);
   }
 
-  /** A group that begins anew, whatever was known of it before. */
-  putGroup(id: Bytes, row: Pick<MlsGroupRow, "state" | "cursor" | "slot" | "updatedAtMs">): void {
+  // What others call a group: shell/communities/group-names.ts.
+
+  /** The id of the MLS group that carries a conversation. O(1), no statement. */
+  wireIdOf(id: Bytes): GroupId {
+    return this.names.wireIdOf(id);
+  }
+
+  /** The conversation that an MLS group carries. O(1), no statement. */
+  conversationOf(wireId: Bytes): GroupId {
+    return this.names.conversationOf(wireId);
+  }
+
+  /** A transaction was undone, and with it whatever it had said of names. */
+  undone(): void {
+    this.names.undone();
+  }
+
+  /**
+   * Inside a transaction: from here on this MLS group is the one that carries a conversation, and this device waits to
+   * come in; of a group that carried it before nothing counts any more. UsageError `group/name-taken` where another
+   * conversation has the group.
+   */
+  expectGroup(id: GroupId, wireId: GroupId): void {
+    const owner = this.conversationOf(wireId);
+    const taken = equalBytes(owner, wireId) ? this.group(wireId) !== undefined : !equalBytes(owner, id);
+    if (taken && !equalBytes(id, wireId)) throw new UsageError("group/name-taken");
+    // Its Welcome may have come before this device knew what for.
+    this.forgetGroup(id, { keepWelcomes: true });
+    this.putGroup(id, { state: "waiting", cursor: 0, slot: 0, updatedAtMs: 0, wireId });
+  }
+
+  /** A group that begins anew, whatever was known of it before. `wireId`: it has another id than the conversation. */
+  putGroup(
+    id: Bytes,
+    row: Pick<MlsGroupRow, "state" | "cursor" | "slot" | "updatedAtMs"> & { readonly wireId?: GroupId },
+  ): void {
     this.storage.run(
-      `INSERT INTO mls_group (id, state, cursor, slot, updated_at) VALUES (?, ?, ?, ?, ?)
+      `INSERT INTO mls_group (id, state, cursor, slot, updated_at, wire_id) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET state = excluded.state, cursor = excluded.cursor, slot = excluded.slot,
-         updated_at = excluded.updated_at, refused_at = 0, forked = 0`,
-      [id, row.state, row.cursor, row.slot, row.updatedAtMs],
+         updated_at = excluded.updated_at, wire_id = coalesce(excluded.wire_id, wire_id), refused_at = 0, forked = 0`,
+      [id, row.state, row.cursor, row.slot, row.updatedAtMs, row.wireId ?? null],
     );
+    if (row.wireId !== undefined) this.names.changed();
     this.past.forget(id);
   }
 
@@ -417,6 +466,10 @@ export class MlsStore {
 
   /** Everything of a group but its history. */
   delete(id: Bytes): void {
+    this.forgetGroup(id, { keepWelcomes: false });
+  }
+
+  private forgetGroup(id: Bytes, { keepWelcomes }: { readonly keepWelcomes: boolean }): void {
     this.deleteRows(id);
     const tables = [
       "leaf",
@@ -424,7 +477,6 @@ export class MlsStore {
       "part",
       "job",
       "claimed",
-      "welcome",
       "link",
       "join",
       "join_request",
@@ -438,7 +490,10 @@ export class MlsStore {
     for (const table of tables.map((name) => `mls_${name}`)) {
       this.storage.run(`DELETE FROM ${table} WHERE group_id = ?`, [id]);
     }
+    if (!keepWelcomes)
+      this.storage.run("DELETE FROM mls_welcome WHERE group_id = ?", [new Uint8Array(this.wireIdOf(id))]);
     this.storage.run("DELETE FROM mls_group WHERE id = ?", [id]);
+    this.names.changed();
   }
 
   // Leaves.
@@ -725,9 +780,9 @@ export class MlsStore {
   }
 
   /** The link by which this device is joining a group. */
-  putJoin(link: InviteLink): void {
+  putJoin(id: Bytes, link: InviteLink): void {
     this.storage.run("INSERT OR REPLACE INTO mls_join (group_id, link) VALUES (?, ?)", [
-      link.groupId,
+      id,
       formatInviteLink("", link),
     ]);
   }

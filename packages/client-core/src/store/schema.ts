@@ -171,7 +171,7 @@ CREATE TABLE mls_key_package (
   reference BLOB PRIMARY KEY, message BLOB NOT NULL, init_key BLOB NOT NULL, leaf_key BLOB NOT NULL,
   last_resort INTEGER NOT NULL, expires_at INTEGER NOT NULL, upload BLOB, created_at INTEGER NOT NULL
 ) WITHOUT ROWID;
--- Invitations that were received and not taken up yet.
+-- Invitations that were received and not taken up yet. group_id: as the service names it.
 CREATE TABLE mls_welcome (
   id INTEGER PRIMARY KEY AUTOINCREMENT, group_id BLOB NOT NULL, welcome BLOB NOT NULL, tree_hash BLOB NOT NULL,
   sequence INTEGER NOT NULL, received_at INTEGER NOT NULL
@@ -266,8 +266,14 @@ const EVIDENCE = `
 ALTER TABLE event ADD COLUMN evidence BLOB;
 `;
 
+const GROUP_NAMES = `
+-- The id of the MLS group where it is not the conversation's: that of a migrated conversation. NULL: it is.
+ALTER TABLE mls_group ADD COLUMN wire_id BLOB;
+CREATE UNIQUE INDEX mls_group_wire ON mls_group (wire_id) WHERE wire_id IS NOT NULL;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
-const STEPS: readonly string[] = [SCHEMA, COMMUNITIES, COMMUNITY_CONTENT, EPOCH_DISPUTES, PAST, EVIDENCE];
+const STEPS: readonly string[] = [SCHEMA, COMMUNITIES, COMMUNITY_CONTENT, EPOCH_DISPUTES, PAST, EVIDENCE, GROUP_NAMES];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */
 export function prepareSchema(storage: Storage): void {

@@ -9,6 +9,7 @@ import { ServiceRefusal } from "../../core/refusal.ts";
 import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { withTimeout } from "../with-timeout.ts";
+import type { GroupNames } from "./group-names.ts";
 import type { Registry } from "./registry.ts";
 
 interface OpenGroup {
@@ -38,14 +39,16 @@ const READY_TIMEOUT_MS = 60_000;
 export class Access {
   private readonly context: Context;
   private readonly connection: Connection;
+  private readonly names: GroupNames;
   private readonly registry: Registry;
   private readonly open = new Map<string, OpenGroup>();
   /** Groups of which the service has another log than we know: what it says of them is not taken. */
   private readonly held = new Set<string>();
 
-  constructor(context: Context, connection: Connection, registry: Registry) {
+  constructor(context: Context, connection: Connection, names: GroupNames, registry: Registry) {
     this.context = context;
     this.connection = connection;
+    this.names = names;
     this.registry = registry;
   }
 
@@ -80,7 +83,7 @@ export class Access {
   async tbs(id: GroupId, epoch: number, leafIndex: number): Promise<Bytes> {
     const challenge = await this.connection.challenge();
     const service = this.context.meta.require("trust-root");
-    return encodeLeafAccessTbs({ service, challenge, groupId: id, epoch, leafIndex });
+    return encodeLeafAccessTbs({ service, challenge, groupId: this.names.wire(id), epoch, leafIndex });
   }
 
   /** Nothing that the service says of this group is taken, until it is granted. */
@@ -119,7 +122,7 @@ export class Access {
       waiting: false,
     });
     try {
-      const answer = await this.connection.group({
+      const answer = await this.names.ask({
         kind: "groupAccess",
         groupId: id,
         epoch,
@@ -168,6 +171,7 @@ export class Access {
   private async acknowledgeLater(id: GroupId, open: OpenGroup): Promise<void> {
     await this.context.environment.sleep(ACKNOWLEDGE_WITHIN_MS, this.context.closing.signal);
     open.waiting = false;
+    if (this.context.closing.signal.aborted) return;
     // Another connection has begun since, which knows the cursor.
     if (this.open.get(toBase64Url(id)) === open) this.sayAcknowledged(id, open);
   }
@@ -175,7 +179,7 @@ export class Access {
   private sayAcknowledged(id: GroupId, open: OpenGroup): void {
     if (open.toAcknowledge <= open.acknowledged) return;
     open.acknowledged = open.toAcknowledge;
-    this.connection.tellGroup({
+    this.names.tell({
       kind: "groupAcknowledge",
       groupId: id,
       throughSequence: open.toAcknowledge,

@@ -29,6 +29,7 @@ import type { JoinRequestRow } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 import type { Governance } from "./governance.ts";
+import type { GroupNames } from "./group-names.ts";
 import { communityCrypto, communityIdentity } from "./identity.ts";
 import type { Registry } from "./registry.ts";
 
@@ -47,17 +48,20 @@ const FORGOTTEN_AFTER_MS = 30 * 86_400_000;
 
 export class Approvals {
   private readonly context: Context;
+  private readonly names: GroupNames;
   private readonly registry: Registry;
   private readonly governance: Pick<Governance, "isBanned">;
   private readonly wake: (lane: string) => void;
 
   constructor(
     context: Context,
+    names: GroupNames,
     registry: Registry,
     governance: Pick<Governance, "isBanned">,
     wake: (lane: string) => void,
   ) {
     this.context = context;
+    this.names = names;
     this.registry = registry;
     this.governance = governance;
     this.wake = wake;
@@ -81,8 +85,9 @@ export class Approvals {
       // The session has to be with whoever has the key that the link names, and with nobody else.
       if (context.contacts.get(account)?.fingerprint === undefined)
         context.contacts.setFingerprint(account, link.fingerprint);
-      context.mls.setAsked(link.groupId, account);
-      context.mls.setState(link.groupId, "waiting");
+      const id = this.names.conversation(link.groupId);
+      context.mls.setAsked(id, account);
+      context.mls.setState(id, "waiting");
       this.append(account, { ...this.introduction(), joinRequest: this.requestFor(link) });
     });
     this.wake(lanes.account(account));
@@ -109,7 +114,8 @@ export class Approvals {
   /** Inside a transaction: the answer. Only of the account that was asked, and for this device's key. */
   receiveAnswer(sender: AccountId, answer: NonNullable<Content["joinApproval"]>): void {
     const { context } = this;
-    const { groupId: id, linkId, signatureKey, approver, signature } = answer;
+    const { groupId: wireId, linkId, signatureKey, approver, signature } = answer;
+    const id = this.names.conversation(wireId);
     const waiting = context.mls.waitingJoin(id);
     if (waiting === undefined || context.mls.group(id)?.state !== "waiting") return;
     if (!equalBytes(waiting.inviter, sender) || !equalBytes(waiting.link.linkId, linkId)) return;
@@ -127,14 +133,15 @@ export class Approvals {
   /** Inside a transaction: somebody who has the link asks. Returns whether the request is one to be kept. */
   receiveRequest(sender: DeviceAddress, request: NonNullable<Content["joinRequest"]>): boolean {
     const { context } = this;
-    const { groupId: id, linkId, signatureKey, linkSignature } = request;
+    const { groupId: wireId, linkId, signatureKey, linkSignature } = request;
+    const id = this.names.conversation(wireId);
     if (context.mls.group(id)?.state !== "active") return false;
     if (context.conversations.get(id)?.state !== "active") return false;
     const community = this.registry.communityOf(id);
     const link = openLink(community, linkId);
     if (link === undefined || !this.mayApprove(community)) return false;
-    if (!verifyLinkSignature(communityCrypto, link, { groupId: id, linkId, signatureKey }, linkSignature))
-      return false;
+    const use = { groupId: this.names.wire(id), linkId, signatureKey };
+    if (!verifyLinkSignature(communityCrypto, link, use, linkSignature)) return false;
     const { accountId: account, deviceId: device } = sender;
     if (context.conversations.member(id, account) !== undefined || this.isBanned(id, account)) return false;
     return this.keep(id, { account, device, linkId, signatureKey, atMs: context.now() });
@@ -220,7 +227,7 @@ export class Approvals {
     account: AccountId,
     answer: Omit<NonNullable<Content["joinApproval"]>, "groupId">,
   ): void {
-    this.append(account, { joinApproval: { groupId: id, ...answer } });
+    this.append(account, { joinApproval: { groupId: this.names.wire(id), ...answer } });
   }
 
   /** Inside a transaction: puts something for one account into the outbox, without a conversation. */

@@ -22,10 +22,10 @@ import {
   type WelcomeRecipient,
 } from "@murmuration/wire";
 import { ServiceRefusal } from "../../core/refusal.ts";
-import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { withTimeout } from "../with-timeout.ts";
 import type { Access } from "./access.ts";
+import type { GroupNames } from "./group-names.ts";
 import type { LogReader } from "./log-reader.ts";
 import type { Loaded, Registry } from "./registry.ts";
 import type { Turns } from "./turns.ts";
@@ -47,7 +47,7 @@ const LOG_TIMEOUT_MS = 30_000;
 
 export class Committer {
   private readonly context: Context;
-  private readonly connection: Connection;
+  private readonly names: GroupNames;
   private readonly registry: Registry;
   private readonly access: Access;
   private readonly reader: LogReader;
@@ -55,14 +55,14 @@ export class Committer {
 
   constructor(
     context: Context,
-    connection: Connection,
+    names: GroupNames,
     registry: Registry,
     access: Access,
     reader: LogReader,
     turns: Turns,
   ) {
     this.context = context;
-    this.connection = connection;
+    this.names = names;
     this.registry = registry;
     this.access = access;
     this.reader = reader;
@@ -146,7 +146,7 @@ export class Committer {
 
   private async submit(id: GroupId, body: GroupCommit): Promise<ServiceBody> {
     try {
-      return await this.connection.group({ kind: "groupCommit", ...body });
+      return await this.names.ask({ kind: "groupCommit", ...body });
     } catch (error) {
       if (!(error instanceof ServiceRefusal)) throw error;
       if (error.action === "retry" || error.action === "retry-later") {
@@ -203,7 +203,7 @@ export class Committer {
 
   private giveTurnBack(id: GroupId): void {
     const turn = this.turns.used(id);
-    if (turn !== undefined) this.connection.tellGroup({ kind: "groupTurnRelease", groupId: id, turn });
+    if (turn !== undefined) this.names.tell({ kind: "groupTurnRelease", groupId: id, turn });
   }
 }
 

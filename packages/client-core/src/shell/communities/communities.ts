@@ -11,6 +11,7 @@
  */
 import {
   type AccountId,
+  equalBytes,
   formatId,
   type GroupId,
   groupId,
@@ -44,6 +45,7 @@ import { Committer } from "./committer.ts";
 import { CommunityContent, encodeProfile, hashOfProfile } from "./content.ts";
 import type { EpochReports } from "./epoch-reports.ts";
 import { Governance } from "./governance.ts";
+import { GroupNames } from "./group-names.ts";
 import { communityCrypto, communityIdentity } from "./identity.ts";
 import { Joiner, SERVICE_BEHIND } from "./joiner.ts";
 import { KeyPackages } from "./key-packages.ts";
@@ -95,7 +97,7 @@ export class Communities {
   readonly past: SharedHistory;
   readonly approvals: Approvals;
   private readonly context: Context;
-  private readonly connection: Connection;
+  private readonly names: GroupNames;
   private readonly effects: CommunityEffects;
   private readonly access: Access;
   private readonly reader: LogReader;
@@ -118,11 +120,12 @@ export class Communities {
     effects: CommunityEffects,
   ) {
     this.context = context;
-    this.connection = connection;
+    this.names = new GroupNames(context, connection);
     this.effects = effects;
+    const { names } = this;
     this.registry = new Registry(context);
     this.turns = new Turns(context);
-    this.access = new Access(context, connection, this.registry);
+    this.access = new Access(context, connection, names, this.registry);
     this.ledger = new CommunityLedger(context, lines);
     this.profiles = new ProfileRequests(context, this.registry, this.access, {
       say: (id) => content.sayProfile(id),
@@ -134,13 +137,13 @@ export class Communities {
     this.reports = reports;
     const { access, ledger, registry, turns } = this;
     const past = new GroupPast(context);
-    this.refeeder = new Refeeder(context, connection, registry, access, past, {
+    this.refeeder = new Refeeder(context, names, registry, access, past, {
       open: (id) => this.orSetAside(id, () => this.open(id)),
       opened: (id) => this.behindOf(id, () => this.resume(id)),
       serviceLost: () => this.keyPackagesLost(),
       behind: (work) => effects.behind(work),
     });
-    this.reader = new LogReader(context, connection, registry, access, ledger, content, reports, past, {
+    this.reader = new LogReader(context, names, registry, access, ledger, content, reports, past, {
       parted: (id) => this.refeeder.wait(id),
       shown: (id) => effects.shown(id),
       settled: () => effects.settled(),
@@ -151,13 +154,13 @@ export class Communities {
       received: (id) => this.received(id),
     });
     const { reader } = this;
-    this.committer = new Committer(context, connection, registry, access, reader, turns);
-    this.governance = new Governance(context, connection, registry, this.committer);
+    this.committer = new Committer(context, names, registry, access, reader, turns);
+    this.governance = new Governance(context, names, registry, this.committer);
     this.jobs = new MemberJobs(context, this.committer);
-    this.approvals = new Approvals(context, registry, this.governance, (lane) => effects.wake(lane));
+    this.approvals = new Approvals(context, names, registry, this.governance, (lane) => effects.wake(lane));
     this.joiner = new Joiner(
       context,
-      connection,
+      names,
       registry,
       access,
       ledger,
@@ -169,7 +172,7 @@ export class Communities {
     this.keyPackages = new KeyPackages(context);
     this.outgoing = new Outgoing(
       context,
-      connection,
+      names,
       registry,
       access,
       (id) => effects.behind(() => this.commitProposals(id)),
@@ -402,8 +405,9 @@ export class Communities {
    * A frame of a group that nobody asked for. Nobody awaits it either: a storage that fails here ends the client, but what
    * our own code stumbles over in one group's log sets that group aside, as in {@link orSetAside}.
    */
-  frame(body: ServiceBody): void {
+  frame(frame: ServiceBody): void {
     if (this.context.closing.signal.aborted) return;
+    const body = this.names.incoming(frame);
     if (body.kind !== "groupEntries" && body.kind !== "groupTurn") return;
     try {
       if (body.kind === "groupTurn") this.takeTurn(body);
@@ -526,13 +530,15 @@ export class Communities {
 
   /**
    * Creates a group with this device as its only member and owner, and writes down who is to be added. PERSIST first,
-   * in one transaction with the conversation, then the service hears of it.
+   * in one transaction with the conversation, then the service hears of it. `wireId`: what the group is called by others,
+   * where that is not the conversation's id.
    */
   async create(
     id: GroupId,
     profile: GroupProfile,
     expireAfterSeconds: number,
     accounts: readonly AccountId[],
+    { wireId = id }: { readonly wireId?: GroupId } = {},
   ): Promise<void> {
     const { context } = this;
     const encoded = encodeProfile(profile);
@@ -554,7 +560,7 @@ export class Communities {
     const { group, writes } = Group.create(
       communityCrypto,
       {
-        groupId: id,
+        groupId: wireId,
         identity: communityIdentity(context),
         lifetime,
         leaf: communityLeaf,
@@ -565,8 +571,9 @@ export class Communities {
     const { title } = profile;
     const row = { id, kind: "group", state: "active", protocol: "mls", title, expireAfterSeconds } as const;
     context.transaction(() => {
-      context.conversations.insert(row, context.now());
-      context.mls.putGroup(id, { state: "creating", cursor: 0, slot: 0, updatedAtMs: context.now() });
+      if (context.conversations.get(id) === undefined) context.conversations.insert(row, context.now());
+      const begun = { state: "creating", cursor: 0, slot: 0, updatedAtMs: context.now() } as const;
+      context.mls.putGroup(id, equalBytes(wireId, id) ? begun : { ...begun, wireId });
       context.mls.rows(id, 0).apply(writes);
       context.mls.setProfile(id, encoded, context.now());
       this.ledger.entered(id, group);
@@ -590,7 +597,7 @@ export class Communities {
   private async announce(id: GroupId): Promise<void> {
     const { group } = this.registry.load(id);
     try {
-      await this.connection.group({
+      await this.names.ask({
         kind: "groupCreate",
         groupId: id,
         groupInfo: group.groupInfo(),
@@ -700,16 +707,16 @@ export class Communities {
   }
 
   /**
-   * Joins by an invite link; resolves when this device is a member. RejectionError `link/…`, ServiceRefusal;
+   * Joins by an invite link; resolves with the conversation when this device is a member. RejectionError `link/…`, ServiceRefusal;
    * UnavailableError `link/approval-pending` when no admin has answered in this time: the join goes on without a caller.
    */
-  async joinByLink(link: InviteLink, approvalTimeoutMs: number): Promise<void> {
-    await this.joiner.joinByLink(link);
+  async joinByLink(link: InviteLink, approvalTimeoutMs: number): Promise<GroupId> {
+    const id = await this.joiner.joinByLink(link);
     // Whoever takes the answer up enters the group and opens it.
-    if (this.context.mls.group(link.groupId)?.state === "waiting")
-      await this.untilLetIn(link.groupId, approvalTimeoutMs);
-    else await this.open(link.groupId);
-    await this.access.ready(link.groupId);
+    if (this.context.mls.group(id)?.state === "waiting") await this.untilLetIn(id, approvalTimeoutMs);
+    else await this.open(id);
+    await this.access.ready(id);
+    return id;
   }
 
   private async untilLetIn(id: GroupId, timeoutMs: number): Promise<void> {
@@ -778,7 +785,7 @@ export class Communities {
       return proposed.message;
     });
     try {
-      await this.connection.group({ kind: "groupPropose", groupId: id, proposal });
+      await this.names.ask({ kind: "groupPropose", groupId: id, proposal });
     } catch (error) {
       this.leaving.delete(key);
       if (!isTemporary(error) && !(error instanceof ServiceRefusal)) throw error;

@@ -83,7 +83,7 @@ export class CommunityContent {
   private apply(id: GroupId, message: CommunityMessage, content: Content): void {
     const { context } = this;
     const { author, device, atMs } = message;
-    if (content.group === undefined || !equalBytes(content.group.groupId, id))
+    if (content.group === undefined || !equalBytes(content.group.groupId, this.context.mls.wireIdOf(id)))
       throw new RejectionError("content/foreign-conversation");
     const kind = bodyKind(content);
     if (kind === undefined || !ALLOWED.has(kind)) throw new RejectionError("content/not-in-a-community");
@@ -193,6 +193,8 @@ export class CommunityContent {
    */
   sayProfile(id: GroupId): void {
     const { context } = this;
+    // While the conversation is pairwise nobody has anything to say in the group that is being prepared.
+    if (context.conversations.get(id)?.protocol === "pairwise") return;
     const profile = context.mls.group(id)?.profile;
     if (
       profile === undefined ||

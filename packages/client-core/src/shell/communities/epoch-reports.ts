@@ -99,8 +99,8 @@ export class EpochReports {
     const mayGo = enteredBy
       ? enteredAtMs + SETTLED_AFTER_MS > this.context.now()
       : this.mayBeTakenBack(id, newest.epoch);
-    if (!mayGo) return { groupId: id, ...newest };
-    return before && { groupId: id, epoch, hash: before };
+    if (!mayGo) return { groupId: mls.wireIdOf(id), ...newest };
+    return before && { groupId: mls.wireIdOf(id), epoch, hash: before };
   }
 
   private mayBeTakenBack(id: GroupId, epoch: number): boolean {
@@ -148,7 +148,8 @@ export class EpochReports {
    */
   receive(sender: AccountId, report: EpochReport): void {
     const { context } = this;
-    const { groupId: id, epoch, hash } = report;
+    const { groupId: wireId, epoch, hash } = report;
+    const id = context.mls.conversationOf(wireId);
     if (context.isOwn(sender) || context.conversations.member(id, sender) === undefined) return;
     const own = context.mls.epochHash(id, epoch);
     if (own === undefined || equalBytes(own, hash)) return;

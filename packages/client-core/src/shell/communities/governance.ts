@@ -26,10 +26,10 @@ import { type GroupProfile, groupProfile, LINK_ID_BYTES, MAX_EXPIRY_SECONDS } fr
 import { formatInviteLink } from "../../core/invite-link.ts";
 import { fingerprintOf } from "../../core/profile.ts";
 import { isTemporary } from "../../core/refusal.ts";
-import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import type { Committer, DecideCommit } from "./committer.ts";
 import { encodeProfile, hashOfProfile } from "./content.ts";
+import type { GroupNames } from "./group-names.ts";
 import { communityCrypto, communityIdentity } from "./identity.ts";
 import type { Registry } from "./registry.ts";
 
@@ -43,13 +43,13 @@ const MAX_SLOW_MODE_SECONDS = 86_400;
 
 export class Governance {
   private readonly context: Context;
-  private readonly connection: Connection;
+  private readonly names: GroupNames;
   private readonly registry: Registry;
   private readonly committer: Committer;
 
-  constructor(context: Context, connection: Connection, registry: Registry, committer: Committer) {
+  constructor(context: Context, names: GroupNames, registry: Registry, committer: Committer) {
     this.context = context;
-    this.connection = connection;
+    this.names = names;
     this.registry = registry;
     this.committer = committer;
   }
@@ -175,17 +175,18 @@ export class Governance {
     if (this.context.mls.jobs(id, "ban").some((job) => equalBytes(job.account, account))) return true;
     const { banListHash } = this.registry.communityOf(id);
     const list = banListHash.length === 0 ? undefined : this.context.mls.banList(banListHash);
-    return list !== undefined && BanList.decode(list).has(id, account);
+    return list !== undefined && BanList.decode(list).has(this.names.wire(id), account);
   }
 
   private async orderAndCommitBan(id: GroupId, account: AccountId): Promise<void> {
     const leaves = () => this.context.mls.leavesOf(id, account).map(({ leaf }) => leaf);
     await this.order(id, leaves());
-    const list = (community: CommunityContext) => this.banListOf(community).with(id, account);
+    const list = (community: CommunityContext) =>
+      this.banListOf(community).with(this.names.wire(id), account);
     await this.change(
       id,
       (community) =>
-        this.banListOf(community).has(id, account)
+        this.banListOf(community).has(this.names.wire(id), account)
           ? undefined
           : { ...community, banListHash: list(community).hash() },
       (community) => ({
@@ -197,11 +198,12 @@ export class Governance {
 
   async unban(id: GroupId, account: AccountId): Promise<void> {
     this.context.transaction(() => this.context.mls.deleteJob(id, account, "ban"));
-    const list = (community: CommunityContext) => this.banListOf(community).without(id, account);
+    const list = (community: CommunityContext) =>
+      this.banListOf(community).without(this.names.wire(id), account);
     await this.change(
       id,
       (community) => {
-        if (!this.banListOf(community).has(id, account)) return undefined;
+        if (!this.banListOf(community).has(this.names.wire(id), account)) return undefined;
         const next = list(community);
         return { ...community, banListHash: next.size === 0 ? new Uint8Array(0) : next.hash() };
       },
@@ -213,7 +215,7 @@ export class Governance {
   }
 
   isBanned(id: GroupId, account: AccountId): boolean {
-    return this.banListOf(this.registry.communityOf(id)).has(id, account);
+    return this.banListOf(this.registry.communityOf(id)).has(this.names.wire(id), account);
   }
 
   private banListOf({ banListHash }: CommunityContext): BanList {
@@ -233,9 +235,9 @@ export class Governance {
     });
     const orderId = this.context.environment.random(ORDER_ID_BYTES);
     const { privateKey } = communityIdentity(this.context).signatureKeys;
-    const tbs = encodeGroupBanTbs({ groupId: id, orderId, signatureKeys });
+    const tbs = encodeGroupBanTbs({ groupId: this.names.wire(id), orderId, signatureKeys });
     const signature = signForService(communityCrypto, privateKey, GROUP_BAN_LABEL, tbs);
-    await this.connection.group({
+    await this.names.ask({
       kind: "groupBan",
       groupId: id,
       leafIndex: group.ownLeaf,
@@ -290,7 +292,7 @@ export class Governance {
     const fingerprint = fingerprintOf(this.context.engine.local()!.accountIdentityKey);
     const { title } = this.profileOf(id);
     const url = formatInviteLink(this.context.api.transport.origin, {
-      groupId: id,
+      groupId: this.names.wire(id),
       fingerprint,
       linkId,
       seed,

@@ -11,7 +11,6 @@ import {
   equalBytes,
   formatId,
   type GroupId,
-  groupId,
   RejectionError,
   UnavailableError,
 } from "@murmuration/base";
@@ -44,11 +43,11 @@ import type { InviteLink } from "../../core/invite-link.ts";
 import { fingerprintOf } from "../../core/profile.ts";
 import { isTemporary, ServiceRefusal } from "../../core/refusal.ts";
 import type { KeyPackageRow, WelcomeRow } from "../../store/mls.ts";
-import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import type { Access } from "./access.ts";
 import type { Approvals, Inviter } from "./approvals.ts";
 import type { EpochReports } from "./epoch-reports.ts";
+import type { GroupNames } from "./group-names.ts";
 import { communityCrypto, communityIdentity, compareIdentity } from "./identity.ts";
 import { bundleOf } from "./key-packages.ts";
 import type { CommunityLedger } from "./ledger.ts";
@@ -66,7 +65,7 @@ export const SERVICE_BEHIND = "group/service-behind";
 
 export class Joiner {
   private readonly context: Context;
-  private readonly connection: Connection;
+  private readonly names: GroupNames;
   private readonly registry: Registry;
   private readonly access: Access;
   private readonly ledger: CommunityLedger;
@@ -77,7 +76,7 @@ export class Joiner {
 
   constructor(
     context: Context,
-    connection: Connection,
+    names: GroupNames,
     registry: Registry,
     access: Access,
     ledger: CommunityLedger,
@@ -91,7 +90,7 @@ export class Joiner {
     this.reports = reports;
     this.turns = turns;
     this.context = context;
-    this.connection = connection;
+    this.names = names;
     this.registry = registry;
     this.access = access;
     this.ledger = ledger;
@@ -116,15 +115,15 @@ export class Joiner {
    * Into a group that this device is in, a Welcome leads only once the log has shown that it is in there no more: which
    * entry it belongs to is the service's word alone, and it would have us leave a community for another of that name.
    */
-  private waitsForLog({ groupId: id, sequence }: WelcomeRow): boolean {
-    const { state, cursor = 0 } = this.context.mls.group(id) ?? {};
+  private waitsForLog({ groupId: wireId, sequence }: WelcomeRow): boolean {
+    const { state, cursor = 0 } = this.context.mls.group(this.names.conversation(wireId)) ?? {};
     return state === "creating" || (state === "active" && cursor < sequence);
   }
 
   private async takeUpAll(): Promise<readonly GroupId[]> {
     const entered: GroupId[] = [];
     for (const row of this.dueWelcomes()) {
-      const id = groupId(row.groupId);
+      const id = this.names.conversation(row.groupId);
       try {
         if (await this.join(id, row)) entered.push(id);
       } catch (error) {
@@ -152,8 +151,10 @@ export class Joiner {
       { welcome: row.welcome, keyPackage: bundleOf(keyPackage, signatureKey), ratchetTree },
       this.registry.config,
     );
-    if (!equalBytes(group.groupId, id)) throw new RejectionError("group/foreign-welcome");
-    if (this.context.conversations.get(id)?.protocol === "pairwise")
+    const wireId = this.names.wire(id);
+    if (!equalBytes(group.groupId, wireId)) throw new RejectionError("group/foreign-welcome");
+    // A pairwise group has no other group under its own id; the one that it migrates to is known by another.
+    if (equalBytes(wireId, id) && this.context.conversations.get(id)?.protocol === "pairwise")
       throw new RejectionError("group/foreign-welcome");
     requireUsableEpoch(group);
     // An external commit may have been faster.
@@ -195,6 +196,8 @@ export class Joiner {
     const trusted = settings.acceptUnknown || this.isKnownLeaf(group, adder);
     const state: ConversationState = trusted ? "active" : "request";
     const known = conversations.get(id);
+    // It is being prepared: the conversation is what its record says.
+    if (known?.protocol === "pairwise") return;
     if (known === undefined) {
       const row = { id, kind: "group", state, protocol: "mls", title: "", expireAfterSeconds: 0 } as const;
       conversations.insert(row, this.context.now());
@@ -220,17 +223,19 @@ export class Joiner {
 
   // -------------------------------------------------------------------------------------- external commit
 
-  /** Joins by an invite link. RejectionError `link/not-of-this-group`, `community/…`; ServiceRefusal. */
-  async joinByLink(link: InviteLink): Promise<void> {
+  /** Joins by an invite link. Returns the conversation. RejectionError `link/not-of-this-group`, `community/…`; ServiceRefusal. */
+  async joinByLink(link: InviteLink): Promise<GroupId> {
     const { context } = this;
-    const known = context.mls.group(link.groupId);
+    const id = this.names.conversation(link.groupId);
+    const known = context.mls.group(id);
     // Whoever waits for an answer and asks again may have another link.
-    if (known !== undefined && known.state !== "over" && known.state !== "waiting") return;
+    if (known !== undefined && known.state !== "over" && known.state !== "waiting") return id;
     context.transaction(() => {
-      context.mls.putGroup(link.groupId, { state: "stuck", cursor: 0, slot: 0, updatedAtMs: 0 });
-      context.mls.putJoin(link);
+      context.mls.putGroup(id, { state: "stuck", cursor: 0, slot: 0, updatedAtMs: 0 });
+      context.mls.putJoin(id, link);
     });
-    await this.rejoin(link.groupId);
+    await this.rejoin(id);
+    return id;
   }
 
   /** Joins again with a new leaf in the place of the old one, after the log could not be followed. */
@@ -341,7 +346,7 @@ export class Joiner {
   private leafFor(link: InviteLink | undefined, signatureKey: Bytes): LeafOptions {
     if (link === undefined) return communityLeaf;
     const { groupId: group, linkId, seed: linkSeed } = link;
-    const approval = this.context.mls.approval(group);
+    const approval = this.context.mls.approval(this.names.conversation(group));
     const use = { groupId: group, linkId, linkSeed, signatureKey, approval };
     const ticket = createJoinTicket(communityCrypto, use);
     return { ...communityLeaf, extensions: [encodeJoinTicket(ticket)] };
@@ -377,7 +382,7 @@ export class Joiner {
       link === undefined
         ? { leaf: { signatureKey: publicKey, signature } }
         : { link: { linkId: link.linkId, signature } };
-    const answer = await this.connection.group({ kind: "groupInfoRequest", groupId: id, ...proof });
+    const answer = await this.names.ask({ kind: "groupInfoRequest", groupId: id, ...proof });
     if (answer.kind !== "groupInfoReply") throw new UnavailableError("connection/unexpected-answer");
     const { banList } = answer;
     if (banList !== undefined) {
@@ -402,7 +407,7 @@ export class Joiner {
     const turn = this.turns.current(id);
     let answer: ServiceBody;
     try {
-      answer = await this.connection.group({
+      answer = await this.names.ask({
         kind: "groupCommit",
         ...body,
         ...(turn === undefined ? {} : { turn }),

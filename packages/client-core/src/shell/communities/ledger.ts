@@ -1,6 +1,7 @@
 /**
  * What a commit means for the people in the group: members, roles, lines in the history, the state of the
- * conversation. Runs inside the transaction that takes the commit over.
+ * conversation. Runs inside the transaction that takes the commit over. While a conversation is pairwise its record says
+ * all this: of an MLS group that is being prepared for it, only the leaves are noted.
  */
 import {
   type AccountId,
@@ -51,12 +52,13 @@ export class CommunityLedger {
     this.lines = lines;
   }
 
-  /** Everybody who is in a group that was just created or joined. O(members). */
+  /** Everybody who is in a group that was just created or joined, or that carries its conversation from now on. O(members). */
   entered(id: GroupId, group: Group): void {
     const { contacts, conversations, mls } = this.context;
     const community = communityContextOf(group.context.extensions);
+    const carries = this.carries(id);
     mls.deleteLeaves(id);
-    conversations.deleteMembers(id);
+    if (carries) conversations.deleteMembers(id);
     for (const { leaf, leafNode } of group.members()) {
       const {
         accountId: account,
@@ -64,6 +66,7 @@ export class CommunityLedger {
         accountIdentityKey,
       } = decodeMemberCredential(leafNode.credential);
       mls.putLeaf(id, { leaf, account, device });
+      if (!carries) continue;
       contacts.ensure(account);
       conversations.putMember(id, {
         account,
@@ -72,13 +75,22 @@ export class CommunityLedger {
         identityKey: accountIdentityKey,
       });
     }
-    conversations.setExpiry(id, community.expireAfterSeconds);
+    if (carries) conversations.setExpiry(id, community.expireAfterSeconds);
+  }
+
+  /** Whether the MLS group is what the conversation goes by. */
+  private carries(id: GroupId): boolean {
+    return this.context.conversations.get(id)?.protocol !== "pairwise";
   }
 
   /** What a commit changed, `group` being in its epoch already. O(changes), or O(role holders) where roles changed. */
   merged(id: GroupId, group: Group, committed: Committed): void {
     const { conversations, events } = this.context;
     const { description } = committed;
+    if (!this.carries(id)) {
+      this.noteLeaves(id, description);
+      return;
+    }
     const committer = this.committerOf(description, group);
     const notices = [
       ...this.removeLeaves(id, committed, committer),
@@ -91,10 +103,23 @@ export class CommunityLedger {
     conversations.touch(id, committed.atMs);
   }
 
+  private noteLeaves(id: GroupId, { added, removed }: CommitDescription): void {
+    const { mls } = this.context;
+    for (const { leaf, device } of removed) {
+      mls.deleteLeaf(id, leaf);
+      if (mls.leavesOf(id, device.accountId).length === 0) mls.deleteJob(id, device.accountId, "remove");
+    }
+    for (const { leaf, device } of added) {
+      mls.putLeaf(id, { leaf, account: device.accountId, device: device.deviceId });
+      mls.deleteJob(id, device.accountId, "add");
+    }
+  }
+
   /** A void entry took the newest commit back. Its lines stay, and this one says that they hold no longer. O(members). */
   takenBack(id: GroupId, before: Group, atMs: number): void {
     const { context } = this;
     this.entered(id, before);
+    if (!this.carries(id)) return;
     const { accountId: author } = context.own;
     this.lines.appendNotice(
       context.newMessageId(),
@@ -109,14 +134,14 @@ export class CommunityLedger {
     const { context } = this;
     const { conversations, events, mls } = context;
     const stays = mls.leavesOf(id, context.own.accountId).length > 0;
-    const state = conversations.get(id)?.state;
-    if (state !== "left") conversations.setState(id, "removed");
     mls.setState(id, "over");
     mls.deleteRows(id);
     mls.deletePendingCommit(id);
     // Who is a member again some day does not go on with what it was about to do.
     mls.deleteJobs(id);
     context.eraseAfterwards();
+    if (!this.carries(id)) return;
+    if (conversations.get(id)?.state !== "left") conversations.setState(id, "removed");
     if (!stays) conversations.removeMember(id, context.own.accountId, context.now());
     this.failWaiting(id);
     events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });

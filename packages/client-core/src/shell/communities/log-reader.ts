@@ -36,11 +36,11 @@ import {
   type GroupEntries,
   type GroupEntry,
 } from "@murmuration/wire";
-import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import type { Access } from "./access.ts";
 import type { CommunityContent } from "./content.ts";
 import type { EpochReports } from "./epoch-reports.ts";
+import type { GroupNames } from "./group-names.ts";
 import type { CommunityLedger } from "./ledger.ts";
 import type { GroupPast } from "./past.ts";
 import type { Loaded, Registry } from "./registry.ts";
@@ -86,7 +86,7 @@ const OWN = "mls/message/own";
 
 export class LogReader {
   private readonly context: Context;
-  private readonly connection: Connection;
+  private readonly names: GroupNames;
   private readonly registry: Registry;
   private readonly access: Access;
   private readonly ledger: CommunityLedger;
@@ -97,7 +97,7 @@ export class LogReader {
 
   constructor(
     context: Context,
-    connection: Connection,
+    names: GroupNames,
     registry: Registry,
     access: Access,
     ledger: CommunityLedger,
@@ -109,7 +109,7 @@ export class LogReader {
     this.past = past;
     this.reports = reports;
     this.context = context;
-    this.connection = connection;
+    this.names = names;
     this.registry = registry;
     this.access = access;
     this.ledger = ledger;
@@ -327,9 +327,9 @@ export class LogReader {
     this.context.meter.refusedCommits++;
     const signature = group.signForService(
       GROUP_REFUSE_LABEL,
-      encodeGroupRefuseTbs({ groupId: id, sequence }),
+      encodeGroupRefuseTbs({ groupId: this.names.wire(id), sequence }),
     );
-    this.connection.tellGroup({ kind: "groupRefuse", groupId: id, sequence, signature });
+    this.names.tell({ kind: "groupRefuse", groupId: id, sequence, signature });
     this.effects.refused(id, sequence);
     return "next";
   }

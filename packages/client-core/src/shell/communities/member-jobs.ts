@@ -34,10 +34,9 @@ export class MemberJobs {
 
   /** PERSIST what is to be done. Whoever is a member already (or is none) needs nothing. */
   plan(id: GroupId, accounts: readonly AccountId[], action: JobAction): void {
-    const { conversations, mls } = this.context;
-    const open = accounts.filter(
-      (account) => (conversations.member(id, account) !== undefined) === (action === "remove"),
-    );
+    const { mls } = this.context;
+    // By leaves: a group that is being prepared has fewer than its conversation has members.
+    const open = accounts.filter((account) => mls.leavesOf(id, account).length > 0 === (action === "remove"));
     this.context.transaction(() => mls.addJob(id, open, action));
   }
 

@@ -3,9 +3,9 @@ import { createHash } from "node:crypto";
 import { type Bytes, type GroupId, groupId, submitId, UnavailableError, UsageError } from "@murmuration/base";
 import { ServiceRefusal } from "../../core/refusal.ts";
 import type { OutboxRow } from "../../store/outbox.ts";
-import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import type { Access } from "./access.ts";
+import type { GroupNames } from "./group-names.ts";
 import type { Loaded, Registry } from "./registry.ts";
 
 export type OutgoingStep =
@@ -19,7 +19,7 @@ const SOON_MS = 100;
 
 export class Outgoing {
   private readonly context: Context;
-  private readonly connection: Connection;
+  private readonly names: GroupNames;
   private readonly registry: Registry;
   private readonly access: Access;
   /** Proposals were seen and have to be committed before anything is said (RFC 9420 12.4). */
@@ -29,14 +29,14 @@ export class Outgoing {
 
   constructor(
     context: Context,
-    connection: Connection,
+    names: GroupNames,
     registry: Registry,
     access: Access,
     commitProposals: (id: GroupId) => void,
     shutOut: (id: GroupId) => void,
   ) {
     this.context = context;
-    this.connection = connection;
+    this.names = names;
     this.registry = registry;
     this.access = access;
     this.commitProposals = commitProposals;
@@ -60,13 +60,13 @@ export class Outgoing {
   }
 
   /** Inside such a transaction: encrypts a row that is in the outbox. */
-  say({ group, store }: Loaded, outboxId: number, content: Bytes): void {
+  say({ group, row, store }: Loaded, outboxId: number, content: Bytes): void {
     const epoch = Number(group.epoch);
-    const { message, writes } = group.createApplicationMessage(content);
+    const { message, writes } = group.createApplicationMessage(this.names.addressed(row.id, content));
     store.apply(writes);
     this.context.mls.putPart({
       outboxId,
-      groupId: new Uint8Array(group.groupId),
+      groupId: row.id,
       submitId: this.context.environment.random(16),
       message,
       hash: new Uint8Array(createHash("sha256").update(message).digest()),
@@ -102,7 +102,7 @@ export class Outgoing {
     if (!this.access.isOpen(id)) return { kind: "later", afterMs: LATER_MS };
     try {
       const { message } = part;
-      const answer = await this.connection.group({
+      const answer = await this.names.ask({
         kind: "groupSubmit",
         groupId: id,
         submitId: submitId(part.submitId),

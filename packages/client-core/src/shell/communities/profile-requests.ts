@@ -107,7 +107,8 @@ export class ProfileRequests {
 
   /** Whoever has not accepted the group says nothing in it, nor does a plain member where only admins write. */
   private maySpeak(id: GroupId, community: CommunityContext): boolean {
-    if (this.context.conversations.get(id)?.state !== "active") return false;
+    const { protocol, state } = this.context.conversations.get(id) ?? {};
+    if (state !== "active" || protocol !== "mls") return false;
     return !community.announcementOnly || roleOf(community, this.context.own.accountId) !== "member";
   }
 

@@ -10,9 +10,9 @@
 import { type GroupId, toBase64Url, UnavailableError } from "@murmuration/base";
 import { type GroupAccessGranted, type GroupPastCommit, limits } from "@murmuration/wire";
 import { isTemporary, ServiceRefusal } from "../../core/refusal.ts";
-import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
 import type { Access } from "./access.ts";
+import type { GroupNames } from "./group-names.ts";
 import type { GroupPast } from "./past.ts";
 import type { Registry } from "./registry.ts";
 
@@ -46,7 +46,7 @@ const PATIENCE_MS = 5_000;
 
 export class Refeeder {
   private readonly context: Context;
-  private readonly connection: Connection;
+  private readonly names: GroupNames;
   private readonly registry: Registry;
   private readonly access: Access;
   private readonly past: GroupPast;
@@ -57,14 +57,14 @@ export class Refeeder {
 
   constructor(
     context: Context,
-    connection: Connection,
+    names: GroupNames,
     registry: Registry,
     access: Access,
     past: GroupPast,
     effects: RefeedEffects,
   ) {
     this.context = context;
-    this.connection = connection;
+    this.names = names;
     this.registry = registry;
     this.access = access;
     this.past = past;
@@ -138,7 +138,7 @@ export class Refeeder {
       for (const [index, some] of frames.entries()) {
         const last = index === frames.length - 1 ? { groupInfo } : {};
         const frame = { kind: "groupRefeed", groupId: id, commits: some, agreedSequence, ...last } as const;
-        const answer = await this.connection.group(frame);
+        const answer = await this.names.ask(frame);
         if (answer.kind !== "groupDone") throw new UnavailableError("connection/unexpected-answer");
       }
       return true;

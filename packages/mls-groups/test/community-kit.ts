@@ -9,12 +9,13 @@ import {
   groupId,
   utf8,
 } from "@murmuration/base";
-import { sha512 } from "@noble/hashes/sha2.js";
+import { sha256, sha512 } from "@noble/hashes/sha2.js";
 import {
   type CommunityContext,
   type CryptoProvider,
   communityExtensions,
   communityLeaf,
+  type ExpectedAccount,
   type Extension,
   encodeKeyBinding,
   encodeMemberCredential,
@@ -122,6 +123,11 @@ function credentialFor(
   });
 }
 
+/** The entry of an account that is left behind; `accountKey` as in {@link DeviceOf}. */
+export function expecting(account: string, accountKey = account): ExpectedAccount {
+  return { accountId: accountOf(account), fingerprint: new Uint8Array(sha256(keyOf(accountKey))) };
+}
+
 /** A context with these owners and admins, and the defaults of a new community beside that. */
 export function contextWith(
   { owners, admins = [] }: { readonly owners: readonly string[]; readonly admins?: readonly string[] },
@@ -142,6 +148,8 @@ export function contextWith(
     expireAfterSeconds: 0,
     banListHash: new Uint8Array(0),
     profileHash: new Uint8Array(0),
+    expected: [],
+    preparing: false,
     ...fields,
   };
 }

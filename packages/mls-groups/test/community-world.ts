@@ -60,7 +60,9 @@ export class World {
       this.#devices.set(`${account}.${device}`, new Device(crypto, { account, device }, this.config()));
     }
     const [olga, ...others] = this.#devices.values();
-    olga!.found("a community", contextWith({ owners: ["olga", "otto"], admins: ["adam", "anna"] }));
+    const roles = { owners: ["olga", "otto"], admins: ["adam", "anna"] };
+    // What is prepared is so from the beginning.
+    olga!.found("a community", contextWith(roles, { preparing: fields.preparing ?? false }));
     addAll(olga!, others);
     // The case's own rules apply from here on.
     const banListHash = this.ban(...banned).hash();

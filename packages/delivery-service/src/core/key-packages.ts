@@ -33,6 +33,8 @@ const REQUIRED = communityExtensions({
   expireAfterSeconds: 0,
   banListHash: NO_HASH,
   profileHash: NO_HASH,
+  expected: [],
+  preparing: false,
 });
 const identities = { verifyAlternateIdentity, verifyDeviceSignature };
 

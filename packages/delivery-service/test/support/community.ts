@@ -75,6 +75,8 @@ function communityOf(owner: TestDevice, fields: Partial<CommunityContext> = {}):
     expireAfterSeconds: 0,
     banListHash: new Uint8Array(0),
     profileHash: new Uint8Array(0),
+    expected: [],
+    preparing: false,
     ...fields,
   };
 }

@@ -28,6 +28,8 @@ export const MAX_ROLE_HOLDERS = 50;
 export const MAX_LINKS = 16;
 export const LINK_ID_BYTES = 16;
 const LINK_KEY_BYTES = 32;
+/** Accounts that may be expected at a time, at the most. */
+export const MAX_EXPECTED = 256;
 /** SHA-256. */
 const HASH_BYTES = 32;
 
@@ -56,6 +58,16 @@ export interface InviteLink {
   readonly approval: boolean;
 }
 
+/**
+ * An account that was left behind when its conversation moved to MLS: its devices come in by external commit without a
+ * link. A name alone would let a service that forges a registration of that name in.
+ */
+export interface ExpectedAccount {
+  readonly accountId: AccountId;
+  /** SHA-256 of the account identity key, as the conversation's record had it. */
+  readonly fingerprint: Bytes;
+}
+
 /** What all members of a community agree on beside RFC 9420 (docs/communities.md, Group context). */
 export interface CommunityContext {
   /** Of the protocol that carries the conversation: never goes back. */
@@ -78,9 +90,15 @@ export interface CommunityContext {
   readonly banListHash: Bytes;
   /** SHA-256 of the group profile; empty without one. */
   readonly profileHash: Bytes;
+  /** By rising account id. Who is banned is not expected, whatever stands here. */
+  readonly expected: readonly ExpectedAccount[];
+  /** The conversation does not go by this group yet: nothing that is said in it counts. Never comes back. */
+  readonly preparing: boolean;
 }
 
+/** Of a context in which nobody is expected and nothing is prepared, and of any other one. */
 const VERSION = 1;
+const VERSION_OF_MIGRATION = 2;
 const MALFORMED = "community/context-malformed";
 const INVALID = "community/context-invalid";
 
@@ -127,8 +145,14 @@ function readAtMost<T>(reader: Reader, most: number, element: (reader: Reader) =
   });
 }
 
+function readExpected(reader: Reader): ExpectedAccount {
+  return { accountId: accountId(reader.fixed(ID_BYTES)), fingerprint: readFixed(reader, HASH_BYTES) };
+}
+
 function readContext(reader: Reader): CommunityContext {
-  refuseUnless(reader.uint8() === VERSION, MALFORMED);
+  const version = reader.uint8();
+  refuseUnless(version === VERSION || version === VERSION_OF_MIGRATION, MALFORMED);
+  const migrates = version === VERSION_OF_MIGRATION;
   const context = {
     generation: reader.uint32(),
     roleHolders: readAtMost(reader, MAX_ROLE_HOLDERS, readRoleHolder),
@@ -141,18 +165,27 @@ function readContext(reader: Reader): CommunityContext {
     expireAfterSeconds: reader.uint32(),
     banListHash: readHash(reader),
     profileHash: readHash(reader),
+    expected: migrates ? readAtMost(reader, MAX_EXPECTED, readExpected) : [],
+    preparing: migrates && readFlag(reader),
   };
-  refuseUnless(isCanonical(context), MALFORMED);
+  // One encoding for each context.
+  refuseUnless(isCanonical(context) && versionOf(context) === version, MALFORMED);
   return context;
 }
 
+function versionOf({ expected, preparing }: CommunityContext): number {
+  return expected.length > 0 || preparing ? VERSION_OF_MIGRATION : VERSION;
+}
+
 /** Rising ids, an owner, and no more than fits. */
-function isCanonical({ roleHolders, links }: CommunityContext): boolean {
+function isCanonical({ expected, roleHolders, links }: CommunityContext): boolean {
   const rises = (ids: readonly Uint8Array[]) =>
     ids.every((id, i) => i === 0 || compareBytes(ids[i - 1]!, id) < 0);
   return (
     roleHolders.length <= MAX_ROLE_HOLDERS &&
     links.length <= MAX_LINKS &&
+    expected.length <= MAX_EXPECTED &&
+    rises(expected.map((one) => one.accountId)) &&
     rises(roleHolders.map((holder) => holder.accountId)) &&
     rises(links.map(({ linkId }) => linkId)) &&
     roleHolders.some(({ role }) => role === "owner")
@@ -164,7 +197,8 @@ function writeRole(writer: Writer, role: Role): void {
 }
 
 function writeContext(writer: Writer, context: CommunityContext): void {
-  writer.uint8(VERSION).uint32(context.generation);
+  const version = versionOf(context);
+  writer.uint8(version).uint32(context.generation);
   writer.vector(context.roleHolders, (w, holder) => writeRole(w.fixed(holder.accountId), holder.role));
   writer.vector(context.links, (w, link) =>
     w.fixed(link.linkId).fixed(link.publicKey).uint32(link.maxUses).uint8(Number(link.approval)),
@@ -174,6 +208,9 @@ function writeContext(writer: Writer, context: CommunityContext): void {
   writer.uint8(Number(context.announcementOnly)).uint32(context.slowModeSeconds);
   writer.uint32(context.joinsPerMinute).uint32(context.expireAfterSeconds);
   writer.bytes(context.banListHash).bytes(context.profileHash);
+  if (version === VERSION) return;
+  writer.vector(context.expected, (w, one) => w.fixed(one.accountId).fixed(one.fingerprint));
+  writer.uint8(Number(context.preparing));
 }
 
 function isUint32(value: number): boolean {
@@ -185,6 +222,10 @@ function requireFields(context: CommunityContext): void {
   for (const { linkId, publicKey } of context.links) {
     requireLength(linkId, LINK_ID_BYTES, INVALID);
     requireLength(publicKey, LINK_KEY_BYTES, INVALID);
+  }
+  for (const { accountId: account, fingerprint } of context.expected) {
+    requireLength(account, ID_BYTES, INVALID);
+    requireLength(fingerprint, HASH_BYTES, INVALID);
   }
   for (const hash of [context.banListHash, context.profileHash]) {
     if (hash.length > 0) requireLength(hash, HASH_BYTES, INVALID);
@@ -200,7 +241,7 @@ function requireFields(context: CommunityContext): void {
 }
 
 /**
- * The one encoding of a context: role holders and links are put in order. O(their number), which is bounded. Throws
+ * The one encoding of a context: role holders, links and expected accounts are put in order. O(their number), which is bounded. Throws
  * UsageError `community/context-invalid` for what {@link decodeCommunityContext} would refuse.
  */
 export function encodeCommunityContext(context: CommunityContext): Bytes {
@@ -208,6 +249,7 @@ export function encodeCommunityContext(context: CommunityContext): Bytes {
     ...context,
     roleHolders: [...context.roleHolders].sort((a, b) => compareBytes(a.accountId, b.accountId)),
     links: [...context.links].sort((a, b) => compareBytes(a.linkId, b.linkId)),
+    expected: [...context.expected].sort((a, b) => compareBytes(a.accountId, b.accountId)),
   };
   requireFields(ordered);
   return encode(ordered, writeContext, 1024);
@@ -277,4 +319,12 @@ export const communityLeaf: LeafOptions = {
 /** The role of an account, member or not. O(role holders), at most 50. */
 export function roleOf(context: CommunityContext, account: AccountId): Role {
   return context.roleHolders.find((holder) => equalBytes(holder.accountId, account))?.role ?? "member";
+}
+
+/** The entry of an account that may come in by external commit without a link. O(expected), at most 256. */
+export function expectedAccount(
+  { expected }: Pick<CommunityContext, "expected">,
+  account: AccountId,
+): ExpectedAccount | undefined {
+  return expected.find((one) => equalBytes(one.accountId, account));
 }

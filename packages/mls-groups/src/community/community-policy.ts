@@ -16,6 +16,7 @@ import {
   type CommunityContext,
   communityContextOf,
   encodeCommunityContext,
+  expectedAccount,
   JOIN_TICKET_EXTENSION,
   LINK_ID_BYTES,
   type Role,
@@ -24,6 +25,7 @@ import {
 } from "./community-context.ts";
 import { type JoinTicket, joinTicketOf, verifyApproval, verifyLinkSignature } from "./join-ticket.ts";
 import {
+  accountFingerprint,
   accountKeyOf,
   deviceOf,
   type IdentityVerifier,
@@ -173,6 +175,8 @@ function authorizeActor(commit: Commit, actor: Actor, proposal: CommittedProposa
       const own = equalBytes(account, actor.account);
       check("community/remove-others", own || least("admin"));
       check("community/remove-owners", own || role !== "owner" || least("owner"));
+      // Or it came back by itself. Who removes others may change the list in the same commit; who leaves may not.
+      check("community/remove-expected", own || expectedAccount(after, account) === undefined);
       break;
     }
     case "psk":
@@ -189,6 +193,7 @@ function authorizeActor(commit: Commit, actor: Actor, proposal: CommittedProposa
       const settings = { ...after, roleHolders: before.roleHolders, profileHash: before.profileHash };
       check("community/settings", least("admin") || sameContext(before, settings));
       check("community/generation", after.generation >= before.generation);
+      check("community/preparing", before.preparing || !after.preparing);
       check(
         "community/profile",
         least(before.profileBy) || equalBytes(before.profileHash, after.profileHash),
@@ -273,10 +278,17 @@ function authorizeExternal(commit: Commit, joiner: LeafNode, proposals: readonly
   }
   const others = leavesThatStay(commit, accountId);
   requireFits(joiner.credential, others);
-  check("community/role-holder-brought", others.length > 0 || roleOf(before, accountId) === "member");
   const ticket = joinTicketOf(joiner.extensions);
-  check("community/ticket", ticket !== undefined);
+  // Whoever has a link comes by it, expected or not.
+  const expected = ticket === undefined ? expectedAccount(before, accountId) : undefined;
+  const mayHoldRole = others.length > 0 || expected !== undefined;
+  check("community/role-holder-brought", mayHoldRole || roleOf(before, accountId) === "member");
+  check("community/ticket", ticket !== undefined || expected !== undefined);
   if (ticket !== undefined) authorizeTicket(commit, joiner, ticket);
+  else if (expected !== undefined) {
+    const same = equalBytes(expected.fingerprint, accountFingerprint(joiner.credential));
+    check("community/expected-key", same);
+  }
 }
 
 function authorizeTicket(commit: Commit, joiner: LeafNode, ticket: JoinTicket): void {

@@ -6,8 +6,11 @@ export {
   communityExtensions,
   communityLeaf,
   decodeCommunityContext,
+  type ExpectedAccount,
   encodeCommunityContext,
+  expectedAccount,
   type InviteLink,
+  MAX_EXPECTED,
   MAX_LINKS,
   MAX_ROLE_HOLDERS,
   type Role,
@@ -35,6 +38,7 @@ export {
   verifyLinkSignature,
 } from "./join-ticket.ts";
 export {
+  accountFingerprint,
   decodeMemberCredential,
   deviceOf,
   encodeKeyBinding,

@@ -13,6 +13,7 @@ import {
   refuseUnless,
   type Writer,
 } from "@murmuration/base";
+import { sha256 } from "@noble/hashes/sha2.js";
 import type { Credential } from "../structs/credential.ts";
 import type { LeafIndex } from "../tree/math.ts";
 import type { RatchetTree } from "../tree/ratchet-tree.ts";
@@ -122,6 +123,11 @@ export function deviceOf(credential: Credential): DeviceAddress {
 /** The account identity key without the rest, as a view. For credentials that {@link deviceOf} accepts. */
 export function accountKeyOf(credential: Credential): Uint8Array {
   return identityOf(credential).subarray(ACCOUNT_KEY_AT, ACCOUNT_KEY_AT + KEY_BYTES);
+}
+
+/** SHA-256 of the account identity key: what an expected account comes in under. For credentials that {@link deviceOf} accepts. */
+export function accountFingerprint(credential: Credential): Bytes {
+  return new Uint8Array(sha256(accountKeyOf(credential)));
 }
 
 function identityOf(credential: Credential): Uint8Array {

@@ -16,11 +16,12 @@ export const communityRules = {
   "community/device-once": "No group has a device twice.",
   "community/account-key": "All leaves of an account carry one account identity key.",
   "community/role-holder-brought":
-    "An account that holds a role and has no leaf comes in by an Add of somebody who reaches that role.",
+    "An account that holds a role and has no leaf comes in by an Add of somebody who reaches that role, or is expected.",
 
   // Removes.
   "community/remove-others": "A leaf of another account is removed by admins and owners.",
   "community/remove-owners": "A leaf of an owner is removed by owners and by its own account.",
+  "community/remove-expected": "Whoever removes a leaf of another account takes it off the expected ones.",
 
   // Other proposals.
   "community/psk": "A PreSharedKey is an admin's or owner's.",
@@ -32,8 +33,10 @@ export const communityRules = {
   // GroupContextExtensions.
   "community/other-extensions": "Extensions of the GroupContext other than the community's do not change.",
   "community/roles": "Roles are changed by owners.",
-  "community/settings": "Links, settings, ban list, timer and generation are changed by admins and owners.",
+  "community/settings":
+    "Links, settings, ban list, timer, generation, expected accounts and preparation are changed by admins and owners.",
   "community/generation": "The generation never goes back.",
+  "community/preparing": "A group that carries its conversation is never again one that is prepared.",
   "community/profile": "The hash of the group profile is changed by who reaches profile_by.",
   "community/ban-list-unknown": "A ban list that the context names has to be at hand.",
 
@@ -42,7 +45,10 @@ export const communityRules = {
 
   // External commits.
   "community/join-banned": "No device of a banned account joins by external commit, nor comes back.",
-  "community/ticket": "An external commit is a resync or carries a ticket.",
+  "community/ticket":
+    "An external commit is a resync, carries a ticket, or is of an account that is expected.",
+  "community/expected-key":
+    "An expected account comes in under the account identity key that the GroupContext names.",
   "community/link": "The ticket is of a link that is in the GroupContext.",
   "community/link-signature": "The link's key signed the ticket for this leaf and group.",
   "community/link-uses": "The link has uses left: leaves in the tree that carry its id are counted.",

@@ -18,7 +18,7 @@ import {
 } from "../../src/index.ts";
 import { PublicGroup } from "../../src/public-group/index.ts";
 import type { RuleId } from "../../src/rules.ts";
-import { contextWith, Device, type DeviceOf, idOf } from "../community-kit.ts";
+import { contextWith, Device, type DeviceOf, expecting, idOf } from "../community-kit.ts";
 import { bans, type Insider, World, type WorldOptions } from "../community-world.ts";
 import { memoryOf, outcome, without } from "./careless.ts";
 
@@ -308,6 +308,40 @@ describe("Remove", () => {
   });
 });
 
+describe("Remove of an account that is expected", () => {
+  const expected = [expecting("max"), expecting("mia")];
+  const options: WorldOptions = { fields: { expected } };
+  const removeMax = (world: World): Proposal => ({ kind: "remove", removed: world.leaf("max") });
+  refused(
+    "community/remove-expected",
+    "a member that stays on the list",
+    (world) => world.commit(world.device("adam"), { proposals: [removeMax(world)] }),
+    options,
+  );
+  allowed(
+    "a member that is taken off it by the same commit",
+    (world) =>
+      world.commit(world.device("adam"), {
+        proposals: [removeMax(world), world.change({ expected: [expecting("mia")] })],
+      }),
+    options,
+  );
+  allowed(
+    "a member's own other device, which may come back",
+    (world) =>
+      world.commit(world.device("mia"), { proposals: [{ kind: "remove", removed: world.leaf("mia", 2) }] }),
+    options,
+  );
+  allowed(
+    "a member that leaves, whoever commits it",
+    (world) => {
+      const reference = world.propose(world.device("max"), { kind: "self_remove" }, world.device("mia"));
+      return world.commit(world.device("mia"), { cached: [reference] });
+    },
+    options,
+  );
+});
+
 describe("SelfRemove by reference", () => {
   row("of a member", all, undefined, (world, by) => {
     const committer = world.device(by);
@@ -365,6 +399,18 @@ describe("GroupContextExtensions", () => {
     change({ banListHash: new Uint8Array(0) }),
     { banned: ["trudy"] },
   );
+  row(
+    "expected accounts",
+    ["admin", "owner"],
+    "community/settings",
+    change({ expected: [expecting("nina")] }),
+  );
+  row("the end of preparation", ["admin", "owner"], "community/settings", change({ preparing: false }), {
+    fields: { preparing: true },
+  });
+  row("preparation again", [], "community/preparing", change({ preparing: true }), undefined, {
+    member: ["community/settings", "community/preparing"],
+  });
   row(
     "generation back",
     [],
@@ -572,6 +618,60 @@ describe("external commits", () => {
     },
     open(),
   );
+
+  describe("of accounts that were left behind", () => {
+    const expects = (...accounts: readonly string[]): WorldOptions => ({
+      fields: { expected: accounts.map((account) => expecting(account)) },
+    });
+    const comes = (of: DeviceOf) => (world: World) => world.join(world.outsider(of), []);
+    allowed("a device of an expected account", comes({ account: "nina" }), expects("nina", "nora"));
+    allowed("another device of it, when one is here", comes({ account: "mia", device: 3 }), expects("mia"));
+    refused("community/ticket", "a device of another account", comes({ account: "nils" }), expects("nina"));
+    refused(
+      "community/expected-key",
+      "an impostor under an account key of its own",
+      comes({ account: "nina", accountKey: "mallory" }),
+      expects("nina"),
+    );
+    refused(
+      "community/account-key",
+      "an impostor beside a device that is here",
+      comes({ account: "mia", device: 3, accountKey: "mallory" }),
+      expects("mia"),
+      ["community/expected-key"],
+    );
+    refused(
+      "community/device-once",
+      "a device that is here",
+      comes({ account: "mia", device: 2 }),
+      expects("mia"),
+    );
+    refused("community/join-banned", "a banned one", comes({ account: "nina" }), {
+      ...expects("nina"),
+      banned: ["nina"],
+    });
+    refused(
+      "community/link",
+      "one that brings a ticket of no link",
+      (world) => {
+        const joiner = world.outsider({ account: "nina" });
+        return world.join(joiner, ticket(joiner));
+      },
+      expects("nina"),
+    );
+    const holder = {
+      roleHolders: contextWith({ owners: ["olga", "otto", "away"], admins: ["adam", "anna"] }).roleHolders,
+    };
+    allowed("an owner that has no leaf", comes({ account: "away" }), {
+      fields: { ...holder, expected: [expecting("away")] },
+    });
+    refused(
+      "community/expected-key",
+      "an impostor of an owner that has no leaf",
+      comes({ account: "away", accountKey: "mallory" }),
+      { fields: { ...holder, expected: [expecting("away")] } },
+    );
+  });
 
   test("community/link-uses: a link is used up by the leaves that carry its id, and by no others", () => {
     const world = new World(open({ maxUses: 2 }));

@@ -1,4 +1,13 @@
-import { type AccountId, type Bytes, concatBytes, deviceId, groupId, toHex, utf8 } from "@murmuration/base";
+import {
+  type AccountId,
+  type Bytes,
+  concatBytes,
+  deviceId,
+  encode,
+  groupId,
+  toHex,
+  utf8,
+} from "@murmuration/base";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { describe, expect, test } from "vitest";
 import {
@@ -16,6 +25,7 @@ import {
   encodeJoinTicket,
   encodeKeyBinding,
   encodeMemberCredential,
+  expectedAccount,
   type InviteLink,
   joinTicketOf,
   nativeCrypto,
@@ -25,7 +35,7 @@ import {
   verifyLinkSignature,
   verifyMemberCredential,
 } from "../../src/index.ts";
-import { accountOf, contextWith, identityOf, idOf, StandInIdentities } from "../community-kit.ts";
+import { accountOf, contextWith, expecting, identityOf, idOf, StandInIdentities } from "../community-kit.ts";
 import { expectCode } from "../expect-error.ts";
 
 const crypto = nativeCrypto(1);
@@ -172,7 +182,7 @@ describe("the context of a community", () => {
     const bytes = encodeCommunityContext(contextWith({ owners: ["alice"] }));
     // version, generation[4], vector header, account id[16], role, links header, add_by, profile_by, announcement_only
     for (const [at, value] of [
-      [0, 2],
+      [0, 3],
       [22, 3],
       [22, 0],
       [24, 3],
@@ -184,6 +194,54 @@ describe("the context of a community", () => {
     const withoutHashes = bytes.subarray(0, bytes.length - 2);
     const short = concatBytes(withoutHashes, Uint8Array.of(31), new Uint8Array(31), Uint8Array.of(0));
     expectCode(() => decodeCommunityContext(short), malformed);
+  });
+
+  const expected = ["dave", "erin"].map((name) => expecting(name));
+
+  test.each([
+    ["accounts expected", { expected, preparing: false }, 2],
+    ["preparation", { expected: [], preparing: true }, 2],
+    ["both", { expected, preparing: true }, 2],
+    ["neither", { expected: [], preparing: false }, 1],
+  ] as const)("has one encoding with %s", (_, fields, version) => {
+    const bytes = encodeCommunityContext({ ...full, ...fields });
+    expect(bytes[0]).toBe(version);
+    const turned = { ...full, ...fields, expected: fields.expected.toReversed() };
+    expect(encodeCommunityContext(turned)).toEqual(bytes);
+    const decoded = decodeCommunityContext(bytes);
+    expect(encodeCommunityContext(decoded)).toEqual(bytes);
+    expect(decoded.preparing).toBe(fields.preparing);
+    for (const one of fields.expected) expect(expectedAccount(decoded, one.accountId)).toEqual(one);
+    expect(expectedAccount(decoded, accountOf("alice"))).toBeUndefined();
+    refusesEveryCut(bytes, decodeCommunityContext, malformed);
+  });
+
+  test("is refused in version 2 with nothing of it, in another order, with an account twice, and beyond the limit", () => {
+    const old = encodeCommunityContext(full);
+    expectCode(() => decodeCommunityContext(concatBytes(changed(old, 0, 2), Uint8Array.of(0, 0))), malformed);
+    const entries = expected.map(({ accountId, fingerprint }) => concatBytes(accountId, fingerprint));
+    const [low, high] = entries.sort((a, b) => (toHex(a) < toHex(b) ? -1 : 1)) as [Uint8Array, Uint8Array];
+    const withEntries = (...list: readonly Uint8Array[]) =>
+      concatBytes(
+        changed(old, 0, 2),
+        encode(list, (writer, all) => writer.vector(all, (w, one) => w.fixed(one))),
+        Uint8Array.of(0),
+      );
+    expect(decodeCommunityContext(withEntries(low, high)).expected).toHaveLength(2);
+    expectCode(() => decodeCommunityContext(withEntries(high, low)), malformed);
+    expectCode(() => decodeCommunityContext(withEntries(low, low)), malformed);
+    expectCode(
+      () => decodeCommunityContext(concatBytes(withEntries(low).slice(0, -1), Uint8Array.of(2))),
+      malformed,
+    );
+    const many = Array.from({ length: 257 }, (_, index) => expecting(`account ${index}`));
+    expect(
+      decodeCommunityContext(encodeCommunityContext({ ...full, expected: many.slice(1) })).expected,
+    ).toHaveLength(256);
+    const invalid = "community/context-invalid";
+    expectCode(() => encodeCommunityContext({ ...full, expected: many }), invalid);
+    const short = [{ accountId: accountOf("dave"), fingerprint: new Uint8Array(31) }];
+    expectCode(() => encodeCommunityContext({ ...full, expected: short }), invalid);
   });
 
   test("is refused without an owner, in another order, with an id twice, and beyond its limits", () => {

@@ -26,6 +26,7 @@ import {
   communityExtensions,
   communityLeaf,
   decodeMemberCredential,
+  deviceOf,
   Group,
   type Proposal,
 } from "@murmuration/mls-groups";
@@ -51,7 +52,7 @@ import { Joiner, SERVICE_BEHIND } from "./joiner.ts";
 import { KeyPackages } from "./key-packages.ts";
 import { CommunityLedger } from "./ledger.ts";
 import { isForbidden, LogReader } from "./log-reader.ts";
-import { type LeftOut, MemberJobs } from "./member-jobs.ts";
+import { dropExpected, type LeftOut, MemberJobs } from "./member-jobs.ts";
 import { Outgoing } from "./outgoing.ts";
 import { GroupPast } from "./past.ts";
 import { ProfileRequests } from "./profile-requests.ts";
@@ -73,6 +74,14 @@ export interface CommunityEffects {
   restored(): void;
   /** Work that nobody waits for; what is temporary is tried again with the next connection. */
   behind(work: () => Promise<void>): void;
+}
+
+/** What a group that is prepared for a conversation brings along. */
+export interface CreateOptions {
+  /** What the group is called by others, where that is not the conversation's id. */
+  readonly wireId?: GroupId;
+  /** What stands in the group context beside the defaults. */
+  readonly context?: Partial<CommunityContext>;
 }
 
 /** How long a refused commit may stay before this device enters the group anew. */
@@ -472,9 +481,12 @@ export class Communities {
     await this.committer.commit(id, (group) => {
       if (group.epoch !== epoch) return undefined;
       if (frame.reason !== "ban") return { options: { cached: "all" } };
-      const proposals = frame.bannedLeaves
-        .filter((leaf) => this.isBannedLeaf(id, group, leaf))
-        .map((removed): Proposal => ({ kind: "remove", removed }));
+      const leaves = frame.bannedLeaves.filter((leaf) => this.isBannedLeaf(id, group, leaf));
+      const removes = leaves.map((removed): Proposal => ({ kind: "remove", removed }));
+      const accounts = leaves.map((leaf) => ({
+        account: deviceOf(group.tree.leaf(leaf)!.credential).accountId,
+      }));
+      const proposals = [...removes, ...dropExpected(group, accounts)];
       if (proposals.length > 0) return { options: { proposals } };
       // A ban that nobody can prove must not hold up those who ask to leave.
       return group.cachedProposals.length > 0 ? { options: { cached: "all" } } : undefined;
@@ -530,15 +542,14 @@ export class Communities {
 
   /**
    * Creates a group with this device as its only member and owner, and writes down who is to be added. PERSIST first,
-   * in one transaction with the conversation, then the service hears of it. `wireId`: what the group is called by others,
-   * where that is not the conversation's id.
+   * in one transaction with the conversation, then the service hears of it.
    */
   async create(
     id: GroupId,
     profile: GroupProfile,
     expireAfterSeconds: number,
     accounts: readonly AccountId[],
-    { wireId = id }: { readonly wireId?: GroupId } = {},
+    { wireId = id, context: given = {} }: CreateOptions = {},
   ): Promise<void> {
     const { context } = this;
     const encoded = encodeProfile(profile);
@@ -554,6 +565,9 @@ export class Communities {
       expireAfterSeconds,
       banListHash: new Uint8Array(0),
       profileHash: hashOfProfile(encoded),
+      expected: [],
+      preparing: false,
+      ...given,
     };
     const nowSeconds = BigInt(Math.floor(context.now() / 1000));
     const lifetime = { notBefore: nowSeconds - 3600n, notAfter: nowSeconds + BigInt(CREATOR_LIFETIME_S) };

@@ -83,6 +83,8 @@ export class CommunityContent {
   private apply(id: GroupId, message: CommunityMessage, content: Content): void {
     const { context } = this;
     const { author, device, atMs } = message;
+    // The conversation goes by another protocol until the switch, and nothing is heard twice.
+    if (this.registry.communityOf(id).preparing) throw new RejectionError("content/not-yet");
     if (content.group === undefined || !equalBytes(content.group.groupId, this.context.mls.wireIdOf(id)))
       throw new RejectionError("content/foreign-conversation");
     const kind = bodyKind(content);

@@ -188,7 +188,7 @@ export class Governance {
       (community) =>
         this.banListOf(community).has(this.names.wire(id), account)
           ? undefined
-          : { ...community, banListHash: list(community).hash() },
+          : { ...withoutExpected(community, account), banListHash: list(community).hash() },
       (community) => ({
         banList: list(community),
         proposals: leaves().map((removed): Proposal => ({ kind: "remove", removed })),
@@ -300,6 +300,12 @@ export class Governance {
     });
     return { ...described, url };
   }
+}
+
+/** Who is banned is not expected any more, also not after the ban. */
+function withoutExpected(community: CommunityContext, account: AccountId): CommunityContext {
+  const expected = community.expected.filter(({ accountId }) => !equalBytes(accountId, account));
+  return { ...community, expected };
 }
 
 /** Whether trying again is of no use. */

@@ -10,7 +10,14 @@ import {
   RejectionError,
   toBase64Url,
 } from "@murmuration/base";
-import { checkKeyPackage, decodeMemberCredential, type Group, type Proposal } from "@murmuration/mls-groups";
+import {
+  checkKeyPackage,
+  communityContextOf,
+  communityExtensions,
+  decodeMemberCredential,
+  type Group,
+  type Proposal,
+} from "@murmuration/mls-groups";
 import { type ClaimedAccount, limits, type WelcomeRecipient } from "@murmuration/wire";
 import type { ClaimedRow, JobAction, JobRow } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
@@ -35,8 +42,8 @@ export class MemberJobs {
   /** PERSIST what is to be done. Whoever is a member already (or is none) needs nothing. */
   plan(id: GroupId, accounts: readonly AccountId[], action: JobAction): void {
     const { mls } = this.context;
-    // By leaves: a group that is being prepared has fewer than its conversation has members.
-    const open = accounts.filter((account) => mls.leavesOf(id, account).length > 0 === (action === "remove"));
+    // By leaves: a group that is being prepared has fewer than its conversation has members. Who has none may be expected.
+    const open = accounts.filter((account) => action === "remove" || mls.leavesOf(id, account).length === 0);
     this.context.transaction(() => mls.addJob(id, open, action));
   }
 
@@ -206,14 +213,25 @@ export class MemberJobs {
 
   // ---------------------------------------------------------------------------------------------- removes
 
-  private planRemoves(id: GroupId, _: Group, most: number): CommitPlan | undefined {
+  private planRemoves(id: GroupId, group: Group, most: number): CommitPlan | undefined {
     const { mls } = this.context;
-    const proposals = mls
-      .jobs(id, "remove", most)
+    const jobs = mls.jobs(id, "remove", most);
+    const removes = jobs
       .flatMap(({ account }) => mls.leavesOf(id, account))
       .map(({ leaf }): Proposal => ({ kind: "remove", removed: leaf }));
+    const proposals = [...removes, ...dropExpected(group, jobs)];
     return proposals.length === 0 ? undefined : { options: { proposals } };
   }
+}
+
+/** What a commit that removes these accounts needs besides: nobody of them is expected any more. Nothing where nobody is. */
+export function dropExpected(group: Group, removed: readonly { readonly account: AccountId }[]): Proposal[] {
+  const community = communityContextOf(group.context.extensions);
+  const expected = community.expected.filter(
+    ({ accountId }) => !removed.some(({ account }) => equalBytes(account, accountId)),
+  );
+  if (expected.length === community.expected.length) return [];
+  return [{ kind: "group_context_extensions", extensions: communityExtensions({ ...community, expected }) }];
 }
 
 export const describeLeftOut = (left: readonly LeftOut[]) =>

@@ -153,8 +153,8 @@ function missingContent(body: { readonly kind: string }): string | undefined {
     return (turn === undefined) === (turnExpiresInMs === undefined) ? undefined : "GroupCommitLost.turn";
   }
   if (kind === "groupInfoRequest") {
-    const { leaf, link } = body as unknown as m.GroupInfoRequest;
-    return exactlyOne(leaf, link) ? undefined : "GroupInfoRequest.proof";
+    const { expected, leaf, link } = body as unknown as m.GroupInfoRequest;
+    return exactlyOne(leaf, link, expected) ? undefined : "GroupInfoRequest.proof";
   }
   return undefined;
 }

@@ -129,6 +129,8 @@ export const limits = {
   mlsSignatureBytes: 256,
   /** Signature key of an MLS leaf, bytes. */
   mlsSignatureKeyBytes: 256,
+  /** Exactly: docs/communities.md, Credential. */
+  memberCredentialBytes: 212,
   /** Ratchet tree after decompression, bytes: 50,000 members and room to grow. A client stops there. */
   treeBytes: 64 * 1024 * 1024,
   /** Entries of a group's log in one GroupEntries. */

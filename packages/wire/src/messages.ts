@@ -225,10 +225,16 @@ export const groupLeafProof = message("GroupLeafProof", {
   signature: mlsSignature,
 });
 export const groupLinkProof = message("GroupLinkProof", { linkId: bytes(ID_BYTES), signature });
+export const groupExpectedProof = message("GroupExpectedProof", {
+  signatureKey: mlsSignatureKey,
+  credential: bytes(limits.memberCredentialBytes),
+  signature: mlsSignature,
+});
 export const groupInfoRequest = message("GroupInfoRequest", {
   groupId: group,
   leaf: optional(nested(groupLeafProof)),
   link: optional(nested(groupLinkProof)),
+  expected: optional(nested(groupExpectedProof)),
 });
 export const groupBan = message("GroupBan", {
   groupId: group,
@@ -507,6 +513,7 @@ export type GroupCommit = MessageOf<typeof groupCommit>;
 export type GroupPropose = MessageOf<typeof groupPropose>;
 export type GroupTurnRelease = MessageOf<typeof groupTurnRelease>;
 export type GroupInfoRequest = MessageOf<typeof groupInfoRequest>;
+export type GroupExpectedProof = MessageOf<typeof groupExpectedProof>;
 export type GroupBan = MessageOf<typeof groupBan>;
 export type GroupRefuse = MessageOf<typeof groupRefuse>;
 export type GroupMark = MessageOf<typeof groupMark>;

@@ -1,11 +1,13 @@
 import { type Bytes, type DeviceAddress, equalBytes, RejectionError, toHex } from "@murmuration/base";
 import {
+  accountFingerprint,
   BanList,
   type CommunityContext,
   cheapestCommitter,
   communityContextOf,
   describeCommit,
   deviceOf,
+  expectedAccount,
   type FollowedCommit,
   joinTicketOf,
   leavesOfAccount,
@@ -20,6 +22,7 @@ import { GROUP_ACCESS_LABEL, limits } from "@murmuration/wire";
 import { groupCrypto } from "../core/leaf-signatures.ts";
 import type {
   CommitRequest,
+  ExpectedRequest,
   FollowedLeaf,
   FollowerSource,
   NextTurn,
@@ -226,6 +229,22 @@ export class CommunityFollower {
     );
   }
 
+  /** Two signature verifications, where the cheap questions have the right answers. O(leaves of the account + banned). */
+  isExpected({ banned, credential, signatureKey }: ExpectedRequest): boolean {
+    const basic = { kind: "basic", identity: credential } as const;
+    const device = deviceIn(basic);
+    const expected = device && expectedAccount(this.settings, device.accountId);
+    if (expected === undefined || !equalBytes(expected.fingerprint, accountFingerprint(basic))) return false;
+    const { context, tree } = this.group;
+    if (this.banList.has(context.groupId, device!.accountId)) return false;
+    const known = leavesOfAccount(tree, device!.accountId).some(
+      (leaf) =>
+        deviceOf(tree.leaf(leaf)!.credential).deviceId === device!.deviceId ||
+        banned.some((key) => equalBytes(key, tree.signatureKey(leaf)!)),
+    );
+    return !known && this.rules.policy.credentialIsValid(basic, signatureKey);
+  }
+
   /** O(online x log N). */
   nextTurn({ online, proposalsWait, bannedLeaves }: NextTurnRequest): NextTurn | undefined {
     const { tree } = this.group;
@@ -288,6 +307,16 @@ export class CommunityFollower {
       const followed = this.group.receive(proposal);
       if (followed.kind === "proposal") this.proposals.set(toHex(followed.proposal.reference), proposal);
     }
+  }
+}
+
+/** Undefined for what is no credential of a member. */
+function deviceIn(credential: Parameters<typeof deviceOf>[0]): DeviceAddress | undefined {
+  try {
+    return deviceOf(credential);
+  } catch (error) {
+    if (error instanceof RejectionError) return undefined;
+    throw error;
   }
 }
 

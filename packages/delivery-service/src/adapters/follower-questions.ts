@@ -3,6 +3,7 @@ import { type Bytes, equalBytes, type GroupId, UnavailableError } from "@murmura
 import type {
   CommitRequest,
   CommitValidator,
+  ExpectedRequest,
   FollowerBase,
   FollowerSource,
   NextTurnRequest,
@@ -26,6 +27,7 @@ export type Question =
       readonly content: Bytes;
       readonly signature: Bytes;
     }
+  | { readonly name: "isExpected"; readonly at: EpochOf; readonly request: ExpectedRequest }
   | { readonly name: "nextTurn"; readonly at: EpochOf; readonly request: NextTurnRequest }
   | { readonly name: "compressedTree"; readonly at: EpochOf; readonly treeHash: Bytes }
   | { readonly name: "snapshot"; readonly at: EpochOf };
@@ -71,6 +73,8 @@ export function answerQuestion(
       return followers.leafOfKey(question.at, question.signatureKey);
     case "verifyLink":
       return followers.verifyLink(question.at, question.linkId, question.content, question.signature);
+    case "isExpected":
+      return followers.isExpected(question.at, question.request);
     case "nextTurn":
       return followers.nextTurn(question.at, question.request);
     case "snapshot":
@@ -99,6 +103,7 @@ export function validatorOver(respondent: Respondent): CommitValidator {
     pastLeaf: (base, leafIndex) => ask({ name: "pastLeaf", at: at(base), leafIndex }, base),
     verifyLink: (base, linkId, content, signature) =>
       ask({ name: "verifyLink", at: at(base), linkId, content, signature }, base),
+    isExpected: (base, request) => ask({ name: "isExpected", at: at(base), request }, base),
     nextTurn: (base, request) => ask({ name: "nextTurn", at: at(base), request }, base),
     compressedTree: (base, treeHash) => ask({ name: "compressedTree", at: at(base), treeHash }, base),
     snapshot: (base) => ask({ name: "snapshot", at: at(base) }, base),

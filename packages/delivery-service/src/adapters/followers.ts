@@ -3,6 +3,7 @@ import { RatchetTree } from "@murmuration/mls-groups/public-group";
 import { groupCrypto } from "../core/leaf-signatures.ts";
 import type {
   CommitRequest,
+  ExpectedRequest,
   FollowedLeaf,
   FollowerSource,
   NextTurn,
@@ -123,6 +124,10 @@ export class Followers {
 
   verifyLink(at: EpochOf, linkId: Bytes, content: Bytes, signature: Bytes): boolean {
     return this.at(at).verifyLink(linkId, content, signature);
+  }
+
+  isExpected(at: EpochOf, request: ExpectedRequest): boolean {
+    return this.at(at).isExpected(request);
   }
 
   nextTurn(at: EpochOf, request: NextTurnRequest): NextTurn | undefined {

@@ -31,6 +31,11 @@ export interface CommitValidator {
   pastLeaf(base: FollowerBase, leafIndex: number): Promise<Bytes | undefined>;
   /** Whether this is a signature by the group's link of this id over these bytes. */
   verifyLink(base: FollowerBase, linkId: Bytes, content: Bytes, signature: Bytes): Promise<boolean>;
+  /**
+   * Whether this credential, with this signature key, is one under which a device may join that the group expects
+   * (docs/communities.md): of an expected account, valid, not banned, and no leaf yet.
+   */
+  isExpected(base: FollowerBase, request: ExpectedRequest): Promise<boolean>;
   /** Who should take the next turn among these leaves, if any should. */
   nextTurn(base: FollowerBase, request: NextTurnRequest): Promise<NextTurn | undefined>;
   /**
@@ -174,6 +179,14 @@ export interface FollowedLeaf {
 export interface FollowedSettings {
   readonly announcementOnly: boolean;
   readonly slowModeSeconds: number;
+}
+
+export interface ExpectedRequest {
+  /** MemberCredential. */
+  readonly credential: Bytes;
+  readonly signatureKey: Bytes;
+  /** Signature keys of leaves that are banned and not yet removed: no other device of their accounts comes in. */
+  readonly banned: readonly Bytes[];
 }
 
 export interface NextTurnRequest {

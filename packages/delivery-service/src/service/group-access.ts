@@ -175,8 +175,8 @@ async function holds(context: ServiceContext, row: MlsGroupRow, mark: GroupMark)
 }
 
 /**
- * What somebody needs who joins by external commit: for a present leaf that is not banned, and for the holder of a
- * link. Throws RejectionError `group/not-a-member`, `rate/limited`.
+ * What somebody needs who joins by external commit: for a present leaf that is not banned, for the holder of a link, and
+ * for a device of an account that the group expects. Throws RejectionError `group/not-a-member`, `rate/limited`.
  */
 export async function giveGroupInfo(
   context: ServiceContext,
@@ -196,12 +196,21 @@ export async function giveGroupInfo(
 async function isProven(
   context: ServiceContext,
   live: LiveGroup,
-  { leaf, link }: GroupInfoRequest,
+  { expected, leaf, link }: GroupInfoRequest,
   access: LeafAccess,
 ): Promise<boolean> {
   if (leaf !== undefined) {
     if (!isAccessSignature(leaf.signatureKey, access, leaf.signature)) return false;
     return (await live.lookUp(leaf.signatureKey))?.leaf !== undefined;
+  }
+  if (expected !== undefined) {
+    const { credential, signature, signatureKey } = expected;
+    if (!isAccessSignature(signatureKey, access, signature)) return false;
+    const banned = live.bannedLeaves;
+    const { value } = await live.ask((base) =>
+      context.validator.isExpected(base, { banned, credential, signatureKey }),
+    );
+    return value;
   }
   if (link === undefined) return false;
   const content = encodeLeafAccessTbs(access);

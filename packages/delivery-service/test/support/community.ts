@@ -1,11 +1,13 @@
 import { type Bytes, equalBytes, type GroupId, groupId, submitId } from "@murmuration/base";
 import {
+  accountFingerprint,
   type CommitBundle,
   type CommitOptions,
   type CommunityContext,
   communityExtensions,
   communityLeaf,
   createJoinTicket,
+  type ExpectedAccount,
   encodeJoinTicket,
   encodeKeyBinding,
   encodeMemberCredential,
@@ -257,6 +259,30 @@ export class Member {
     const { group, writes } = joinGroup(crypto, { welcome, keyPackage, ratchetTree });
     this.save(writes);
     this.group = group;
+  }
+
+  /** The proof of a device of an expected account. */
+  expectedProof(place: Parameters<Member["signAccess"]>[0]) {
+    const { credential } = this.identity;
+    if (credential.kind !== "basic") throw new Error(credential.kind);
+    const { identity } = credential;
+    return {
+      expected: {
+        signatureKey: this.key,
+        credential: new Uint8Array(identity),
+        signature: this.signAccess(place),
+      },
+    };
+  }
+
+  /** What a group context says of this member's account when it expects it. */
+  get asExpected(): ExpectedAccount {
+    return { accountId: this.device.accountId, fingerprint: accountFingerprint(this.identity.credential) };
+  }
+
+  /** Somebody who took this member's account id for keys of its own. */
+  async impostor(place: Place): Promise<Member> {
+    return new Member(await TestDevice.generate(false, undefined, this.device.accountId)).at(place);
   }
 
   /** Prepares an external commit: by a link, or (without one) to come back. */

@@ -161,9 +161,13 @@ export class TestDevice implements DeviceAddress {
   }
 
   /** Makes the first device of a new account, without a server. `oneTime`: 100 one-time keys of each kind. */
-  static async generate(oneTime = false, trustRoot = ANY_TRUST_ROOT): Promise<TestDevice> {
+  static async generate(
+    oneTime = false,
+    trustRoot = ANY_TRUST_ROOT,
+    account = accountId(random(16)),
+  ): Promise<TestDevice> {
     const memory = new MemoryEngine(trustRoot);
-    const local = await memory.engine.generateAccount(accountId(random(16)), memory.keep());
+    const local = await memory.engine.generateAccount(account, memory.keep());
     return new TestDevice(memory, local, await prepareUpload(memory, oneTime));
   }
 

@@ -33,6 +33,7 @@ export declare const murmuration: {
       readonly GroupDone: GeneratedMessage;
       readonly GroupEntries: GeneratedMessage;
       readonly GroupEntry: GeneratedMessage;
+      readonly GroupExpectedProof: GeneratedMessage;
       readonly GroupFence: GeneratedMessage;
       readonly GroupGeneration: GeneratedMessage;
       readonly GroupInfoReply: GeneratedMessage;

@@ -4539,6 +4539,7 @@ export const murmuration = $root.murmuration = (() => {
                 GroupInfoRequest.prototype.groupId = $util.newBuffer([]);
                 GroupInfoRequest.prototype.leaf = null;
                 GroupInfoRequest.prototype.link = null;
+                GroupInfoRequest.prototype.expected = null;
 
                 let $oneOfFields;
 
@@ -4551,6 +4552,12 @@ export const murmuration = $root.murmuration = (() => {
                 // Virtual OneOf for proto3 optional field
                 $Object.defineProperty(GroupInfoRequest.prototype, "_link", {
                     get: $util.oneOfGetter($oneOfFields = ["link"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupInfoRequest.prototype, "_expected", {
+                    get: $util.oneOfGetter($oneOfFields = ["expected"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -4567,6 +4574,8 @@ export const murmuration = $root.murmuration = (() => {
                         $root.murmuration.wire.v1.GroupLeafProof.encode(message.leaf, writer.uint32(18).fork(), _depth + 1).ldelim();
                     if (message.link != null && $Object.hasOwnProperty.call(message, "link"))
                         $root.murmuration.wire.v1.GroupLinkProof.encode(message.link, writer.uint32(26).fork(), _depth + 1).ldelim();
+                    if (message.expected != null && $Object.hasOwnProperty.call(message, "expected"))
+                        $root.murmuration.wire.v1.GroupExpectedProof.encode(message.expected, writer.uint32(34).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -4621,6 +4630,13 @@ export const murmuration = $root.murmuration = (() => {
                                     break;
                                 message.link = $root.murmuration.wire.v1.GroupLinkProof.decode(reader, reader.size(), $undefined, _depth + 1, message.link);
                                 message._link = "link";
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                message.expected = $root.murmuration.wire.v1.GroupExpectedProof.decode(reader, reader.size(), $undefined, _depth + 1, message.expected);
+                                message._expected = "expected";
                                 continue;
                             }
                         }
@@ -4829,6 +4845,112 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 return GroupLinkProof;
+            })();
+
+            v1.GroupExpectedProof = (function() {
+
+                const GroupExpectedProof = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupExpectedProof.prototype.signatureKey = $util.newBuffer([]);
+                GroupExpectedProof.prototype.credential = $util.newBuffer([]);
+                GroupExpectedProof.prototype.signature = $util.newBuffer([]);
+
+                GroupExpectedProof.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.signatureKey != null && $Object.hasOwnProperty.call(message, "signatureKey") && message.signatureKey.length)
+                        writer.uint32(10).bytes(message.signatureKey);
+                    if (message.credential != null && $Object.hasOwnProperty.call(message, "credential") && message.credential.length)
+                        writer.uint32(18).bytes(message.credential);
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
+                        writer.uint32(26).bytes(message.signature);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupExpectedProof.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupExpectedProof();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.signatureKey = value;
+                                else
+                                    delete message.signatureKey;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.credential = value;
+                                else
+                                    delete message.credential;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.signature = value;
+                                else
+                                    delete message.signature;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupExpectedProof;
             })();
 
             v1.GroupBan = (function() {

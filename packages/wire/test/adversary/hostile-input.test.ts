@@ -152,11 +152,13 @@ describe("fields with a size of their own", () => {
     ["groupCommit", "group-commit-adding", "recipients.0.accountId"],
     ["groupInfoRequest", "group-info-request-link", "link.linkId"],
     ["groupInfoRequest", "group-info-request-link", "link.signature"],
+    ["groupInfoRequest", "group-info-request-expected", "expected.credential"],
     ["groupBan", "group-ban", "orderId"],
     ["groupRefuse", "group-refuse", "groupId"],
   ];
   test.each(ids)("%s (%s): %s must have exactly its length", (kind, vector, path) => {
-    const length = path.endsWith("token") ? 32 : path.endsWith("signature") ? 64 : 16;
+    const own = { token: 32, signature: 64, credential: limits.memberCredentialBytes };
+    const length = own[path.split(".").at(-1) as keyof typeof own] ?? 16;
     const outcomes = [0, length - 1, length + 1].map((size) => {
       const value = body(vector, kind);
       setPath(value, path, hex(7, size));
@@ -221,6 +223,8 @@ describe("fields of group frames with a size of their own", () => {
     ["groupPropose", "group-propose", "proposal", limits.groupProposalBytes],
     ["groupInfoRequest", "group-info-request-leaf", "leaf.signatureKey", limits.mlsSignatureKeyBytes],
     ["groupInfoRequest", "group-info-request-leaf", "leaf.signature", limits.mlsSignatureBytes],
+    ["groupInfoRequest", "group-info-request-expected", "expected.signatureKey", limits.mlsSignatureKeyBytes],
+    ["groupInfoRequest", "group-info-request-expected", "expected.signature", limits.mlsSignatureBytes],
     ["groupBan", "group-ban", "signatureKeys.0", limits.mlsSignatureKeyBytes],
     ["groupBan", "group-ban", "signature", limits.mlsSignatureBytes],
     ["groupRefuse", "group-refuse", "signature", limits.mlsSignatureBytes],
@@ -460,7 +464,15 @@ describe("of some fields exactly one", () => {
       decodeForged("groupInfoRequest", { groupId: hex(0x91, 16), ...proofs });
     expect(asked({ leaf })).toBe("accepted");
     expect(asked({ link })).toBe("accepted");
-    expect(asked({ leaf, link })).toBe("wire/missing-field");
+    const { expected } = body("group-info-request-expected", "groupInfoRequest");
+    expect(asked({ expected })).toBe("accepted");
+    for (const two of [
+      { leaf, link },
+      { leaf, expected },
+      { link, expected },
+    ])
+      expect(asked(two)).toBe("wire/missing-field");
+    expect(asked({ leaf, link, expected })).toBe("wire/missing-field");
     expect(asked({})).toBe("wire/missing-field");
   });
 });

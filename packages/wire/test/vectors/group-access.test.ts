@@ -92,7 +92,11 @@ describe("wire vectors: what leaves sign for the service", () => {
 
   test("the frames of frames.json carry these signatures", () => {
     const hello = frameBody("hello-reply", "helloReply");
-    const info = { leaf: byName("group-info-leaf"), link: byName("group-info-link") };
+    const info = {
+      leaf: byName("group-info-leaf"),
+      link: byName("group-info-link"),
+      expected: byName("group-info-expected"),
+    };
     expect(byName("group-access").value.challenge).toBe(hello["challenge"]);
     expect(frameBody("group-access", "groupAccess")).toMatchObject({
       ...pick(byName("group-access").value, "groupId", "epoch", "leafIndex"),
@@ -104,6 +108,10 @@ describe("wire vectors: what leaves sign for the service", () => {
     });
     expect(frameBody("group-info-request-link", "groupInfoRequest")["link"]).toMatchObject({
       signature: info.link.signature,
+    });
+    expect(frameBody("group-info-request-expected", "groupInfoRequest")["expected"]).toMatchObject({
+      signatureKey: info.expected.publicKey,
+      signature: info.expected.signature,
     });
     expect(frameBody("group-ban", "groupBan")).toMatchObject({
       ...byName("group-ban").value,

@@ -1,7 +1,8 @@
 import { type BlobId, type Bytes, concatBytes, equalBytes, formatId, type GroupId } from "@murmuration/base";
+import type { MigrationState } from "@murmuration/wire";
 import type { BlobPart, BlobStore } from "../ports/blobs.ts";
 import type { CertificateAuthorityKeys, CertificateStore } from "../ports/certificates.ts";
-import type { GroupRecord, GroupRecordStore } from "../ports/group-records.ts";
+import type { GroupRecord, GroupRecordStore, Lease, MigrationWrite } from "../ports/group-records.ts";
 import type { RetentionLog, RetentionRun } from "../ports/retention-log.ts";
 
 /** {@link GroupRecordStore} in memory: gone with the process. */
@@ -18,12 +19,39 @@ export class MemoryGroupRecordStore implements GroupRecordStore {
     return this.records.get(formatId(groupId));
   }
 
-  async compareAndSet(next: GroupRecord): Promise<"stored" | "conflict" | "unknown"> {
+  async compareAndSet(
+    next: GroupRecord,
+    write: MigrationWrite,
+  ): Promise<"stored" | "conflict" | "renewed" | "unknown"> {
     const record = this.records.get(formatId(next.groupId));
     if (record === undefined) return "unknown";
     if (record.revision !== next.revision - 1) return "conflict";
+    const { migration } = record;
+    if (write.kind === "keep") {
+      this.records.set(formatId(next.groupId), { ...next, migration });
+      return "stored";
+    }
+    const { ifLeaseUntilMs } = write;
+    if (ifLeaseUntilMs !== undefined && migration?.lease?.untilMs !== ifLeaseUntilMs) return "renewed";
     this.records.set(formatId(next.groupId), next);
     return "stored";
+  }
+
+  async renewLease(groupId: GroupId, lease: Lease): Promise<"renewed" | "lost"> {
+    const record = this.records.get(formatId(groupId));
+    const held = record?.migration?.lease;
+    if (record?.migration === undefined || held === undefined) return "lost";
+    if (!equalBytes(held.tokenHash, lease.tokenHash)) return "lost";
+    this.records.set(formatId(groupId), { ...record, migration: { ...record.migration, lease } });
+    return "renewed";
+  }
+
+  async migrations(): Promise<Readonly<Partial<Record<MigrationState, number>>>> {
+    const counts: Partial<Record<MigrationState, number>> = {};
+    for (const { migration } of this.records.values()) {
+      if (migration !== undefined) counts[migration.state] = (counts[migration.state] ?? 0) + 1;
+    }
+    return counts;
   }
 
   async touch(groupId: GroupId, day: number): Promise<void> {

@@ -1,6 +1,19 @@
 import type { GroupId } from "@murmuration/base";
-import type { GroupRecord, GroupRecordStore } from "../ports/group-records.ts";
+import { type MigrationState, migrationStates } from "@murmuration/wire";
+import type {
+  GroupMigration,
+  GroupRecord,
+  GroupRecordStore,
+  Lease,
+  MigrationWrite,
+} from "../ports/group-records.ts";
 import { blob, type SqliteDatabase, type Statements } from "./sqlite-database.ts";
+
+type Row = Readonly<Record<string, unknown>>;
+
+const RECORD_COLUMNS = "revision, access_public_key, fence, record, last_used_day";
+const MIGRATION_COLUMNS =
+  "migration_state, migration_generation, migration_since_ms, migration_started_ms, lease_token_hash, lease_until_ms";
 
 /** {@link GroupRecordStore} on SQLite. */
 export class SqliteGroupRecordStore implements GroupRecordStore {
@@ -13,15 +26,11 @@ export class SqliteGroupRecordStore implements GroupRecordStore {
   create(record: GroupRecord): Promise<"created" | "exists"> {
     return this.database.write((statements) => {
       const inserted = statements
-        .prepare("INSERT INTO group_records VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
-        .run(
-          record.groupId,
-          record.revision,
-          record.accessPublicKey,
-          record.fence,
-          record.blob,
-          record.lastUsedDay,
-        );
+        .prepare(
+          `INSERT INTO group_records (group_id, ${RECORD_COLUMNS}, ${MIGRATION_COLUMNS})
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+        )
+        .run(record.groupId, ...recordValues(record), ...migrationValues(record.migration));
       return inserted.changes === 1 ? "created" : "exists";
     });
   }
@@ -30,24 +39,59 @@ export class SqliteGroupRecordStore implements GroupRecordStore {
     return this.database.read((statements) => loadRecord(statements, groupId));
   }
 
-  compareAndSet(next: GroupRecord): Promise<"stored" | "conflict" | "unknown"> {
+  compareAndSet(
+    next: GroupRecord,
+    write: MigrationWrite,
+  ): Promise<"stored" | "conflict" | "renewed" | "unknown"> {
+    return this.database.write((statements) => {
+      const { groupId, revision } = next;
+      const updated =
+        write.kind === "keep"
+          ? statements
+              .prepare(
+                `UPDATE group_records SET (${RECORD_COLUMNS}) = (?, ?, ?, ?, ?)
+                 WHERE group_id = ? AND revision = ?`,
+              )
+              .run(...recordValues(next), groupId, revision - 1)
+          : statements
+              .prepare(
+                `UPDATE group_records SET (${RECORD_COLUMNS}, ${MIGRATION_COLUMNS}) =
+                   (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 WHERE group_id = ? AND revision = ? AND (? IS NULL OR lease_until_ms = ?)`,
+              )
+              .run(
+                ...recordValues(next),
+                ...migrationValues(next.migration),
+                groupId,
+                revision - 1,
+                write.ifLeaseUntilMs ?? null,
+                write.ifLeaseUntilMs ?? null,
+              );
+      if (updated.changes === 1) return "stored";
+      const present = loadRecord(statements, groupId);
+      if (present === undefined) return "unknown";
+      return present.revision === revision - 1 ? "renewed" : "conflict";
+    });
+  }
+
+  renewLease(groupId: GroupId, lease: Lease): Promise<"renewed" | "lost"> {
     return this.database.write((statements) => {
       const updated = statements
+        .prepare("UPDATE group_records SET lease_until_ms = ? WHERE group_id = ? AND lease_token_hash = ?")
+        .run(lease.untilMs, groupId, lease.tokenHash);
+      return updated.changes === 1 ? "renewed" : "lost";
+    });
+  }
+
+  migrations(): Promise<Readonly<Partial<Record<MigrationState, number>>>> {
+    return this.database.read((statements) => {
+      const rows = statements
         .prepare(
-          `UPDATE group_records SET revision = ?, access_public_key = ?, fence = ?, record = ?, last_used_day = ?
-           WHERE group_id = ? AND revision = ?`,
+          `SELECT migration_state, count(*) AS groups FROM group_records
+           WHERE migration_state IS NOT NULL GROUP BY migration_state`,
         )
-        .run(
-          next.revision,
-          next.accessPublicKey,
-          next.fence,
-          next.blob,
-          next.lastUsedDay,
-          next.groupId,
-          next.revision - 1,
-        );
-      if (updated.changes === 1) return "stored";
-      return loadRecord(statements, next.groupId) === undefined ? "unknown" : "conflict";
+        .all();
+      return Object.fromEntries(rows.map((row) => [stateOf(row["migration_state"]), row["groups"]]));
     });
   }
 
@@ -75,9 +119,7 @@ export class SqliteGroupRecordStore implements GroupRecordStore {
 
 function loadRecord(statements: Statements, groupId: GroupId): GroupRecord | undefined {
   const row = statements
-    .prepare(
-      "SELECT revision, access_public_key, fence, record, last_used_day FROM group_records WHERE group_id = ?",
-    )
+    .prepare(`SELECT ${RECORD_COLUMNS}, ${MIGRATION_COLUMNS} FROM group_records WHERE group_id = ?`)
     .get(groupId);
   if (row === undefined) return undefined;
   return {
@@ -87,5 +129,50 @@ function loadRecord(statements: Statements, groupId: GroupId): GroupRecord | und
     accessPublicKey: blob(row["access_public_key"]),
     fence: blob(row["fence"]),
     lastUsedDay: row["last_used_day"] as number,
+    migration: migrationOf(row),
   };
+}
+
+function migrationOf(row: Row): GroupMigration | undefined {
+  if (row["migration_state"] === null) return undefined;
+  const tokenHash = row["lease_token_hash"];
+  return {
+    state: stateOf(row["migration_state"]),
+    generation: row["migration_generation"] as number,
+    lease:
+      tokenHash === null
+        ? undefined
+        : { tokenHash: blob(tokenHash), untilMs: row["lease_until_ms"] as number },
+    sinceMs: row["migration_since_ms"] as number,
+    startedMs: row["migration_started_ms"] as number,
+  };
+}
+
+/** In the order of RECORD_COLUMNS. */
+function recordValues(record: GroupRecord) {
+  const { revision, accessPublicKey, fence, blob: bytes, lastUsedDay } = record;
+  return [revision, accessPublicKey, fence, bytes, lastUsedDay] as const;
+}
+
+/** In the order of MIGRATION_COLUMNS. */
+function migrationValues(migration: GroupMigration | undefined) {
+  if (migration === undefined) return [null, null, null, null, null, null] as const;
+  const { state, generation, lease, sinceMs, startedMs } = migration;
+  return [
+    migrationStates[state],
+    generation,
+    sinceMs,
+    startedMs,
+    lease?.tokenHash ?? null,
+    lease?.untilMs ?? null,
+  ] as const;
+}
+
+const stateNames = new Map<unknown, MigrationState>(
+  Object.entries(migrationStates).map(([name, number]) => [number, name as MigrationState]),
+);
+
+/** The table's CHECK lets no other number in. */
+function stateOf(value: unknown): MigrationState {
+  return stateNames.get(value)!;
 }

@@ -338,6 +338,22 @@ const MIGRATIONS: readonly string[] = [
   -- which were further have seen.
   ALTER TABLE mls_entries ADD COLUMN parted_sequence INTEGER CHECK (parted_sequence IS NULL OR kind = 'commit');
   `,
+  `
+  -- Of a group that began to move to MLS; all NULL for others. The lease is NULL in states that nobody holds.
+  ALTER TABLE group_records ADD COLUMN migration_state INTEGER CHECK (migration_state BETWEEN 1 AND 6);
+  ALTER TABLE group_records ADD COLUMN migration_generation INTEGER
+    CHECK ((migration_generation IS NULL) = (migration_state IS NULL));
+  ALTER TABLE group_records ADD COLUMN migration_since_ms INTEGER
+    CHECK ((migration_since_ms IS NULL) = (migration_state IS NULL));
+  ALTER TABLE group_records ADD COLUMN migration_started_ms INTEGER
+    CHECK ((migration_started_ms IS NULL) = (migration_state IS NULL));
+  ALTER TABLE group_records ADD COLUMN lease_token_hash BLOB
+    CHECK ((lease_token_hash IS NOT NULL) = (migration_state IS NOT NULL AND migration_state IN (2, 3, 6)));
+  ALTER TABLE group_records ADD COLUMN lease_until_ms INTEGER
+    CHECK ((lease_until_ms IS NULL) = (lease_token_hash IS NULL));
+  -- Counts the groups of each state without reading their records.
+  CREATE INDEX group_records_by_migration ON group_records (migration_state) WHERE migration_state IS NOT NULL;
+  `,
 ];
 
 /** What `PRAGMA user_version` says of a database that is up to date. */

@@ -7,6 +7,8 @@ import {
   type GroupWriteRequest,
 } from "@murmuration/wire";
 import type { GroupRecord } from "../ports/group-records.ts";
+import { dayOf } from "./days.ts";
+import { decideMigration, type LeaseTime, type MigrationStep } from "./migration.ts";
 import { sha256 } from "./submit.ts";
 
 /** SubjectPublicKeyInfo header of an Ed25519 key (RFC 8410 section 4). */
@@ -37,32 +39,36 @@ export function verifyGroupAccess(accessPublicKey: Uint8Array, request: GroupReq
   }
 }
 
-export type GroupWriteDecision =
-  | { readonly kind: "create"; readonly record: GroupRecord }
-  | { readonly kind: "replace"; readonly record: GroupRecord };
+export interface GroupWriteDecision {
+  readonly kind: "create" | "replace";
+  readonly record: GroupRecord;
+  /** The step of the group's migration that the write is; undefined if it is none. */
+  readonly step: MigrationStep | undefined;
+}
 
 /**
  * Decides on a write. An existing record is written with the key that the service holds, whatever the request
  * brings; a new one with the key that it brings. Throws RejectionError `group/access-denied`,
- * `group/revision-conflict`, `group/generation-missing`, `group/unknown`.
+ * `group/revision-conflict`, `group/generation-missing`, `group/unknown`, and those of decideMigration.
  */
 export function decideGroupWrite(
   record: GroupRecord | undefined,
   request: GroupRequest,
   write: GroupWriteRequest,
-  today: number,
+  time: LeaseTime,
 ): GroupWriteDecision {
+  const lastUsedDay = dayOf(time.nowMs);
   if (record === undefined) {
     if (write.expectedRevision !== 0) throw new RejectionError("group/unknown");
     if (write.generation === undefined) throw new RejectionError("group/generation-missing");
     verifyGroupAccess(write.generation.accessPublicKey, request);
-    const first = { groupId: request.groupId, revision: 1, blob: write.blob, lastUsedDay: today };
-    return { kind: "create", record: { ...first, ...write.generation } };
+    const step = decideMigration(undefined, write, time);
+    const first = { groupId: request.groupId, revision: 1, blob: write.blob, lastUsedDay };
+    return { kind: "create", record: { ...first, ...write.generation, migration: step?.next }, step };
   }
   verifyGroupAccess(record.accessPublicKey, request);
-  // No record of this service is in a migration yet.
-  if (write.migration !== undefined) throw new RejectionError("migration/not-possible");
   if (write.expectedRevision !== record.revision) throw new RejectionError("group/revision-conflict");
+  const step = decideMigration(record, write, time);
   return {
     kind: "replace",
     record: {
@@ -70,8 +76,10 @@ export function decideGroupWrite(
       ...write.generation,
       revision: record.revision + 1,
       blob: write.blob,
-      lastUsedDay: today,
+      lastUsedDay,
+      migration: step?.next ?? record.migration,
     },
+    step,
   };
 }
 

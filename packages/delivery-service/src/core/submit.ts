@@ -8,7 +8,13 @@ import {
   formatId,
   RejectionError,
 } from "@murmuration/base";
-import type { AccountMismatch, GroupFence, SubmitIdentified, SubmitSealed } from "@murmuration/wire";
+import {
+  type AccountMismatch,
+  type GroupFence,
+  hasSwitched,
+  type SubmitIdentified,
+  type SubmitSealed,
+} from "@murmuration/wire";
 import type { AccountRecord } from "../ports/accounts.ts";
 import type { GroupRecord } from "../ports/group-records.ts";
 import type { NewEnvelope } from "../ports/mailboxes.ts";
@@ -37,7 +43,8 @@ export function sha256(bytes: Uint8Array): Bytes {
 /**
  * Decides on a sealed submit as a whole. Every access key is compared, in constant time, whatever the others
  * gave; of an account whose key does not fit nothing is said but that. O(recipients). Throws RejectionError
- * `submit/duplicate-recipient`, `submit/fence-outdated` (also for a group that does not exist).
+ * `submit/duplicate-recipient`, `submit/fence-outdated` (also for a group that does not exist, and for any fence of one
+ * that is {@link switchedGroup}).
  */
 export function decideSealedSubmit(snapshot: SubmitSnapshot, submit: SubmitSealed): SubmitDecision {
   refuseDuplicates(submit.recipients.map((recipient) => formatId(recipient.accountId)));
@@ -138,8 +145,13 @@ export function fullMailboxes(devices: readonly DeviceAddress[]): readonly Accou
   return [...accounts.values()].map((accountId) => ({ ...noMismatch(accountId), mailboxFull: true }));
 }
 
+/** Whether a group has switched to MLS: it takes no pairwise submit any more, whoever knows which fence. */
+export function switchedGroup(group: GroupRecord | undefined): boolean {
+  return group?.migration !== undefined && hasSwitched(group.migration.state);
+}
+
 function checkFence(group: GroupRecord | undefined, fence: GroupFence): void {
-  if (group === undefined || !equalSecret(group.fence, fence.fence)) {
+  if (group === undefined || switchedGroup(group) || !equalSecret(group.fence, fence.fence)) {
     throw new RejectionError("submit/fence-outdated");
   }
 }

@@ -1,8 +1,17 @@
 import { type GroupId, parseGroupId, RejectionError } from "@murmuration/base";
-import type { ChallengeReply, GroupRecord, GroupWriteReply, GroupWriteRequest } from "@murmuration/wire";
+import type {
+  ChallengeReply,
+  GroupLeaseRenewal,
+  GroupLeaseReply,
+  GroupRecord,
+  GroupWriteReply,
+  GroupWriteRequest,
+} from "@murmuration/wire";
 import { challengeName, createChallenge, spendChallenge } from "../core/challenge.ts";
 import { dayOf } from "../core/days.ts";
+import { DelayedRejection } from "../core/delayed-rejection.ts";
 import { decideGroupWrite, type GroupRequest, verifyGroupAccess } from "../core/group-records.ts";
+import { decideRenewal, type LeaseTime, viewMigration } from "../core/migration.ts";
 import { addressKey } from "../core/token-bucket.ts";
 import type { ServiceContext } from "./context.ts";
 import type { Call } from "./http.ts";
@@ -33,7 +42,8 @@ export class GroupRoutes {
     verifyGroupAccess(record.accessPublicKey, request);
     const today = dayOf(context.clock.now());
     if (record.lastUsedDay < today) await context.stores.groupRecords.touch(request.groupId, today);
-    return { revision: record.revision, blob: record.blob };
+    const migration = viewMigration(record.migration, leaseTime(context));
+    return { revision: record.revision, blob: record.blob, ...(migration && { migration }) };
   };
 
   readonly write = async (context: ServiceContext, call: Call): Promise<GroupWriteReply> => {
@@ -41,33 +51,45 @@ export class GroupRoutes {
     const request = this.spend(context, call, "write");
     const { groupRecords } = context.stores;
     const before = await groupRecords.load(request.groupId);
-    const decision = decideGroupWrite(
-      before,
-      request,
-      call.body as GroupWriteRequest,
-      dayOf(context.clock.now()),
-    );
-    const growth = decision.record.blob.length - (before?.blob.length ?? 0);
+    const time = leaseTime(context);
+    const { kind, record, step } = decideGroupWrite(before, request, call.body as GroupWriteRequest, time);
+    const growth = record.blob.length - (before?.blob.length ?? 0);
     if (growth > 0) {
       const from = addressKey(call.request.remoteAddress);
       await charge(context.rateLimits, [chargeFor("group-growth", from, GROWTH_PER_ADDRESS, growth)]);
     }
     const outcome =
-      decision.kind === "create"
-        ? await groupRecords.create(decision.record)
-        : await groupRecords.compareAndSet(decision.record);
+      kind === "create"
+        ? await groupRecords.create(record)
+        : await groupRecords.compareAndSet(
+            record,
+            step === undefined
+              ? { kind: "keep" }
+              : { kind: "replace", ifLeaseUntilMs: step.overLeaseUntilMs },
+          );
     if (outcome === "unknown") throw new RejectionError("group/unknown");
     if (outcome === "exists" || outcome === "conflict") throw new RejectionError("group/revision-conflict");
-    return { revision: decision.record.revision };
+    // Its holder came back late, and yet before whoever would have gone on in its place.
+    if (outcome === "renewed") throw new DelayedRejection("migration/lease-held", time.leaseMs);
+    const leaseLeftMs = step?.next.lease && viewMigration(step.next, time)?.leaseLeftMs;
+    return { revision: record.revision, ...(leaseLeftMs !== undefined && { leaseLeftMs }) };
   };
 
-  readonly renewLease = async (context: ServiceContext, call: Call): Promise<never> => {
+  readonly renewLease = async (context: ServiceContext, call: Call): Promise<GroupLeaseReply> => {
     await this.charge(context, call);
     const request = this.spend(context, call, "renew-lease");
-    const record = await context.stores.groupRecords.load(request.groupId);
+    const { groupRecords } = context.stores;
+    const record = await groupRecords.load(request.groupId);
     if (record === undefined) throw new RejectionError("group/unknown");
     verifyGroupAccess(record.accessPublicKey, request);
-    throw new RejectionError("migration/not-possible");
+    const time = leaseTime(context);
+    const lease = decideRenewal(record, call.body as GroupLeaseRenewal, time);
+    if ((await groupRecords.renewLease(request.groupId, lease)) === "lost") {
+      throw new RejectionError("migration/lease-lost");
+    }
+    const today = dayOf(time.nowMs);
+    if (record.lastUsedDay < today) await groupRecords.touch(request.groupId, today);
+    return { leaseLeftMs: time.leaseMs };
   };
 
   private charge(context: ServiceContext, call: Call): Promise<void> {
@@ -89,4 +111,8 @@ export class GroupRoutes {
     this.spent.set(challengeName(access.challenge), expiresAtMs);
     return { groupId, operation, access, body: call.raw };
   }
+}
+
+function leaseTime({ clock, limits }: ServiceContext): LeaseTime {
+  return { nowMs: clock.now(), leaseMs: limits.migrationLeaseMs };
 }

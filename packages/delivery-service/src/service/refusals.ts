@@ -1,16 +1,8 @@
 import { MurmurationError, RejectionError, UnavailableError } from "@murmuration/base";
 import { isRejectionCode, type Rate, type RejectionCode } from "@murmuration/wire";
+import { DelayedRejection } from "../core/delayed-rejection.ts";
 import type { Log } from "../ports/environment.ts";
 import type { Charge, RateLimits } from "../ports/rate-limits.ts";
-
-/** A refusal that a later try may get past. */
-class RateLimited extends RejectionError {
-  readonly retryAfterMs: number;
-  constructor(retryAfterMs: number) {
-    super("rate/limited");
-    this.retryAfterMs = retryAfterMs;
-  }
-}
 
 export interface Refusal {
   readonly code: RejectionCode;
@@ -25,11 +17,10 @@ const OVERLOADED_RETRY_MS = 1_000;
  * its text, and answered as `service/internal`.
  */
 export function toRefusal(error: unknown, log: Log): Refusal {
-  if (error instanceof RateLimited) {
-    return { code: "rate/limited", retryAfterMs: Math.min(error.retryAfterMs, MAX_RETRY_AFTER_MS) };
-  }
   if (error instanceof RejectionError && isRejectionCode(error.code)) {
-    return { code: error.code, retryAfterMs: undefined };
+    const retryAfterMs =
+      error instanceof DelayedRejection ? Math.min(error.retryAfterMs, MAX_RETRY_AFTER_MS) : undefined;
+    return { code: error.code, retryAfterMs };
   }
   if (error instanceof RejectionError && error.code.startsWith("id/")) {
     return { code: "http/bad-path", retryAfterMs: undefined };
@@ -46,10 +37,10 @@ export function toRefusal(error: unknown, log: Log): Refusal {
   return { code: "service/internal", retryAfterMs: OVERLOADED_RETRY_MS };
 }
 
-/** Throws {@link RateLimited} unless every charge is affordable. */
+/** Throws DelayedRejection `rate/limited` unless every charge is affordable. */
 export async function charge(rateLimits: RateLimits, charges: readonly Charge[]): Promise<void> {
   const admission = await rateLimits.take(charges);
-  if (!admission.allowed) throw new RateLimited(admission.retryAfterMs);
+  if (!admission.allowed) throw new DelayedRejection("rate/limited", admission.retryAfterMs);
 }
 
 /** One charge against a limit of the wire's table. */

@@ -1,11 +1,14 @@
 import { blobId, groupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { GroupRecord } from "../../src/ports/group-records.ts";
+import type { GroupMigration, GroupRecord, MigrationWrite } from "../../src/ports/group-records.ts";
 import type { Stores } from "../../src/service/context.ts";
 import { engines } from "../support/engines.ts";
 import { random } from "../support/random.ts";
 
 const NOW = 1_800_000_000_000;
+
+const KEEP: MigrationWrite = { kind: "keep" };
+const REPLACE: MigrationWrite = { kind: "replace", ifLeaseUntilMs: undefined };
 
 const record = (given: Partial<GroupRecord> = {}): GroupRecord => ({
   groupId: groupId(random(16)),
@@ -14,6 +17,16 @@ const record = (given: Partial<GroupRecord> = {}): GroupRecord => ({
   accessPublicKey: random(32),
   fence: random(16),
   lastUsedDay: 100,
+  migration: undefined,
+  ...given,
+});
+
+const migration = (given: Partial<GroupMigration> = {}): GroupMigration => ({
+  state: "preparing",
+  generation: 1,
+  lease: { tokenHash: random(32), untilMs: NOW + 60_000 },
+  sinceMs: NOW,
+  startedMs: NOW - 1,
   ...given,
 });
 
@@ -45,11 +58,94 @@ describe.each(engines)("group records, blobs, certificates and retention log on 
     const { groupRecords } = stores;
     await groupRecords.create(first);
     const [a, b] = [1, 2].map(() => record({ groupId: first.groupId, revision: 2 }));
-    const outcomes = await Promise.all([groupRecords.compareAndSet(a!), groupRecords.compareAndSet(b!)]);
+    const outcomes = await Promise.all([
+      groupRecords.compareAndSet(a!, KEEP),
+      groupRecords.compareAndSet(b!, KEEP),
+    ]);
     expect(outcomes).toEqual(["stored", "conflict"]);
     expect(await groupRecords.load(first.groupId)).toEqual(a);
-    expect(await groupRecords.compareAndSet(first)).toBe("conflict");
-    expect(await groupRecords.compareAndSet(record({ revision: 2 }))).toBe("unknown");
+    expect(await groupRecords.compareAndSet(first, KEEP)).toBe("conflict");
+    expect(await groupRecords.compareAndSet(record({ revision: 2 }), KEEP)).toBe("unknown");
+  });
+
+  it("a migration is stored with its record, in every state, and counted by its state", async () => {
+    const { groupRecords } = stores;
+    expect(await groupRecords.migrations()).toEqual({});
+    const first = record({ migration: migration() });
+    await groupRecords.create(first);
+    await groupRecords.create(record());
+    expect(await groupRecords.load(first.groupId)).toEqual(first);
+    const states = ["ready", "switching", "mls", "recovering", "pairwise"] as const;
+    for (const [index, state] of states.entries()) {
+      const held = ["ready", "recovering"].includes(state);
+      const next = record({
+        groupId: first.groupId,
+        revision: index + 2,
+        migration: migration({ state, generation: index + 1, ...(!held && { lease: undefined }) }),
+      });
+      expect(await groupRecords.compareAndSet(next, REPLACE)).toBe("stored");
+      expect(await groupRecords.load(first.groupId)).toEqual(next);
+      expect(await groupRecords.migrations()).toEqual({ [state]: 1 });
+    }
+    await groupRecords.create(record({ migration: migration() }));
+    expect(await groupRecords.migrations()).toEqual({ pairwise: 1, preparing: 1 });
+  });
+
+  it("a write that is no step leaves the migration as it is, and a lease that was renewed meanwhile", async () => {
+    const { groupRecords } = stores;
+    const first = record({ migration: migration() });
+    await groupRecords.create(first);
+    const lease = { tokenHash: first.migration!.lease!.tokenHash, untilMs: NOW + 90_000 };
+    expect(await groupRecords.renewLease(first.groupId, lease)).toBe("renewed");
+    // Decided on before the renewal.
+    const next = { ...record({ groupId: first.groupId, revision: 2 }), migration: first.migration };
+    expect(await groupRecords.compareAndSet(next, KEEP)).toBe("stored");
+    const renewed = { ...first.migration!, lease };
+    expect(await groupRecords.load(first.groupId)).toEqual({ ...next, migration: renewed });
+  });
+
+  it("a lease is taken over only as it was seen, and renewed only by whose it is", async () => {
+    const { groupRecords } = stores;
+    const first = record({ migration: migration() });
+    const { groupId: id } = first;
+    await groupRecords.create(first);
+    const seen = first.migration!.lease!;
+    const takeOver: MigrationWrite = { kind: "replace", ifLeaseUntilMs: seen.untilMs };
+    const next = record({ groupId: id, revision: 2, migration: migration({ generation: 2 }) });
+    const renewed = { ...seen, untilMs: seen.untilMs + 1 };
+    const outcomes = [groupRecords.renewLease(id, renewed), groupRecords.compareAndSet(next, takeOver)];
+    expect(await Promise.all(outcomes)).toEqual(["renewed", "renewed"]);
+    expect(await groupRecords.load(id)).toEqual({
+      ...first,
+      migration: { ...first.migration, lease: renewed },
+    });
+    const again: MigrationWrite = { kind: "replace", ifLeaseUntilMs: renewed.untilMs };
+    const others = [groupRecords.compareAndSet(next, again), groupRecords.renewLease(id, seen)];
+    expect(await Promise.all(others)).toEqual(["stored", "lost"]);
+    expect(await groupRecords.load(id)).toEqual(next);
+    expect(await groupRecords.compareAndSet({ ...next, revision: 2 }, again)).toBe("conflict");
+    const over = record({
+      groupId: id,
+      revision: 3,
+      migration: migration({ state: "mls", lease: undefined }),
+    });
+    expect(await groupRecords.compareAndSet(over, REPLACE)).toBe("stored");
+    expect(await groupRecords.renewLease(id, next.migration!.lease!)).toBe("lost");
+    expect(await groupRecords.renewLease(record().groupId, seen)).toBe("lost");
+    expect(await groupRecords.renewLease((await created(record())).groupId, seen)).toBe("lost");
+  });
+
+  const created = async (one: GroupRecord): Promise<GroupRecord> => {
+    await stores.groupRecords.create(one);
+    return one;
+  };
+
+  it("a record in a migration expires when others do", async () => {
+    const moving = await created(record({ migration: migration() }));
+    expect(await stores.groupRecords.expire(100, 10)).toBe(0);
+    expect(await stores.groupRecords.load(moving.groupId)).toEqual(moving);
+    expect(await stores.groupRecords.expire(101, 10)).toBe(1);
+    expect(await stores.groupRecords.migrations()).toEqual({});
   });
 
   it("unused group records expire, used ones stay", async () => {

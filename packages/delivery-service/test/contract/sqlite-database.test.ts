@@ -1,8 +1,9 @@
 import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import { accountId, type DeviceId, envelopeId } from "@murmuration/base";
+import { accountId, type DeviceId, envelopeId, groupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SqliteDatabase, type TransactionReport } from "../../src/adapters/sqlite-database.ts";
+import { SqliteGroupRecordStore } from "../../src/adapters/sqlite-group-records.ts";
 import { SqliteMailboxStore } from "../../src/adapters/sqlite-mailboxes.ts";
 import { migrate, SCHEMA_VERSION } from "../../src/adapters/sqlite-schema.ts";
 import { query } from "../support/database.ts";
@@ -111,6 +112,7 @@ describe("the embedded database", () => {
     first.exec(`
       INSERT INTO mailboxes VALUES (1, zeroblob(16), 1, 2, 2, 40, 0);
       INSERT INTO envelopes VALUES (1, 1, 60000, NULL, NULL, x'0102'), (1, 2, 60000, zeroblob(16), 3, x'03');
+      INSERT INTO group_records VALUES (zeroblob(16), 7, zeroblob(32), x'fe', x'b10b', 20000);
     `);
     first.close();
     const upgraded = new SqliteDatabase(old);
@@ -122,6 +124,13 @@ describe("the embedded database", () => {
       { id: 1, ciphertext: new Uint8Array([1, 2]), source: undefined, welcome: undefined },
       { id: 2, ciphertext: new Uint8Array([3]), source: { deviceId: 3 }, welcome: undefined },
     ]);
+    const records = new SqliteGroupRecordStore(upgraded);
+    expect(await records.load(groupId(new Uint8Array(16)))).toMatchObject({
+      revision: 7,
+      fence: new Uint8Array([0xfe]),
+      blob: new Uint8Array([0xb1, 0x0b]),
+      migration: undefined,
+    });
     upgraded.close();
   });
 

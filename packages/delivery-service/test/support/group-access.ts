@@ -4,7 +4,10 @@ import {
   encodeGroupAccessTbs,
   encodeMessage,
   formatGroupAccess,
+  type GroupLeaseRenewal,
+  type GroupMigrationStep,
   type GroupOperation,
+  groupLeaseRenewal,
   groupWriteRequest,
 } from "@murmuration/wire";
 import { random } from "./random.ts";
@@ -46,7 +49,19 @@ export async function readGroup(base: string, groupId: GroupId, key: Generation)
   return call(base, "readGroup", { parameters: { groupId: formatId(groupId) }, headers });
 }
 
-/** Writes the record; `next` is the generation that it brings. */
+/** Renews the lease of a group's migration. */
+export async function renewLease(
+  base: string,
+  groupId: GroupId,
+  key: Generation,
+  body: GroupLeaseRenewal,
+): Promise<HttpAnswer> {
+  const encoded = encodeMessage(groupLeaseRenewal, body);
+  const headers = groupAccessHeader(groupId, key, "renew-lease", await fetchChallenge(base), encoded);
+  return call(base, "renewLease", { parameters: { groupId: formatId(groupId) }, headers, body });
+}
+
+/** Writes the record; `next` is the generation that it brings, `migration` the step that it is. */
 export async function writeGroup(
   base: string,
   groupId: GroupId,
@@ -54,11 +69,13 @@ export async function writeGroup(
   expectedRevision: number,
   blob: Bytes,
   next?: Generation,
+  migration?: GroupMigrationStep,
 ): Promise<HttpAnswer> {
   const body = {
     expectedRevision,
     blob,
     ...(next && { generation: { accessPublicKey: next.accessPublicKey, fence: next.fence } }),
+    ...(migration && { migration }),
   };
   const encoded = encodeMessage(groupWriteRequest, body);
   const headers = groupAccessHeader(groupId, key, "write", await fetchChallenge(base), encoded);

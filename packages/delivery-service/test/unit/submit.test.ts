@@ -3,6 +3,7 @@ import type { SealedRecipient, SubmitSealed } from "@murmuration/wire";
 import { describe, expect, it } from "vitest";
 import { decideIdentifiedSubmit, decideSealedSubmit, fullMailboxes, sha256 } from "../../src/core/submit.ts";
 import type { AccountRecord } from "../../src/ports/accounts.ts";
+import type { GroupRecord } from "../../src/ports/group-records.ts";
 
 const bytes = (length: number, fill: number) => new Uint8Array(length).fill(fill);
 const id = (n: number): AccountId => accountId(bytes(16, n));
@@ -105,8 +106,9 @@ describe("decide on a sealed submit", () => {
       accessPublicKey: bytes(32, 1),
       fence: bytes(16, 6),
       lastUsedDay: 1,
+      migration: undefined,
     };
-    const decide = (stored: typeof group | undefined, fence: number) =>
+    const decide = (stored: GroupRecord | undefined, fence: number) =>
       decideSealedSubmit(
         { accounts: [account(1, { 1: 7 })], group: stored },
         submit([to(1, { 1: 7 })], { fence: { groupId: group.groupId, fence: bytes(16, fence) } }),
@@ -114,6 +116,13 @@ describe("decide on a sealed submit", () => {
     expect(decide(group, 6)).toBe("store");
     expect(() => decide(group, 7)).toThrow("submit/fence-outdated");
     expect(() => decide(undefined, 6)).toThrow("submit/fence-outdated");
+    const moving = { generation: 1, lease: undefined, sinceMs: 0, startedMs: 0 };
+    for (const state of ["pairwise", "preparing", "ready"] as const) {
+      expect(decide({ ...group, migration: { ...moving, state } }, 6)).toBe("store");
+    }
+    for (const state of ["switching", "mls", "recovering"] as const) {
+      expect(() => decide({ ...group, migration: { ...moving, state } }, 6)).toThrow("submit/fence-outdated");
+    }
   });
 
   it("refuses a recipient or a device named twice", () => {

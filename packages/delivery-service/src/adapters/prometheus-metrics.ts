@@ -19,6 +19,9 @@ const COUNTERS: Readonly<Record<CounterName, string>> = {
   group_cursors_written: "Cursors of leaves made durable",
   group_trees_built: "Ratchet trees built for who asked for them",
   validator_ends: "Times that the thread which validates commits ended, by cause",
+  migration_steps: "Steps of groups that move to MLS, by the change that each is",
+  migration_take_overs: "Steps with which a member went on in the place of one whose lease was over",
+  migration_stragglers: "Submits refused by their fence because the group has switched to MLS",
 };
 const GAUGES: Readonly<Record<GaugeName, string>> = {
   connections_open: "Open connections",
@@ -27,11 +30,25 @@ const GAUGES: Readonly<Record<GaugeName, string>> = {
   mailbox_bytes: "Ciphertext bytes that wait",
   groups_in_use: "MLS groups that somebody has open",
   followers_loaded: "MLS groups whose trees are in memory",
+  migrations: "Pairwise groups that began to move to MLS, by their state",
 };
+/** Those that have one value for each label. */
+const LABELLED: ReadonlySet<GaugeName> = new Set(["migrations"]);
 const HISTOGRAMS: Readonly<Record<HistogramName, string>> = {
   store_transaction_ms: "Duration of a transaction including its fsync",
   submit_ms: "Time from a submit's arrival to its answer",
   http_request_ms: "Time from a request's arrival to its answer",
+  migration_ms: "Time from a group's first step towards MLS to its switch",
+};
+const BUCKETS = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000];
+const SECOND = 1000;
+const HOUR = 3600 * SECOND;
+/** What people wait for, and not the machine. */
+const SLOW_BUCKETS: Readonly<Partial<Record<HistogramName, readonly number[]>>> = {
+  migration_ms: [
+    ...[1, 5, 15, 30, 60, 120, 300, 900, 1800].map((seconds) => seconds * SECOND),
+    ...[1, 6, 24, 72, 168].map((hours) => hours * HOUR),
+  ],
 };
 
 /** {@link Metrics} in a registry of its own, so that several services may live in one process. */
@@ -42,14 +59,17 @@ export function createPrometheusMetrics(): Metrics {
   const counters = byName(COUNTERS, (name, help) => {
     return new Counter({ name: `murmuration_${name}_total`, help, labelNames: ["label"], registers });
   });
-  const gauges = byName(GAUGES, (name, help) => new Gauge({ name: `murmuration_${name}`, help, registers }));
+  const gauges = byName(GAUGES, (name, help) => {
+    const labelNames = LABELLED.has(name) ? ["label"] : [];
+    return new Gauge({ name: `murmuration_${name}`, help, labelNames, registers });
+  });
   const histograms = byName(HISTOGRAMS, (name, help) => {
-    const buckets = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000];
+    const buckets = [...(SLOW_BUCKETS[name] ?? BUCKETS)];
     return new Histogram({ name: `murmuration_${name}`, help, buckets, registers });
   });
   return {
     count: (name, label = "", by = 1) => counters[name].inc({ label }, by),
-    gauge: (name, value) => gauges[name].set(value),
+    gauge: (name, value, label) => gauges[name].set(label === undefined ? {} : { label }, value),
     observe: (name, value) => histograms[name].observe(value),
     render: () => registry.metrics(),
   };

@@ -24,7 +24,7 @@ export interface Log {
 export interface Metrics {
   count(name: CounterName, label?: string, by?: number): void;
   observe(name: HistogramName, value: number): void;
-  gauge(name: GaugeName, value: number): void;
+  gauge(name: GaugeName, value: number, label?: string): void;
   /** Prometheus text format. */
   render(): Promise<string>;
 }
@@ -46,12 +46,16 @@ export type CounterName =
   | "group_refeeds"
   | "group_cursors_written"
   | "group_trees_built"
-  | "validator_ends";
-export type HistogramName = "store_transaction_ms" | "submit_ms" | "http_request_ms";
+  | "validator_ends"
+  | "migration_steps"
+  | "migration_take_overs"
+  | "migration_stragglers";
+export type HistogramName = "store_transaction_ms" | "submit_ms" | "http_request_ms" | "migration_ms";
 export type GaugeName =
   | "connections_open"
   | "connections_authenticated"
   | "mailbox_envelopes"
   | "mailbox_bytes"
   | "groups_in_use"
-  | "followers_loaded";
+  | "followers_loaded"
+  | "migrations";

@@ -11,6 +11,7 @@ import { GroupRoutes } from "./group-routes.ts";
 import { type Handlers, handleRequest } from "./http.ts";
 import * as keyPackageRoutes from "./key-package-routes.ts";
 import * as keyRoutes from "./key-routes.ts";
+import { gaugeMigrations } from "./migration-reports.ts";
 import { RetentionRunner } from "./retention-runner.ts";
 import { TreeRoutes } from "./tree-routes.ts";
 
@@ -168,6 +169,7 @@ export class DeliveryService {
     const totals = await this.context.stores.mailboxes.totals();
     this.context.metrics.gauge("mailbox_envelopes", totals.envelopes);
     this.context.metrics.gauge("mailbox_bytes", totals.bytes);
+    await gaugeMigrations(this.context);
     return textResponse(200, "text/plain; version=0.0.4; charset=utf-8", await this.context.metrics.render());
   }
 }

@@ -1,11 +1,12 @@
 import { type GroupId, parseGroupId, RejectionError } from "@murmuration/base";
-import type {
-  ChallengeReply,
-  GroupLeaseRenewal,
-  GroupLeaseReply,
-  GroupRecord,
-  GroupWriteReply,
-  GroupWriteRequest,
+import {
+  type ChallengeReply,
+  type GroupLeaseRenewal,
+  type GroupLeaseReply,
+  type GroupRecord,
+  type GroupWriteReply,
+  type GroupWriteRequest,
+  unmigrated,
 } from "@murmuration/wire";
 import { challengeName, createChallenge, spendChallenge } from "../core/challenge.ts";
 import { dayOf } from "../core/days.ts";
@@ -15,6 +16,7 @@ import { decideRenewal, type LeaseTime, viewMigration } from "../core/migration.
 import { addressKey } from "../core/token-bucket.ts";
 import type { ServiceContext } from "./context.ts";
 import type { Call } from "./http.ts";
+import { reportStep } from "./migration-reports.ts";
 import { charge, chargeFor } from "./refusals.ts";
 
 /** Bytes by which the records that one address writes may grow: nobody is asked who stores them for 400 days. */
@@ -71,6 +73,7 @@ export class GroupRoutes {
     if (outcome === "exists" || outcome === "conflict") throw new RejectionError("group/revision-conflict");
     // Its holder came back late, and yet before whoever would have gone on in its place.
     if (outcome === "renewed") throw new DelayedRejection("migration/lease-held", time.leaseMs);
+    if (step !== undefined) reportStep(context, (before?.migration ?? unmigrated).state, step);
     const leaseLeftMs = step?.next.lease && viewMigration(step.next, time)?.leaseLeftMs;
     return { revision: record.revision, ...(leaseLeftMs !== undefined && { leaseLeftMs }) };
   };

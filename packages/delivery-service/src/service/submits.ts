@@ -13,6 +13,7 @@ import {
   fullMailboxes,
   type SubmitDecision,
   sha256,
+  switchedGroup,
 } from "../core/submit.ts";
 import { addressKey } from "../core/token-bucket.ts";
 import type { GroupRecord } from "../ports/group-records.ts";
@@ -46,6 +47,7 @@ export async function submitSealed(
       stores.accounts.loadMany(submit.recipients.map((recipient) => recipient.accountId)),
       submit.fence === undefined ? undefined : stores.groupRecords.load(submit.fence.groupId),
     ]);
+    if (switchedGroup(group)) context.metrics.count("migration_stragglers");
     const decision = decideSealedSubmit({ accounts, group }, submit);
     // A group that is written to is in use, though nobody reads its record: an expired id would be anybody's.
     if (group !== undefined && decision.kind === "store") await touchGroup(context, group);

@@ -1,6 +1,8 @@
-import { type Bytes, type GroupId, groupId } from "@murmuration/base";
+import { readFileSync } from "node:fs";
+import { type Bytes, formatId, type GroupId, groupId, utf8 } from "@murmuration/base";
 import type { GroupMigrationStep } from "@murmuration/wire";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { sha256 } from "../../src/core/submit.ts";
 import {
   type Generation,
   generateGeneration,
@@ -8,6 +10,7 @@ import {
   renewLease,
   writeGroup,
 } from "../support/group-access.ts";
+import { scan } from "../support/leak-scan.ts";
 import { random } from "../support/random.ts";
 import { movableClock, startTestService, type TestService } from "../support/service.ts";
 import { sealedTo, TestDevice } from "../support/test-device.ts";
@@ -132,5 +135,88 @@ describe("a group moves to MLS, and not back", () => {
     expect(stranger.rejection?.code).toBe("group/access-denied");
     const unknown = await renewLease(service.base, groupId(random(16)), key, renewal);
     expect(unknown.rejection?.code).toBe("group/unknown");
+  });
+
+  it("operators see states, steps, take-overs and stragglers, and nothing of which group it was", async () => {
+    const metrics = async () => (await fetch(`${service.base}/metrics`)).text();
+    expect(await metrics()).toContain('murmuration_migrations{label="preparing"} 0\n');
+    const [first, second] = [random(16), random(16)];
+    await write({ state: "preparing", generation: 1, newLeaseToken: first });
+    clock.advance(61_000);
+    await write({ state: "preparing", generation: 2, newLeaseToken: second });
+    expect(await metrics()).toContain('murmuration_migrations{label="preparing"} 1\n');
+    clock.advance(9_000);
+    await write({ state: "ready", generation: 2, leaseToken: second });
+    const switched = another();
+    await write({ state: "switching", generation: 2, leaseToken: second }, switched);
+    await submit(key.fence);
+    await submit(key.fence);
+    await write({ state: "mls", generation: 2 });
+
+    const text = await metrics();
+    for (const line of [
+      'murmuration_migrations{label="preparing"} 0',
+      'murmuration_migrations{label="mls"} 1',
+      'murmuration_migration_steps_total{label="prepare"} 2',
+      'murmuration_migration_steps_total{label="ready"} 1',
+      'murmuration_migration_steps_total{label="switch"} 1',
+      'murmuration_migration_steps_total{label="done"} 1',
+      'murmuration_migration_take_overs_total{label=""} 1',
+      'murmuration_migration_stragglers_total{label=""} 2',
+      'murmuration_migration_ms_bucket{le="60000"} 0',
+      'murmuration_migration_ms_bucket{le="120000"} 1',
+      "murmuration_migration_ms_sum 70000",
+    ]) {
+      expect(text).toContain(`${line}\n`);
+    }
+    const steps = service.logged.map((line) => JSON.parse(line)).filter((l) => l.event === "migration-step");
+    const shared = { event: "migration-step", takenOver: false };
+    expect(steps).toEqual([
+      { ...shared, change: "prepare", from: "pairwise", to: "preparing", generation: 1 },
+      {
+        ...shared,
+        change: "prepare",
+        from: "preparing",
+        to: "preparing",
+        generation: 2,
+        takenOver: true,
+        sincePreviousMs: 61_000,
+      },
+      {
+        ...shared,
+        change: "ready",
+        from: "preparing",
+        to: "ready",
+        generation: 2,
+        sincePreviousMs: 9_000,
+      },
+      { ...shared, change: "switch", from: "ready", to: "switching", generation: 2, sincePreviousMs: 0 },
+      { ...shared, change: "done", from: "switching", to: "mls", generation: 2, sincePreviousMs: 0 },
+    ]);
+
+    const spoken = [
+      { name: "log", bytes: utf8(service.logged.join("\n")) },
+      { name: "metrics", bytes: utf8(text) },
+    ];
+    const needles = [
+      { name: "group", bytes: id },
+      { name: "access key", bytes: key.accessPublicKey },
+      { name: "fence", bytes: key.fence },
+      { name: "new fence", bytes: switched.fence },
+      ...[first, second].flatMap((token) => [
+        { name: "token", bytes: token },
+        { name: "hash of a token", bytes: sha256(token) },
+      ]),
+    ];
+    expect(scan(spoken, needles)).toEqual([]);
+    const planted = { name: "log", bytes: utf8(JSON.stringify({ group: formatId(id) })) };
+    expect(scan([planted], needles)).toEqual([{ needle: "group", haystack: "log" }]);
+    // The token itself is nowhere in the file either.
+    const files = [service.databasePath, `${service.databasePath}-wal`].map((path) => ({
+      name: "database",
+      bytes: readFileSync(path),
+    }));
+    expect(scan(files, [{ name: "token", bytes: first }])).toEqual([]);
+    expect(scan(files, [{ name: "token", bytes: second }])).toEqual([]);
   });
 });

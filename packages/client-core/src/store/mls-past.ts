@@ -100,9 +100,9 @@ export class MlsPast {
   shrink(id: Bytes, maxBytes: number): void {
     while (this.bytes(id) > maxBytes) {
       this.storage.run(
-        `DELETE FROM mls_past WHERE group_id = ?1 AND epoch IN
-           (SELECT DISTINCT epoch FROM mls_past WHERE group_id = ?1 ORDER BY epoch LIMIT 8)`,
-        [id],
+        `DELETE FROM mls_past WHERE group_id = ? AND epoch IN
+           (SELECT DISTINCT epoch FROM mls_past WHERE group_id = ? ORDER BY epoch LIMIT 8)`,
+        [id, id],
       );
     }
   }

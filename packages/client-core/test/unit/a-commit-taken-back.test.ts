@@ -107,3 +107,13 @@ test("what a commit replaced is forgotten after ten minutes, not after the longe
   expect(pauses).toEqual([540_001, 3_600_000]);
   expect(mls.hasUndo(id)).toBe(false);
 });
+
+test("of a group whose handshakes weigh too much the oldest epochs are forgotten", () => {
+  const { mls } = store();
+  for (let epoch = 0; epoch < 20; epoch++) {
+    const [message, hash] = [new Uint8Array(100).fill(epoch), new Uint8Array(32).fill(epoch)];
+    mls.past.addHandshake(id, { kind: "commit", epoch, message, hash }, 0);
+  }
+  mls.past.shrink(id, 500);
+  expect([15, 16, 19].map((epoch) => mls.past.commitHash(id, epoch)?.[0])).toEqual([undefined, 16, 19]);
+});

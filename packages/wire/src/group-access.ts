@@ -19,6 +19,7 @@
  *   struct {
  *     opaque group_id[16];
  *     uint64 sequence;
+ *     opaque commit_hash[32];     // SHA-256 of the commit: nobody's word about another one says anything of this
  *   } GroupRefuseTBS;
  *
  * A challenge is good for its connection and no other, so a signature that was seen once opens nothing elsewhere.
@@ -67,6 +68,8 @@ export function encodeGroupBanTbs(order: {
 export function encodeGroupRefuseTbs(refusal: {
   readonly groupId: GroupId;
   readonly sequence: number;
+  readonly commitHash: Uint8Array;
 }): Bytes {
-  return new Writer().fixed(refusal.groupId).uint64(BigInt(refusal.sequence)).finish();
+  const { groupId, sequence, commitHash } = refusal;
+  return new Writer().fixed(groupId).uint64(BigInt(sequence)).fixed(commitHash).finish();
 }

@@ -159,6 +159,8 @@ export const limits = {
   turnMs: 5000,
   /** Entries that a client names when it opens a group, to find where its log and the service's part. */
   marksPerAccess: 32,
+  /** Refusals in a void entry: as many as take a commit back. */
+  refusalsPerVoid: 2,
   /** Commits in one GroupRefeed. */
   commitsPerRefeed: 512,
   /** Commits with their proposals and ban lists in all frames of one re-feeding, bytes: what a client keeps of a group. */

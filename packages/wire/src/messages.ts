@@ -247,6 +247,7 @@ export const groupRefuse = message("GroupRefuse", {
   groupId: group,
   sequence: uint64(1),
   signature: mlsSignature,
+  commitHash: bytes(32),
 });
 
 export const groupPastCommit = message("GroupPastCommit", {
@@ -279,7 +280,12 @@ export const groupCommitEntry = message("GroupCommitEntry", {
   banList: optional(banList),
   partedSequence: optional(uint64()),
 });
-export const groupVoid = message("GroupVoid", { sequence: uint64(1) });
+export const groupRefusal = message("GroupRefusal", { leafIndex: uint32(), signature: mlsSignature });
+/** Refusals may be missing on the wire: what proves too little is for the client to judge, not for its decoder. */
+export const groupVoid = message("GroupVoid", {
+  sequence: uint64(1),
+  refusals: list(nested(groupRefusal), limits.refusalsPerVoid),
+});
 /** Exactly one content is present: `frames.ts` checks it. */
 export const groupEntry = message("GroupEntry", {
   sequence: uint64(1),
@@ -516,6 +522,8 @@ export type GroupInfoRequest = MessageOf<typeof groupInfoRequest>;
 export type GroupExpectedProof = MessageOf<typeof groupExpectedProof>;
 export type GroupBan = MessageOf<typeof groupBan>;
 export type GroupRefuse = MessageOf<typeof groupRefuse>;
+export type GroupRefusal = MessageOf<typeof groupRefusal>;
+export type GroupVoid = MessageOf<typeof groupVoid>;
 export type GroupMark = MessageOf<typeof groupMark>;
 export type GroupPastCommit = MessageOf<typeof groupPastCommit>;
 export type GroupRefeed = MessageOf<typeof groupRefeed>;

@@ -67,6 +67,16 @@ export class MlsPast {
     return row === undefined ? undefined : bytesOf(row, "hash");
   }
 
+  /** Proposals of this epoch, in the order of the log. */
+  proposals(id: Bytes, epoch: number): readonly Bytes[] {
+    return this.storage
+      .all(
+        "SELECT message FROM mls_past WHERE group_id = ? AND epoch = ? AND kind = 'proposal' ORDER BY number",
+        [id, epoch],
+      )
+      .map((row) => bytesOf(row, "message"));
+  }
+
   /** The commits from one epoch to another, each with the proposals of its epoch; undefined where one is missing. */
   commits(id: Bytes, from: number, to: number): readonly GroupPastCommit[] | undefined {
     const rows = this.storage.all(

@@ -6,6 +6,7 @@ import {
   deviceId,
   equalBytes,
   type GroupId,
+  ID_BYTES,
   UsageError,
 } from "@murmuration/base";
 import type { GroupStore, GroupWrites, JoinApproval } from "@murmuration/mls-groups";
@@ -53,6 +54,14 @@ export interface MlsGroupRow {
   readonly forked: boolean;
   readonly reportedEpoch: number;
   readonly reportedAtMs: number;
+}
+
+/** What has to be known of a commit to judge whether it was taken back. */
+export interface ProvisionalRow {
+  /** SHA-256 of the commit message. */
+  readonly hash: Bytes;
+  /** Accounts whose word against it does not count. */
+  readonly silent: readonly AccountId[];
 }
 
 export interface LeafRow {
@@ -381,6 +390,36 @@ export class MlsStore {
     return true;
   }
 
+  /**
+   * What a void entry for the commit at this sequence number will have to prove. What is known of others goes, but for one
+   * that can still be taken back: where this one is, it becomes the newest again.
+   */
+  noteProvisional(id: Bytes, sequence: number, { hash, silent }: ProvisionalRow): void {
+    this.storage.run(
+      `DELETE FROM mls_provisional WHERE group_id = ? AND sequence NOT IN
+         (SELECT sequence FROM mls_undo WHERE group_id = ?)`,
+      [id, id],
+    );
+    const accounts = new Uint8Array(Buffer.concat(silent));
+    this.storage.run("INSERT OR REPLACE INTO mls_provisional VALUES (?, ?, ?, ?)", [
+      id,
+      sequence,
+      hash,
+      accounts,
+    ]);
+  }
+
+  provisional(id: Bytes, sequence: number): ProvisionalRow | undefined {
+    const sql = "SELECT hash, silent FROM mls_provisional WHERE group_id = ? AND sequence = ?";
+    const row = this.storage.get(sql, [id, sequence]);
+    if (row === undefined) return undefined;
+    const accounts = bytesOf(row, "silent");
+    const silent = Array.from({ length: accounts.length / ID_BYTES }, (_, at) =>
+      accountId(accounts.subarray(at * ID_BYTES, (at + 1) * ID_BYTES)),
+    );
+    return { hash: bytesOf(row, "hash"), silent };
+  }
+
   dropUndo(id: Bytes): void {
     this.storage.run("DELETE FROM mls_undo WHERE group_id = ?", [id]);
   }
@@ -481,6 +520,7 @@ export class MlsStore {
       "join",
       "join_request",
       "undo",
+      "provisional",
       "epoch",
       "dispute",
       "past",

@@ -272,8 +272,26 @@ ALTER TABLE mls_group ADD COLUMN wire_id BLOB;
 CREATE UNIQUE INDEX mls_group_wire ON mls_group (wire_id) WHERE wire_id IS NOT NULL;
 `;
 
+const REFUSALS = `
+-- What a void entry for a commit has to prove: the commit's SHA-256, and the accounts (16 bytes each) whose word against
+-- it does not count. Of the newest commit, and of the one that can still be taken back.
+CREATE TABLE mls_provisional (
+  group_id BLOB NOT NULL, sequence INTEGER NOT NULL, hash BLOB NOT NULL, silent BLOB NOT NULL,
+  PRIMARY KEY (group_id, sequence)
+) WITHOUT ROWID;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
-const STEPS: readonly string[] = [SCHEMA, COMMUNITIES, COMMUNITY_CONTENT, EPOCH_DISPUTES, PAST, EVIDENCE, GROUP_NAMES];
+const STEPS: readonly string[] = [
+  SCHEMA,
+  COMMUNITIES,
+  COMMUNITY_CONTENT,
+  EPOCH_DISPUTES,
+  PAST,
+  EVIDENCE,
+  GROUP_NAMES,
+  REFUSALS,
+];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */
 export function prepareSchema(storage: Storage): void {

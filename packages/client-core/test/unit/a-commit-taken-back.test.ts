@@ -1,3 +1,4 @@
+import { accountId } from "@murmuration/base";
 import { nativeCrypto } from "@murmuration/mls-groups";
 import { expect, test } from "vitest";
 import { addAll, Client, textOf } from "../../../mls-groups/test/clients.ts";
@@ -73,6 +74,26 @@ test("an epoch begins without rows of another one of its number", () => {
   bob.receive(alice.commit().message);
   bob.reload();
   expect(textOf(bob.receive(alice.say("in the one that counts")))).toBe("in the one that counts");
+});
+
+test("what a void entry has to prove is known of the newest commit, and of one that can still be taken back", () => {
+  const { mls, alice, bob } = pair();
+  const rowOf = (byte: number) => ({
+    hash: new Uint8Array(32).fill(byte),
+    silent: [1, 2].map((at) => accountId(new Uint8Array(16).fill(byte + at))),
+  });
+  for (const sequence of [1, 2]) {
+    follow(bob, mls, alice.commit().message, sequence);
+    mls.noteProvisional(id, sequence, rowOf(sequence));
+  }
+  expect(mls.provisional(id, 1)).toBeUndefined();
+  // One that is refused, and another one in its place.
+  for (const sequence of [5, 7]) mls.noteProvisional(id, sequence, rowOf(sequence));
+  expect([2, 5, 7].map((sequence) => mls.provisional(id, sequence))).toEqual([rowOf(2), undefined, rowOf(7)]);
+  mls.noteProvisional(id, 7, { ...rowOf(9), silent: [] });
+  expect(mls.provisional(id, 7)).toEqual({ ...rowOf(9), silent: [] });
+  mls.delete(id);
+  expect(mls.provisional(id, 7)).toBeUndefined();
 });
 
 test("what a commit replaced is forgotten after ten minutes, not after the longest pause", async () => {

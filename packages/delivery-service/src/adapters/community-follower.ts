@@ -15,6 +15,7 @@ import {
   PublicGroup,
   type RatchetTree,
   roleOf,
+  silentAccounts,
   trimWelcomes,
   verifyLeafSignature,
 } from "@murmuration/mls-groups/public-group";
@@ -177,7 +178,7 @@ export class CommunityFollower {
       leafReplaced: commit.public.plan.removes.length > commit.removedKeys.length,
       added: commit.public.addedLeaves.map((leaf) => tree.signatureKey(leaf)!),
       senderKey: tree.signatureKey(commit.sender)!,
-      siblings: siblingsOf(tree, commit.sender),
+      silent: silentAccounts(describeCommit(commit.public, commit.from), commit.from.tree),
       banListChanged,
     };
   }
@@ -367,12 +368,4 @@ function welcomesFor(commit: FollowedCommit, welcome: Bytes | undefined): readon
     if (error instanceof RejectionError) throw new RejectionError("group/welcome-mismatch");
     throw error;
   }
-}
-
-/** Signature keys of the other leaves of a leaf's account. O(leaves of the account). */
-function siblingsOf(tree: RatchetTree, leaf: number): Bytes[] {
-  const { accountId } = deviceOf(tree.leaf(leaf)!.credential);
-  return leavesOfAccount(tree, accountId)
-    .filter((other) => other !== leaf)
-    .map((other) => tree.signatureKey(other)!);
 }

@@ -1,5 +1,7 @@
 import { deflateRawSync } from "node:zlib";
 import { type Bytes, equalBytes, type GroupId, UnavailableError } from "@murmuration/base";
+import { partiesOf } from "@murmuration/mls-groups/public-group";
+import { groupCrypto } from "../core/leaf-signatures.ts";
 import type {
   CommitRequest,
   CommitValidator,
@@ -19,6 +21,12 @@ export type Question =
   | { readonly name: "refeed"; readonly at: EpochOf; readonly request: RefeedRequest }
   | { readonly name: "proposal"; readonly at: EpochOf; readonly request: ProposalRequest }
   | { readonly name: "leaf" | "pastLeaf"; readonly at: EpochOf; readonly leafIndex: number }
+  | {
+      readonly name: "parties";
+      readonly at: EpochOf;
+      readonly commit: Bytes;
+      readonly proposals: readonly Bytes[];
+    }
   | { readonly name: "leafOfKey"; readonly at: EpochOf; readonly signatureKey: Bytes }
   | {
       readonly name: "verifyLink";
@@ -56,6 +64,8 @@ export function answerQuestion(
       return followers.create(question);
     case "pastLeaf":
       return followers.tree(question.at, source).signatureKey(question.leafIndex);
+    case "parties":
+      return partiesOf(groupCrypto, followers.tree(question.at, source), question.commit, question.proposals);
     case "compressedTree":
       return compressedTree(followers, question, source);
     case "refeed":
@@ -101,6 +111,7 @@ export function validatorOver(respondent: Respondent): CommitValidator {
     leaf: (base, leafIndex) => ask({ name: "leaf", at: at(base), leafIndex }, base),
     leafOfKey: (base, signatureKey) => ask({ name: "leafOfKey", at: at(base), signatureKey }, base),
     pastLeaf: (base, leafIndex) => ask({ name: "pastLeaf", at: at(base), leafIndex }, base),
+    parties: (base, commit, proposals) => ask({ name: "parties", at: at(base), commit, proposals }, base),
     verifyLink: (base, linkId, content, signature) =>
       ask({ name: "verifyLink", at: at(base), linkId, content, signature }, base),
     isExpected: (base, request) => ask({ name: "isExpected", at: at(base), request }, base),

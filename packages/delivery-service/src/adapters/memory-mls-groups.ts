@@ -231,8 +231,8 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     for (const ban of group.bans.values()) if (ban.removedAt === voids) ban.removedAt = undefined;
     group.pending = [];
     this.dropWelcomes(group, (sequence) => sequence === voids);
-    const { acceptedAtMs } = request;
-    return { sequence: push(group, { kind: "void", message: new Uint8Array(0), voids, acceptedAtMs }) };
+    const { acceptedAtMs, proof: message } = request;
+    return { sequence: push(group, { kind: "void", message, voids, acceptedAtMs }) };
   }
 
   async read(

@@ -54,8 +54,6 @@ type AnyCommit = Omit<AppendCommit, "groupInfo"> & {
   readonly partedSequence?: number | undefined;
 };
 
-const NOTHING = new Uint8Array(0);
-
 /** O(1), and none of the large columns is read. */
 export function loadHead(statements: Statements, groupId: GroupId): Head | undefined {
   const row = statements
@@ -180,7 +178,7 @@ export function voidCommit(
     .prepare("UPDATE mls_entries SET leads_from = NULL WHERE mls_group = ? AND sequence = ?")
     .run(head.key, voids);
   const sequence = appendEntries(statements, head, head.epoch - 1, [
-    { kind: "void", acceptedAtMs: request.acceptedAtMs, message: NOTHING, voids },
+    { kind: "void", acceptedAtMs: request.acceptedAtMs, message: request.proof, voids },
   ]);
   statements.prepare("DELETE FROM mls_epochs WHERE mls_group = ? AND epoch = ?").run(head.key, head.epoch);
   statements

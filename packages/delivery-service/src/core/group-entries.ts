@@ -1,5 +1,11 @@
-import { equalBytes, InvariantError } from "@murmuration/base";
-import { encodeGroupMarkInput, GROUP_MARK_BYTES, type GroupEntry, type GroupMark } from "@murmuration/wire";
+import { type Bytes, decodeWhole, equalBytes, InvariantError, Writer } from "@murmuration/base";
+import {
+  encodeGroupMarkInput,
+  GROUP_MARK_BYTES,
+  type GroupEntry,
+  type GroupMark,
+  type GroupRefusal,
+} from "@murmuration/wire";
 import type { LogEntry } from "../ports/mls-groups.ts";
 import { sha256 } from "./submit.ts";
 
@@ -22,8 +28,31 @@ export function toWireEntry(entry: LogEntry): GroupEntry {
       };
     case "void":
       if (entry.voids === undefined) throw new InvariantError("group/void-without-sequence");
-      return { ...head, void: { sequence: entry.voids } };
+      return { ...head, void: { sequence: entry.voids, refusals: decodeRefusals(entry.message) } };
   }
+}
+
+/**
+ * What proves a void entry, as the log keeps it in the place of a message:
+ *
+ *   struct {
+ *     uint32 leaf_index;
+ *     opaque signature<V>;
+ *   } Refusal;
+ *   Refusal refusals<V>;
+ */
+export function encodeRefusals(refusals: readonly GroupRefusal[]): Bytes {
+  return new Writer()
+    .vector(refusals, (writer, { leafIndex, signature }) => writer.uint32(leafIndex).bytes(signature))
+    .finish();
+}
+
+/** Void entries of before refusals were kept have none. Throws RejectionError for what was not encoded so. */
+function decodeRefusals(bytes: Uint8Array): readonly GroupRefusal[] {
+  if (bytes.length === 0) return [];
+  return decodeWhole(bytes, (reader) =>
+    reader.vector((inner) => ({ leafIndex: inner.uint32(), signature: inner.bytes().slice() })),
+  );
 }
 
 /** Whether this is the entry that the mark names. */

@@ -41,7 +41,8 @@ export function verifyBanOrder(signatureKey: Bytes, order: GroupBan): void {
 
 /** Throws RejectionError `group/not-allowed` unless this leaf signed the refusal. */
 export function verifyRefusal(signatureKey: Bytes, groupId: GroupId, refusal: GroupRefuse): void {
-  const content = encodeGroupRefuseTbs({ groupId, sequence: refusal.sequence });
+  const { commitHash, sequence } = refusal;
+  const content = encodeGroupRefuseTbs({ groupId, sequence, commitHash });
   if (!verifyLeafSignature(groupCrypto, signatureKey, GROUP_REFUSE_LABEL, content, refusal.signature)) {
     throw new RejectionError("group/not-allowed");
   }

@@ -1,52 +1,81 @@
+import { type AccountId, type Bytes, equalBytes, toHex } from "@murmuration/base";
+import {
+  type CommitParties,
+  type CommitRefusal,
+  REFUSALS_TO_VOID,
+} from "@murmuration/mls-groups/public-group";
+
 /** Leaves that vouched and are remembered: more than one commit can add, so that one of them has a word. */
 const MAX_VOUCHERS = 512;
-/** Leaves that have to refuse a commit before it is taken back. */
-const REFUSALS_TO_VOID = 2;
 
-/** Whose word does not count: the committer's own and its account's other devices', and that of leaves which the commit added or removed. */
-export interface CommitParties {
-  readonly committer: string;
-  readonly others: readonly string[];
+/** What has to be known of a commit before words about it are counted. */
+export interface CommitInQuestion extends CommitParties {
+  /** SHA-256 of the commit message. */
+  readonly hash: Bytes;
 }
 
 /**
  * What members have said about the newest commit. What only they can check (confirmation tag, membership tag, path
- * secrets) makes each commit provisional, until another leaf than its committer vouches for it. It lives in memory:
- * after a restart the newest commit is provisional once more, until somebody vouches again.
+ * secrets) makes each commit provisional, until somebody who has a word vouches for it. Who has one is the rule that
+ * clients judge a void entry by (`void-rule.ts` of the MLS engine), so that no service which keeps to it takes back what
+ * they would not. It lives in memory: after a restart the newest commit is provisional once more, until somebody vouches
+ * again.
  */
 export class ProvisionalCommit {
   readonly sequence: number;
-  private parties: CommitParties | undefined;
-  private readonly vouchers = new Set<string>();
-  private readonly refusals = new Set<string>();
+  private question: CommitInQuestion | undefined;
+  /** Accounts of the leaves that vouched. */
+  private readonly vouchers = new Map<string, string>();
+  /** By account; no more than are needed. */
+  private readonly refusals = new Map<string, CommitRefusal>();
 
-  /** `parties` is undefined for a commit of before the restart, until {@link learn}. */
-  constructor(sequence: number, parties: CommitParties | undefined) {
+  /** `question` is undefined for a commit of before the restart, until {@link learn}. */
+  constructor(sequence: number, question: CommitInQuestion | undefined) {
     this.sequence = sequence;
-    this.parties = parties;
+    this.question = question;
   }
 
-  get committer(): string | undefined {
-    return this.parties?.committer;
+  get isKnown(): boolean {
+    return this.question !== undefined;
   }
 
-  learn(parties: CommitParties): void {
-    this.parties ??= parties;
+  get committerKey(): Bytes | undefined {
+    return this.question?.committerKey;
   }
 
-  /** This leaf follows the group through this entry. */
-  vouch(leaf: string, throughSequence: number): void {
-    if (throughSequence >= this.sequence && this.vouchers.size < MAX_VOUCHERS) this.vouchers.add(leaf);
+  learn(question: CommitInQuestion): void {
+    this.question ??= question;
   }
 
-  /** This leaf cannot follow. True when the commit has to be taken back: two said so and nobody vouched. */
-  refuse(leaf: string): boolean {
-    this.refusals.add(leaf);
-    const refused = [...this.refusals].filter((name) => this.hasAWord(name)).length;
-    return refused >= REFUSALS_TO_VOID && ![...this.vouchers].some((name) => this.hasAWord(name));
+  /** This leaf follows the group through this entry. O(1). */
+  vouch(leaf: Leaf, throughSequence: number): void {
+    if (throughSequence < this.sequence || this.vouchers.size >= MAX_VOUCHERS) return;
+    this.vouchers.set(toHex(leaf.signatureKey), toHex(leaf.accountId));
   }
 
-  private hasAWord(leaf: string): boolean {
-    return leaf !== this.parties?.committer && this.parties?.others.includes(leaf) !== true;
+  /**
+   * This leaf cannot follow the commit with this hash. Returns what proves that it has to be taken back, once two
+   * accounts said so and nobody vouched; undefined as long as it stays. O(who vouched + who is silent).
+   */
+  refuse(leaf: Leaf, commitHash: Uint8Array, refusal: CommitRefusal): readonly CommitRefusal[] | undefined {
+    const { question, refusals } = this;
+    if (question === undefined || !equalBytes(question.hash, commitHash)) return undefined;
+    const account = toHex(leaf.accountId);
+    if (!this.hasAWord(toHex(leaf.signatureKey), account)) return undefined;
+    if (refusals.has(account) || refusals.size < REFUSALS_TO_VOID) refusals.set(account, refusal);
+    if (refusals.size < REFUSALS_TO_VOID) return undefined;
+    return [...this.vouchers].some(([name, of]) => this.hasAWord(name, of))
+      ? undefined
+      : [...refusals.values()];
   }
+
+  private hasAWord(leaf: string, account: string): boolean {
+    const { added, silent } = this.question!;
+    return !silent.some((other) => toHex(other) === account) && !added.some((key) => toHex(key) === leaf);
+  }
+}
+
+interface Leaf {
+  readonly signatureKey: Bytes;
+  readonly accountId: AccountId;
 }

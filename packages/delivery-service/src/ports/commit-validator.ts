@@ -1,4 +1,5 @@
 import type { AccountId, Bytes, DeviceAddress, GroupId } from "@murmuration/base";
+import type { CommitParties } from "@murmuration/mls-groups/public-group";
 
 /**
  * Follows groups and validates what changes them, with the engine's `PublicGroup` and the policy that members run,
@@ -29,6 +30,8 @@ export interface CommitValidator {
   leafOfKey(base: FollowerBase, signatureKey: Bytes): Promise<FollowedLeaf | undefined>;
   /** Signature key of a leaf in a past epoch, of which only the tree is known. O(members): that tree is built for it. */
   pastLeaf(base: FollowerBase, leafIndex: number): Promise<Bytes | undefined>;
+  /** Whose word about a commit that led on from this past epoch counts, from the bytes of the log. O(members), as `pastLeaf`. */
+  parties(base: FollowerBase, commit: Bytes, proposals: readonly Bytes[]): Promise<CommitParties>;
   /** Whether this is a signature by the group's link of this id over these bytes. */
   verifyLink(base: FollowerBase, linkId: Bytes, content: Bytes, signature: Bytes): Promise<boolean>;
   /**
@@ -121,7 +124,7 @@ export type ValidatedPastCommit = Pick<
   | "added"
   | "bringsBanned"
   | "senderKey"
-  | "siblings"
+  | "silent"
   | "banListChanged"
 >;
 
@@ -144,8 +147,8 @@ export interface ValidatedCommit {
   /** Leaf index of the committer in the new epoch. */
   readonly sender: number;
   readonly senderKey: Bytes;
-  /** Signature keys of the other leaves of the committer's account in the new epoch. */
-  readonly siblings: readonly Bytes[];
+  /** Accounts whose word about it does not count: see {@link CommitParties}. */
+  readonly silent: readonly AccountId[];
   /** Before the commit; a joiner's own account may hold one already. */
   readonly senderRole: GroupRole;
   readonly external: boolean;

@@ -214,13 +214,15 @@ export interface VoidCommit {
   readonly groupId: GroupId;
   /** Of the commit. */
   readonly sequence: number;
+  /** What proves it to members: stands in the entry in the place of a message. */
+  readonly proof: Bytes;
   readonly acceptedAtMs: number;
 }
 
 export interface LogEntry {
   readonly sequence: number;
   readonly kind: "application" | "proposal" | "commit" | "void";
-  /** MLSMessage; empty for a void entry. */
+  /** MLSMessage; of a void entry what proves it. */
   readonly message: Bytes;
   /** Of a commit that changed it. */
   readonly banList: Bytes | undefined;

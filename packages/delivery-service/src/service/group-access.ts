@@ -232,7 +232,7 @@ function accessOf(
 }
 
 /** The tree of an epoch that is over, where it is not cached. `load` throws `group/rejoin` when it is not stored. */
-function pastEpoch(context: ServiceContext, live: LiveGroup, epoch: number): FollowerBase {
+export function pastEpoch(context: ServiceContext, live: LiveGroup, epoch: number): FollowerBase {
   const load = async () => {
     const tree = await context.stores.mlsGroups.loadTree(live.groupId, epoch);
     if (tree === undefined) throw new RejectionError("group/rejoin");

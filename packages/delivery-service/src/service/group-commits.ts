@@ -226,10 +226,11 @@ async function append(
 ): Promise<Exclude<AppendCommitOutcome, { readonly kind: "unknown-group" }>> {
   const { stores, validator } = hub.context;
   const fromEpoch = live.epoch;
+  const commitHash = sha256(frame.commit);
   const outcome = await stores.mlsGroups.appendCommit({
     groupId: live.groupId,
     fromEpoch,
-    commitHash: sha256(frame.commit),
+    commitHash,
     proposals: validated.referenced,
     commit: frame.commit,
     groupInfo: frame.groupInfo,
@@ -253,7 +254,8 @@ async function append(
     removed: validated.removed,
     added: validated.added,
     committer: validated.senderKey,
-    siblings: validated.siblings,
+    commitHash,
+    silent: validated.silent,
     byAdmin: validated.senderRole !== "member",
   });
   if (validated.removed.length > 0) await live.readBans();

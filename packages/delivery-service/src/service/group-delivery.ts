@@ -65,6 +65,13 @@ export class GroupReader {
       : undefined;
   }
 
+  /** It follows the group through this entry, and so vouches for the commits up to there. */
+  vouch(throughSequence: number): void {
+    const { signatureKey } = this;
+    const accountId = this.leafIndex === undefined ? undefined : this.opened.leaf?.accountId;
+    if (accountId !== undefined) this.group.provisional.vouch({ accountId, signatureKey }, throughSequence);
+  }
+
   /** False once it was banned or closed. */
   get isOpen(): boolean {
     return this.shut === "no";

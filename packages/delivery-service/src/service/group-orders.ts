@@ -1,9 +1,11 @@
-import { equalBytes, RejectionError } from "@murmuration/base";
+import { type Bytes, equalBytes, RejectionError } from "@murmuration/base";
 import type { GroupBan, GroupRefuse } from "@murmuration/wire";
+import { encodeRefusals } from "../core/group-entries.ts";
 import { verifyBanOrder, verifyRefusal } from "../core/leaf-signatures.ts";
-import { readMlsHeader } from "../core/mls-header.ts";
+import { sha256 } from "../core/submit.ts";
 import type { FollowedLeaf } from "../ports/commit-validator.ts";
 import type { ServiceContext } from "./context.ts";
+import { pastEpoch } from "./group-access.ts";
 import { type GroupReader, leafName } from "./group-delivery.ts";
 import type { GroupInUse } from "./group-hub.ts";
 import { nameOf } from "./group-messages.ts";
@@ -45,8 +47,9 @@ export async function banFromGroup(
 }
 
 /**
- * Takes a member's word that it cannot follow the newest commit. When two say so and nobody vouched, the commit is taken
- * back: a void entry in the log, the epoch before it as it was, its committer suspended. Anything else is ignored.
+ * Takes a member's word that it cannot follow the newest commit. When as many accounts say so as the rule asks for and
+ * nobody vouched, the commit is taken back: a void entry in the log with what they signed, the epoch before it as it was,
+ * its committer suspended. Anything else is ignored. O(1); O(members) for the first word after a restart.
  * Throws RejectionError `group/not-allowed` for a signature that is not the leaf's, `group/not-a-member`.
  */
 export async function refuseCommit(
@@ -61,11 +64,15 @@ export async function refuseCommit(
     chargeFor("group-commits", nameOf(reader), context.limits.rates.commitsPerLeaf),
   ]);
   const voided = await live.exclusive(async () => {
-    await reader.member();
+    const { accountId, leafIndex } = await reader.member();
     if (refusal.sequence !== live.lastCommitSequence || live.lastCommitSequence === 0) return false;
-    await learnCommitter(context, live);
-    if (!live.provisional.refuse(reader.name)) return false;
-    return takeBack(context, live, refusal.sequence);
+    await learnParties(context, live);
+    const { signatureKey } = reader;
+    const { commitHash, signature } = refusal;
+    // Whoever has a word stood at this index in the epoch before as well.
+    const word = { leafIndex, signature };
+    const proof = live.provisional.refuse({ accountId, signatureKey }, commitHash, word);
+    return proof !== undefined && takeBack(context, live, refusal.sequence, encodeRefusals(proof));
   });
   context.metrics.count("group_commits", voided ? "void" : "refused");
   if (voided) turns.offer();
@@ -80,30 +87,41 @@ function mayBan(role: FollowedLeaf["role"], targets: readonly FollowedLeaf[]): b
   );
 }
 
-async function takeBack(context: ServiceContext, live: LiveGroup, sequence: number): Promise<boolean> {
+async function takeBack(
+  context: ServiceContext,
+  live: LiveGroup,
+  sequence: number,
+  proof: Bytes,
+): Promise<boolean> {
   const { clock, stores, validator } = context;
-  const { committer } = live.provisional;
+  const { committerKey } = live.provisional;
   return live.holding(async () => {
     const outcome = await stores.mlsGroups.voidCommit({
       groupId: live.groupId,
       sequence,
+      proof,
       acceptedAtMs: clock.now(),
     });
     if (outcome === undefined) return false;
     validator.forget(live.groupId);
-    if (committer !== undefined) live.suspended.add(committer);
+    if (committerKey !== undefined) live.suspended.add(leafName(committerKey));
     await live.voided(outcome.sequence);
     return true;
   });
 }
 
-/** Who made the newest commit, when that was before this node started: the log and the tree say it. */
-async function learnCommitter(context: ServiceContext, live: LiveGroup): Promise<void> {
-  const { provisional, epoch } = live;
-  if (provisional.committer !== undefined) return;
-  const commit = (await context.stores.mlsGroups.commitOf(live.groupId, epoch - 1))?.at(-1);
-  const sender = commit && readMlsHeader(commit.message).sender;
-  if (sender?.kind !== "member") return;
-  const { value: leaf } = await live.ask((base) => context.validator.leaf(base, sender.leafIndex));
-  if (leaf !== undefined) provisional.learn({ committer: leafName(leaf.signatureKey), others: [] });
+/**
+ * Who made the newest commit and whose word about it counts, when that was before this node started: the log says it,
+ * and the tree of the epoch before. Unknown as long as either is not kept; the store takes no such commit back.
+ */
+async function learnParties(context: ServiceContext, live: LiveGroup): Promise<void> {
+  const { provisional } = live;
+  if (provisional.isKnown) return;
+  const epoch = live.epoch - 1;
+  const entries = await context.stores.mlsGroups.commitOf(live.groupId, epoch);
+  const commit = entries?.at(-1)?.message;
+  if (entries === undefined || commit === undefined) return;
+  const proposals = entries.slice(0, -1).map(({ message }) => message);
+  const parties = await context.validator.parties(pastEpoch(context, live, epoch), commit, proposals);
+  provisional.learn({ ...parties, hash: sha256(commit) });
 }

@@ -94,7 +94,7 @@ function feed(hub: GroupHub, group: GroupInUse, reader: GroupReader, refeed: Ref
       const validated = await validate(hub, group, reader, commits, refeed.groupInfo);
       await live.holding(() => store(hub, group, commits, validated, refeed));
       // It has followed all of them.
-      live.provisional.vouch(reader.name, live.lastCommitSequence);
+      reader.vouch(live.lastCommitSequence);
       return true;
     } finally {
       // What is cached may be of the epoch before.

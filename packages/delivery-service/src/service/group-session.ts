@@ -177,7 +177,7 @@ export class GroupSession {
   ): () => void {
     if (!inStep) return () => {};
     if (!reader.removed && frame.epoch >= live.epoch) {
-      live.provisional.vouch(reader.name, live.lastCommitSequence);
+      reader.vouch(live.lastCommitSequence);
     }
     return () => {
       if (frame.afterSequence !== undefined) reader.start(frame.afterSequence);
@@ -186,9 +186,9 @@ export class GroupSession {
   }
 
   private acknowledge({ groupId, throughSequence }: GroupAcknowledge): void {
-    const { live, reader } = this.require(groupId);
+    const { reader } = this.require(groupId);
     reader.acknowledge(throughSequence);
-    if (!reader.removed) live.provisional.vouch(reader.name, throughSequence);
+    reader.vouch(throughSequence);
     this.hub.cursors.note(groupId, reader.signatureKey, throughSequence);
   }
 

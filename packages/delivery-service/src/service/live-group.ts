@@ -1,4 +1,10 @@
-import { type Bytes, type GroupId, RejectionError, UnavailableError } from "@murmuration/base";
+import {
+  type AccountId,
+  type Bytes,
+  type GroupId,
+  RejectionError,
+  UnavailableError,
+} from "@murmuration/base";
 import { ProvisionalCommit } from "../core/provisional-commit.ts";
 import type { FollowerBase, FollowerSource } from "../ports/commit-validator.ts";
 import type { GroupListener } from "../ports/group-signals.ts";
@@ -26,8 +32,10 @@ export interface TakenCommit {
   /** Signature keys of the leaves that came with it. */
   readonly added: readonly Bytes[];
   readonly committer: Bytes;
-  /** Signature keys of the other leaves of its account. */
-  readonly siblings: readonly Bytes[];
+  /** SHA-256 of the commit message. */
+  readonly commitHash: Bytes;
+  /** Accounts whose word about it does not count. */
+  readonly silent: readonly AccountId[];
   /** True for an admin's or owner's. */
   readonly byAdmin: boolean;
 }
@@ -124,11 +132,8 @@ export class LiveGroup implements GroupListener {
     this.epoch = commit.epoch;
     this.lastCommitSequence = commit.sequence;
     if (commit.byAdmin) this.suspended.clear();
-    const others = [...commit.added, ...commit.removed, ...commit.siblings].map(leafName);
-    this.provisional = new ProvisionalCommit(commit.sequence, {
-      committer: leafName(commit.committer),
-      others,
-    });
+    const { added, commitHash: hash, committer: committerKey, silent } = commit;
+    this.provisional = new ProvisionalCommit(commit.sequence, { hash, committerKey, silent, added });
     const affected = commit.removed.flatMap((key) => this.readersOf(leafName(key)));
     for (const reader of affected) reader.endAt(commit.sequence);
     this.advance(commit.sequence);

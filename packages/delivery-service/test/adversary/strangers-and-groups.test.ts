@@ -37,7 +37,7 @@ describe("strangers and groups", () => {
         signatureKeys: [random(32)],
         signature,
       },
-      { kind: "groupRefuse", groupId: id, sequence: 1, signature },
+      { kind: "groupRefuse", groupId: id, sequence: 1, signature, commitHash: random(32) },
     ];
   };
 
@@ -87,7 +87,7 @@ describe("strangers and groups", () => {
       bob.accessFrame(undefined, { leafIndex: alice.leafIndex }),
       bob.accessFrame(undefined, { leafIndex: 4_000_000_000 }),
       bob.accessFrame(undefined, { signature: random(64) }),
-      bob.accessFrame(undefined, { signature: bob.refuseFrame(1).signature }),
+      bob.accessFrame(undefined, { signature: bob.refuseFrame(1, random(100)).signature }),
     ];
     for (const frame of wrong) {
       expect(await bob.socket.request(frame)).toMatchObject({ code: "group/not-a-member" });
@@ -348,7 +348,7 @@ describe("strangers and groups", () => {
       { ...carol.say("x"), groupId: carol.groupId },
       proposal,
       carol.banFrame([dave]),
-      dave.refuseFrame(1),
+      dave.refuseFrame(1, random(100)),
       { kind: "groupAcknowledge", groupId: carol.groupId, throughSequence: 1 },
       { kind: "groupTurnRelease", groupId: carol.groupId, turn: 5 },
       (await Member.strangers(service, 1))[0]!.found(),

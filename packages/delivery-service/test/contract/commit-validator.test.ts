@@ -244,6 +244,9 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
       requestOf(alice, commit, { proposals: [proposal] }),
     );
     expect(validated).toMatchObject({ referenced: [proposal], removed: [bob.key] });
+    const about = await validator.parties(group.base(), commit.frame.commit, [proposal]);
+    expect(about).toEqual({ silent: validated.silent, committerKey: alice.key, added: [] });
+    expect(about.silent).toEqual([alice.device.accountId, bob.device.accountId]);
     alice.discard();
   });
 

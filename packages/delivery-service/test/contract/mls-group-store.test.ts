@@ -25,6 +25,8 @@ import {
 import { random } from "../support/random.ts";
 import { temporaryDirectory } from "../support/service.ts";
 
+/** Stands in a void entry as it is. */
+const proof = random(90);
 const keys = (count: number): readonly Bytes[] => Array.from({ length: count }, () => random(32));
 const welcomes = (count: number): AppendCommit["welcomes"] =>
   Array.from({ length: count }, () => ({ recipient: newDevice(), welcome: random(70) }));
@@ -98,7 +100,9 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       expect(await store.load(nowhere)).toBeUndefined();
       expect(await store.appendMessage(messageTo(nowhere, 0))).toEqual({ kind: "unknown-group" });
       expect(await store.appendCommit(commitFrom(nowhere, 0))).toEqual({ kind: "unknown-group" });
-      expect(await store.voidCommit({ groupId: nowhere, sequence: 0, acceptedAtMs: NOW })).toBeUndefined();
+      expect(
+        await store.voidCommit({ groupId: nowhere, sequence: 0, proof, acceptedAtMs: NOW }),
+      ).toBeUndefined();
       expect(await store.addProposal(nowhere, 0, random(9), 9)).toBe("outdated");
       expect(await store.loadTree(nowhere, 0)).toBeUndefined();
       expect(await store.commitOf(nowhere, 0)).toBeUndefined();
@@ -389,7 +393,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       const known = await commit(0);
       expect(await store.refeed(fed(0, 2))).toEqual({ kind: "lost", epoch: 1 });
       expect(await store.refeed(fed(2, 2))).toEqual({ kind: "lost", epoch: 1 });
-      await store.voidCommit({ groupId: id, sequence: 1, acceptedAtMs: NOW });
+      await store.voidCommit({ groupId: id, sequence: 1, proof, acceptedAtMs: NOW });
       const append = fed(0, 2);
       expect(await store.refeed({ ...append, commits: [append.commits[0]!, known] })).toEqual({
         kind: "lost",
@@ -402,9 +406,9 @@ describe.each(engines)("MLS group store on $name", (engine) => {
 
     it("cannot be voided where nothing is known of the epoch before; the next commit can", async () => {
       await store.refeed(fed(0, 2));
-      expect(await store.voidCommit({ groupId: id, sequence: 2, acceptedAtMs: NOW })).toBeUndefined();
+      expect(await store.voidCommit({ groupId: id, sequence: 2, proof, acceptedAtMs: NOW })).toBeUndefined();
       await commit(2);
-      expect(await store.voidCommit({ groupId: id, sequence: 3, acceptedAtMs: NOW })).toEqual({
+      expect(await store.voidCommit({ groupId: id, sequence: 3, proof, acceptedAtMs: NOW })).toEqual({
         sequence: 4,
       });
       expect(await store.load(id)).toMatchObject({ epoch: 2 });
@@ -412,7 +416,8 @@ describe.each(engines)("MLS group store on $name", (engine) => {
   });
 
   describe("a voided commit", () => {
-    const voided = (sequence: number) => store.voidCommit({ groupId: id, sequence, acceptedAtMs: NOW + 9 });
+    const voided = (sequence: number) =>
+      store.voidCommit({ groupId: id, sequence, proof, acceptedAtMs: NOW + 9 });
 
     it("stays in the log with a void entry behind it, and the epoch before it is as it was", async () => {
       const first = await commit(0, { removed: keys(1), banList: random(16) });
@@ -424,7 +429,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       expect((await store.load(id))?.groupInfo).toEqual(first.groupInfo);
       expect((await wholeLog(store, id)).slice(2)).toMatchObject([
         { sequence: 3, kind: "application" },
-        { sequence: 4, kind: "void", voids: 2, acceptedAtMs: NOW + 9, message: new Uint8Array(0) },
+        { sequence: 4, kind: "void", voids: 2, acceptedAtMs: NOW + 9, message: proof },
       ]);
       // The list that the voided commit brought is still shown to whoever reads it.
       expect((await wholeLog(store, id))[1]?.banList).toHaveLength(32);
@@ -774,7 +779,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       const second = await commit(1, { acceptedAtMs: NOW + 9 });
       await store.saveSnapshot(id, 2, second.treeHash, random(50));
       await store.expire(NOW + 5, 100);
-      expect(await store.voidCommit({ groupId: id, sequence: 2, acceptedAtMs: NOW + 10 })).toEqual({
+      expect(await store.voidCommit({ groupId: id, sequence: 2, proof, acceptedAtMs: NOW + 10 })).toEqual({
         sequence: 3,
       });
       expect(await store.load(id)).toMatchObject({
@@ -788,7 +793,9 @@ describe.each(engines)("MLS group store on $name", (engine) => {
         treeHash: first.treeHash,
         deltas: [first.treeDelta],
       });
-      expect(await store.voidCommit({ groupId: id, sequence: 1, acceptedAtMs: NOW + 11 })).toBeUndefined();
+      expect(
+        await store.voidCommit({ groupId: id, sequence: 1, proof, acceptedAtMs: NOW + 11 }),
+      ).toBeUndefined();
       expect(await store.appendCommit(commitFrom(id, 1))).toMatchObject({ kind: "appended", sequence: 4 });
     });
 
@@ -825,7 +832,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       expect(await store.cursor(id, gone)).toBeUndefined();
       expect(await store.cursor(id, back)).toBe(2);
       expect(await store.cursor(id, late)).toBe(2);
-      await store.voidCommit({ groupId: id, sequence: 2, acceptedAtMs: NOW + 10 });
+      await store.voidCommit({ groupId: id, sequence: 2, proof, acceptedAtMs: NOW + 10 });
       expect(await store.bannedKeys(id)).toEqual([late]);
     });
 
@@ -938,7 +945,7 @@ describe("MLS groups in one file", () => {
     await store.appendCommit(second);
     await store.appendCommit(third);
     await store.appendCommit(bad);
-    await store.voidCommit({ groupId: id, sequence: 5, acceptedAtMs: NOW });
+    await store.voidCommit({ groupId: id, sequence: 5, proof, acceptedAtMs: NOW });
     await store.saveSnapshot(id, 2, second.treeHash, random(200));
     await store.expire(NOW, 100);
     await stores.compact();
@@ -957,6 +964,7 @@ describe("MLS groups in one file", () => {
       "kept commit": third.commit,
       "kept ban list": third.banList!,
       "waiting Welcome": third.welcomes[0]!.welcome,
+      "kept void entry": proof,
     };
     const found = scan(
       [{ name: "file", bytes: readFileSync(file()) }],
@@ -967,7 +975,7 @@ describe("MLS groups in one file", () => {
     );
     // What is kept is found: the search sees what there is.
     expect(new Set(found.map((leak) => leak.needle))).toEqual(
-      new Set(["kept commit", "kept ban list", "waiting Welcome"]),
+      new Set(["kept commit", "kept ban list", "waiting Welcome", "kept void entry"]),
     );
     await stores.close();
   });

@@ -108,8 +108,9 @@ const commands: fc.Arbitrary<Command>[] = [
   fc.constantFrom(0, 0, 0, 1).map((back) =>
     command(`void the commit ${back} before the newest`, async (model, store) => {
       const sequence = model.epochs.at(-1 - back)?.commit ?? 0;
-      const request = { groupId: model.groupId, sequence, acceptedAtMs: model.now };
-      expect(await store.voidCommit(request)).toEqual(model.void(sequence));
+      const proof = bytesOf("refusals of", sequence);
+      const request = { groupId: model.groupId, sequence, proof, acceptedAtMs: model.now };
+      expect(await store.voidCommit(request)).toEqual(model.void(sequence, proof));
     }),
   ),
   fc.tuple(fc.integer({ min: -2, max: 12 }), fc.constantFrom(1, 3, 1_000)).map(([age, limit]) =>

@@ -32,18 +32,36 @@ describe("a commit that nobody can follow is taken back", () => {
     commit[commit.length - 1]! ^= 1;
     return { ...made.frame, commit };
   };
+  const spoil = async (by: Member) => {
+    const frame = unfollowable(by);
+    const { sequence } = expectKind(await by.socket.request(frame), "groupCommitAccepted");
+    return { commit: frame.commit, sequence };
+  };
+  const restart = () =>
+    startDeliveryService(
+      createConfig({ dataDirectory: service.directory, limits: unhurried, logLevel: "silent" }),
+      { validator: createInProcessValidator() },
+    );
+  /** A second device of this member, which everybody has seen come in. */
+  const withTablet = async (member: Member) => {
+    const tablet = await new Member(await member.device.pair()).at(service);
+    await addMembers(member, [tablet]);
+    await tablet.connect(service);
+    await tablet.open(service, 2);
+    for (const other of [alice, bob, carol, mallory]) if (other !== member) await other.catchUp(1);
+    return tablet;
+  };
   const acknowledge = (member: Member, throughSequence: number) =>
     member.socket.request({ kind: "groupAcknowledge", groupId: member.groupId, throughSequence });
   const entriesOf = (member: Member) =>
     member.socket.pushed.flatMap((body) => (body.kind === "groupEntries" ? body.entries : []));
 
   it("its group stays in memory for who might come back to it, and no longer than an hour", async () => {
-    const { sequence } = expectKind(
-      await mallory.socket.request(unfollowable(mallory)),
-      "groupCommitAccepted",
-    );
+    const { commit, sequence } = await spoil(mallory);
     for (const member of [bob, carol])
-      expect(await member.socket.request(member.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+      expect(await member.socket.request(member.refuseFrame(sequence, commit))).toEqual({
+        kind: "groupDone",
+      });
     const inUse = async () => {
       const metrics = await (await fetch(`${service.base}/metrics`)).text();
       return Number(/^murmuration_groups_in_use(?:\{[^}]*\})? (\d+)$/m.exec(metrics)?.[1]);
@@ -60,23 +78,25 @@ describe("a commit that nobody can follow is taken back", () => {
   });
 
   it("when two members say so: a void entry, the epoch before it goes on, its committer commits no more", async () => {
-    const { sequence } = expectKind(
-      await mallory.socket.request(unfollowable(mallory)),
-      "groupCommitAccepted",
-    );
+    const { commit, sequence } = await spoil(mallory);
     await bob.socket.until(
       () => entriesOf(bob).some((entry) => entry.sequence === sequence),
       5000,
       "no commit",
     );
-    expect(await bob.socket.request(bob.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+    expect(await bob.socket.request(bob.refuseFrame(sequence, commit))).toEqual({ kind: "groupDone" });
     // The same member again is still one.
-    expect(await bob.socket.request(bob.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+    expect(await bob.socket.request(bob.refuseFrame(sequence, commit))).toEqual({ kind: "groupDone" });
     await bob.socket.request({ kind: "ping" });
     expect(entriesOf(bob)).toHaveLength(1);
-    expect(await carol.socket.request(carol.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+    expect(await carol.socket.request(carol.refuseFrame(sequence, commit))).toEqual({ kind: "groupDone" });
     await bob.socket.until(() => entriesOf(bob).length === 2, 5000, "no void entry");
-    expect(entriesOf(bob)[1]).toMatchObject({ sequence: sequence + 1, void: { sequence } });
+    const refusals = [bob, carol].map((member) => ({
+      leafIndex: member.leafIndex,
+      signature: member.refuseFrame(sequence, commit).signature,
+    }));
+    // Whoever reads it need not take the service's word: it says who said so.
+    expect(entriesOf(bob)[1]).toMatchObject({ sequence: sequence + 1, void: { sequence, refusals } });
 
     mallory.discard();
     expect(await mallory.socket.request(mallory.makeCommit().frame)).toMatchObject({
@@ -92,15 +112,9 @@ describe("a commit that nobody can follow is taken back", () => {
   });
 
   it("also when the service was started again in between, which has forgotten who made it", async () => {
-    const { sequence } = expectKind(
-      await mallory.socket.request(unfollowable(mallory)),
-      "groupCommitAccepted",
-    );
+    const { commit, sequence } = await spoil(mallory);
     await service.close();
-    const again = await startDeliveryService(
-      createConfig({ dataDirectory: service.directory, limits: unhurried, logLevel: "silent" }),
-      { validator: createInProcessValidator() },
-    );
+    const again = await restart();
     for (const member of [mallory, bob, carol]) {
       await member.connect(again);
       await member.open(again, sequence - 1);
@@ -108,7 +122,7 @@ describe("a commit that nobody can follow is taken back", () => {
     }
     // Its committer says that all is well, which says nothing.
     expect(await acknowledge(mallory, sequence)).toEqual({ kind: "groupDone" });
-    for (const member of [bob, carol]) await member.socket.request(member.refuseFrame(sequence));
+    for (const member of [bob, carol]) await member.socket.request(member.refuseFrame(sequence, commit));
     await bob.socket.until(
       () => entriesOf(bob).some((entry) => entry.void !== undefined),
       5000,
@@ -118,11 +132,8 @@ describe("a commit that nobody can follow is taken back", () => {
   });
 
   it("until an admin commits, who lets its committer commit again", async () => {
-    const { sequence } = expectKind(
-      await mallory.socket.request(unfollowable(mallory)),
-      "groupCommitAccepted",
-    );
-    for (const member of [bob, carol]) await member.socket.request(member.refuseFrame(sequence));
+    const { commit, sequence } = await spoil(mallory);
+    for (const member of [bob, carol]) await member.socket.request(member.refuseFrame(sequence, commit));
     mallory.discard();
     const made = alice.makeCommit();
     expectKind(await alice.commit(made), "groupCommitAccepted");
@@ -134,11 +145,14 @@ describe("a commit that nobody can follow is taken back", () => {
 
   it("not when another leaf than its committer has vouched for it, by acknowledging or by committing on it", async () => {
     const made = mallory.makeCommit();
+    const { commit } = made.frame;
     const { sequence } = expectKind(await mallory.commit(made), "groupCommitAccepted");
     await alice.catchUp(sequence);
     expect(await acknowledge(alice, sequence)).toEqual({ kind: "groupDone" });
     for (const member of [bob, carol]) {
-      expect(await member.socket.request(member.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+      expect(await member.socket.request(member.refuseFrame(sequence, commit))).toEqual({
+        kind: "groupDone",
+      });
     }
     expectKind(await alice.socket.request(alice.say("no void")), "groupSubmitAccepted");
     await bob.catchUp(sequence + 1);
@@ -146,18 +160,13 @@ describe("a commit that nobody can follow is taken back", () => {
   });
 
   it("also when another device of its committer's account vouches for it", async () => {
-    const tablet = await new Member(await mallory.device.pair()).at(service);
-    await addMembers(mallory, [tablet]);
-    await tablet.connect(service);
-    await tablet.open(service, 2);
-    for (const member of [alice, bob, carol]) await member.catchUp(1);
-    const { sequence } = expectKind(
-      await mallory.socket.request(unfollowable(mallory)),
-      "groupCommitAccepted",
-    );
+    const tablet = await withTablet(mallory);
+    const { commit, sequence } = await spoil(mallory);
     expect(await acknowledge(tablet, sequence)).toEqual({ kind: "groupDone" });
     for (const member of [bob, carol])
-      expect(await member.socket.request(member.refuseFrame(sequence))).toEqual({ kind: "groupDone" });
+      expect(await member.socket.request(member.refuseFrame(sequence, commit))).toEqual({
+        kind: "groupDone",
+      });
     await bob.socket.until(
       () => entriesOf(bob).some((entry) => entry.void !== undefined),
       5000,
@@ -165,17 +174,76 @@ describe("a commit that nobody can follow is taken back", () => {
     );
   });
 
+  it("not by two devices of one account", async () => {
+    const tablet = await withTablet(bob);
+    const { commit, sequence } = await spoil(mallory);
+    for (const member of [bob, tablet])
+      expect(await member.socket.request(member.refuseFrame(sequence, commit))).toEqual({
+        kind: "groupDone",
+      });
+    await carol.socket.request({ kind: "ping" });
+    expect(entriesOf(carol).filter((entry) => entry.void !== undefined)).toEqual([]);
+    // Somebody else's word is the second.
+    await carol.socket.request(carol.refuseFrame(sequence, commit));
+    await carol.socket.until(
+      () => entriesOf(carol).some((entry) => entry.void !== undefined),
+      5000,
+      "no void entry",
+    );
+  });
+
+  it.each(["at once", "after a restart"])(
+    "a removal not by the account that it takes a device from: %s",
+    async (when) => {
+      const tablet = await withTablet(bob);
+      const made = alice.makeCommit({ proposals: [{ kind: "remove", removed: bob.leafIndex }] });
+      const commit = made.frame.commit.slice();
+      commit[commit.length - 1]! ^= 1;
+      const { sequence } = expectKind(
+        await alice.socket.request({ ...made.frame, commit }),
+        "groupCommitAccepted",
+      );
+      const seen: Member[] = [tablet, carol, mallory];
+      let again: Awaited<ReturnType<typeof startDeliveryService>> | undefined;
+      if (when === "after a restart") {
+        await service.close();
+        again = await restart();
+        for (const member of seen) {
+          await member.connect(again);
+          await member.open(again, sequence - 1);
+        }
+      }
+      for (const member of [tablet, carol])
+        expect(await member.socket.request(member.refuseFrame(sequence, commit))).toEqual({
+          kind: "groupDone",
+        });
+      await carol.socket.request({ kind: "ping" });
+      expect(entriesOf(carol).filter((entry) => entry.void !== undefined)).toEqual([]);
+      await mallory.socket.request(mallory.refuseFrame(sequence, commit));
+      await carol.socket.until(
+        () => entriesOf(carol).some((entry) => entry.void !== undefined),
+        5000,
+        "no void entry",
+      );
+      await again?.close();
+    },
+  );
+
   it("not for an older commit, not by its committer, and not by a signature that is not the leaf's", async () => {
-    const { sequence } = expectKind(await mallory.commit(mallory.makeCommit()), "groupCommitAccepted");
+    const made = mallory.makeCommit();
+    const { commit } = made.frame;
+    const { sequence } = expectKind(await mallory.commit(made), "groupCommitAccepted");
     for (const member of [bob, carol]) await member.catchUp(sequence);
     const refusals = [
-      await bob.socket.request({ ...bob.refuseFrame(sequence), signature: random(64) }),
-      await bob.socket.request({ ...carol.refuseFrame(sequence) }),
+      await bob.socket.request({ ...bob.refuseFrame(sequence, commit), signature: random(64) }),
+      await bob.socket.request({ ...carol.refuseFrame(sequence, commit) }),
     ];
     for (const answer of refusals) expect(answer).toMatchObject({ code: "group/not-allowed" });
-    await mallory.socket.request(mallory.refuseFrame(sequence));
-    await bob.socket.request(bob.refuseFrame(sequence));
-    await carol.socket.request(carol.refuseFrame(1));
+    await mallory.socket.request(mallory.refuseFrame(sequence, commit));
+    await bob.socket.request(bob.refuseFrame(sequence, commit));
+    await carol.socket.request(carol.refuseFrame(1, commit));
+    // What she says of other bytes at this place says nothing of these.
+    await carol.socket.request(carol.refuseFrame(sequence, random(100)));
     expectKind(await bob.socket.request(bob.say("still here")), "groupSubmitAccepted");
     await carol.catchUp(sequence + 1);
     expect(carol.entries.at(-1)!.application).toBeDefined();
@@ -192,7 +260,7 @@ describe("a commit that nobody can follow is taken back", () => {
     );
     dora!.place = { groupId: alice.groupId, leafIndex: 4 };
     expect(await dora!.open(service, sequence)).toMatchObject({ removed: false });
-    for (const member of [bob, carol]) await member.socket.request(member.refuseFrame(sequence));
+    for (const member of [bob, carol]) await member.socket.request(member.refuseFrame(sequence, commit));
     await bob.socket.until(
       () => entriesOf(bob).some((entry) => entry.void !== undefined),
       5000,

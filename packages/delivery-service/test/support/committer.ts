@@ -35,6 +35,11 @@ for (;;) {
   if (outcome.kind !== "appended") throw new Error(`the only committer is told ${outcome.kind}`);
   say({ kind: "appended", sequence: outcome.sequence });
   if (round % 5 !== 4) continue;
-  await store.voidCommit({ groupId: id, sequence: outcome.sequence, acceptedAtMs: append.acceptedAtMs });
+  await store.voidCommit({
+    groupId: id,
+    sequence: outcome.sequence,
+    proof: random(8),
+    acceptedAtMs: append.acceptedAtMs,
+  });
   say({ kind: "voided", sequence: outcome.sequence });
 }

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { type Bytes, equalBytes, type GroupId, groupId, submitId } from "@murmuration/base";
 import {
   accountFingerprint,
@@ -330,12 +331,15 @@ export class Member {
     return { kind: "groupBan", ...order, leafIndex: this.leafIndex, signature };
   }
 
-  refuseFrame(sequence: number): Frame<"groupRefuse"> {
-    const signature = this.sign(
-      GROUP_REFUSE_LABEL,
-      encodeGroupRefuseTbs({ groupId: this.groupId, sequence }),
-    );
-    return { kind: "groupRefuse", groupId: this.groupId, sequence, signature };
+  /** Says that the commit at this sequence number cannot be followed. */
+  refuseFrame(sequence: number, commit: Uint8Array): Frame<"groupRefuse"> {
+    const commitHash = new Uint8Array(createHash("sha256").update(commit).digest());
+    const refusal = { groupId: this.groupId, sequence, commitHash };
+    return {
+      kind: "groupRefuse",
+      ...refusal,
+      signature: this.sign(GROUP_REFUSE_LABEL, encodeGroupRefuseTbs(refusal)),
+    };
   }
 
   /** Takes delivered entries in, in order: messages are read, commits followed, its own pending one merged. */

@@ -160,11 +160,11 @@ export class GroupLogModel {
     return { kind: "appended", sequence, epoch: number };
   }
 
-  void(sequence: number): { readonly sequence: number } | undefined {
+  void(sequence: number, proof: Bytes): { readonly sequence: number } | undefined {
     if (!this.created || sequence === 0 || sequence < this.first || sequence !== this.present.commit) {
       return undefined;
     }
-    const entry = this.push({ kind: "void", message: new Uint8Array(0), voids: sequence });
+    const entry = this.push({ kind: "void", message: proof, voids: sequence });
     this.epochs.pop();
     this.outbox = this.outbox.filter((welcome) => welcome.sequence !== sequence);
     this.former = this.former.filter((leaf) => leaf.removedAt !== sequence);

@@ -1,7 +1,7 @@
-import { accountId } from "@murmuration/base";
+import { accountId, RejectionError } from "@murmuration/base";
 import { describe, expect, it } from "vitest";
 import { compareEpoch, decideReadFrom, decideSender } from "../../src/core/group-decisions.ts";
-import { bytesThatFit, entriesThatFit, toWireEntry } from "../../src/core/group-entries.ts";
+import { bytesThatFit, encodeRefusals, entriesThatFit, toWireEntry } from "../../src/core/group-entries.ts";
 import { readMlsHeader } from "../../src/core/mls-header.ts";
 import { ProvisionalCommit } from "../../src/core/provisional-commit.ts";
 import type { LogEntry } from "../../src/ports/mls-groups.ts";
@@ -96,43 +96,82 @@ describe("entries", () => {
       ...head,
       commit: { commit: message, banList },
     });
-    expect(toWireEntry(entry(0, { kind: "void", voids: 7 }))).toEqual({ ...head, void: { sequence: 7 } });
+    const refusals = [
+      { leafIndex: 0, signature: random(64) },
+      { leafIndex: 70_000, signature: random(256) },
+    ];
+    const proof = encodeRefusals(refusals);
+    expect(toWireEntry(entry(0, { kind: "void", voids: 7, message: proof }))).toEqual({
+      ...head,
+      void: { sequence: 7, refusals },
+    });
+    // Of before refusals were kept.
+    expect(toWireEntry(entry(0, { kind: "void", voids: 7 }))).toEqual({
+      ...head,
+      void: { sequence: 7, refusals: [] },
+    });
+    for (const message of [proof.subarray(1), proof.subarray(0, -1), Uint8Array.of(...proof, 0)])
+      expect(() =>
+        toWireEntry(entry(0, { kind: "void", voids: 7, message: new Uint8Array(message) })),
+      ).toThrow(RejectionError);
   });
 });
 
 describe("a provisional commit", () => {
-  const fresh = () => new ProvisionalCommit(9, { committer: "mallory", others: ["added", "removed"] });
+  const leafOf = (account = accountId(random(16))) => ({ signatureKey: random(32), accountId: account });
+  const [ann, bob, cid, mallory, removed] = [leafOf(), leafOf(), leafOf(), leafOf(), leafOf()];
+  const added = leafOf();
+  const hash = random(32);
+  const question = {
+    hash,
+    committerKey: mallory.signatureKey,
+    silent: [mallory.accountId, removed.accountId],
+    added: [added.signatureKey],
+  };
+  const fresh = () => new ProvisionalCommit(9, question);
+  let index = 0;
+  const refusalOf = () => ({ leafIndex: ++index, signature: random(64) });
+  const refusedBy = (commit: ProvisionalCommit, ...leaves: ReturnType<typeof leafOf>[]) =>
+    leaves.map((leaf) => commit.refuse(leaf, hash, refusalOf()) !== undefined);
 
-  it("is taken back when two refuse it and nobody vouched", () => {
+  it("is taken back when two accounts refuse it and nobody vouched, on what they signed and no more", () => {
     const commit = fresh();
-    expect([commit.refuse("ann"), commit.refuse("ann"), commit.refuse("bob")]).toEqual([false, false, true]);
+    const [first, again, second] = [refusalOf(), refusalOf(), refusalOf()];
+    expect(commit.refuse(ann, hash, first)).toBeUndefined();
+    expect(commit.refuse(leafOf(ann.accountId), hash, again)).toBeUndefined();
+    expect(commit.refuse(bob, hash, second)).toEqual([again, second]);
+    expect(commit.refuse(cid, hash, refusalOf())).toEqual([again, second]);
+  });
+
+  it("is not on what was said of another commit", () => {
+    const commit = fresh();
+    expect(commit.refuse(ann, random(32), refusalOf())).toBeUndefined();
+    expect(refusedBy(commit, bob, ann)).toEqual([false, true]);
   });
 
   it("is not, once somebody vouched who has it", () => {
     const commit = fresh();
-    commit.vouch("cid", 8);
-    commit.vouch("dan", 9);
-    expect([commit.refuse("ann"), commit.refuse("bob")]).toEqual([false, false]);
+    commit.vouch(leafOf(), 8);
+    commit.vouch(cid, 9);
+    expect(refusedBy(commit, ann, bob)).toEqual([false, false]);
   });
 
-  it("counts no word of its committer, nor of whom it added or removed", () => {
+  it("counts no word of its committer's account, of one that it takes a leaf from, nor of a leaf that came with it", () => {
     const commit = fresh();
-    for (const name of ["mallory", "added", "removed"]) commit.vouch(name, 20);
-    expect(["mallory", "added", "removed", "ann"].map((name) => commit.refuse(name))).toEqual([
-      false,
-      false,
-      false,
-      false,
-    ]);
-    expect(commit.refuse("bob")).toBe(true);
+    const silent = [mallory, leafOf(mallory.accountId), removed, leafOf(removed.accountId), added];
+    for (const leaf of silent) commit.vouch(leaf, 20);
+    expect(refusedBy(commit, ...silent, ann)).toEqual([false, false, false, false, false, false]);
+    expect(refusedBy(commit, bob)).toEqual([true]);
   });
 
-  it("may learn who made it after others have spoken", () => {
+  it("may learn who made it after others have spoken, and counts no refusal before", () => {
     const commit = new ProvisionalCommit(9, undefined);
-    commit.vouch("mallory", 9);
-    commit.learn({ committer: "mallory", others: [] });
-    commit.learn({ committer: "ann", others: [] });
-    expect([commit.committer, commit.refuse("ann"), commit.refuse("bob")]).toEqual(["mallory", false, true]);
+    commit.vouch(mallory, 9);
+    expect(refusedBy(commit, ann, bob)).toEqual([false, false]);
+    commit.learn(question);
+    commit.learn({ ...question, committerKey: ann.signatureKey, silent: [ann.accountId] });
+    expect(commit.committerKey).toEqual(mallory.signatureKey);
+    expect(refusedBy(commit, ann, bob)).toEqual([false, true]);
   });
 });
 

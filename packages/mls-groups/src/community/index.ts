@@ -50,3 +50,11 @@ export {
   type MemberCredential,
   verifyMemberCredential,
 } from "./member-credential.ts";
+export {
+  type CommitParties,
+  type CommitRefusal,
+  partiesOf,
+  provesVoid,
+  REFUSALS_TO_VOID,
+  silentAccounts,
+} from "./void-rule.ts";

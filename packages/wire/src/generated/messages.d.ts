@@ -51,6 +51,7 @@ export declare const murmuration: {
       readonly GroupProposeAccepted: GeneratedMessage;
       readonly GroupRecord: GeneratedMessage;
       readonly GroupRefeed: GeneratedMessage;
+      readonly GroupRefusal: GeneratedMessage;
       readonly GroupRefuse: GeneratedMessage;
       readonly GroupSubmit: GeneratedMessage;
       readonly GroupSubmitAccepted: GeneratedMessage;

@@ -5096,6 +5096,7 @@ export const murmuration = $root.murmuration = (() => {
                 GroupRefuse.prototype.groupId = $util.newBuffer([]);
                 GroupRefuse.prototype.sequence = 0;
                 GroupRefuse.prototype.signature = $util.newBuffer([]);
+                GroupRefuse.prototype.commitHash = $util.newBuffer([]);
 
                 GroupRefuse.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -5110,6 +5111,8 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(16).uint64(message.sequence);
                     if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
                         writer.uint32(26).bytes(message.signature);
+                    if (message.commitHash != null && $Object.hasOwnProperty.call(message, "commitHash") && message.commitHash.length)
+                        writer.uint32(34).bytes(message.commitHash);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -5168,6 +5171,15 @@ export const murmuration = $root.murmuration = (() => {
                                     message.signature = value;
                                 else
                                     delete message.signature;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.commitHash = value;
+                                else
+                                    delete message.commitHash;
                                 continue;
                             }
                         }
@@ -6189,6 +6201,7 @@ export const murmuration = $root.murmuration = (() => {
             v1.GroupVoid = (function() {
 
                 const GroupVoid = function (properties) {
+                    this.refusals = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -6196,6 +6209,7 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 GroupVoid.prototype.sequence = 0;
+                GroupVoid.prototype.refusals = $util.emptyArray;
 
                 GroupVoid.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -6206,6 +6220,9 @@ export const murmuration = $root.murmuration = (() => {
                         throw $Error("max depth exceeded");
                     if (message.sequence != null && $Object.hasOwnProperty.call(message, "sequence") && (typeof message.sequence === "object" ? message.sequence.low || message.sequence.high : message.sequence !== 0))
                         writer.uint32(8).uint64(message.sequence);
+                    if (message.refusals != null && message.refusals.length)
+                        for (let i = 0; i < message.refusals.length; ++i)
+                            $root.murmuration.wire.v1.GroupRefusal.encode(message.refusals[i], writer.uint32(18).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -6248,6 +6265,14 @@ export const murmuration = $root.murmuration = (() => {
                                     delete message.sequence;
                                 continue;
                             }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.refusals && message.refusals.length))
+                                    message.refusals = [];
+                                message.refusals.push($root.murmuration.wire.v1.GroupRefusal.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -6266,6 +6291,100 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 return GroupVoid;
+            })();
+
+            v1.GroupRefusal = (function() {
+
+                const GroupRefusal = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupRefusal.prototype.leafIndex = 0;
+                GroupRefusal.prototype.signature = $util.newBuffer([]);
+
+                GroupRefusal.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.leafIndex != null && $Object.hasOwnProperty.call(message, "leafIndex") && message.leafIndex !== 0)
+                        writer.uint32(8).uint32(message.leafIndex);
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
+                        writer.uint32(18).bytes(message.signature);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupRefusal.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupRefusal();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.leafIndex = value;
+                                else
+                                    delete message.leafIndex;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.signature = value;
+                                else
+                                    delete message.signature;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupRefusal;
             })();
 
             v1.GroupSubmitAccepted = (function() {

@@ -155,9 +155,10 @@ describe("fields with a size of their own", () => {
     ["groupInfoRequest", "group-info-request-expected", "expected.credential"],
     ["groupBan", "group-ban", "orderId"],
     ["groupRefuse", "group-refuse", "groupId"],
+    ["groupRefuse", "group-refuse", "commitHash"],
   ];
   test.each(ids)("%s (%s): %s must have exactly its length", (kind, vector, path) => {
-    const own = { token: 32, signature: 64, credential: limits.memberCredentialBytes };
+    const own = { token: 32, commitHash: 32, signature: 64, credential: limits.memberCredentialBytes };
     const length = own[path.split(".").at(-1) as keyof typeof own] ?? 16;
     const outcomes = [0, length - 1, length + 1].map((size) => {
       const value = body(vector, kind);
@@ -228,6 +229,7 @@ describe("fields of group frames with a size of their own", () => {
     ["groupBan", "group-ban", "signatureKeys.0", limits.mlsSignatureKeyBytes],
     ["groupBan", "group-ban", "signature", limits.mlsSignatureBytes],
     ["groupRefuse", "group-refuse", "signature", limits.mlsSignatureBytes],
+    ["groupEntries", "group-entries-void", "entries.0.void.refusals.0.signature", limits.mlsSignatureBytes],
     ["deliver", "deliver-welcome", "envelopes.0.welcome.welcome", limits.trimmedWelcomeBytes],
     ["deliver", "deliver-welcome", "envelopes.0.welcome.treeHash", limits.treeHashBytes],
     ["groupEntries", "group-entries", "entries.0.application.message", limits.groupMessageBytes],
@@ -402,6 +404,20 @@ describe("lists of group frames longer than their limit", () => {
     expect(sized(limit)).toBe("accepted");
     expect(sized(limit + 1)).toBe("wire/too-many");
     expect(sized(0)).toBe(atLeastOne ? "wire/missing-field" : "accepted");
+  });
+
+  test("refusals of a void entry: too few are for the reader to judge, and for no decoder", () => {
+    const refusal = { leafIndex: 1, signature: hex(5, 64) };
+    const sized = (count: number): string => {
+      const value = body("group-entries-void", "groupEntries");
+      setPath(value, "entries.0.void.refusals", many(count, refusal));
+      return decodeForgedFromService("groupEntries", value);
+    };
+    expect([0, limits.refusalsPerVoid, limits.refusalsPerVoid + 1].map(sized)).toEqual([
+      "accepted",
+      "accepted",
+      "wire/too-many",
+    ]);
   });
 
   test("KeyPackages of an upload, accounts of a claim, devices of a claimed account", () => {

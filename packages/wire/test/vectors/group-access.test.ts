@@ -26,7 +26,7 @@ interface SignedVector<Value> {
 type Access = Readonly<Record<"service" | "challenge" | "groupId", string>> &
   Readonly<Record<"epoch" | "leafIndex", number>>;
 type Ban = { readonly groupId: string; readonly orderId: string; readonly signatureKeys: readonly string[] };
-type Refuse = { readonly groupId: string; readonly sequence: number };
+type Refuse = { readonly groupId: string; readonly sequence: number; readonly commitHash: string };
 
 const path = new URL("../../../../spec-vectors/wire/group-access.json", import.meta.url);
 const vectors = JSON.parse(readFileSync(path, "utf8")) as ReadonlyArray<SignedVector<Access & Ban & Refuse>>;
@@ -53,7 +53,11 @@ function tbsOf({ label, value }: SignedVector<Access & Ban & Refuse>): Uint8Arra
         signatureKeys: value.signatureKeys.map(fromHex),
       });
     case GROUP_REFUSE_LABEL:
-      return encodeGroupRefuseTbs({ groupId: group, sequence: value.sequence });
+      return encodeGroupRefuseTbs({
+        groupId: group,
+        sequence: value.sequence,
+        commitHash: fromHex(value.commitHash),
+      });
     default:
       throw new Error(`a label that nobody signs: ${label}`);
   }

@@ -398,8 +398,9 @@ export class Communities {
     await this.context.environment.sleep(REFUSAL_PATIENCE_MS, this.context.closing.signal);
     if (this.context.closing.signal.aborted) return;
     const { context } = this;
-    const { refusedAt, refusal = "" } = context.mls.group(id) ?? {};
-    if (refusedAt !== sequence) return;
+    const { forked, refusedAt, refusal = "" } = context.mls.group(id) ?? {};
+    // A person has been asked already.
+    if (refusedAt !== sequence || forked === true) return;
     if (isForbidden(refusal)) {
       const forked = { kind: "decision-needed", conversation: id, detail: "group/forked" } as const;
       context.transaction(() => context.events.append({ ...forked, atMs: context.now() }));

@@ -28,7 +28,10 @@ import {
   decodeMemberCredential,
   describeCommit,
   type Group,
+  partiesOf,
+  provesVoid,
   type Received,
+  silentAccounts,
 } from "@murmuration/mls-groups";
 import {
   encodeGroupRefuseTbs,
@@ -41,6 +44,7 @@ import type { Access } from "./access.ts";
 import type { CommunityContent } from "./content.ts";
 import type { EpochReports } from "./epoch-reports.ts";
 import type { GroupNames } from "./group-names.ts";
+import { communityCrypto } from "./identity.ts";
 import type { CommunityLedger } from "./ledger.ts";
 import type { GroupPast } from "./past.ts";
 import type { Loaded, Registry } from "./registry.ts";
@@ -202,7 +206,7 @@ export class LogReader {
       this.context.meter.commitsReceived++;
       return this.context.meter.time("commitReceiveCpuUs", () => this.applyCommit(id, loaded, entry, commit));
     }
-    if (entry.void !== undefined) return this.applyVoid(id, loaded, entry.void.sequence, entry.serverTimeMs);
+    if (entry.void !== undefined) return this.applyVoid(id, loaded, entry.void, entry.serverTimeMs);
     return "next";
   }
 
@@ -282,7 +286,7 @@ export class LogReader {
       // Others are elsewhere, and a person is asked: until then this device neither follows nor enters anew.
       if (mls.group(id)?.forked === true) return "next";
       if (OWN_FAILURES.has(error.code)) return this.giveUp(id);
-      return this.refuse(id, group, entry.sequence, error.code);
+      return this.refuse(id, group, entry.sequence, commit, error.code);
     }
     const staged = stagedOf(group, received);
     if (staged === undefined) return "next";
@@ -291,10 +295,13 @@ export class LogReader {
     if (description.resync && description.added.some(({ device }) => this.isThisDevice(device)))
       return "restored";
     const leavers = selfRemoved(staged.public);
+    const silent = silentAccounts(description, staged.from.tree);
     const point = { nowMs: this.context.now(), sequence: BigInt(entry.sequence) };
     const writes =
       received.kind === "commit" ? group.merge(received.commit, point) : group.mergePending(point);
     mls.applyCommit(id, row.slot, writes, entry.sequence, point.nowMs);
+    const hash = sha256(commit);
+    mls.noteProvisional(id, entry.sequence, { hash, silent });
     mls.forgetShown(id, entry.sequence);
     this.past.tookCommit(id, from, content);
     if (partedSequence !== undefined && !rereading)
@@ -305,7 +312,7 @@ export class LogReader {
       return "stop";
     }
     this.reports.note(id, group);
-    this.ledger.merged(id, group, { description, leavers, hash: sha256(commit), atMs: entry.serverTimeMs });
+    this.ledger.merged(id, group, { description, leavers, hash, atMs: entry.serverTimeMs });
     if (received.kind === "own-commit") this.afterOwnCommit(id, description, point.nowMs);
     else this.content.cameWithout(id, description);
     return "next";
@@ -322,26 +329,36 @@ export class LogReader {
    * Says that a commit cannot be followed. If others say so too, the service takes it back; if somebody goes on from it,
    * or nothing happens for a while, it is this device that has to enter the group anew.
    */
-  private refuse(id: GroupId, group: Group, sequence: number, code: string): Step {
-    this.context.mls.setRefused(id, sequence, code);
-    this.context.meter.refusedCommits++;
-    const signature = group.signForService(
-      GROUP_REFUSE_LABEL,
-      encodeGroupRefuseTbs({ groupId: this.names.wire(id), sequence }),
-    );
-    this.names.tell({ kind: "groupRefuse", groupId: id, sequence, signature });
+  private refuse(id: GroupId, group: Group, sequence: number, commit: Bytes, code: string): Step {
+    const { meter, mls } = this.context;
+    const commitHash = sha256(commit);
+    const { silent } = partiesOf(communityCrypto, group.tree, commit, this.past.proposalsOf(id, group.epoch));
+    mls.setRefused(id, sequence, code);
+    mls.noteProvisional(id, sequence, { hash: commitHash, silent });
+    meter.refusedCommits++;
+    const signed = { groupId: this.names.wire(id), sequence, commitHash };
+    const signature = group.signForService(GROUP_REFUSE_LABEL, encodeGroupRefuseTbs(signed));
+    this.names.tell({ kind: "groupRefuse", ...signed, groupId: id, signature });
     this.effects.refused(id, sequence);
     return "next";
   }
 
   /**
-   * The service takes the newest commit back: nobody could follow it, it says, and proves nothing. Whoever refused the
-   * commit has nothing to undo. Whoever followed goes back and says again what it said since, but never to somebody whom
-   * the commit shut out: a service that lets removed members in again this way would be told everything.
+   * The service takes the newest commit back: nobody could follow it, it says, and members of the epoch before it signed
+   * that. Without their word it is a fork. Whoever refused the commit has nothing to undo. Whoever followed goes back and
+   * says again what it said since, but never to somebody whom the commit shut out, whoever signed: two members who lie
+   * together would let the third one in again, and it would be told everything. Whoever came by the commit does not know
+   * the epoch before, and has nothing to judge by: it enters anew.
    */
-  private applyVoid(id: GroupId, { group, row }: Loaded, sequence: number, atMs: number): Step {
+  private applyVoid(
+    id: GroupId,
+    { group, row }: Loaded,
+    { sequence, refusals }: NonNullable<GroupEntry["void"]>,
+    atMs: number,
+  ): Step {
     const { mls, outbox, storage } = this.context;
     if (mls.group(id)?.refusedAt === sequence) {
+      if (!this.isProven(id, group, sequence, refusals)) return this.fork(id);
       mls.setRefused(id, 0);
       return "next";
     }
@@ -349,7 +366,8 @@ export class LogReader {
     storage.run("SAVEPOINT void");
     const isUndone = mls.undo(id, row.slot, sequence);
     const before = isUndone ? this.registry.reload(id).group : undefined;
-    const mayGoBack = before !== undefined && !letsIn(before, group);
+    const mayGoBack =
+      before !== undefined && this.isProven(id, before, sequence, refusals) && !letsIn(before, group);
     if (!mayGoBack) storage.run("ROLLBACK TO void");
     storage.run("RELEASE void");
     if (!mayGoBack) {
@@ -366,6 +384,20 @@ export class LogReader {
     }
     // Entries behind this one are read by the group as it is now.
     return "again";
+  }
+
+  /** Whether members of the epoch before a commit said, enough of them, that they could not follow this very commit. */
+  private isProven(
+    id: GroupId,
+    before: Group,
+    sequence: number,
+    refusals: NonNullable<GroupEntry["void"]>["refusals"],
+  ): boolean {
+    const commit = this.context.mls.provisional(id, sequence);
+    if (commit === undefined) return false;
+    const content = encodeGroupRefuseTbs({ groupId: this.names.wire(id), sequence, commitHash: commit.hash });
+    const signed = { label: GROUP_REFUSE_LABEL, content };
+    return provesVoid(communityCrypto, before.tree, commit.silent, signed, refusals);
   }
 
   /** Stays where it is and says nothing more: a person has to know that others may be elsewhere. */

@@ -41,6 +41,11 @@ export class GroupPast {
     if (epoch % SHRINK_EVERY === 0) this.past.shrink(id, limits.refeedBytes);
   }
 
+  /** Proposals that the log has shown of this epoch. */
+  proposalsOf(id: GroupId, epoch: bigint): readonly Bytes[] {
+    return this.past.proposals(id, Number(epoch));
+  }
+
   /** The commit that led on from this epoch does not count. */
   tookBack(id: GroupId, from: bigint): void {
     this.past.takeBack(id, Number(from));

@@ -148,9 +148,10 @@ export class LiveGroup implements GroupListener {
     this.announce("members");
   }
 
-  /** The newest commit was taken back: the members are those of the epoch before. */
+  /** The newest commit was taken back: the members are those of the epoch before, and so are the bans. */
   async voided(sequence: number): Promise<void> {
     this.takeRow(await this.row());
+    await this.readBans();
     await this.lookAt(this.allReaders());
     this.advance(sequence);
     this.announce("members");

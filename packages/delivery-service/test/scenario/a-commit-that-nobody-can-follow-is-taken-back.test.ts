@@ -249,6 +249,25 @@ describe("a commit that nobody can follow is taken back", () => {
     expect(carol.entries.at(-1)!.application).toBeDefined();
   });
 
+  it("and whoever is banned stays cut off, though it is in the tree again", async () => {
+    expectKind(await alice.socket.request(alice.banFrame([bob])), "groupDone");
+    const made = alice.makeCommit({ proposals: [{ kind: "remove", removed: bob.leafIndex }] });
+    const commit = made.frame.commit.slice();
+    commit[commit.length - 1]! ^= 1;
+    const { sequence } = expectKind(
+      await alice.socket.request({ ...made.frame, commit }),
+      "groupCommitAccepted",
+    );
+    for (const member of [carol, mallory]) await member.socket.request(member.refuseFrame(sequence, commit));
+    await carol.socket.until(
+      () => entriesOf(carol).some((entry) => entry.void !== undefined),
+      5000,
+      "no void entry",
+    );
+    expect(await bob.socket.request(bob.accessFrame(sequence))).toMatchObject({ code: "group/not-a-member" });
+    expect(await bob.socket.request(bob.say("let me in"))).toMatchObject({ kind: "rejection" });
+  });
+
   it("and whoever it added is no member any more", async () => {
     const [dora] = await Member.strangers(service, 1);
     const made = alice.makeAdd([dora!]);

@@ -1,4 +1,11 @@
-import { type Bytes, type DeviceAddress, equalBytes, RejectionError, toHex } from "@murmuration/base";
+import {
+  type AccountId,
+  type Bytes,
+  type DeviceAddress,
+  equalBytes,
+  RejectionError,
+  toHex,
+} from "@murmuration/base";
 import {
   accountFingerprint,
   BanList,
@@ -39,6 +46,8 @@ import { banListOf, type CommunityRules } from "./community-rules.ts";
 /** Deltas may weigh as much as a snapshot, and at least this, before a new snapshot is due. */
 const MIN_DELTA_BYTES = 64 * 1024;
 
+type Banned = Pick<CommitRequest, "banned" | "bannedAccounts">;
+
 interface Staged {
   readonly commit: FollowedCommit;
   readonly banList: BanList;
@@ -54,6 +63,8 @@ export class CommunityFollower {
   private snapshotBytes: number;
   private deltaBytes: number;
   private staged: Staged | undefined;
+  /** Of those that are followed one after the other: banned accounts that a list has named by then. */
+  private readonly listed = new Set<string>();
   /** Proposals that the follower has taken in, by their references. */
   private readonly proposals = new Map<string, Bytes>();
 
@@ -123,7 +134,7 @@ export class CommunityFollower {
       addedDevices: commit.public.addedLeaves.map((leaf) =>
         deviceOf(commit.next.tree.leaf(leaf)!.credential),
       ),
-      bringsBanned: this.bringsBanned(commit, request.banned),
+      ...this.bansIn(commit, request),
       joinedBy: joinOf(commit, before),
     };
   }
@@ -132,9 +143,12 @@ export class CommunityFollower {
    * Validates a commit that members have followed already, and goes on to its epoch. Who hands it in need not have made it,
    * and no clock is looked at: it was in time. Throws RejectionError.
    */
-  follow(past: PastCommit, banned: readonly Bytes[]): ValidatedPastCommit {
+  follow(past: PastCommit, banned: Banned): ValidatedPastCommit {
     const { commit, brought } = this.judge(past);
-    const validated = { ...this.keep(commit, brought), bringsBanned: this.bringsBanned(commit, banned) };
+    const bannedAccounts = banned.bannedAccounts.filter((account) => !this.listed.has(toHex(account)));
+    const kept = this.keep(commit, brought);
+    const validated = { ...kept, ...this.bansIn(commit, { ...banned, bannedAccounts }) };
+    for (const account of validated.listed) this.listed.add(toHex(account));
     this.merge();
     return validated;
   }
@@ -161,7 +175,7 @@ export class CommunityFollower {
   private keep(
     commit: FollowedCommit,
     brought: BanList | undefined,
-  ): Omit<ValidatedPastCommit, "bringsBanned"> {
+  ): Omit<ValidatedPastCommit, "bringsBanned" | "listed"> {
     const { before, after } = contextsOf(commit);
     const banListChanged = !equalBytes(before.banListHash, after.banListHash);
     const referenced = commit.references.map((reference) => this.waitingProposal(reference));
@@ -295,11 +309,25 @@ export class CommunityFollower {
     return proposal;
   }
 
-  /** A ban names leaves; the account's other devices come in by no door either. O(banned + added). */
-  private bringsBanned(commit: FollowedCommit, banned: readonly Bytes[]): boolean {
-    if (banned.length === 0) return false;
+  /**
+   * A ban names leaves; the account's other devices come in by no door either, also when its leaves are gone: until a ban
+   * list names it, which then says who may come in. Of the staged commit. O(banned + added).
+   */
+  private bansIn(
+    commit: FollowedCommit,
+    { banned, bannedAccounts }: Banned,
+  ): Pick<ValidatedPastCommit, "bringsBanned" | "listed"> {
+    if (banned.length === 0 && bannedAccounts.length === 0) return { bringsBanned: false, listed: [] };
+    const { groupId } = commit.from.context;
+    const lists = [this.banList, this.staged!.banList];
+    const isListed = (account: AccountId) => lists.some((list) => list.has(groupId, account));
     const accounts = new Set(banned.map((key) => this.group.leafOfKey(key)).map(accountNameOf));
-    return describeCommit(commit.public, commit.from).added.some((leaf) => accounts.has(accountNameOf(leaf)));
+    for (const account of bannedAccounts) if (!isListed(account)) accounts.add(toHex(account));
+    const { added } = describeCommit(commit.public, commit.from);
+    return {
+      bringsBanned: added.some((leaf) => accounts.has(accountNameOf(leaf))),
+      listed: bannedAccounts.filter(isListed),
+    };
   }
 
   /** Those that wait at the service and are new to the follower. They were valid when they came. */

@@ -80,11 +80,11 @@ export class Followers {
 
   /** O(members) for the first request of a re-feeding. */
   refeed(at: EpochOf, request: RefeedRequest, source: FollowerSource | undefined): ValidatedRefeed {
-    const { banned, commits, fromEpoch, groupInfo } = request;
+    const { commits, fromEpoch, groupInfo } = request;
     const follower = this.refeeder(at, fromEpoch, source);
     this.refeeding = undefined;
     return refusing(() => {
-      const validated = commits.map((commit) => follower.follow(commit, banned));
+      const validated = commits.map((commit) => follower.follow(commit, request));
       if (groupInfo !== undefined) return { commits: validated, signerKey: follower.signerOf(groupInfo) };
       this.refeeding = { groupId: at.groupId, epoch: fromEpoch + commits.length, follower };
       return { commits: validated, signerKey: undefined };

@@ -1,4 +1,5 @@
 import {
+  type AccountId,
   type Bytes,
   compareBytes,
   equalBytes,
@@ -48,6 +49,15 @@ interface Epoch {
   snapshot: Bytes | undefined;
 }
 
+interface Ban {
+  readonly signatureKey: Bytes;
+  readonly account: AccountId;
+  /** Of the commit that removed the leaf. */
+  removedAt: number | undefined;
+  /** Of the commit with which a ban list named the account. */
+  listedAt: number | undefined;
+}
+
 interface Group {
   readonly groupId: GroupId;
   lastUsedDay: number;
@@ -60,7 +70,7 @@ interface Group {
   formerLeaves: { readonly name: string; readonly removedAt: number }[];
   readonly banOrders: Set<string>;
   /** By signature key. */
-  readonly bans: Map<string, { readonly signatureKey: Bytes; removedAt: number | undefined }>;
+  readonly bans: Map<string, Ban>;
   readonly cursors: Map<string, number>;
   pending: Bytes[];
 }
@@ -186,6 +196,9 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
       const ban = group.bans.get(toHex(signatureKey));
       if (ban !== undefined) ban.removedAt ??= sequence;
     }
+    for (const account of append.listed) {
+      for (const ban of group.bans.values()) if (equalBytes(ban.account, account)) ban.listedAt ??= sequence;
+    }
     group.pending = [];
     for (const { recipient, welcome } of append.welcomes) {
       const id = ++this.lastWelcomeId;
@@ -228,7 +241,10 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     group.entries[voids - group.firstSequence]!.leadsFrom = undefined;
     group.epochs.pop();
     group.formerLeaves = group.formerLeaves.filter((leaf) => leaf.removedAt !== voids);
-    for (const ban of group.bans.values()) if (ban.removedAt === voids) ban.removedAt = undefined;
+    for (const ban of group.bans.values()) {
+      if (ban.removedAt === voids) ban.removedAt = undefined;
+      if (ban.listedAt === voids) ban.listedAt = undefined;
+    }
     group.pending = [];
     this.dropWelcomes(group, (sequence) => sequence === voids);
     const { acceptedAtMs, proof: message } = request;
@@ -304,12 +320,18 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
       : { removedAt };
   }
 
-  async ban(groupId: GroupId, orderId: Bytes, signatureKeys: readonly Bytes[]): Promise<void> {
+  async ban(
+    groupId: GroupId,
+    orderId: Bytes,
+    account: AccountId,
+    signatureKeys: readonly Bytes[],
+  ): Promise<void> {
     const group = this.find(groupId);
     if (group === undefined || group.banOrders.has(toHex(orderId))) return;
     group.banOrders.add(toHex(orderId));
     for (const signatureKey of signatureKeys) {
-      group.bans.set(toHex(signatureKey), { signatureKey, removedAt: undefined });
+      const ban = { signatureKey, account, removedAt: undefined, listedAt: undefined };
+      group.bans.set(toHex(signatureKey), ban);
     }
   }
 
@@ -318,6 +340,11 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
       .filter((ban) => ban.removedAt === undefined)
       .map((ban) => ban.signatureKey)
       .sort(compareBytes);
+  }
+
+  async bannedAccounts(groupId: GroupId): Promise<readonly AccountId[]> {
+    const open = [...(this.find(groupId)?.bans.values() ?? [])].filter((ban) => ban.listedAt === undefined);
+    return [...new Map(open.map(({ account }) => [toHex(account), account])).values()].sort(compareBytes);
   }
 
   async saveCursors(cursors: readonly LeafCursor[]): Promise<void> {

@@ -1,5 +1,5 @@
 /** What appends to a group's log, each inside one transaction. */
-import { type Bytes, type GroupId, invariant } from "@murmuration/base";
+import { type AccountId, type Bytes, type GroupId, invariant } from "@murmuration/base";
 import { dayOf } from "../core/days.ts";
 import {
   type AppendCommit,
@@ -133,6 +133,7 @@ export function appendCommit(statements: Statements, append: AnyCommit): AppendC
     treeDelta: append.treeDelta,
   });
   noteRemoved(statements, head.key, sequence, append.removed);
+  noteListed(statements, head.key, sequence, append.listed);
   clearProposals(statements, head.key);
   queueWelcomes(statements, head.key, sequence, append);
   return { kind: "appended", sequence, epoch };
@@ -186,6 +187,9 @@ export function voidCommit(
     .run(head.key, voids);
   statements
     .prepare("UPDATE mls_bans SET removed_at = NULL WHERE mls_group = ? AND removed_at = ?")
+    .run(head.key, voids);
+  statements
+    .prepare("UPDATE mls_bans SET listed_at = NULL WHERE mls_group = ? AND listed_at = ?")
     .run(head.key, voids);
   statements.prepare("DELETE FROM mls_outbox WHERE mls_group = ? AND sequence = ?").run(head.key, voids);
   clearProposals(statements, head.key);
@@ -268,6 +272,18 @@ function noteRemoved(statements: Statements, key: number, sequence: number, remo
     former.run(key, signatureKey, sequence);
     banned.run(sequence, key, signatureKey);
   }
+}
+
+function noteListed(
+  statements: Statements,
+  key: number,
+  sequence: number,
+  listed: readonly AccountId[],
+): void {
+  const update = statements.prepare(
+    "UPDATE mls_bans SET listed_at = ? WHERE mls_group = ? AND account_id = ? AND listed_at IS NULL",
+  );
+  for (const account of listed) update.run(sequence, key, account);
 }
 
 function queueWelcomes(statements: Statements, key: number, sequence: number, append: AnyCommit): void {

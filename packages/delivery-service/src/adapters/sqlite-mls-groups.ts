@@ -1,4 +1,4 @@
-import type { AccountId, Bytes, DeviceId, GroupId } from "@murmuration/base";
+import { type AccountId, accountId, type Bytes, type DeviceId, type GroupId } from "@murmuration/base";
 import type {
   AppendCommit,
   AppendCommitOutcome,
@@ -221,7 +221,12 @@ export class SqliteMlsGroupStore implements MlsGroupStore {
     });
   }
 
-  async ban(groupId: GroupId, orderId: Bytes, signatureKeys: readonly Bytes[]): Promise<void> {
+  async ban(
+    groupId: GroupId,
+    orderId: Bytes,
+    account: AccountId,
+    signatureKeys: readonly Bytes[],
+  ): Promise<void> {
     await this.database.write((statements) => {
       const head = loadHead(statements, groupId);
       if (head === undefined) return;
@@ -230,9 +235,10 @@ export class SqliteMlsGroupStore implements MlsGroupStore {
         .run(head.key, orderId);
       if (order.changes === 0) return;
       const insert = statements.prepare(
-        "INSERT INTO mls_bans VALUES (?, ?, NULL) ON CONFLICT DO UPDATE SET removed_at = NULL",
+        `INSERT INTO mls_bans VALUES (?, ?, NULL, ?, NULL)
+         ON CONFLICT DO UPDATE SET removed_at = NULL, account_id = excluded.account_id, listed_at = NULL`,
       );
-      for (const signatureKey of signatureKeys) insert.run(head.key, signatureKey);
+      for (const signatureKey of signatureKeys) insert.run(head.key, signatureKey, account);
     });
   }
 
@@ -245,6 +251,18 @@ export class SqliteMlsGroupStore implements MlsGroupStore {
         )
         .all(groupId)
         .map((row) => blob(row["signature_key"])),
+    );
+  }
+
+  bannedAccounts(groupId: GroupId): Promise<readonly AccountId[]> {
+    return this.database.read((statements) =>
+      statements
+        .prepare(
+          `SELECT DISTINCT b.account_id FROM mls_bans b JOIN mls_groups g USING (mls_group)
+           WHERE g.group_id = ? AND b.account_id IS NOT NULL AND b.listed_at IS NULL ORDER BY b.account_id`,
+        )
+        .all(groupId)
+        .map((row) => accountId(blob(row["account_id"]))),
     );
   }
 

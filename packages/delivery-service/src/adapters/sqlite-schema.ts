@@ -354,6 +354,12 @@ const MIGRATIONS: readonly string[] = [
   -- Counts the groups of each state without reading their records.
   CREATE INDEX group_records_by_migration ON group_records (migration_state) WHERE migration_state IS NOT NULL;
   `,
+  `
+  -- Whose leaf it is, NULL for bans of before; and the commit with which a ban list was in force that names the account,
+  -- NULL as long as the order alone keeps it out.
+  ALTER TABLE mls_bans ADD COLUMN account_id BLOB;
+  ALTER TABLE mls_bans ADD COLUMN listed_at INTEGER;
+  `,
 ];
 
 /** What `PRAGMA user_version` says of a database that is up to date. */

@@ -89,6 +89,8 @@ export interface CommitRequest {
   readonly nowSeconds: number;
   /** Signature keys of leaves that are banned and not yet removed. */
   readonly banned: readonly Bytes[];
+  /** Accounts that a ban order alone keeps out, whether or not they have a leaf. */
+  readonly bannedAccounts: readonly AccountId[];
 }
 
 export interface RefeedRequest {
@@ -97,6 +99,8 @@ export interface RefeedRequest {
   readonly commits: readonly PastCommit[];
   /** Signature keys of banned leaves. */
   readonly banned: readonly Bytes[];
+  /** Accounts that a ban order alone keeps out, before the first of these commits. */
+  readonly bannedAccounts: readonly AccountId[];
   /** Of the epoch that the last commit leads to, in the last request. */
   readonly groupInfo: Bytes | undefined;
 }
@@ -123,6 +127,7 @@ export type ValidatedPastCommit = Pick<
   | "leafReplaced"
   | "added"
   | "bringsBanned"
+  | "listed"
   | "senderKey"
   | "silent"
   | "banListChanged"
@@ -152,8 +157,10 @@ export interface ValidatedCommit {
   /** Before the commit; a joiner's own account may hold one already. */
   readonly senderRole: GroupRole;
   readonly external: boolean;
-  /** It adds or lets in a device of an account that has a banned leaf before the commit. */
+  /** It adds or lets in a device of an account that has a banned leaf before the commit, or that an order keeps out. */
   readonly bringsBanned: boolean;
+  /** Of `bannedAccounts` those that a ban list names, the one in force before the commit or the one after it. */
+  readonly listed: readonly AccountId[];
   /** A leaf came back with fresh keys: it cannot read what was encrypted before. */
   readonly leafReplaced: boolean;
   /** Of a join by link: which, and how many joins a minute the group lets it have; 0 for any number. */

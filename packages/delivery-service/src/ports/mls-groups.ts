@@ -1,4 +1,4 @@
-import type { Bytes, DeviceAddress, GroupId } from "@murmuration/base";
+import type { AccountId, Bytes, DeviceAddress, GroupId } from "@murmuration/base";
 
 /** Welcomes that may wait for a device whose mailbox is full; the oldest gives way. */
 export const WELCOMES_WAITING = 100;
@@ -66,10 +66,15 @@ export interface MlsGroupStore {
    * forgotten. The newest removal counts.
    */
   formerLeaf(groupId: GroupId, signatureKey: Bytes): Promise<FormerLeaf | undefined>;
-  /** Bans: each key is cut off from then on. The same order again changes nothing. */
-  ban(groupId: GroupId, orderId: Bytes, signatureKeys: readonly Bytes[]): Promise<void>;
+  /**
+   * Bans leaves of an account: each key is cut off from then on, and the account is kept out until a ban list names it.
+   * The same order again changes nothing.
+   */
+  ban(groupId: GroupId, orderId: Bytes, account: AccountId, signatureKeys: readonly Bytes[]): Promise<void>;
   /** Keys that are banned and not yet removed from the tree, in rising order. */
   bannedKeys(groupId: GroupId): Promise<readonly Bytes[]>;
+  /** Accounts that were banned and that no ban list has named since, in rising order. Forgotten with their last key. */
+  bannedAccounts(groupId: GroupId): Promise<readonly AccountId[]>;
   /** Writes cursors of leaves; a cursor never goes back. Those of unknown groups are ignored. */
   saveCursors(cursors: readonly LeafCursor[]): Promise<void>;
   /** The cursor of a leaf; undefined if it never acknowledged. */
@@ -171,6 +176,8 @@ export interface AppendCommit {
   readonly banList: Bytes | undefined;
   /** Signature keys of leaves that the commit removed. */
   readonly removed: readonly Bytes[];
+  /** Banned accounts that the ban list names from now on: it keeps them out, not the order. */
+  readonly listed: readonly AccountId[];
   /** A leaf came back with fresh keys: it cannot read what was encrypted before. */
   readonly leafReplaced: boolean;
   readonly welcomes: readonly { readonly recipient: DeviceAddress; readonly welcome: Bytes }[];

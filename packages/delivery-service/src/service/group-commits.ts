@@ -156,6 +156,7 @@ async function order(
     welcome: frame.welcome,
     nowSeconds: Math.floor(now / 1000),
     banned: live.bannedLeaves,
+    bannedAccounts: live.bannedAccounts,
   });
   try {
     checkParties(group, validated, frame);
@@ -238,6 +239,7 @@ async function append(
     treeDelta: validated.treeDelta,
     banList: validated.banListChanged ? (frame.banList ?? new Uint8Array(0)) : undefined,
     removed: validated.removed,
+    listed: validated.listed,
     leafReplaced: validated.leafReplaced,
     welcomes: frame.recipients.map((recipient, index) => ({
       recipient,
@@ -258,7 +260,7 @@ async function append(
     silent: validated.silent,
     byAdmin: validated.senderRole !== "member",
   });
-  if (validated.removed.length > 0) await live.readBans();
+  if (validated.removed.length > 0 || validated.listed.length > 0) await live.readBans();
   return outcome;
 }
 

@@ -37,9 +37,10 @@ export async function banFromGroup(
     );
     const targets = leaves.filter((leaf) => leaf !== undefined);
     if (!mayBan(role, targets)) throw new RejectionError("group/not-allowed");
-    if (targets.length === 0) return;
+    const [first] = targets;
+    if (first === undefined) return;
     const keys = targets.map((leaf) => leaf.signatureKey);
-    await context.stores.mlsGroups.ban(live.groupId, order.orderId, keys);
+    await context.stores.mlsGroups.ban(live.groupId, order.orderId, first.accountId, keys);
     await live.banned();
   });
   for (const key of order.signatureKeys) if (live.isBanned(key)) turns.gone(leafName(key));

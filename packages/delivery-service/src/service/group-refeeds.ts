@@ -141,6 +141,7 @@ async function validate(
         fromEpoch: live.epoch + next,
         commits: some,
         banned: live.bannedLeaves,
+        bannedAccounts: live.bannedAccounts,
         groupInfo: last ? groupInfo : undefined,
       });
       validated.push(...answer.commits);
@@ -178,7 +179,8 @@ async function store(
     groupId: live.groupId,
     fromEpoch: live.epoch,
     commits: commits.map(({ commit, banList }, index) => {
-      const { banListChanged, leafReplaced, referenced, removed, treeDelta, treeHash } = validated[index]!;
+      const { banListChanged, leafReplaced, listed, referenced, removed, treeDelta, treeHash } =
+        validated[index]!;
       return {
         commitHash: sha256(commit),
         proposals: referenced,
@@ -187,6 +189,7 @@ async function store(
         treeDelta,
         banList: banListChanged ? (banList ?? new Uint8Array(0)) : undefined,
         removed,
+        listed,
         leafReplaced,
       };
     }),

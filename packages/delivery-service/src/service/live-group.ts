@@ -62,6 +62,7 @@ export class LiveGroup implements GroupListener {
   private readonly readers = new Map<string, Set<GroupReader>>();
   private bannedNames: ReadonlySet<string> = new Set();
   private bannedKeys: readonly Bytes[] = [];
+  private keptOut: readonly AccountId[] = [];
   private highest = 0;
   private holds = 0;
   private queue: Promise<unknown> = Promise.resolve();
@@ -252,6 +253,11 @@ export class LiveGroup implements GroupListener {
     return this.bannedKeys;
   }
 
+  /** Accounts that a ban order alone keeps out. */
+  get bannedAccounts(): readonly AccountId[] {
+    return this.keptOut;
+  }
+
   // ---- readers ----
 
   add(reader: GroupReader): void {
@@ -323,7 +329,9 @@ export class LiveGroup implements GroupListener {
 
   /** Who is banned, as the store has it; their readers are shut out before this resolves. */
   async readBans(): Promise<void> {
-    this.bannedKeys = await this.context.stores.mlsGroups.bannedKeys(this.groupId);
+    const { mlsGroups } = this.context.stores;
+    this.keptOut = await mlsGroups.bannedAccounts(this.groupId);
+    this.bannedKeys = await mlsGroups.bannedKeys(this.groupId);
     this.bannedNames = new Set(this.bannedKeys.map(leafName));
     for (const name of this.bannedNames) for (const reader of this.readersOf(name)) reader.shutOut();
   }

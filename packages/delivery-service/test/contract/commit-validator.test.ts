@@ -1,11 +1,13 @@
 import { inflateRawSync } from "node:zlib";
-import type { Bytes, GroupId } from "@murmuration/base";
+import { type AccountId, accountId, type Bytes, type GroupId } from "@murmuration/base";
+import { BanList, communityContextOf, communityExtensions } from "@murmuration/mls-groups";
 import { limits } from "@murmuration/wire";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createInProcessValidator } from "../../src/adapters/in-process-validator.ts";
 import { createWorkerValidator } from "../../src/adapters/worker-validator.ts";
 import type { CommitRequest, CommitValidator, FollowerBase } from "../../src/ports/commit-validator.ts";
 import { type MadeCommit, Member } from "../support/community.ts";
+import { random } from "../support/random.ts";
 import { TestDevice } from "../support/test-device.ts";
 
 const MIB = 1024 * 1024;
@@ -76,6 +78,7 @@ const requestOf = (
   welcome: frame.welcome,
   nowSeconds: nowSeconds(),
   banned: [],
+  bannedAccounts: [],
   ...changes,
 });
 
@@ -177,6 +180,51 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
     expect(await bringsBanned(carol, [carol.key])).toBe(false);
   });
 
+  it("says when a commit brings in an account that an order keeps out, until a ban list names it", async () => {
+    const founder = await member();
+    const carol = await member();
+    const fresh = new Stored(founder);
+    const carols = carol.device.accountId;
+    const others = accountId(random(16));
+    const list = (...accounts: AccountId[]) =>
+      accounts.reduce((before, account) => before.with(founder.groupId, account), BanList.empty);
+    const change = (banList: BanList) => {
+      const before = communityContextOf(founder.group.context.extensions);
+      const extensions = communityExtensions({ ...before, banListHash: banList.hash() });
+      return founder.makeCommit({ proposals: [{ kind: "group_context_extensions", extensions }] });
+    };
+    const take = async (made: MadeCommit, changes: Partial<CommitRequest>) => {
+      const request = requestOf(founder, made, { bannedAccounts: [carols], ...changes });
+      const validated = await validator.commit(fresh.base(), request);
+      validator.settle(fresh.groupId, fresh.base().epoch, "stored");
+      fresh.stored(made, validated.treeDelta);
+      founder.merge();
+      return validated;
+    };
+    const joins = async (bannedAccounts: readonly AccountId[]) => {
+      const made = founder.makeAdd([carol]);
+      const request = requestOf(founder, made, { bannedAccounts });
+      const { bringsBanned } = await validator.commit(fresh.base(), request);
+      validator.settle(fresh.groupId, fresh.base().epoch, "dropped");
+      founder.discard();
+      return bringsBanned;
+    };
+    expect([await joins([]), await joins([others]), await joins([others, carols])]).toEqual([
+      false,
+      false,
+      true,
+    ]);
+    // A list with somebody else changes nothing.
+    const another = list(others);
+    expect(await take(change(another), { banList: another.encode() })).toMatchObject({ listed: [] });
+    expect(await joins([carols])).toBe(true);
+    const both = list(others, carols);
+    expect(await take(change(both), { banList: both.encode() })).toMatchObject({ listed: [carols] });
+    // So it does where the order came later: the list that is lifted has named it.
+    expect(await take(change(another), { banList: another.encode() })).toMatchObject({ listed: [carols] });
+    expect([await joins([]), await joins([carols])]).toEqual([false, true]);
+  });
+
   it("refuses with one code, and the engine's as its explanation", async () => {
     await start();
     const made = alice.makeCommit();
@@ -264,14 +312,21 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
       commits: past,
       groupInfo,
       banned: [],
+      bannedAccounts: [],
     });
     expect(whole.commits).toHaveLength(3);
     expect(whole.signerKey).toEqual(founder.key);
     expect(whole.commits[2]!.treeHash).toEqual(founder.group.context.treeHash);
-    const first = { fromEpoch: 0, commits: past.slice(0, 2), groupInfo: undefined, banned: [] };
+    const first = {
+      fromEpoch: 0,
+      commits: past.slice(0, 2),
+      groupInfo: undefined,
+      banned: [],
+      bannedAccounts: [],
+    };
     const begun = await validator.refeed(fresh.base(), first);
     expect(begun).toEqual({ commits: whole.commits.slice(0, 2), signerKey: undefined });
-    const rest = { fromEpoch: 2, commits: past.slice(2), groupInfo, banned: [] };
+    const rest = { fromEpoch: 2, commits: past.slice(2), groupInfo, banned: [], bannedAccounts: [] };
     expect(await validator.refeed(fresh.base(), rest)).toEqual({
       commits: whole.commits.slice(2),
       signerKey: founder.key,
@@ -295,7 +350,13 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
       code: "validator/unavailable",
     });
     await expect(
-      validator.refeed(fresh.base(), { fromEpoch: 0, commits: past.slice(0, 2), groupInfo, banned: [] }),
+      validator.refeed(fresh.base(), {
+        fromEpoch: 0,
+        commits: past.slice(0, 2),
+        groupInfo,
+        banned: [],
+        bannedAccounts: [],
+      }),
     ).rejects.toMatchObject({ code: "group/commit-invalid" });
   });
 

@@ -1,6 +1,13 @@
 import { readFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import { type Bytes, compareBytes, type DeviceAddress, type DeviceId, type GroupId } from "@murmuration/base";
+import {
+  accountId,
+  type Bytes,
+  compareBytes,
+  type DeviceAddress,
+  type DeviceId,
+  type GroupId,
+} from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openSqliteStores } from "../../src/adapters/sqlite-stores.ts";
 import {
@@ -27,6 +34,7 @@ import { temporaryDirectory } from "../support/service.ts";
 
 /** Stands in a void entry as it is. */
 const proof = random(90);
+const account = accountId(random(16));
 const keys = (count: number): readonly Bytes[] => Array.from({ length: count }, () => random(32));
 const welcomes = (count: number): AppendCommit["welcomes"] =>
   Array.from({ length: count }, () => ({ recipient: newDevice(), welcome: random(70) }));
@@ -106,13 +114,14 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       expect(await store.addProposal(nowhere, 0, random(9), 9)).toBe("outdated");
       expect(await store.loadTree(nowhere, 0)).toBeUndefined();
       expect(await store.commitOf(nowhere, 0)).toBeUndefined();
-      await store.ban(nowhere, random(16), keys(1));
+      await store.ban(nowhere, random(16), account, keys(1));
       await store.saveCursors([{ groupId: nowhere, signatureKey: random(32), throughSequence: 3 }]);
       await store.saveSnapshot(nowhere, 0, random(32), random(9));
       await store.touch(nowhere, DAY);
       expect(await wholeLog(store, nowhere)).toEqual([]);
       expect(await store.pendingProposals(nowhere)).toEqual([]);
       expect(await store.bannedKeys(nowhere)).toEqual([]);
+      expect(await store.bannedAccounts(nowhere)).toEqual([]);
       expect(await store.load(nowhere)).toBeUndefined();
     });
   });
@@ -483,11 +492,27 @@ describe.each(engines)("MLS group store on $name", (engine) => {
 
     it("that removed banned leaves leaves them banned", async () => {
       const [banned] = keys(1);
-      await store.ban(id, random(16), [banned!]);
+      await store.ban(id, random(16), account, [banned!]);
       await commit(0, { removed: [banned!] });
       expect(await store.bannedKeys(id)).toEqual([]);
       await voided(1);
       expect(await store.bannedKeys(id)).toEqual([banned]);
+    });
+
+    it("whose ban list named a banned account leaves it to the order", async () => {
+      const other = accountId(random(16));
+      await store.ban(id, random(16), account, keys(2));
+      await store.ban(id, random(16), other, keys(1));
+      const both = [account, other].sort(compareBytes);
+      expect(await store.bannedAccounts(id)).toEqual(both);
+      await commit(0, { listed: [account] });
+      expect(await store.bannedAccounts(id)).toEqual([other]);
+      await commit(1, { listed: [other, account] });
+      expect(await store.bannedAccounts(id)).toEqual([]);
+      await voided(2);
+      expect(await store.bannedAccounts(id)).toEqual([other]);
+      await voided(1);
+      expect(await store.bannedAccounts(id)).toEqual(both);
     });
 
     it("ends the proposals that wait for its epoch", async () => {
@@ -630,9 +655,11 @@ describe.each(engines)("MLS group store on $name", (engine) => {
 
     it("a former leaf says when its removal carried out a ban", async () => {
       const [banned, other] = keys(2) as [Bytes, Bytes];
-      await store.ban(id, random(16), [banned]);
+      await store.ban(id, random(16), account, [banned]);
       await commit(0, { removed: [banned, other] });
       expect(await store.formerLeaf(id, banned)).toEqual({ removedAt: 1, banned: true });
+      // Its account stays out, whoever removed the leaf.
+      expect(await store.bannedAccounts(id)).toEqual([account]);
       expect(await store.formerLeaf(id, other)).toEqual({ removedAt: 1 });
       await commit(1, { removed: [banned] });
       expect(await store.formerLeaf(id, banned)).toEqual({ removedAt: 2 });
@@ -640,8 +667,8 @@ describe.each(engines)("MLS group store on $name", (engine) => {
 
     it("banned keys stay banned until a commit removes them", async () => {
       const [a, b, c] = keys(3) as [Bytes, Bytes, Bytes];
-      await store.ban(id, random(16), [a, b]);
-      await store.ban(id, random(16), [b, c]);
+      await store.ban(id, random(16), account, [a, b]);
+      await store.ban(id, random(16), account, [b, c]);
       expect(await store.bannedKeys(id)).toEqual([a, b, c].sort(compareBytes));
       await commit(0, { removed: [b] });
       expect(await store.bannedKeys(id)).toEqual([a, c].sort(compareBytes));
@@ -649,11 +676,11 @@ describe.each(engines)("MLS group store on $name", (engine) => {
 
     it("the same ban order again changes nothing, also after its leaf was removed and came back", async () => {
       const [order, key] = [random(16), random(32)];
-      await store.ban(id, order, [key]);
+      await store.ban(id, order, account, [key]);
       await commit(0, { removed: [key] });
-      await store.ban(id, order, [key]);
+      await store.ban(id, order, account, [key]);
       expect(await store.bannedKeys(id)).toEqual([]);
-      await store.ban(id, random(16), [key]);
+      await store.ban(id, random(16), account, [key]);
       expect(await store.bannedKeys(id)).toEqual([key]);
     });
 
@@ -817,7 +844,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
 
     it("forgets former leaves with their cursors and bans, but not who came back or was removed since", async () => {
       const [gone, back, late] = keys(3) as [Bytes, Bytes, Bytes];
-      await store.ban(id, random(16), [gone, late]);
+      await store.ban(id, random(16), account, [gone, late]);
       await commit(0, { removed: [gone, back] });
       await commit(1, { removed: [late], acceptedAtMs: NOW + 9 });
       const cursor = (signatureKey: Bytes, throughSequence: number) => ({
@@ -838,10 +865,10 @@ describe.each(engines)("MLS group store on $name", (engine) => {
 
     it("a ban order is not forgotten: it cannot be used again on a leaf that came back", async () => {
       const [order, key] = [random(16), random(32)];
-      await store.ban(id, order, [key]);
+      await store.ban(id, order, account, [key]);
       await commit(0, { removed: [key] });
       await store.expire(NOW + 1, 10);
-      await store.ban(id, order, [key]);
+      await store.ban(id, order, account, [key]);
       expect(await store.bannedKeys(id)).toEqual([]);
     });
 

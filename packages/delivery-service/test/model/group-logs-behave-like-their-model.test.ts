@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { MemoryMlsGroupStore } from "../../src/adapters/memory-mls-groups.ts";
 import type { MlsGroupStore } from "../../src/ports/mls-groups.ts";
 import { engines } from "../support/engines.ts";
-import { bytesOf, GroupLogModel } from "../support/group-log-model.ts";
+import { accountOf, bytesOf, GroupLogModel } from "../support/group-log-model.ts";
 import { DAY, wholeLog } from "../support/mls-groups.ts";
 import { random } from "../support/random.ts";
 
@@ -58,6 +58,9 @@ async function agree(model: GroupLogModel, store: MlsGroupStore): Promise<void> 
   }
   const banned = [...model.bans.values()].filter((ban) => ban.removedAt === undefined).map((ban) => ban.key);
   expect(await store.bannedKeys(groupId)).toEqual(banned.sort(compareBytes));
+  const out = [...model.bans.values()].filter((ban) => ban.listedAt === undefined);
+  const accounts = new Map(out.map(({ account }) => [String(account), account]));
+  expect(await store.bannedAccounts(groupId)).toEqual([...accounts.values()].sort(compareBytes));
   expect(await store.pendingProposals(groupId)).toEqual(model.pending);
   expect(await store.outbox(0, 1_000)).toMatchObject(model.outbox);
 }
@@ -146,8 +149,9 @@ const commands: fc.Arbitrary<Command>[] = [
   ),
   fc.tuple(fc.nat(6), fc.nat(3)).map(([order, leaf]) =>
     command(`order ${order} bans leaf ${leaf}`, async (model, store) => {
-      await store.ban(model.groupId, bytesOf("order", order), [bytesOf("leaf", leaf)]);
-      model.ban(order, bytesOf("leaf", leaf));
+      const account = accountOf(leaf % 2);
+      await store.ban(model.groupId, bytesOf("order", order), account, [bytesOf("leaf", leaf)]);
+      model.ban(order, account, bytesOf("leaf", leaf));
     }),
   ),
   fc.nat(3).map((count) =>

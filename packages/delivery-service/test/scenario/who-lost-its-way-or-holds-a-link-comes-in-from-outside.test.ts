@@ -1,4 +1,5 @@
 import { inflateRawSync } from "node:zlib";
+import { BanList, communityContextOf, communityExtensions } from "@murmuration/mls-groups";
 import type { ClientBody } from "@murmuration/wire";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { expectKind, Link, Member, startCommunity, treePath } from "../support/community.ts";
@@ -157,5 +158,36 @@ describe("who lost its way, or holds a link, comes in from outside", () => {
     const guest = await stranger();
     const made = guest.joinExternally(reply, tree, alice.groupId, { link });
     expectKind(await guest.socket.request(made), "groupCommitAccepted");
+  });
+
+  it("nor when its leaf is gone, until a ban list has named it and that is lifted", async () => {
+    const tablet = await new Member(await bob.device.pair()).at(service);
+    await tablet.connect(service);
+    const join = async () => {
+      const { reply, tree } = await info(tablet, byLink(tablet));
+      return tablet.socket.request(tablet.joinExternally(reply, tree, alice.groupId, { link }));
+    };
+    expect(await alice.socket.request(alice.banFrame([bob]))).toEqual({ kind: "groupDone" });
+    // Whoever removes it for the one who ordered the ban need not have the right to change the list, or thinks of none.
+    const removal = { proposals: [{ kind: "remove", removed: bob.leafIndex }] } as const;
+    expectKind(await alice.commit(alice.makeCommit(removal)), "groupCommitAccepted");
+    expect(await join()).toMatchObject({ code: "group/not-a-member" });
+    expect(await alice.socket.request(alice.makeAdd([tablet]).frame)).toMatchObject({
+      code: "group/commit-invalid",
+    });
+    alice.discard();
+
+    const setList = async (list: BanList) => {
+      const before = communityContextOf(alice.group.context.extensions);
+      const extensions = communityExtensions({ ...before, banListHash: list.hash() });
+      const proposals = [{ kind: "group_context_extensions", extensions }] as const;
+      const banList = list.encode();
+      expectKind(await alice.commit(alice.makeCommit({ proposals }, { banList })), "groupCommitAccepted");
+    };
+    await setList(BanList.empty.with(alice.groupId, bob.device.accountId));
+    // Now it is the list that keeps it out, as members see it.
+    expect(await join()).toMatchObject({ code: "group/commit-invalid" });
+    await setList(BanList.empty);
+    expectKind(await join(), "groupCommitAccepted");
   });
 });

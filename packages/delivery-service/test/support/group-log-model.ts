@@ -1,4 +1,4 @@
-import { type Bytes, type GroupId, groupId, utf8 } from "@murmuration/base";
+import { type AccountId, accountId, type Bytes, type GroupId, groupId, utf8 } from "@murmuration/base";
 import type {
   AppendCommit,
   AppendCommitOutcome,
@@ -32,6 +32,9 @@ interface ModelEntry {
 /** What a number stands for: the same number is the same message, commit or key. */
 export const bytesOf = (what: string, n: number): Bytes => utf8(`${what} ${n}`);
 
+/** Of two accounts one. */
+export const accountOf = (n: number): AccountId => accountId(new Uint8Array(16).fill(n + 1));
+
 /**
  * A group's log as the port describes it, without a store: a list that only grows, a stack of epochs that count, and
  * a number below which everything is forgotten.
@@ -61,7 +64,15 @@ export class GroupLogModel {
   outbox: { readonly welcome: Bytes; readonly sequence: number }[] = [];
   former: { readonly key: Bytes; readonly removedAt: number }[] = [];
   readonly orders = new Set<number>();
-  readonly bans = new Map<string, { readonly key: Bytes; removedAt: number | undefined }>();
+  readonly bans = new Map<
+    string,
+    {
+      readonly key: Bytes;
+      readonly account: AccountId;
+      removedAt: number | undefined;
+      listedAt: number | undefined;
+    }
+  >();
 
   get present(): ModelEpoch {
     return this.epochs.at(-1)!;
@@ -113,6 +124,7 @@ export class GroupLogModel {
       treeHash: bytesOf("tree hash", n),
       treeDelta: bytesOf("delta", n),
       banList: shape.bans ? bytesOf("ban list", n) : undefined,
+      listed: shape.bans ? [accountOf(n % 2)] : [],
       removed: Array.from({ length: shape.removes }, (_, i) => bytesOf("leaf", (n + i) % 4)),
       welcomes: Array.from({ length: shape.welcomes }, (_, i) => ({
         recipient: newDevice(),
@@ -155,6 +167,10 @@ export class GroupLogModel {
       const ban = this.bans.get(String(key));
       if (ban !== undefined) ban.removedAt ??= sequence;
     }
+    for (const account of append.listed) {
+      for (const ban of this.bans.values())
+        if (String(ban.account) === String(account)) ban.listedAt ??= sequence;
+    }
     this.outbox.push(...append.welcomes.map(({ welcome }) => ({ welcome, sequence })));
     this.pending = [];
     return { kind: "appended", sequence, epoch: number };
@@ -168,7 +184,10 @@ export class GroupLogModel {
     this.epochs.pop();
     this.outbox = this.outbox.filter((welcome) => welcome.sequence !== sequence);
     this.former = this.former.filter((leaf) => leaf.removedAt !== sequence);
-    for (const ban of this.bans.values()) if (ban.removedAt === sequence) ban.removedAt = undefined;
+    for (const ban of this.bans.values()) {
+      if (ban.removedAt === sequence) ban.removedAt = undefined;
+      if (ban.listedAt === sequence) ban.listedAt = undefined;
+    }
     this.pending = [];
     return { sequence: entry };
   }
@@ -181,10 +200,10 @@ export class GroupLogModel {
     return "stored";
   }
 
-  ban(order: number, key: Bytes): void {
+  ban(order: number, account: AccountId, key: Bytes): void {
     if (!this.created || this.orders.has(order)) return;
     this.orders.add(order);
-    this.bans.set(String(key), { key, removedAt: undefined });
+    this.bans.set(String(key), { key, account, removedAt: undefined, listedAt: undefined });
   }
 
   expire(beforeMs: number, limit: number): number {

@@ -51,6 +51,7 @@ export const commitFrom = (
   treeDelta: random(40),
   banList: undefined,
   removed: [],
+  listed: [],
   leafReplaced: false,
   welcomes: [],
   acceptedAtMs: NOW,

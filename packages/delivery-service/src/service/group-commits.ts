@@ -67,8 +67,13 @@ export async function commitToGroup(
     const repeated = await findRepeated(context, group, epoch, frame.commit);
     if (repeated !== undefined) return accepted(repeated, true);
     await member?.member();
-    if (compareEpoch(epoch, live.epoch) === "past") return lose(context, group, committer, epoch);
-    if (group.turns.isOthers(committer.voice.name)) return lose(context, group, committer, epoch);
+    const isPast = compareEpoch(epoch, live.epoch) === "past";
+    if (isPast || group.turns.isOthers(committer.voice.name)) {
+      // What lost is not validated; but a place is the leaf's that signed for this connection, and for no other.
+      if (sender?.kind === "member" && sender.leafIndex !== member?.leafIndex)
+        throw new RejectionError("group/commit-invalid");
+      return lose(context, group, committer, epoch);
+    }
     return order(hub, group, committer, member, frame);
   });
   answer.then(

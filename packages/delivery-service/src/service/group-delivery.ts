@@ -65,6 +65,12 @@ export class GroupReader {
       : undefined;
   }
 
+  /** With whom it is counted in the line of turns: its account. */
+  get origin(): string | undefined {
+    const leaf = this.leafIndex === undefined ? undefined : this.opened.leaf;
+    return leaf && toHex(leaf.accountId);
+  }
+
   /** It follows the group through this entry, and so vouches for the commits up to there. */
   vouch(throughSequence: number): void {
     const { signatureKey } = this;

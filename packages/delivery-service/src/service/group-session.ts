@@ -208,8 +208,8 @@ export class GroupSession {
   }
 
   private joiner(): Voice {
-    const address = addressKey(this.peer.remoteAddress);
-    return { name: this.name, address, push: (answer) => this.outlet.push(answer) };
+    const origin = addressKey(this.peer.remoteAddress);
+    return { name: this.name, origin, push: (answer) => this.outlet.push(answer) };
   }
 
   /** Who waits without a leaf loses its place, and its turn, with the connection. */

@@ -24,8 +24,8 @@ import { toRefusal } from "./refusals.ts";
 /** Who may have a turn: a leaf by its name, whatever its connections, or a connection that has no leaf yet. */
 export interface Voice {
   readonly name: string;
-  /** For a connection without a leaf: the key of its address, by which it is counted. */
-  readonly address?: string;
+  /** With whom it is counted: for a connection without a leaf the key of its address, for a leaf its account. */
+  readonly origin: string | undefined;
   readonly push: (body: ServiceBody) => void;
 }
 
@@ -37,6 +37,8 @@ const COOL_DOWN_MS = 60_000;
 /** Places in the line for who has no leaf yet: together, and from one address. The others try again. */
 const MAX_JOINERS = 512;
 const MAX_JOINERS_PER_ADDRESS = 256;
+/** Leaves of one account that wait: a member may have 127, and would hold everybody else up for ten minutes. */
+const MAX_PLACES_PER_ACCOUNT = 4;
 /** Pending proposals in one frame, bytes. */
 const PROPOSALS_BYTES = 1024 * 1024;
 
@@ -50,7 +52,9 @@ export class GroupTurns {
   private readonly voices = new Map<string, Voice>();
   /** When each leaf that let a turn pass may be asked again. */
   private readonly coolDown = new Map<string, number>();
-  /** Leaves, and addresses of joiners, that let turns of the line pass. */
+  /** With whom those are counted who wait or have the turn. */
+  private readonly origins = new Map<string, string>();
+  /** Leaves, their accounts, and addresses of joiners, that let turns of the line pass. */
   private readonly idlers = new Map<string, Idleness>();
   private stopTimer: () => void = () => {};
   private stopRetry: (() => void) | undefined;
@@ -86,7 +90,8 @@ export class GroupTurns {
    */
   async lost(voice: Voice): Promise<PlaceInLine> {
     if (this.mayWait(voice)) {
-      if (voice.address !== undefined) this.voices.set(voice.name, voice);
+      if (isJoiner(voice.name)) this.voices.set(voice.name, voice);
+      if (voice.origin !== undefined) this.origins.set(voice.name, voice.origin);
       this.step({ kind: "lost", who: voice.name }, voice.name);
     }
     const { current } = this.line;
@@ -100,20 +105,21 @@ export class GroupTurns {
     };
   }
 
-  private mayWait({ name, address }: Voice): boolean {
+  private mayWait({ name, origin }: Voice): boolean {
     if (placeOf(this.line, name) !== undefined) return true;
     const now = this.context.clock.now();
     const idle = this.idlers.get(name);
     if (idle !== undefined && now < idle.untilMs) return false;
-    if (address === undefined) return true;
-    const all = this.idlers.get(address);
+    if (origin === undefined) return true;
+    const all = this.idlers.get(origin);
     if (all !== undefined && now < all.untilMs && isTrying(all, this.context.limits.turnMs)) return false;
-    const joiners = this.line.waiting.filter(isJoiner);
-    return joiners.length < MAX_JOINERS && this.waitingAt(address).length < MAX_JOINERS_PER_ADDRESS;
+    const together = this.waitingFrom(origin).length;
+    if (!isJoiner(name)) return together < MAX_PLACES_PER_ACCOUNT;
+    return this.line.waiting.filter(isJoiner).length < MAX_JOINERS && together < MAX_JOINERS_PER_ADDRESS;
   }
 
-  private waitingAt(address: string): readonly string[] {
-    return this.line.waiting.filter((name) => this.voices.get(name)?.address === address);
+  private waitingFrom(origin: string): readonly string[] {
+    return this.line.waiting.filter((name) => this.origins.get(name) === origin);
   }
 
   committed(name: string): void {
@@ -222,7 +228,9 @@ export class GroupTurns {
     if (ended !== undefined) {
       metrics.count("group_turns", ended.how);
       if (ended.how !== "used") this.passedUp(ended.turn);
+      this.forget(ended.turn.holder);
     }
+    if ("who" in event) this.forget(event.who);
     if (granted !== undefined) {
       metrics.count("group_turns", `granted-${granted.reason}`);
       this.stopTimer();
@@ -236,17 +244,22 @@ export class GroupTurns {
     }
   }
 
+  /** Whoever is not in the line any more is counted with nobody. */
+  private forget(name: string): void {
+    if (placeOf(this.line, name) === undefined) this.origins.delete(name);
+  }
+
   private passedUp(turn: Turn): void {
     const now = this.context.clock.now();
     for (const [name, until] of this.coolDown) if (until <= now) this.coolDown.delete(name);
     for (const [key, idle] of this.idlers) if (isForgotten(idle, now)) this.idlers.delete(key);
     if (turn.reason === "line") {
       this.idled(turn.holder, turn);
-      const address = this.voices.get(turn.holder)?.address;
-      const all = address && this.idled(address, turn);
+      const origin = this.origins.get(turn.holder);
+      const all = origin && this.idled(origin, turn);
       // Whoever else came from there would let its turn pass as well.
       if (all && isTrying(all, this.context.limits.turnMs))
-        for (const name of this.waitingAt(address)) this.step({ kind: "gone", who: name });
+        for (const name of this.waitingFrom(origin)) this.step({ kind: "gone", who: name });
     } else this.coolDown.set(turn.holder, now + COOL_DOWN_MS);
   }
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
+import { addMembers, expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
 import { startTestService, type TestService } from "../support/service.ts";
 
 const TURN_MS = 1000;
@@ -64,6 +64,37 @@ describe("turns go round", () => {
     expect(again.expiresInMs).toBeLessThan(TURN_MS);
     expectKind(await bob.commit(bob.makeCommit({}, { turn: again.turn })), "groupCommitAccepted");
     expect(await dora.nextTurn(TURN_MS)).toMatchObject({ reason: "line" });
+  });
+
+  it("an account with many devices has a few places, and loses them when it lets its turns pass", async () => {
+    const bobs = [bob];
+    while (bobs.length < 5) bobs.push(await new Member(await bob.device.pair()).at(service));
+    await addMembers(alice, bobs.slice(1));
+    for (const tablet of bobs.slice(1)) {
+      await tablet.connect(service);
+      await tablet.open(service, 2);
+    }
+    for (const member of [bob, carol, dora]) await member.catchUp(2);
+    const lost = [dora, ...bobs, carol].map((member) => ({ member, frame: member.makeCommit().frame }));
+    expectKind(await alice.commit(alice.makeCommit()), "groupCommitAccepted");
+    const places: number[] = [];
+    for (const { member, frame } of lost)
+      places.push(expectKind(await member.socket.request(frame), "groupCommitLost").place);
+    // The fifth of Bob's has none, and nobody waits behind it.
+    expect(places).toEqual([0, 1, 2, 3, 4, 5, 5]);
+    await carol.nextTurn(6 * TURN_MS);
+    const again = lost.find(({ member }) => member === bobs[4])!;
+    expect(await again.member.socket.request(again.frame)).toMatchObject({ place: 1 });
+    const { place } = expectKind(await dora.socket.request(lost[0]!.frame), "groupCommitLost");
+    expect(place).toBe(1);
+  });
+
+  it("what lost gets no place where it is of another leaf than the one that signed for the connection", async () => {
+    const [bobs, carols] = [bob, carol].map((member) => member.makeCommit().frame);
+    expectKind(await alice.commit(alice.makeCommit()), "groupCommitAccepted");
+    expect(await bob.socket.request(carols!)).toMatchObject({ code: "group/commit-invalid" });
+    expect(await carol.socket.request(carols!)).toMatchObject({ kind: "groupCommitLost", place: 0 });
+    expect(await bob.socket.request(bobs!)).toMatchObject({ kind: "groupCommitLost", place: 1 });
   });
 
   it("who lets its turn pass gets no other one for a while, on whatever connection", async () => {

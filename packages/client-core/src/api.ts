@@ -55,6 +55,12 @@ export interface Environment {
 export interface ClientSettings {
   /** Members from which on a group is an MLS group; it never goes back. Default 256. */
   readonly mlsThreshold: number;
+  /** A pairwise group with this many members fewer than `mlsThreshold` begins to move by itself. Default 16. */
+  readonly migrationMargin: number;
+  /** How long the move of a group that has not reached the threshold waits for devices that are not ready, ms. Default 24 hours. */
+  readonly migrationDeadlineMs: number;
+  /** The same, where somebody waits to be added, ms. Default 60,000. */
+  readonly migrationUrgentDeadlineMs: number;
   /** Messages of unknown accounts open a conversation at once instead of a message request. Default false. */
   readonly acceptUnknown: boolean;
   /** Send read receipts, and show those of others. Default true. */
@@ -304,7 +310,8 @@ export interface Conversation {
   /**
    * Groups only (UsageError `conversation/not-a-group`). Roles are checked by every member. In a community thousands can
    * be added: `progress` events tell how far it is, and an interrupted call goes on by itself. Resolves with those who
-   * could not be added, and why.
+   * could not be added, and why. Members that a pairwise group has no room for are written down: the group moves to MLS,
+   * and they are added then, without a caller ({@link Migration.waitingMembers}).
    */
   add(members: readonly AccountRef[]): Promise<readonly LeftOutMember[]>;
   /** Who could not be added when a community was created, or by a call that was interrupted; until it is tried again. */
@@ -315,6 +322,41 @@ export interface Conversation {
   setTitle(title: string): Promise<void>;
   /** The side of a group that only communities have. */
   readonly community: Community;
+
+  /** How far the group's move to MLS is; undefined for a group that never began to move. */
+  readonly migration: Migration | undefined;
+  /**
+   * Owners and admins of a pairwise group (UsageError `group/not-an-admin`, `migration/already-switched`).
+   * `start`: begins to move the group to MLS, whatever its size. It goes on by itself, also after a restart, and nobody
+   * has to wait for it: messages go on.
+   * `abort`: gives the attempt up, before the switch only.
+   * `finish-now`: switches as soon as the MLS group stands, without waiting for those who are not ready; they are left
+   * behind and come in by themselves when they are back. Only on the device that prepares it (`migration/not-the-creator`).
+   */
+  migrate(step: "start" | "abort" | "finish-now"): Promise<void>;
+}
+
+/** A pairwise group on its way to MLS (docs/migration.md). */
+export interface Migration {
+  readonly state: "pairwise" | "preparing" | "ready" | "switching" | "mls" | "recovering";
+  /** Rises with each attempt. */
+  readonly generation: number;
+  /** The account whose device prepares the MLS group. */
+  readonly creator: AccountRef | undefined;
+  /** Whether it is this device; only then the numbers below are known. */
+  readonly isCreator: boolean;
+  readonly startedAtMs: number | undefined;
+  /** When it switches even if not everybody is ready. */
+  readonly deadlineAtMs: number | undefined;
+  /** Accounts that are to move, and those of them all of whose devices are ready. */
+  readonly accounts: number;
+  readonly readyAccounts: number;
+  /** Who is not in the MLS group, and why: `key-packages/none`, `migration/not-joined`, `migration/invited`. */
+  readonly notReady: readonly LeftOutMember[];
+  /** What comes next: `members` have to join, the `service`, the `switch`, `nothing`. */
+  readonly waitsFor: "members" | "service" | "switch" | "nothing";
+  /** Accounts that are added as soon as the group has moved. */
+  readonly waitingMembers: number;
 }
 
 /** An account that could not be added, with the code that says why: `key-packages/none`, `accounts/unknown`. */
@@ -502,7 +544,7 @@ export type HistoryLine = TextLine | NoticeLine;
 // ------------------------------------------------------------------------------------------------------- events
 
 interface EventBase {
-  /** Rises by at least one with every stored event; 0 for `typing`, `connection` and `progress`, which are not stored. */
+  /** Rises by at least one with every stored event; 0 for those that are not stored: `typing`, `connection`, `progress`, `migration`. */
   readonly eventId: number;
   readonly atMs: number;
 }
@@ -575,6 +617,9 @@ export type ClientEvent = EventBase &
          * `group/unusable`: this device could not work with its state or log of the group, and tries to enter it anew.
          * `group/service-behind`: the service was set back to an older copy, and this device cannot bring it forward;
          * nothing is sent or received in the group until another member has, or {@link Community.heal} follows it.
+         * `migration/roster-mismatch`: somebody is in the MLS group who is not in this one; nothing is said there, and a
+         * new attempt is made. `migration/refused-without-notice`: the service refuses what is sent to the group, and the
+         * group's record does not say why.
          */
         readonly kind: "decision-needed";
         readonly code:
@@ -582,7 +627,9 @@ export type ClientEvent = EventBase &
           | "group/forked"
           | "group/disputed"
           | "group/unusable"
-          | "group/service-behind";
+          | "group/service-behind"
+          | "migration/roster-mismatch"
+          | "migration/refused-without-notice";
         readonly accountId: AccountRef | undefined;
         readonly conversationId: ConversationRef | undefined;
         /** With `group/disputed`, and `group/forked` where another account said it: what contradicts what. */
@@ -597,6 +644,19 @@ export type ClientEvent = EventBase &
         readonly started: boolean;
       }
     | { readonly kind: "connection"; readonly state: Connection["state"] }
+    | {
+        /** From here on the conversation is carried by MLS. Nothing else of it changes. */
+        readonly kind: "protocol-changed";
+        readonly conversationId: ConversationRef;
+      }
+    | {
+        /** A group is being moved to MLS: a step was done, or somebody became ready. Not stored. */
+        readonly kind: "migration";
+        readonly conversationId: ConversationRef;
+        readonly state: Migration["state"];
+        readonly readyAccounts: number;
+        readonly accounts: number;
+      }
     | {
         /** Members are being added to or removed from a community. */
         readonly kind: "progress";

@@ -17,6 +17,7 @@ import { Inbox } from "../shell/inbox.ts";
 import { lanes } from "../shell/lanes.ts";
 import { Lines } from "../shell/lines.ts";
 import { Maintenance } from "../shell/maintenance.ts";
+import { Migrations } from "../shell/migration/migrations.ts";
 import { OutboxWorker } from "../shell/outbox-worker.ts";
 import { Passing } from "../shell/passing.ts";
 import { Receipts } from "../shell/receipts.ts";
@@ -59,6 +60,7 @@ class MurmurationClient implements Client {
   private readonly inbox: Inbox;
   private readonly groups: Groups;
   private readonly communities: Communities;
+  private readonly migrations: Migrations;
   private readonly receipts: Receipts;
   private readonly sender: Sender;
   private readonly followUp: FollowUp;
@@ -75,7 +77,9 @@ class MurmurationClient implements Client {
     this.link = this.createLink();
     this.directory = new Directory(context);
     const groupMessages = new GroupMessages(context);
-    const ledger = new GroupLedger(context, groupMessages);
+    const ledger = new GroupLedger(context, groupMessages, {
+      adopted: (...change) => this.migrations.adopted(...change),
+    });
     this.groups = new Groups(context, ledger, groupMessages, {
       wakeAll: () => this.worker.wakeAll(),
       whenSettled: (row) => this.outbox.whenSettled(row),
@@ -92,6 +96,12 @@ class MurmurationClient implements Client {
         this.link.interrupt();
       },
       behind: (work) => this.behind(work),
+      merged: (...commit) => this.migrations.committed(...commit),
+      entered: (id, group) => this.migrations.entered(id, group),
+      spoken: (...said) => this.migrations.spoken(...said),
+      expects: (wireId) => this.migrations.expects(wireId),
+      awaited: (id) => this.migrations.readRecord(id),
+      pskMissing: () => this.migrations.wake(),
     });
     this.worker = new OutboxWorker(
       context,
@@ -103,7 +113,19 @@ class MurmurationClient implements Client {
     );
     this.outbox = new ClientOutbox(context, this.worker);
     this.receipts = new Receipts(context, wake);
-    const receiver = new Receiver(context, ledger, this.receipts, lines, reports, this.communities.approvals);
+    this.migrations = new Migrations(context, this.groups, ledger, this.communities, {
+      wake,
+      behind: (work) => this.behind(work),
+    });
+    const receiver = new Receiver(
+      context,
+      ledger,
+      this.receipts,
+      lines,
+      reports,
+      this.communities.approvals,
+      this.migrations,
+    );
     this.sender = new Sender(context, lines, wake, this.communities.outgoing);
     this.followUp = new FollowUp(context, this.groups, receiver);
     this.inbox = new Inbox(context, this.directory, receiver, {
@@ -151,6 +173,7 @@ class MurmurationClient implements Client {
       groups: this.groups,
       communities: this.communities,
       maintenance: this.maintenance,
+      migrations: this.migrations,
       passing: new Passing(this.context, this.link),
       receipts: this.receipts,
       receiver,
@@ -243,6 +266,7 @@ class MurmurationClient implements Client {
       await this.inbox.openHeld();
       await this.received();
       await this.groups.resume();
+      this.migrations.connected();
     });
     this.worker.wakeAll();
   }

@@ -8,6 +8,7 @@ import {
   UsageError,
   utf8,
 } from "@murmuration/base";
+import { hasSwitched } from "@murmuration/wire";
 import type {
   AccountRef,
   Conversation,
@@ -17,6 +18,7 @@ import type {
   Member,
   MessageRef,
   MessageTarget,
+  Migration,
   OutgoingContent,
   Role,
   SentMessage,
@@ -404,13 +406,34 @@ export class ClientConversation implements Conversation {
       projectedMembers: context.conversations.members(group).length + accounts.length,
       mlsThreshold: context.settings.mlsThreshold,
     });
-    if (protocol === "mls") throw new UsageError("group/too-many-members");
+    if (protocol === "mls" || hasSwitched(context.migration.record(group).state)) {
+      this.requireActive();
+      const present = new Set(context.conversations.members(group).map((member) => formatId(member.account)));
+      const open = accounts.filter((account) => !present.has(formatId(account)));
+      if (open.length > 0) await this.parts.migrations.addLater(group, open);
+      return [];
+    }
     const added = await this.parts.newMembers(accounts);
     await groups.change(group, (state) => {
       const rest = added.filter((member: NewMember) => !state.members.has(formatId(member.account)));
       return rest.length === 0 ? undefined : { kind: "add", members: rest };
     });
+    this.parts.migrations.startIfNear(group);
     return [];
+  }
+
+  get migration(): Migration | undefined {
+    return this.kind === "group" ? this.parts.migrations.view(this.key as GroupId) : undefined;
+  }
+
+  async migrate(step: "start" | "abort" | "finish-now"): Promise<void> {
+    const { migrations } = this.parts;
+    const group = this.group;
+    if (this.protocol === "mls") throw new UsageError("migration/already-switched");
+    this.requireActive();
+    if (step === "start") await migrations.start(group);
+    else if (step === "abort") await migrations.abort(group);
+    else migrations.finishNow(group);
   }
 
   get leftOut(): readonly LeftOutMember[] {

@@ -5,6 +5,7 @@ import type { Communities } from "../shell/communities/communities.ts";
 import type { Context } from "../shell/context.ts";
 import type { Groups } from "../shell/groups.ts";
 import type { Maintenance } from "../shell/maintenance.ts";
+import type { Migrations } from "../shell/migration/migrations.ts";
 import type { Passing } from "../shell/passing.ts";
 import type { Receipts } from "../shell/receipts.ts";
 import type { Receiver } from "../shell/receiver.ts";
@@ -17,6 +18,7 @@ export interface ClientParts {
   readonly groups: Groups;
   readonly communities: Communities;
   readonly maintenance: Maintenance;
+  readonly migrations: Migrations;
   readonly passing: Passing;
   readonly receipts: Receipts;
   readonly receiver: Receiver;

@@ -131,6 +131,19 @@ export function viewEvent(context: Context, event: StoredEvent | PassingEvent): 
     const conversationId = textOf(event.conversation);
     return { kind: "progress", eventId: 0, atMs: context.now(), conversationId, action, done, total };
   }
+  if (event.kind === "migration") {
+    const { state, readyAccounts, accounts } = event;
+    const conversationId = textOf(event.conversation);
+    return {
+      kind: "migration",
+      eventId: 0,
+      atMs: context.now(),
+      conversationId,
+      state,
+      readyAccounts,
+      accounts,
+    };
+  }
   const base = { eventId: event.id, atMs: event.atMs };
   const conversationId = textOf(event.conversation);
   const historyId = event.historyId ?? 0;
@@ -152,6 +165,8 @@ export function viewEvent(context: Context, event: StoredEvent | PassingEvent): 
       return { ...base, kind: event.kind, conversationId, historyId };
     case "conversation-changed":
       return { ...base, kind: event.kind, conversationId, state: stateOf(context, event.conversation) };
+    case "protocol-changed":
+      return { ...base, kind: event.kind, conversationId };
     case "contact-changed":
       return { ...base, kind: event.kind, accountId: textOf(event.account) };
     case "join-requested":
@@ -185,7 +200,14 @@ function viewEvidence({ evidence }: StoredEvent) {
 }
 
 /** What a person has to decide about a group. */
-const GROUP_DECISIONS = ["group/forked", "group/disputed", "group/unusable", "group/service-behind"] as const;
+const GROUP_DECISIONS = [
+  "group/forked",
+  "group/disputed",
+  "group/unusable",
+  "group/service-behind",
+  "migration/roster-mismatch",
+  "migration/refused-without-notice",
+] as const;
 
 /** A conversation that was deleted since counts as left. */
 function stateOf(context: Context, conversation: Bytes | undefined) {

@@ -49,6 +49,8 @@ export const GROUP_KEY_BYTES = 32;
 export const FENCE_BYTES = 16;
 export const HASH_BYTES = 32;
 export const LINK_ID_BYTES = 16;
+/** What the PSK of a switching commit is made of. */
+export const MIGRATION_SECRET_BYTES = 32;
 /** Ed25519, as the cipher suite of communities has it. */
 const SIGNATURE_KEY_BYTES = 32;
 
@@ -87,6 +89,7 @@ const groupContext = message("GroupContext", {
   groupId: required(1, id(groupId)),
   revision: required(2, uint()),
   name: optional(3, text(MAX_NAME_BYTES)),
+  counter: optional(4, uint(Number.MAX_SAFE_INTEGER, 1)),
 });
 const edit = message("Edit", {
   messageId: required(1, id(messageId)),
@@ -160,6 +163,17 @@ const seenEpochs = message("SeenEpochs", {
 /** The part of {@link content} that is put beside what was written down before. */
 const aside = message("Content", { seenEpochs: optional(4, seenEpochs) });
 
+const migrationSecret = message("MigrationSecret", {
+  generation: required(1, uint(0xffff_ffff, 1)),
+  round: required(2, uint(0xffff_ffff, 1)),
+  secret: required(3, bytes(MIGRATION_SECRET_BYTES)),
+});
+const migrationReady = message("MigrationReady", {
+  generation: required(1, uint(0xffff_ffff, 1)),
+  epoch: required(2, uint()),
+  authenticator: required(3, bytes(HASH_BYTES)),
+});
+
 const syncSent = message("SyncSent", {
   conversationId: required(1, bytes(16)),
   content: required(2, bytes({ min: 1, max: 60 * 1024 })),
@@ -222,6 +236,8 @@ export const content = message("Content", {
   pin: optional(25, pin),
   joinRequest: optional(26, joinRequest),
   joinApproval: optional(27, joinApproval),
+  migrationSecret: optional(28, migrationSecret),
+  migrationReady: optional(29, migrationReady),
 });
 
 export type Content = MessageOf<typeof content>;
@@ -253,6 +269,8 @@ export const bodyKinds = [
   "pin",
   "joinRequest",
   "joinApproval",
+  "migrationSecret",
+  "migrationReady",
 ] as const;
 export type BodyKind = (typeof bodyKinds)[number];
 

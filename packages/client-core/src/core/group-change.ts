@@ -37,6 +37,7 @@ import {
   type Writer,
 } from "@murmuration/base";
 import { verifyDeviceList, verifyDeviceSignature } from "@murmuration/pairwise";
+import type { MigrationChange } from "@murmuration/wire";
 import type { Role } from "../api.ts";
 import {
   HASH_BYTES,
@@ -48,6 +49,7 @@ import {
 
 const CHANGE_LABEL = "GroupChange 1";
 const VERSION = 1;
+const STEP = "migrate-";
 const ROLES: readonly Role[] = ["member", "admin", "owner"];
 
 /** What the record says of a member when it is added. */
@@ -80,7 +82,28 @@ export type GroupAction =
   | { readonly kind: "title"; readonly title: string }
   | { readonly kind: "expiry"; readonly seconds: number }
   /** A member has a new profile key or name. */
-  | { readonly kind: "profile"; readonly profileKey: Bytes; readonly name: string };
+  | { readonly kind: "profile"; readonly profileKey: Bytes; readonly name: string }
+  | MigrationAction;
+
+/** The steps by which a group moves to MLS (docs/adr/0009). The author of `migrate-prepare` is the creator. */
+export type MigrationAction =
+  | { readonly kind: "migrate-prepare"; readonly generation: number }
+  | { readonly kind: "migrate-ready"; readonly generation: number }
+  | { readonly kind: "migrate-abort"; readonly generation: number }
+  /** Comes with a new fence that nobody knows: from here on nothing is said pairwise. */
+  | ({ readonly kind: "migrate-switch"; readonly generation: number } & SwitchPoint)
+  | { readonly kind: "migrate-done"; readonly generation: number }
+  | { readonly kind: "migrate-recover"; readonly generation: number };
+
+/** Where in the MLS group the conversation goes on. */
+export interface SwitchPoint {
+  /** Begun by the switching commit. */
+  readonly epoch: number;
+  /** Epoch authenticator (RFC 9420 8.7) of that epoch, 32 bytes. */
+  readonly authenticator: Bytes;
+  /** What the PSK of the switching commit is bound to, 32 bytes. */
+  readonly rosterHash: Bytes;
+}
 
 export interface ChangeFields {
   readonly groupId: GroupId;
@@ -110,11 +133,27 @@ const KINDS = [
   "title",
   "expiry",
   "profile",
+  "migrate-prepare",
+  "migrate-ready",
+  "migrate-abort",
+  "migrate-switch",
+  "migrate-done",
+  "migrate-recover",
 ] as const satisfies readonly GroupAction["kind"][];
 
 /** True for actions that replace group key, access key and fence. */
 export function startsGeneration(action: GroupAction): boolean {
   return action.kind === "create" || action.kind === "remove" || action.kind === "rotate";
+}
+
+/** The step of a migration that a change is; undefined for any other change. */
+export function migrationStepOf(action: GroupAction): MigrationAction | undefined {
+  return action.kind.startsWith(STEP) ? (action as MigrationAction) : undefined;
+}
+
+/** The same by its name in the table of transitions. */
+export function migrationChangeOf(action: GroupAction): MigrationChange | undefined {
+  return migrationStepOf(action)?.kind.slice(STEP.length) as MigrationChange | undefined;
 }
 
 function readText(reader: Reader, max: number): string {
@@ -168,6 +207,17 @@ function writeAction(writer: Writer, action: GroupAction): void {
     case "expiry":
       writer.uint32(action.seconds);
       break;
+    case "migrate-switch":
+      writer.uint32(action.generation).uint64(BigInt(action.epoch));
+      writer.fixed(action.authenticator).fixed(action.rosterHash);
+      break;
+    case "migrate-prepare":
+    case "migrate-ready":
+    case "migrate-abort":
+    case "migrate-done":
+    case "migrate-recover":
+      writer.uint32(action.generation);
+      break;
     default:
   }
 }
@@ -210,6 +260,20 @@ function readAction(reader: Reader): GroupAction {
     case "leave":
     case "rotate":
       return { kind };
+    case "migrate-switch":
+      return {
+        kind,
+        generation: reader.uint32(),
+        epoch: readSafe(reader),
+        authenticator: new Uint8Array(reader.fixed(HASH_BYTES)),
+        rosterHash: new Uint8Array(reader.fixed(HASH_BYTES)),
+      };
+    case "migrate-prepare":
+    case "migrate-ready":
+    case "migrate-abort":
+    case "migrate-done":
+    case "migrate-recover":
+      return { kind, generation: reader.uint32() };
     default:
       throw new RejectionError("group/unknown-action");
   }

@@ -3,7 +3,7 @@
  * member applies the same rules, so the delivery service can neither invent nor drop a change, nor go back
  * behind what a member has seen.
  *
- *   who may        owner: everything.  admin: add, remove members, title, expiry, rotate.
+ *   who may        owner: everything.  admin: add, remove members, title, expiry, rotate, migrate.
  *                  member: leave, profile.  invited: join, leave.
  *
  * A group always has an owner: when the last one leaves, the first admin by account id becomes owner, else the
@@ -13,6 +13,7 @@ import {
   type AccountId,
   type Bytes,
   compareBytes,
+  type DeviceAddress,
   decodeWhole,
   encode,
   equalBytes,
@@ -21,9 +22,25 @@ import {
   RejectionError,
   refuseUnless,
 } from "@murmuration/base";
+import {
+  beginsLease,
+  hasSwitched,
+  type MigrationState,
+  migrationTransition,
+  nextMigration,
+} from "@murmuration/wire";
 import type { Notice, Role } from "../api.ts";
 import { HASH_BYTES } from "./content.ts";
-import { type GroupAction, type NewMember, type VerifiedChange, verifyChange } from "./group-change.ts";
+import {
+  type GroupAction,
+  type MigrationAction,
+  migrationChangeOf,
+  migrationStepOf,
+  type NewMember,
+  type SwitchPoint,
+  type VerifiedChange,
+  verifyChange,
+} from "./group-change.ts";
 
 /** Accounts that a pairwise group can have; from here on it has to be an MLS group. */
 export const MAX_PAIRWISE_MEMBERS = 256;
@@ -48,7 +65,26 @@ export interface GroupState {
   readonly members: ReadonlyMap<string, RecordMember>;
   /** Revision of the newest leave that no new key has followed yet; 0 for none. */
   readonly rotateAfter: number;
+  readonly migration: RecordMigration;
 }
+
+/** How far the group's move to MLS is, as its record says (docs/migration.md). */
+export interface RecordMigration {
+  readonly state: MigrationState;
+  /** Rises with each attempt and is never used again; 0 before the first. */
+  readonly generation: number;
+  /** The device that makes, or made, the MLS group of this generation; undefined before the first. */
+  readonly creator: DeviceAddress | undefined;
+  /** From the switch on. */
+  readonly switchPoint: SwitchPoint | undefined;
+}
+
+export const noMigration: RecordMigration = {
+  state: "pairwise",
+  generation: 0,
+  creator: undefined,
+  switchPoint: undefined,
+};
 
 /** Before the first change. */
 export function emptyGroup(groupId: GroupId): GroupState {
@@ -60,6 +96,7 @@ export function emptyGroup(groupId: GroupId): GroupState {
     expireAfterSeconds: 0,
     members: new Map(),
     rotateAfter: 0,
+    migration: noMigration,
   };
 }
 
@@ -89,6 +126,8 @@ function applyAction(
   if (action.kind === "create") return create(state, action, change);
   if (author === undefined) throw new RejectionError("group/author-not-a-member");
   const self = formatId(author.account);
+  const step = migrationStepOf(action);
+  refuseUnless(step !== undefined || !hasSwitched(state.migration.state), "group/migrated");
   switch (action.kind) {
     case "join":
       refuseUnless(author.invited, "group/already-a-member");
@@ -103,6 +142,10 @@ function applyAction(
     default:
   }
   refuseUnless(!author.invited, "group/not-joined");
+  if (step !== undefined) {
+    requireRole(author, "admin");
+    return { ...state, migration: migrate(state.migration, step, change.author) };
+  }
   switch (action.kind) {
     case "profile":
       return withMember(state, { ...author, profileKey: action.profileKey, name: action.name });
@@ -133,8 +176,32 @@ function applyAction(
     case "expiry":
       requireRole(author, "admin");
       return { ...state, expireAfterSeconds: action.seconds };
+    default:
+      throw new RejectionError("group/unknown-action");
   }
 }
+
+/** One step of the table of docs/migration.md, as far as members judge it: leases and fences are the service's. */
+function migrate(before: RecordMigration, step: MigrationAction, author: DeviceAddress): RecordMigration {
+  const change = migrationChangeOf(step);
+  const next = change === undefined ? undefined : nextMigration(before, change);
+  refuseUnless(change !== undefined && next !== undefined, "migration/not-possible");
+  refuseUnless(step.generation === next.generation, "migration/wrong-generation");
+  if (beginsLease(change)) return { ...next, creator: author, switchPoint: undefined };
+  const byCreator = migrationTransition(before.state, change)?.who === "lease-holder";
+  refuseUnless(!byCreator || isSameDevice(before.creator, author), "migration/not-the-creator");
+  const switchPoint = step.kind === "migrate-switch" ? pointOf(step) : before.switchPoint;
+  return { ...before, ...next, switchPoint };
+}
+
+const pointOf = ({ epoch, authenticator, rosterHash }: SwitchPoint): SwitchPoint => ({
+  epoch,
+  authenticator,
+  rosterHash,
+});
+
+const isSameDevice = (a: DeviceAddress | undefined, b: DeviceAddress): boolean =>
+  a !== undefined && equalBytes(a.accountId, b.accountId) && a.deviceId === b.deviceId;
 
 const isOwner = (member: RecordMember): boolean => member.role === "owner" && !member.invited;
 

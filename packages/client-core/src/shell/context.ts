@@ -19,6 +19,7 @@ import { EventStore } from "../store/events.ts";
 import { HeldStore } from "../store/held.ts";
 import { HistoryStore } from "../store/history.ts";
 import { MetaStore } from "../store/meta.ts";
+import { MigrationStore } from "../store/migration.ts";
 import { MlsStore } from "../store/mls.ts";
 import { OutboxStore } from "../store/outbox.ts";
 import { PairwiseRows } from "../store/pairwise-rows.ts";
@@ -29,6 +30,9 @@ import { ServiceApi } from "./service-api.ts";
 
 export const defaultSettings: ClientSettings = {
   mlsThreshold: 256,
+  migrationMargin: 16,
+  migrationDeadlineMs: 86_400_000,
+  migrationUrgentDeadlineMs: 60_000,
   acceptUnknown: false,
   readReceipts: true,
   typingNotices: true,
@@ -57,6 +61,7 @@ export class Context {
   readonly outbox: OutboxStore;
   readonly held: HeldStore;
   readonly mls: MlsStore;
+  readonly migration: MigrationStore;
   readonly meter: Meter;
   readonly pairwiseRows: PairwiseRows;
   readonly notifier: Notifier;
@@ -89,6 +94,7 @@ export class Context {
     this.outbox = new OutboxStore(storage);
     this.held = new HeldStore(storage);
     this.mls = new MlsStore(storage);
+    this.migration = new MigrationStore(storage);
     this.meter = new Meter(environment);
     this.pairwiseRows = new PairwiseRows(storage);
     this.notifier = new Notifier((id, limit) => this.events.after(id, limit), this.events.lastId());

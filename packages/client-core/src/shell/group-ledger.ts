@@ -25,13 +25,20 @@ import type { Context } from "./context.ts";
 import type { Generation, GroupMessages } from "./group-messages.ts";
 import { lanes } from "./lanes.ts";
 
+/** What a change sets off beside the record, inside the same transaction. */
+export interface LedgerEffects {
+  adopted(group: GroupId, before: GroupState, after: GroupState, change: VerifiedChange): void;
+}
+
 export class GroupLedger {
   private readonly context: Context;
   private readonly messages: GroupMessages;
+  private readonly effects: LedgerEffects;
 
-  constructor(context: Context, messages: GroupMessages) {
+  constructor(context: Context, messages: GroupMessages, effects: LedgerEffects) {
     this.context = context;
     this.messages = messages;
+    this.effects = effects;
   }
 
   /** The verified state as it is stored. */
@@ -53,6 +60,7 @@ export class GroupLedger {
       expireAfterSeconds: conversation.expireAfterSeconds,
       members,
       rotateAfter: row.rotateAfter,
+      migration: this.context.migration.record(group),
     };
   }
 
@@ -67,9 +75,18 @@ export class GroupLedger {
     const stored = conversations.group(group);
     let keys: Generation | undefined = stored ?? generation;
     const own = conversations.pendingWrite(group);
+    const self = formatId(context.own.accountId);
+    let joined = 0;
+    const steps: {
+      readonly before: GroupState;
+      readonly after: GroupState;
+      readonly change: VerifiedChange;
+    }[] = [];
     for (const change of changes) {
       const before = state;
       state = applyChange(state, change);
+      steps.push({ before, after: state, change });
+      if (!before.members.has(self) && state.members.has(self)) joined = change.revision;
       const pending = conversations
         .pendingKeys(group)
         .find((key) => key.revision === change.revision && equalBytes(key.author, change.author.accountId));
@@ -77,11 +94,15 @@ export class GroupLedger {
       conversations.appendChange(group, change.revision, change.encoded);
       this.learnProfiles(change);
       this.writeNotices(group, before, state, change);
-      if (own !== undefined && own.revision === change.revision) this.settleOwn(group, own, change, before);
     }
     const current = generation ?? keys;
     if (current === undefined) throw new InvariantError("group/without-key");
     this.save(group, state, current, stored?.forked ?? false);
+    if (joined > 0) context.migration.setJoinedRevision(group, joined);
+    for (const { before, after, change } of steps) {
+      this.effects.adopted(group, before, after, change);
+      if (own?.revision === change.revision) this.settleOwn(group, own, change, before);
+    }
     this.followUp(group, state, changes);
     events.append({ kind: "conversation-changed", conversation: group, atMs: context.now() });
   }
@@ -97,10 +118,12 @@ export class GroupLedger {
       rotateAfter: state.rotateAfter,
     };
     conversations.saveGroup(group, row);
+    conversations.dropPendingKeys(group, state.revision);
+    // A conversation that has moved goes by its MLS group.
+    if (conversations.get(group)?.protocol === "mls") return;
     conversations.saveMembers(group, [...state.members.values()], this.context.now());
     conversations.setTitle(group, state.title);
     conversations.setExpiry(group, state.expireAfterSeconds);
-    conversations.dropPendingKeys(group, state.revision);
   }
 
   /** Own membership may have ended, or begun. */
@@ -108,7 +131,7 @@ export class GroupLedger {
     const { context } = this;
     const self = state.members.get(formatId(context.own.accountId));
     const conversation = context.conversations.get(group);
-    if (conversation === undefined) return;
+    if (conversation === undefined || conversation.protocol === "mls") return;
     if (self === undefined && conversation.state !== "left" && conversation.state !== "removed") {
       const left = changes.some((c) => c.action.kind === "leave" && context.isOwn(c.author.accountId));
       context.conversations.setState(group, left ? "left" : "removed");
@@ -204,6 +227,7 @@ export class GroupLedger {
     conversations.deletePendingWrite(group);
     if (!equalBytes(own.change, change.encoded)) {
       if (own.announcement !== 0) outbox.delete(own.announcement);
+      this.context.migration.dropLease(group);
       return;
     }
     const fresh = own.fence === undefined ? undefined : { groupKey: own.groupKey, fence: own.fence };

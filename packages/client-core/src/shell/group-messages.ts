@@ -31,11 +31,28 @@ export class GroupMessages {
       return;
     }
     const groupChange = { change: change.encoded };
+    if (this.context.conversations.get(group)?.protocol === "mls") {
+      this.tellOverMls(group, change, before);
+      return;
+    }
     const added = action.kind === "add" ? action.members.map((member) => member.account) : [];
     const declined = before.members.get(formatId(change.author.accountId))?.invited === true;
     if (action.kind !== "leave" || !declined) this.enqueue(group, { groupChange }, added);
     for (const account of added) this.enqueueFor(group, account, { groupInvite });
     if (action.kind === "remove") this.enqueueFor(group, action.account, { groupChange });
+  }
+
+  /**
+   * A step of a migration behind the switch: said in the MLS group, where whoever has moved hears it at once. The switch
+   * itself also goes to each member over its pairwise session, without the fence that nobody knows any more.
+   */
+  private tellOverMls(group: GroupId, change: VerifiedChange, before: GroupState): void {
+    const { context } = this;
+    const groupChange = { change: change.encoded };
+    this.enqueue(group, { groupChange });
+    if (change.action.kind !== "migrate-switch") return;
+    for (const { account, invited } of before.members.values())
+      if (!invited && !context.isOwn(account)) this.enqueueFor(group, account, { groupChange });
   }
 
   /** Queues the new key for everybody who stays. Returns the outbox row. */

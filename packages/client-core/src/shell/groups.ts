@@ -19,11 +19,20 @@ import {
   UnavailableError,
   UsageError,
 } from "@murmuration/base";
+import {
+  beginsLease,
+  type GroupMigrationStep,
+  hasLease,
+  limits,
+  migrationTransition,
+  nextMigration,
+} from "@murmuration/wire";
 import { FENCE_BYTES, GROUP_KEY_BYTES, type GroupInvite } from "../core/content.ts";
 import {
   createChange,
   type GroupAction,
   hashChange,
+  migrationChangeOf,
   startsGeneration,
   verifyChange,
 } from "../core/group-change.ts";
@@ -33,6 +42,7 @@ import {
   checkContinues,
   encodeRecord,
   type GroupState,
+  type RecordMigration,
   splitRecord,
 } from "../core/group-record.ts";
 import { ServiceRefusal } from "../core/refusal.ts";
@@ -125,11 +135,23 @@ export class Groups {
       encodeRecord([...conversations.changes(group), encoded]),
       environment.random(12),
     );
-    const generation = fresh
-      ? { generation: { accessPublicKey: deriveAccessPublicKey(group, keys.groupKey), fence: keys.fence } }
-      : {};
-    const body = ServiceApi.encodeGroupWrite({ expectedRevision: state.revision, blob, ...generation });
+    const step = this.stepOf(group, state.migration, action);
+    // Where the group switches, a fence is drawn that nobody ever knows.
+    const fence = step?.cutsOff === true ? environment.random(FENCE_BYTES) : keys.fence;
+    const generation =
+      fresh || step?.cutsOff === true
+        ? { generation: { accessPublicKey: deriveAccessPublicKey(group, keys.groupKey), fence } }
+        : {};
+    const migration = step === undefined ? {} : { migration: step.request };
+    const body = ServiceApi.encodeGroupWrite({
+      expectedRevision: state.revision,
+      blob,
+      ...generation,
+      ...migration,
+    });
     context.transaction(() => {
+      const lease = step?.request.newLeaseToken;
+      if (lease !== undefined) context.migration.wantLease(group, lease);
       conversations.savePendingWrite(group, {
         revision,
         change: encoded,
@@ -141,6 +163,27 @@ export class Groups {
       if (fresh) conversations.addPendingKey(group, { revision, author: context.own.accountId, ...keys });
     });
     return hash;
+  }
+
+  /** What the service is told of a step of a migration; undefined for any other change. */
+  private stepOf(
+    group: GroupId,
+    before: RecordMigration,
+    action: GroupAction,
+  ): { readonly request: GroupMigrationStep; readonly cutsOff: boolean } | undefined {
+    const change = migrationChangeOf(action);
+    if (change === undefined) return undefined;
+    const { environment, migration } = this.context;
+    const transition = migrationTransition(before.state, change);
+    const next = nextMigration(before, change);
+    if (transition === undefined || next === undefined) throw new RejectionError("migration/not-possible");
+    const { lease } = migration.own(group);
+    const request: GroupMigrationStep = {
+      ...next,
+      ...(lease === undefined || !hasLease(before.state) ? {} : { leaseToken: lease }),
+      ...(beginsLease(change) ? { newLeaseToken: environment.random(limits.leaseTokenBytes) } : {}),
+    };
+    return { request, cutsOff: transition.fence === "new" };
   }
 
   /** Carries a persisted change to the service. Returns when it was applied, or lost its race. */
@@ -160,7 +203,9 @@ export class Groups {
     } catch (error) {
       if (!(error instanceof ServiceRefusal)) throw error;
       if (error.code !== "group/revision-conflict" && error.code !== "group/access-denied") {
-        if (error.action === "retry" || error.action === "retry-later") throw error;
+        // A step of a migration that is refused is decided on anew, whatever comes of it.
+        const isStep = error.code.startsWith("migration/");
+        if (!isStep && (error.action === "retry" || error.action === "retry-later")) throw error;
         this.dropPendingWrite(group, write);
         throw error;
       }
@@ -190,6 +235,7 @@ export class Groups {
   private dropPendingWrite(group: GroupId, write: PendingWrite): void {
     this.context.transaction(() => {
       this.context.conversations.deletePendingWrite(group);
+      this.context.migration.dropLease(group);
       if (write.announcement !== 0) this.context.outbox.delete(write.announcement);
     });
   }

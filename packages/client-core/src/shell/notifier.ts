@@ -1,4 +1,4 @@
-import type { Connection } from "../api.ts";
+import type { Connection, Migration } from "../api.ts";
 import type { StoredEvent } from "../store/events.ts";
 import { Signal } from "./signal.ts";
 
@@ -17,6 +17,13 @@ export type PassingEvent =
       readonly action: "add" | "remove";
       readonly done: number;
       readonly total: number;
+    }
+  | {
+      readonly kind: "migration";
+      readonly conversation: Uint8Array;
+      readonly state: Migration["state"];
+      readonly readyAccounts: number;
+      readonly accounts: number;
     };
 
 const PAGE = 256;

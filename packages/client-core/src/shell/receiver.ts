@@ -25,6 +25,7 @@ import type { EpochReports } from "./communities/epoch-reports.ts";
 import type { Context } from "./context.ts";
 import type { GroupLedger } from "./group-ledger.ts";
 import type { Lines } from "./lines.ts";
+import type { Migrations } from "./migration/migrations.ts";
 import type { PassingEvent } from "./notifier.ts";
 import type { Receipts } from "./receipts.ts";
 import { SyncReceiver } from "./sync-receiver.ts";
@@ -47,6 +48,9 @@ const COMMUNITY_KINDS: ReadonlySet<BodyKind> = new Set([
   "pin",
 ]);
 
+/** What a group that moves to MLS hears over pairwise sessions. */
+export type PairwiseSide = Pick<Migrations, "order" | "receiveSecret" | "receiveReady" | "release">;
+
 export class Receiver {
   private readonly context: Context;
   private readonly groups: GroupLedger;
@@ -54,6 +58,7 @@ export class Receiver {
   private readonly lines: Lines;
   private readonly reports: EpochReports;
   private readonly approvals: Approvals;
+  private readonly migrations: PairwiseSide;
   private readonly sync: SyncReceiver;
   /** Told after the transaction. */
   private passing: PassingEvent[] = [];
@@ -65,8 +70,10 @@ export class Receiver {
     lines: Lines,
     reports: EpochReports,
     approvals: Approvals,
+    migrations: PairwiseSide,
   ) {
     this.approvals = approvals;
+    this.migrations = migrations;
     this.reports = reports;
     this.context = context;
     this.groups = groups;
@@ -230,6 +237,12 @@ export class Receiver {
     const group = content.group!.groupId;
     if (content.groupInvite !== undefined) return false;
     const known = context.conversations.group(group);
+    // Who may say it is in the record, and the record has gone on.
+    const isStep = content.migrationSecret !== undefined || content.migrationReady !== undefined;
+    if (isStep && known !== undefined && content.group!.revision > known.revision) {
+      this.hold("group", message, group);
+      return true;
+    }
     if (content.groupChange !== undefined && known !== undefined) return false;
     const account = message.sender.accountId;
     if (known !== undefined) {
@@ -267,6 +280,19 @@ export class Receiver {
         this.hold("group", message, group);
       return;
     }
+    if (content.migrationSecret !== undefined) {
+      this.migrations.receiveSecret(group, message.sender, content.migrationSecret);
+      return;
+    }
+    if (content.migrationReady !== undefined) {
+      this.migrations.receiveReady(group, message.sender, content.migrationReady);
+      return;
+    }
+    if (!this.migrations.order.takePairwise(group, message.sender, content.group!.counter)) {
+      // Its author says it again in the MLS group, under the same id.
+      this.context.history.forgetSeen(author, authorDevice, content.messageId);
+      return;
+    }
     this.lines.apply(content, {
       conversation: group,
       author,
@@ -274,6 +300,7 @@ export class Receiver {
       outgoing: false,
       sentAtMs: message.sentAtMs,
     });
+    this.migrations.release(group);
   }
 
   // --------------------------------------------------------------------------------------- own devices
@@ -297,6 +324,8 @@ export class Receiver {
       if (!equalBytes(content.group.groupId, conversation))
         throw new RejectionError("content/foreign-conversation");
       if (context.conversations.get(conversation) === undefined) throw new RejectionError("group/unknown");
+      if (content.group.counter !== undefined)
+        context.migration.noteSeen(conversation, sender, content.group.counter);
     } else {
       context.contacts.setFlags(conversation as AccountId, { accepted: true, known: true });
       this.openDirect(conversation as AccountId);
@@ -305,6 +334,7 @@ export class Receiver {
       }
     }
     this.lines.apply(content, { conversation, author, authorDevice, outgoing: true, sentAtMs });
+    if (content.group !== undefined) this.migrations.release(content.group.groupId);
   }
 
   /** A message of this account is lost for good: says so where the user looks for it. */

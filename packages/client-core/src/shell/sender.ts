@@ -130,9 +130,15 @@ export class Sender {
   }
 
   private groupContext({ id, protocol }: ConversationRow): NonNullable<Content["group"]> {
+    const { conversations, meta, migration } = this.context;
     const group = id as NonNullable<Content["group"]>["groupId"];
-    if (protocol === "mls") return { groupId: group, revision: 0, name: this.context.meta.text("name") };
-    return { groupId: group, revision: this.context.conversations.group(id)?.revision ?? 0 };
+    if (protocol === "mls") return { groupId: group, revision: 0, name: meta.text("name") };
+    return {
+      groupId: group,
+      revision: conversations.group(id)?.revision ?? 0,
+      // Numbered, so that everybody knows what is still to come when the group moves to MLS.
+      counter: migration.countSent(id),
+    };
   }
 
   /** Adds the own profile where the other side has not got the present one. */

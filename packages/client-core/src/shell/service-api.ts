@@ -9,6 +9,8 @@ import {
   formatDeviceAuth,
   formatGroupAccess,
   GROUP_ACCESS_HEADER,
+  type GroupLeaseRenewal,
+  type GroupOperation,
   type GroupWriteRequest,
   limits,
   type MessageType,
@@ -112,10 +114,17 @@ export class ServiceApi {
     return encodeMessage(routes.writeGroup.request as MessageType<GroupWriteRequest>, request);
   }
 
+  /** Renews the lease of a migration; ms that are left then. */
+  async renewLease(groupId: GroupId, groupKey: Bytes, renewal: GroupLeaseRenewal): Promise<number> {
+    const body = encodeMessage(routes.renewLease.request as MessageType<GroupLeaseRenewal>, renewal);
+    const by = await this.groupAccess(groupId, groupKey, "renew-lease", body);
+    return (await this.send("renewLease", by, body, { groupId: formatId(groupId) })).leaseLeftMs;
+  }
+
   private async groupAccess(
     groupId: GroupId,
     groupKey: Bytes,
-    operation: "read" | "write",
+    operation: GroupOperation,
     body: Bytes,
   ): Promise<Authorisation> {
     const { challenge } = await this.call("challenge");

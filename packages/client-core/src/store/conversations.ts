@@ -106,6 +106,10 @@ export class ConversationStore {
     this.storage.run("UPDATE conversation SET expiry = ? WHERE id = ?", [seconds, id]);
   }
 
+  setProtocol(id: Bytes, protocol: ConversationRow["protocol"]): void {
+    this.storage.run("UPDATE conversation SET protocol = ? WHERE id = ?", [protocol, id]);
+  }
+
   /** 0: not muted. */
   mutedUntil(id: Bytes): number {
     const row = this.storage.get("SELECT muted_until FROM conversation WHERE id = ?", [id]);

@@ -7,6 +7,7 @@ export type StoredEventKind =
   | "line-changed"
   | "line-removed"
   | "conversation-changed"
+  | "protocol-changed"
   | "contact-changed"
   | "join-requested"
   | "decision-needed";

@@ -3,9 +3,10 @@ import type { Row, Storage } from "../ports/storage.ts";
 
 /**
  * `device-list`, `certificate`, `identity`: an envelope; `subject` is the account.
- * `invite`, `group`: a decrypted content; `subject` is the group.
+ * `invite`, `group`: a decrypted content; `subject` is the group. `mls`: one that was said in the MLS group of a
+ * conversation, the `subject`, before its turn.
  */
-export type HeldReason = "device-list" | "certificate" | "identity" | "invite" | "group";
+export type HeldReason = "device-list" | "certificate" | "identity" | "invite" | "group" | "mls";
 
 export interface HeldRow {
   readonly id: number;
@@ -71,6 +72,28 @@ export class HeldStore {
             subject,
           ]);
     return rows.map(rowOf);
+  }
+
+  hasOf(reason: HeldReason, subject: Bytes): boolean {
+    return (
+      this.storage.get("SELECT 1 AS ok FROM held WHERE reason = ? AND subject = ? LIMIT 1", [
+        reason,
+        subject,
+      ]) !== undefined
+    );
+  }
+
+  /** When the oldest was put down, ms since 1970. */
+  oldest(reason: HeldReason): number | undefined {
+    const row = this.storage.get("SELECT min(held_at) AS at FROM held WHERE reason = ?", [reason]);
+    return (row?.["at"] as number | null | undefined) ?? undefined;
+  }
+
+  /** Conversations or groups of which something is held. */
+  subjects(reason: HeldReason): readonly Bytes[] {
+    return this.storage
+      .all("SELECT DISTINCT subject FROM held WHERE reason = ?", [reason])
+      .map((row) => new Uint8Array(row["subject"] as Bytes));
   }
 
   remove(id: number): void {

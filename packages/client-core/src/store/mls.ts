@@ -54,6 +54,8 @@ export interface MlsGroupRow {
   readonly forked: boolean;
   readonly reportedEpoch: number;
   readonly reportedAtMs: number;
+  /** This device joins from outside as one of an account that the group expects. */
+  readonly joinsExpected: boolean;
 }
 
 /** What has to be known of a commit to judge whether it was taken back. */
@@ -144,6 +146,7 @@ function groupOf(row: Row): MlsGroupRow {
     forked: row["forked"] === 1,
     reportedEpoch: row["reported_epoch"] as number,
     reportedAtMs: row["reported_at"] as number,
+    joinsExpected: row["joins_expected"] === 1,
   };
 }
 
@@ -278,7 +281,8 @@ export class MlsStore {
     this.storage.run(
       `INSERT INTO mls_group (id, state, cursor, slot, updated_at, wire_id) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET state = excluded.state, cursor = excluded.cursor, slot = excluded.slot,
-         updated_at = excluded.updated_at, wire_id = coalesce(excluded.wire_id, wire_id), refused_at = 0, forked = 0`,
+         updated_at = excluded.updated_at, wire_id = coalesce(excluded.wire_id, wire_id),
+         refused_at = 0, forked = 0, joins_expected = 0`,
       [id, row.state, row.cursor, row.slot, row.updatedAtMs, row.wireId ?? null],
     );
     if (row.wireId !== undefined) this.names.changed();
@@ -320,6 +324,10 @@ export class MlsStore {
       "UPDATE mls_group SET profile = ?, profile_said_at = ?, profile_wanted = 0 WHERE id = ?",
       [profile, atMs, id],
     );
+  }
+
+  setJoinsExpected(id: Bytes, expected: boolean): void {
+    this.storage.run("UPDATE mls_group SET joins_expected = ? WHERE id = ?", [expected ? 1 : 0, id]);
   }
 
   setEntered(id: Bytes, atMs: number): void {

@@ -243,6 +243,22 @@ export class OutboxStore {
     ]);
   }
 
+  /** As if nothing had been encrypted for anybody; its parts are gone. */
+  beginAnew(id: number): void {
+    this.storage.run(
+      `UPDATE outbox SET state = 'new', failure = NULL, accounts = NULL, exclude = NULL, reference = NULL,
+         confirm = 0, accepted_at = NULL WHERE id = ?`,
+      [id],
+    );
+  }
+
+  /** Rows that wait for one account each. */
+  waitingForMembers(): readonly OutboxRow[] {
+    return this.storage
+      .all("SELECT * FROM outbox WHERE target_kind = 'account' AND state IN ('new', 'ready') ORDER BY id")
+      .map(rowOf);
+  }
+
   setPlan(id: number, accounts: readonly AccountId[], reference: number | undefined): void {
     this.storage.run("UPDATE outbox SET accounts = ?, reference = coalesce(?, reference) WHERE id = ?", [
       joinAccounts(accounts),

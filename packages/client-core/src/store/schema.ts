@@ -281,6 +281,51 @@ CREATE TABLE mls_provisional (
 ) WITHOUT ROWID;
 `;
 
+const EXTERNAL_JOINS = `
+-- This device joins from outside as a device of an account that the group expects.
+ALTER TABLE mls_group ADD COLUMN joins_expected INTEGER NOT NULL DEFAULT 0;
+`;
+
+const MIGRATION = `
+-- Moves of pairwise groups to MLS. The first columns say what the group's record says, the others are this device's own:
+-- round, secret_due, secret_row: the secret that was drawn last, whether another one has to be, and the outbox row that
+-- brings it to the members. reached_*: what the switching commit led to here, with whom it left in the group.
+CREATE TABLE migration (
+  conversation BLOB PRIMARY KEY, state TEXT NOT NULL, generation INTEGER NOT NULL, creator BLOB, creator_device INTEGER,
+  epoch INTEGER, authenticator BLOB, roster_hash BLOB,
+  lease BLOB, started_at INTEGER NOT NULL DEFAULT 0, deadline_at INTEGER NOT NULL DEFAULT 0,
+  round INTEGER NOT NULL DEFAULT 0, secret_due INTEGER NOT NULL DEFAULT 0, secret_row INTEGER NOT NULL DEFAULT 0,
+  finish_now INTEGER NOT NULL DEFAULT 0, reached_epoch INTEGER, reached_authenticator BLOB, reached_roster_hash BLOB,
+  reached_roster BLOB, refusal TEXT NOT NULL DEFAULT '', switched_at INTEGER NOT NULL DEFAULT 0
+);
+-- The token of a lease that is asked for by a change on its way into the record.
+CREATE TABLE migration_lease (conversation BLOB PRIMARY KEY, lease BLOB NOT NULL) WITHOUT ROWID;
+-- Devices that have joined the MLS group and said so.
+CREATE TABLE migration_ready (
+  conversation BLOB NOT NULL, account BLOB NOT NULL, device INTEGER NOT NULL, PRIMARY KEY (conversation, account, device)
+) WITHOUT ROWID;
+-- What the PSK of a switching commit is made of. Goes with the switch, or with the generation.
+CREATE TABLE migration_secret (
+  conversation BLOB NOT NULL, generation INTEGER NOT NULL, round INTEGER NOT NULL, secret BLOB NOT NULL,
+  PRIMARY KEY (conversation, generation, round)
+) WITHOUT ROWID;
+-- Accounts that a pairwise group has no room for: added after the switch.
+CREATE TABLE migration_waiting (
+  conversation BLOB NOT NULL, account BLOB NOT NULL, PRIMARY KEY (conversation, account)
+);
+-- sent: how much this device has said in a pairwise group, and the revision of the record when it last did.
+-- joined_revision: the one by which this account came.
+ALTER TABLE group_state ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE group_state ADD COLUMN sent_revision INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE group_state ADD COLUMN joined_revision INTEGER NOT NULL DEFAULT 0;
+-- The newest number of each device that came here; last: the one after which it speaks MLS. told: it spoke pairwise
+-- after the switch and was sent the change.
+CREATE TABLE group_counter (
+  group_id BLOB NOT NULL, account BLOB NOT NULL, device INTEGER NOT NULL, seen INTEGER NOT NULL, last INTEGER,
+  told INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (group_id, account, device)
+) WITHOUT ROWID;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
 const STEPS: readonly string[] = [
   SCHEMA,
@@ -291,6 +336,8 @@ const STEPS: readonly string[] = [
   EVIDENCE,
   GROUP_NAMES,
   REFUSALS,
+  EXTERNAL_JOINS,
+  MIGRATION,
 ];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */

@@ -1,6 +1,7 @@
 import { accountId, deviceId, groupId, toHex } from "@murmuration/base";
 import { describe, expect, test } from "vitest";
 import {
+  MIGRATION_SECRET_BYTES,
   migrationGroupId,
   migrationPsk,
   type RosterLeaf,
@@ -63,7 +64,7 @@ describe("the key of the switching commit", () => {
   });
 
   test("takes a hash and 32 bytes", () => {
-    const secret = new Uint8Array(32);
+    const secret = new Uint8Array(MIGRATION_SECRET_BYTES);
     expect(() => migrationPsk(new Uint8Array(31), secret)).toThrow("migration/bad-roster-hash");
     expect(() => migrationPsk(new Uint8Array(32), secret.subarray(1))).toThrow("migration/bad-secret-length");
   });

@@ -21,6 +21,7 @@ import {
   UsageError,
 } from "@murmuration/base";
 import {
+  type CommittedProposal,
   type CommunityContext,
   communityContextOf,
   communityExtensions,
@@ -31,7 +32,7 @@ import {
   type Proposal,
 } from "@murmuration/mls-groups";
 import type { GroupEntries, GroupTurn, ServiceBody } from "@murmuration/wire";
-import type { GroupProfile } from "../../core/content.ts";
+import type { Content, GroupProfile } from "../../core/content.ts";
 import type { InviteLink } from "../../core/invite-link.ts";
 import { isTemporary, ServiceRefusal } from "../../core/refusal.ts";
 import type { JobAction } from "../../store/mls.ts";
@@ -43,7 +44,7 @@ import { withTimeout } from "../with-timeout.ts";
 import { Access } from "./access.ts";
 import { Approvals } from "./approvals.ts";
 import { Committer } from "./committer.ts";
-import { CommunityContent, encodeProfile, hashOfProfile } from "./content.ts";
+import { CommunityContent, type CommunityMessage, encodeProfile, hashOfProfile } from "./content.ts";
 import type { EpochReports } from "./epoch-reports.ts";
 import { Governance } from "./governance.ts";
 import { GroupNames } from "./group-names.ts";
@@ -51,7 +52,7 @@ import { communityCrypto, communityIdentity } from "./identity.ts";
 import { Joiner, SERVICE_BEHIND } from "./joiner.ts";
 import { KeyPackages } from "./key-packages.ts";
 import { CommunityLedger } from "./ledger.ts";
-import { isForbidden, LogReader } from "./log-reader.ts";
+import { isForbidden, LogReader, type MissingPsk } from "./log-reader.ts";
 import { dropExpected, type LeftOut, MemberJobs } from "./member-jobs.ts";
 import { Outgoing } from "./outgoing.ts";
 import { GroupPast } from "./past.ts";
@@ -72,8 +73,29 @@ export interface CommunityEffects {
   committed(): void;
   /** The database turned out to be an old copy. */
   restored(): void;
+  /**
+   * A commit in the group that is prepared for this conversation needs a pre-shared key that is not here. Nothing is taken
+   * from its log until {@link Communities.pskCame} or {@link Communities.joinExpected}, or the next connection looks again.
+   */
+  pskMissing(id: GroupId, at: MissingPsk): void;
+  /** Inside the transaction that merges a commit, the group being in its epoch. */
+  merged(id: GroupId, group: Group, proposals: readonly CommittedProposal[]): void;
+  /** Inside the transaction by which this device has entered a group. */
+  entered(id: GroupId, group: Group): void;
+  /** Inside a transaction: content of a group that its conversation has moved to, or moves to. True: it is dealt with. */
+  spoken(id: GroupId, message: CommunityMessage, content: Content): boolean;
+  /** The conversation that an unknown group may be prepared for. */
+  expects(wireId: GroupId): GroupId | undefined;
+  /** A Welcome waits for what the record of this conversation says. */
+  awaited(id: GroupId): void;
   /** Work that nobody waits for; what is temporary is tried again with the next connection. */
   behind(work: () => Promise<void>): void;
+}
+
+/** What the context of a group that is prepared begins with. */
+export interface PreparedContext {
+  readonly generation: number;
+  readonly expireAfterSeconds: number;
 }
 
 /** What a group that is prepared for a conversation brings along. */
@@ -114,6 +136,7 @@ export class Communities {
   private readonly ledger: CommunityLedger;
   private readonly reports: EpochReports;
   private readonly profiles: ProfileRequests;
+  private readonly content: CommunityContent;
   private readonly refeeder: Refeeder;
   /** Epoch in which a leave was last proposed, by group. */
   private readonly leaving = new Map<string, bigint>();
@@ -142,7 +165,10 @@ export class Communities {
       behind: (work) => effects.behind(work),
     });
     this.past = new SharedHistory(context, this.registry, lines, (lane) => effects.wake(lane));
-    const content = new CommunityContent(context, this.registry, lines, this.profiles, this.past);
+    const content = new CommunityContent(context, this.registry, lines, this.profiles, this.past, (...said) =>
+      effects.spoken(...said),
+    );
+    this.content = content;
     this.reports = reports;
     const { access, ledger, registry, turns } = this;
     const past = new GroupPast(context);
@@ -154,6 +180,8 @@ export class Communities {
     });
     this.reader = new LogReader(context, names, registry, access, ledger, content, reports, past, {
       parted: (id) => this.refeeder.wait(id),
+      pskMissing: (id, at) => effects.pskMissing(id, at),
+      merged: (id, group, proposals) => effects.merged(id, group, proposals),
       shown: (id) => effects.shown(id),
       settled: () => effects.settled(),
       stuck: (id) => this.behindOf(id, () => this.rejoin(id)),
@@ -177,6 +205,11 @@ export class Communities {
       turns,
       this.profiles,
       this.approvals,
+      {
+        entered: (id, group) => effects.entered(id, group),
+        expects: (wireId) => effects.expects(wireId),
+        awaited: (id) => effects.awaited(id),
+      },
     );
     this.keyPackages = new KeyPackages(context);
     this.outgoing = new Outgoing(
@@ -581,7 +614,7 @@ export class Communities {
         leaf: communityLeaf,
         extensions: communityExtensions(community),
       },
-      this.registry.config,
+      this.registry.config(),
     );
     const { title } = profile;
     const row = { id, kind: "group", state: "active", protocol: "mls", title, expireAfterSeconds } as const;
@@ -732,6 +765,77 @@ export class Communities {
     else await this.open(id);
     await this.access.ready(id);
     return id;
+  }
+
+  /**
+   * Enters the group of a conversation from outside, as a device of an account that it expects or with a fresh leaf in the
+   * place of its own; resolves when this device is a member and has taken in the log. Throws like
+   * {@link Joiner.joinExpected}.
+   */
+  async joinExpected(id: GroupId): Promise<void> {
+    await this.joiner.joinExpected(id);
+    await this.openAnew(id);
+    await this.access.ready(id);
+  }
+
+  /** The pre-shared key has been stored for which a log stood still: it goes on. */
+  async pskCame(id: GroupId): Promise<void> {
+    await this.openAnew(id);
+    if (!this.access.isHeld(id)) await this.resume(id);
+  }
+
+  /** The log waits for a pre-shared key, or for the service. */
+  isStandingStill(id: GroupId): boolean {
+    return this.access.isHeld(id);
+  }
+
+  /**
+   * Makes the group that a pairwise conversation is to move to, this device being its only member. PERSIST first; the
+   * conversation stays as it is.
+   */
+  prepare(id: GroupId, wireId: GroupId, profile: GroupProfile, given: PreparedContext): Promise<void> {
+    const { expireAfterSeconds, generation } = given;
+    return this.create(id, profile, expireAfterSeconds, [], {
+      wireId,
+      context: { generation, preparing: true },
+    });
+  }
+
+  /** Goes on with a group that was made and not opened. */
+  async openPrepared(id: GroupId): Promise<void> {
+    await this.open(id);
+  }
+
+  /** Adds members to a group that is being prepared; those who could not be added stay written down. */
+  async prepareMembers(id: GroupId, accounts: readonly AccountId[]): Promise<void> {
+    const { mls } = this.context;
+    this.context.transaction(() => {
+      for (const { account } of mls.failedJobs(id, "add")) mls.deleteJob(id, account, "add");
+      mls.addJob(id, accounts, "add");
+    });
+    await this.jobs.run(id, "add");
+  }
+
+  /** Inside a transaction: writes down who is to be added to a community. */
+  planMembers(id: GroupId, accounts: readonly AccountId[]): void {
+    const { conversations, mls } = this.context;
+    const open = accounts.filter((account) => conversations.member(id, account) === undefined);
+    mls.addJob(id, open, "add");
+  }
+
+  /** Does what is written down. */
+  async runMembers(id: GroupId): Promise<void> {
+    await this.jobs.run(id, "add");
+  }
+
+  /** Inside a transaction: shows something that was held back. */
+  show(id: GroupId, message: Omit<CommunityMessage, "identityKey">): void {
+    this.content.show(id, message);
+  }
+
+  /** Inside the transaction that makes the MLS group what the conversation goes by: from here on it says who is in it. */
+  carry(id: GroupId): void {
+    this.ledger.entered(id, this.registry.load(id).group);
   }
 
   private async untilLetIn(id: GroupId, timeoutMs: number): Promise<void> {

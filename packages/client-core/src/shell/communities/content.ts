@@ -44,6 +44,7 @@ const ALLOWED: ReadonlySet<string> = new Set([
   "profileRequest",
   "sharedHistory",
   "pin",
+  "groupChange",
 ]);
 
 export class CommunityContent {
@@ -52,6 +53,7 @@ export class CommunityContent {
   private readonly lines: Lines;
   private readonly profiles: ProfileRequests;
   private readonly past: SharedHistory;
+  private readonly spoken: (id: GroupId, message: CommunityMessage, content: Content) => boolean;
 
   constructor(
     context: Context,
@@ -59,7 +61,9 @@ export class CommunityContent {
     lines: Lines,
     profiles: ProfileRequests,
     past: SharedHistory,
+    spoken: (id: GroupId, message: CommunityMessage, content: Content) => boolean,
   ) {
+    this.spoken = spoken;
     this.profiles = profiles;
     this.past = past;
     this.context = context;
@@ -69,10 +73,14 @@ export class CommunityContent {
 
   /** Applies one message. Content that breaks a rule changes nothing. */
   receive(id: GroupId, message: CommunityMessage): void {
+    this.inSavepoint(() => this.apply(id, message, decodeContent(message.body)));
+  }
+
+  private inSavepoint(work: () => void): void {
     const { storage } = this.context;
     storage.run("SAVEPOINT content");
     try {
-      this.apply(id, message, decodeContent(message.body));
+      work();
     } catch (error) {
       if (!(error instanceof RejectionError)) throw error;
       storage.run("ROLLBACK TO content");
@@ -81,18 +89,34 @@ export class CommunityContent {
   }
 
   private apply(id: GroupId, message: CommunityMessage, content: Content): void {
-    const { context } = this;
-    const { author, device, atMs } = message;
     // The conversation goes by another protocol until the switch, and nothing is heard twice.
     if (this.registry.communityOf(id).preparing) throw new RejectionError("content/not-yet");
     if (content.group === undefined || !equalBytes(content.group.groupId, this.context.mls.wireIdOf(id)))
       throw new RejectionError("content/foreign-conversation");
     const kind = bodyKind(content);
     if (kind === undefined || !ALLOWED.has(kind)) throw new RejectionError("content/not-in-a-community");
+    // A conversation that was pairwise has more to look after.
+    const hasMoved = !equalBytes(this.context.mls.wireIdOf(id), id);
+    if (hasMoved && this.spoken(id, message, content)) return;
+    if (kind === "groupChange") throw new RejectionError("content/not-in-a-community");
+    this.take(id, message, content);
+  }
+
+  /** What was held back until its turn; its author's identity was that of a leaf then. */
+  show(id: GroupId, message: Omit<CommunityMessage, "identityKey">): void {
+    const { conversations } = this.context;
+    const identityKey = conversations.member(id, message.author)?.identityKey;
+    if (identityKey === undefined) return;
+    this.inSavepoint(() => this.take(id, { ...message, identityKey }, decodeContent(message.body)));
+  }
+
+  private take(id: GroupId, message: CommunityMessage, content: Content): void {
+    const { context } = this;
+    const { author, device, atMs } = message;
     if (!this.maySpeak(id, author)) throw new RejectionError("content/not-allowed");
     if (!this.isTrusted(author, message.identityKey)) return;
     if (!context.history.noteSeen(author, device, content.messageId, context.now())) return;
-    if (content.group.name !== undefined) this.learnName(author, content.group.name);
+    if (content.group?.name !== undefined) this.learnName(author, content.group.name);
     if (content.groupProfile !== undefined) {
       this.applyProfile(id, message, content);
       return;

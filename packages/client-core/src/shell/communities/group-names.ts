@@ -55,8 +55,11 @@ export class GroupNames {
   addressed(id: Bytes, encoded: Bytes): Bytes {
     const groupId = this.wire(id);
     if (equalBytes(groupId, id)) return encoded;
-    // It may have been written down when the conversation was pairwise, with the revision of its record.
-    const group = { groupId, revision: 0, name: this.context.meta.text("name") };
+    // It may have been written down when the conversation was pairwise, with the revision of its record. What was said
+    // then is named, so that nobody shows this before it.
+    const last = this.context.migration.lastSent(id);
+    const name = this.context.meta.text("name");
+    const group = { groupId, revision: 0, name, ...last };
     return encodeContent({ ...contentType.decode(encoded), group });
   }
 }

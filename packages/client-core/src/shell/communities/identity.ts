@@ -2,7 +2,7 @@
  * Who this device is in MLS groups: one signature key for all of them, bound to the libsignal identity by the
  * credential (docs/communities.md), so that one safety number covers both protocols.
  */
-import { type AccountId, equalBytes, InvariantError, UsageError } from "@murmuration/base";
+import { type AccountId, type Bytes, equalBytes, InvariantError, UsageError } from "@murmuration/base";
 import {
   type Credential,
   type CryptoProvider,
@@ -53,6 +53,12 @@ export function communityIdentity(context: Context): MemberIdentity {
     meta.setBytes("mls-credential", new Uint8Array(identity));
   });
   return { credential, signatureKeys: keys };
+}
+
+/** The credential of this device's leaves as it goes over the wire. */
+export function encodedCredential(context: Context): Bytes {
+  communityIdentity(context);
+  return context.meta.require("mls-credential");
 }
 
 function identityOf({ meta }: Context, credential: Credential): MemberIdentity {

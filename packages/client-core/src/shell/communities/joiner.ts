@@ -13,6 +13,7 @@ import {
   type GroupId,
   RejectionError,
   UnavailableError,
+  UsageError,
 } from "@murmuration/base";
 import {
   communityContextOf,
@@ -48,7 +49,7 @@ import type { Access } from "./access.ts";
 import type { Approvals, Inviter } from "./approvals.ts";
 import type { EpochReports } from "./epoch-reports.ts";
 import type { GroupNames } from "./group-names.ts";
-import { communityCrypto, communityIdentity, compareIdentity } from "./identity.ts";
+import { communityCrypto, communityIdentity, compareIdentity, encodedCredential } from "./identity.ts";
 import { bundleOf } from "./key-packages.ts";
 import type { CommunityLedger } from "./ledger.ts";
 import type { ProfileRequests } from "./profile-requests.ts";
@@ -63,6 +64,16 @@ const TOO_MANY_EPOCHS = 2n ** 48n;
 /** The service was restored from an older copy and is at an epoch that this device has left. */
 export const SERVICE_BEHIND = "group/service-behind";
 
+/** What a conversation that moves to MLS has to hear. */
+export interface JoinerEffects {
+  /** Inside the transaction by which this device has entered a group. */
+  entered(id: GroupId, group: Group): void;
+  /** The conversation that an unknown group may be prepared for. */
+  expects(wireId: GroupId): GroupId | undefined;
+  /** A Welcome waits for what the record of this conversation says. */
+  awaited(id: GroupId): void;
+}
+
 export class Joiner {
   private readonly context: Context;
   private readonly names: GroupNames;
@@ -73,6 +84,7 @@ export class Joiner {
   private readonly turns: Turns;
   private readonly profiles: ProfileRequests;
   private readonly approvals: Approvals;
+  private readonly effects: JoinerEffects;
 
   constructor(
     context: Context,
@@ -84,7 +96,9 @@ export class Joiner {
     turns: Turns,
     profiles: ProfileRequests,
     approvals: Approvals,
+    effects: JoinerEffects,
   ) {
+    this.effects = effects;
     this.approvals = approvals;
     this.profiles = profiles;
     this.reports = reports;
@@ -124,6 +138,7 @@ export class Joiner {
     const entered: GroupId[] = [];
     for (const row of this.dueWelcomes()) {
       const id = this.names.conversation(row.groupId);
+      if (this.awaitsRecord(id)) continue;
       try {
         if (await this.join(id, row)) entered.push(id);
       } catch (error) {
@@ -133,6 +148,15 @@ export class Joiner {
       }
     }
     return entered;
+  }
+
+  /** A group that is prepared for a conversation of ours, before its record has said so here. */
+  private awaitsRecord(id: GroupId): boolean {
+    if (this.context.mls.group(id) !== undefined) return false;
+    const conversation = this.effects.expects(id);
+    if (conversation === undefined) return false;
+    this.effects.awaited(conversation);
+    return true;
   }
 
   private async join(id: GroupId, row: WelcomeRow): Promise<boolean> {
@@ -149,7 +173,7 @@ export class Joiner {
     const { group, writes, signer } = await joinGroupInBatches(
       communityCrypto,
       { welcome: row.welcome, keyPackage: bundleOf(keyPackage, signatureKey), ratchetTree },
-      this.registry.config,
+      this.registry.config(),
     );
     const wireId = this.names.wire(id);
     if (!equalBytes(group.groupId, wireId)) throw new RejectionError("group/foreign-welcome");
@@ -164,7 +188,7 @@ export class Joiner {
     meter.welcomes++;
     meter.welcomeBytes += row.welcome.length;
     meter.verifiedLeaves += group.memberCount;
-    this.context.transaction(() => {
+    this.enterIn(id, group, () => {
       mls.deleteRows(id);
       mls.putGroup(id, { state: "active", cursor: row.sequence, slot: 0, updatedAtMs: 0 });
       mls.rows(id, 0).apply(writes);
@@ -175,11 +199,25 @@ export class Joiner {
       this.ledger.entered(id, group);
       this.openConversation(id, group, signer);
       this.afterLink(id);
-      this.context.eraseAfterwards();
     });
-    this.registry.adopt(id, group);
-    this.context.notifier.flush();
     return true;
+  }
+
+  /** One transaction; memory and what has to hear of it come last in it. */
+  private enterIn(id: GroupId, group: Group, write: () => void): void {
+    try {
+      this.context.transaction(() => {
+        write();
+        this.registry.unload(id);
+        this.registry.adopt(id, group);
+        this.effects.entered(id, group);
+        this.context.eraseAfterwards();
+      });
+    } catch (error) {
+      this.registry.unload(id);
+      throw error;
+    }
+    this.context.notifier.flush();
   }
 
   private keyPackageFor(row: WelcomeRow): KeyPackageRow | undefined {
@@ -238,6 +276,26 @@ export class Joiner {
     return id;
   }
 
+  /**
+   * Comes into a group from outside as a device of an account that it expects (docs/communities.md), or back to it where
+   * this device has a leaf: for a conversation whose group is known ({@link MlsStore.expectGroup}). PERSIST that it is
+   * wanted; with a connection that breaks, the next one goes on. Lost races are made anew on what won. UsageError
+   * `group/not-expected` where no group is known; ServiceRefusal `group/not-a-member` where the group expects nobody, and
+   * then this device waits to be let in as before; RejectionError `community/…`. O(members) for the tree.
+   */
+  async joinExpected(id: GroupId): Promise<void> {
+    const { context } = this;
+    const state = context.mls.group(id)?.state;
+    if (state === undefined || state === "over" || state === "creating")
+      throw new UsageError("group/not-expected");
+    context.transaction(() => {
+      context.mls.setJoinsExpected(id, true);
+      if (state !== "joining") context.mls.setState(id, "stuck");
+    });
+    this.registry.unload(id);
+    await this.rejoin(id);
+  }
+
   /** Joins again with a new leaf in the place of the old one, after the log could not be followed. */
   rejoin(id: GroupId): Promise<void> {
     return this.context.queue.run(`mls-join:${formatId(id)}`, async () => {
@@ -247,9 +305,21 @@ export class Joiner {
         // Tried again with the next connection, unless the group will not have who comes by this link.
         if (!isTemporary(error) && this.context.mls.join(id) !== undefined)
           this.context.transaction(() => this.context.mls.delete(id));
+        else if (!isTemporary(error) && this.context.mls.group(id)?.joinsExpected === true)
+          this.context.transaction(() => this.waitAgain(id));
         throw error;
       }
     });
+  }
+
+  /** Nobody expects this device. Of a group that it was in before it keeps no secrets. */
+  private waitAgain(id: GroupId): void {
+    const { mls } = this.context;
+    mls.setJoinsExpected(id, false);
+    mls.setState(id, "waiting");
+    mls.deletePendingCommit(id);
+    mls.deleteRows(id);
+    this.context.eraseAfterwards();
   }
 
   private async enter(id: GroupId): Promise<void> {
@@ -274,13 +344,14 @@ export class Joiner {
     const ratchetTree = await fetchTree(context, info.treeHash);
     const removes = leafOfSignatureKey(communityCrypto, ratchetTree, publicKey);
     const inviter = link === undefined ? undefined : requireInviter(ratchetTree, link);
-    if (link === undefined && removes === undefined) return this.noteRemoved(id);
+    const isExpected = context.mls.group(id)?.joinsExpected === true;
+    if (link === undefined && removes === undefined && !isExpected) return this.noteRemoved(id);
     const leaf = this.leafFor(link, publicKey);
     const created = unlessUnapproved(() =>
       joinGroupExternally(
         communityCrypto,
         { groupInfo: info.groupInfo, ratchetTree, identity, leaf, removes },
-        this.registry.config,
+        this.registry.config(),
       ),
     );
     if (created === undefined) {
@@ -325,6 +396,8 @@ export class Joiner {
     } catch (error) {
       const isRemoved = error instanceof ServiceRefusal && error.code === "group/not-a-member";
       if (link !== undefined || !isRemoved) throw error;
+      if (this.context.mls.group(id)?.joinsExpected === true)
+        return await this.groupInfo(id, publicKey, privateKey, undefined, true);
       await this.requireNotBehind(id);
       return undefined;
     }
@@ -370,6 +443,7 @@ export class Joiner {
     publicKey: Bytes,
     privateKey: Bytes,
     link: InviteLink | undefined,
+    expected = false,
   ): Promise<GroupInfoReply> {
     const key = link === undefined ? privateKey : link.seed;
     const signature = signForService(
@@ -378,9 +452,11 @@ export class Joiner {
       GROUP_ACCESS_LABEL,
       await this.access.tbs(id, 0, 0),
     );
-    const proof =
-      link === undefined
-        ? { leaf: { signatureKey: publicKey, signature } }
+    const byKey = { signatureKey: publicKey, signature };
+    const proof = expected
+      ? { expected: { ...byKey, credential: encodedCredential(this.context) } }
+      : link === undefined
+        ? { leaf: byKey }
         : { link: { linkId: link.linkId, signature } };
     const answer = await this.names.ask({ kind: "groupInfoRequest", groupId: id, ...proof });
     if (answer.kind !== "groupInfoReply") throw new UnavailableError("connection/unexpected-answer");
@@ -456,10 +532,10 @@ export class Joiner {
   private confirm(id: GroupId, sequence: number): void {
     const { mls } = this.context;
     const slot = this.freeSlot(id);
-    const group = Group.load(communityCrypto, mls.rows(id, slot), this.registry.config);
+    const group = Group.load(communityCrypto, mls.rows(id, slot), this.registry.config());
     this.context.meter.verifiedLeaves += group.memberCount;
     this.context.meter.rejoins++;
-    this.context.transaction(() => {
+    this.enterIn(id, group, () => {
       mls.rows(id, slot).apply(group.confirmJoin());
       mls.deleteRows(id, 1 - slot);
       mls.deletePendingCommit(id);
@@ -469,11 +545,7 @@ export class Joiner {
       this.ledger.entered(id, group);
       this.afterLink(id);
       this.profiles.ask(id, communityContextOf(group.context.extensions));
-      this.context.eraseAfterwards();
     });
-    this.registry.unload(id);
-    this.registry.adopt(id, group);
-    this.context.notifier.flush();
   }
 }
 

@@ -61,12 +61,27 @@ export interface LogEffects {
   refused(id: GroupId, sequence: number): void;
   /** Entries between our cursor and what was delivered are missing. */
   gap(id: GroupId): void;
+  /**
+   * A commit needs a pre-shared key that is not here, in a group that its conversation does not go by yet. The log stands
+   * still before it.
+   */
+  pskMissing(id: GroupId, at: MissingPsk): void;
+  /** Inside the transaction that merges a commit. */
+  merged(id: GroupId, group: Group, proposals: Staged["public"]["proposals"]): void;
   /** The service went on from an older copy of itself, to where we cannot follow. */
   parted(id: GroupId): void;
   /** The log knows more of this device than its database does: that is an old copy. */
   restored(): void;
   /** Something was persisted: events to tell, lanes to wake. */
   received(id: GroupId): void;
+}
+
+/** Where a log stands still for want of a pre-shared key. */
+export interface MissingPsk {
+  /** In which the commit was made. */
+  readonly epoch: number;
+  /** Of the commit's entry. */
+  readonly sequence: number;
 }
 
 /** Entries that share a transaction. */
@@ -78,13 +93,19 @@ const BATCH = 32;
  */
 const OWN_FAILURES: ReadonlySet<string> = new Set(["community/ban-list-unknown", "mls/message/epoch"]);
 
+/**
+ * The key of a commit is not here: it may be on its way, or never come. That is this device's own problem, and no reason
+ * to tell anybody that the commit is bad.
+ */
+const PSK_MISSING = "mls/psk/unavailable";
+
 /** A message of another group has no place in this log: what belongs there is asked for again. */
 const FOREIGN = "mls/message/group";
 
 /** What became of one entry. */
-type Step = "next" | "gap" | "stop" | "again" | "restored" | "parted";
+type Step = "next" | "gap" | "stop" | "again" | "restored" | "parted" | "keyless";
 /** No entry behind such a one is taken. */
-const ENDS: ReadonlySet<Step> = new Set(["gap", "stop", "restored", "parted"]);
+const ENDS: ReadonlySet<Step> = new Set(["gap", "stop", "restored", "parted", "keyless"]);
 /** The engine's code for what was sent by our own leaf and is not known here. */
 const OWN = "mls/message/own";
 
@@ -189,9 +210,18 @@ export class LogReader {
       return;
     }
     if (step === "parted") this.effects.parted(id);
+    if (step === "keyless") this.standStill(id);
     const state = this.context.mls.group(id)?.state;
     if (state === "over") this.registry.unload(id);
     if (state === "stuck") this.effects.stuck(id);
+  }
+
+  /** Nothing behind the commit is taken before the group is opened anew: with the key, or with another leaf. */
+  private standStill(id: GroupId): void {
+    const epoch = Number(this.registry.load(id).group.epoch);
+    const sequence = (this.context.mls.group(id)?.cursor ?? 0) + 1;
+    this.access.hold(id);
+    this.effects.pskMissing(id, { epoch, sequence });
   }
 
   private apply(id: GroupId, loaded: Loaded, entry: GroupEntry, settled: number[]): Step {
@@ -285,6 +315,7 @@ export class LogReader {
       if (error.code === FOREIGN) return "gap";
       // Others are elsewhere, and a person is asked: until then this device neither follows nor enters anew.
       if (mls.group(id)?.forked === true) return "next";
+      if (error.code === PSK_MISSING) return this.lackKey(id);
       if (OWN_FAILURES.has(error.code)) return this.giveUp(id);
       return this.refuse(id, group, entry.sequence, commit, error.code);
     }
@@ -313,9 +344,15 @@ export class LogReader {
     }
     this.reports.note(id, group);
     this.ledger.merged(id, group, { description, leavers, hash, atMs: entry.serverTimeMs });
+    this.effects.merged(id, group, staged.public.proposals);
     if (received.kind === "own-commit") this.afterOwnCommit(id, description, point.nowMs);
     else this.content.cameWithout(id, description);
     return "next";
+  }
+
+  /** While the conversation is pairwise there is time for the key to come; a group that it goes by is entered anew. */
+  private lackKey(id: GroupId): Step {
+    return this.context.conversations.get(id)?.protocol === "pairwise" ? "keyless" : this.giveUp(id);
   }
 
   private afterOwnCommit(id: GroupId, { added, removed }: CommitDescription, nowMs: number): void {

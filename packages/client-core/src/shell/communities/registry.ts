@@ -2,7 +2,7 @@
  * MLS groups in memory and in the database. The engine changes memory and says what to write; here both are kept
  * equal: one synchronous operation is one transaction, and where that fails the memory is thrown away.
  */
-import { type Bytes, type GroupId, toBase64Url, UsageError } from "@murmuration/base";
+import { type Bytes, type GroupId, toBase64Url, UsageError, zeroize } from "@murmuration/base";
 import {
   BanList,
   type CommunityContext,
@@ -11,10 +11,12 @@ import {
   Group,
   type GroupConfig,
   type GroupStore,
+  type PreSharedKeyId,
 } from "@murmuration/mls-groups";
 import { padCommunityMessage } from "../../core/content-padding.ts";
 import type { MlsGroupRow } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
+import { migrationPskFor } from "../migration/psk-source.ts";
 import { Signal } from "../signal.ts";
 import { communityCrypto, identityVerifier } from "./identity.ts";
 
@@ -28,7 +30,9 @@ export interface Loaded {
 export class Registry {
   /** Notified whenever a group's epoch, cursor or state changed. */
   readonly changed = new Signal();
-  readonly config: Partial<GroupConfig>;
+  private readonly defaults: Partial<GroupConfig>;
+  /** Copies of pre-shared keys that the engine was given. */
+  private readonly lent: Bytes[] = [];
   private readonly context: Context;
   private readonly groups = new Map<string, Group>();
 
@@ -38,10 +42,23 @@ export class Registry {
       const list = context.mls.banList(hash);
       return list === undefined ? undefined : BanList.decode(list);
     };
-    this.config = {
+    this.defaults = {
       policy: communityPolicy({ identity: identityVerifier, banList }),
       padding: padCommunityMessage,
     };
+  }
+
+  /**
+   * What a group is made with. Its external pre-shared keys are those of migrations; what the engine was given is wiped by
+   * the next {@link update} or {@link adopt}, which end every use of it.
+   */
+  config(): Partial<GroupConfig> {
+    const psks = (psk: PreSharedKeyId): Bytes | undefined => {
+      const value = migrationPskFor(this.context, psk);
+      if (value !== undefined) this.lent.push(value);
+      return value;
+    };
+    return { ...this.defaults, psks };
   }
 
   /** The group as it stands. UsageError `group/not-ready` while there is none. */
@@ -52,7 +69,7 @@ export class Registry {
     const store = this.context.mls.rows(id, row.slot);
     const key = toBase64Url(id);
     const known = this.groups.get(key);
-    const group = known ?? Group.load(communityCrypto, store, this.config);
+    const group = known ?? Group.load(communityCrypto, store, this.config());
     if (known === undefined) this.groups.set(key, group);
     return { group, store, row };
   }
@@ -72,7 +89,13 @@ export class Registry {
     } catch (error) {
       this.unload(id);
       throw error;
+    } finally {
+      this.wipeLent();
     }
+  }
+
+  private wipeLent(): void {
+    zeroize(...this.lent.splice(0));
   }
 
   /** Inside a transaction: the rows are not those that memory was made of any more. */
@@ -83,6 +106,7 @@ export class Registry {
 
   /** A group that was just created or joined, after its rows were written. */
   adopt(id: GroupId, group: Group): void {
+    this.wipeLent();
     this.groups.set(toBase64Url(id), group);
     this.changed.notify();
   }

@@ -1,0 +1,75 @@
+/** What the device that prepares a group's move to MLS does next (docs/migration.md). Pure: facts in, one step out. */
+import type { MigrationState } from "@murmuration/wire";
+
+/** What holds at the moment. */
+export interface PreparationFacts {
+  readonly state: MigrationState;
+  /** The MLS group exists, here and at the service. */
+  readonly stands: boolean;
+  /** A secret is with every member of the record: drawn since the last removal, and accepted by the service. */
+  readonly secretSent: boolean;
+  /** No secret has been drawn since the last removal. */
+  readonly secretDue: boolean;
+  /** Leaves of accounts that are not in the record, or under another identity key. */
+  readonly toRemove: number;
+  /** Accounts of the record that have no leaf and can be tried (again). */
+  readonly toAdd: number;
+  /** Everybody in the record has a leaf for each device and has said so. */
+  readonly everybodyReady: boolean;
+  readonly deadlineAtMs: number;
+  /** A person does not want to wait. */
+  readonly finishNow: boolean;
+  readonly nowMs: number;
+}
+
+export type PreparationStep =
+  | "create"
+  | "draw-secret"
+  | "remove"
+  | "add"
+  | "mark-ready"
+  | "switch"
+  | "finish"
+  /** For the secret to be accepted, or for members. */
+  | "wait"
+  | "nothing";
+
+/**
+ * The next step. Removals go before additions, so that nobody who is gone learns of who comes; a secret that a removed
+ * member knows is replaced before anything is switched with it.
+ */
+export function decidePreparation(facts: PreparationFacts): PreparationStep {
+  const { state } = facts;
+  if (state === "switching") return "finish";
+  if (state !== "preparing" && state !== "ready" && state !== "recovering") return "nothing";
+  if (!facts.stands) return "create";
+  if (facts.toRemove > 0) return "remove";
+  if (facts.secretDue) return "draw-secret";
+  const isLate = facts.finishNow || facts.nowMs >= facts.deadlineAtMs;
+  if (facts.toAdd > 0) return "add";
+  if (!facts.secretSent) return "wait";
+  if (!facts.everybodyReady && !isLate) return "wait";
+  // A group that is recovering has said that it is ready by its first switch.
+  return state === "preparing" ? "mark-ready" : "switch";
+}
+
+/** Whether a group that has so many members begins to move by itself. */
+export function reachesThreshold(facts: {
+  readonly members: number;
+  readonly mlsThreshold: number;
+  readonly migrationMargin: number;
+}): boolean {
+  return facts.members >= facts.mlsThreshold - facts.migrationMargin;
+}
+
+/** Whether this device goes on where the creator has vanished: an owner or admin, once the lease is over. */
+export function mayTakeOver(facts: {
+  readonly state: MigrationState;
+  readonly isCreator: boolean;
+  readonly isRoleHolder: boolean;
+  readonly leaseLeftMs: number;
+}): boolean {
+  const { state, isCreator, isRoleHolder, leaseLeftMs } = facts;
+  const isUnderWay = state === "preparing" || state === "ready" || state === "recovering";
+  return isUnderWay && !isCreator && isRoleHolder && leaseLeftMs === 0;
+}

@@ -1,0 +1,561 @@
+/**
+ * Moves pairwise groups to MLS while people talk (docs/migration.md, ADR 9). The group's record says how far a move is;
+ * this ties what the record says to what is done about it:
+ *
+ *   Preparer      the one device that makes the MLS group       Switcher      the moment of the switch, on every device
+ *   SpokenOrder   what one device says over both protocols      here          steps of the record, events, take-overs
+ */
+
+import { createHash } from "node:crypto";
+import {
+  type AccountId,
+  type Bytes,
+  type DeviceAddress,
+  equalBytes,
+  formatId,
+  type GroupId,
+  groupId,
+  RejectionError,
+  UsageError,
+} from "@murmuration/base";
+import { communityContextOf, type Group } from "@murmuration/mls-groups";
+import { hasSwitched } from "@murmuration/wire";
+import type { Migration } from "../../api.ts";
+import { type Content, encodeContent } from "../../core/content.ts";
+import { migrationChangeOf, type VerifiedChange, verifyChange } from "../../core/group-change.ts";
+import type { GroupState } from "../../core/group-record.ts";
+import { mayTakeOver, reachesThreshold } from "../../core/migration/decisions.ts";
+import { migrationGroupId } from "../../core/migration/keys.ts";
+import { isTemporary } from "../../core/refusal.ts";
+import type { Communities } from "../communities/communities.ts";
+import type { Context } from "../context.ts";
+import type { GroupLedger } from "../group-ledger.ts";
+import type { Groups } from "../groups.ts";
+import { lanes } from "../lanes.ts";
+import { Signal } from "../signal.ts";
+import { Preparer, requireFewRoleHolders } from "./preparer.ts";
+import { type SpokenMessage, SpokenOrder } from "./spoken-order.ts";
+import { Switcher } from "./switcher.ts";
+
+export interface MigrationEffects {
+  wake(lane: string): void;
+  behind(work: () => Promise<void>): void;
+}
+
+/** How often something is looked at that no event announces, ms. */
+const LOOK_MS = 5_000;
+/** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
+const TAKE_OVER_LOOK_MS = 45_000;
+/** For how many generations ahead a Welcome is recognised whose record has not been read. */
+const GENERATIONS_AHEAD = 4;
+
+export class Migrations {
+  readonly order: SpokenOrder;
+  private readonly context: Context;
+  private readonly groups: Groups;
+  private readonly records: GroupLedger;
+  private readonly communities: Communities;
+  private readonly effects: MigrationEffects;
+  private readonly preparer: Preparer;
+  private readonly switcher: Switcher;
+  private readonly changed = new Signal();
+  /** When the lease of another device is looked at next, by conversation. */
+  private readonly lookAtMs = new Map<string, number>();
+  private running = false;
+  private again = false;
+
+  constructor(
+    context: Context,
+    groups: Groups,
+    records: GroupLedger,
+    communities: Communities,
+    effects: MigrationEffects,
+  ) {
+    this.context = context;
+    this.groups = groups;
+    this.records = records;
+    this.communities = communities;
+    this.effects = effects;
+    this.order = new SpokenOrder(context, (conversation, device) => this.tellOf(conversation, device));
+    this.preparer = new Preparer(context, groups, records, communities, (lane) => effects.wake(lane));
+    this.switcher = new Switcher(context, communities, (id) => this.release(id));
+  }
+
+  // ---------------------------------------------------------------------------------- what a person wants
+
+  /** How far a group is; undefined where it never began to move. O(members) on the device that prepares. */
+  view(id: GroupId): Migration | undefined {
+    const { migration } = this.context;
+    const { state, generation, creator } = migration.record(id);
+    const waitingMembers = migration.waiting(id).length;
+    if (generation === 0 && waitingMembers === 0) return undefined;
+    const own = migration.own(id);
+    const isCreator = this.preparer.isCreator(id);
+    const isOpen = isCreator && state !== "pairwise" && state !== "mls" && state !== "switching";
+    const members = this.context.conversations.countMembers(id);
+    const { accounts, ready, notReady } = isOpen
+      ? this.preparer.readiness(id)
+      : { accounts: members, ready: hasSwitched(state) ? members : 0, notReady: [] };
+    return {
+      state,
+      generation,
+      creator: creator && formatId(creator.accountId),
+      isCreator,
+      startedAtMs: own.startedAtMs === 0 ? undefined : own.startedAtMs,
+      deadlineAtMs: own.deadlineAtMs === 0 ? undefined : own.deadlineAtMs,
+      accounts,
+      readyAccounts: ready,
+      notReady: notReady.map(({ account, code }) => ({ accountId: formatId(account), code })),
+      waitsFor: waitsFor(state, ready < accounts && !own.finishNow),
+      waitingMembers,
+    };
+  }
+
+  /**
+   * Begins to move a group; nothing where it has begun. Resolves when the record says so. UsageError `group/not-an-admin`,
+   * `migration/already-switched`; RejectionError `migration/too-many-role-holders`; UnavailableError.
+   */
+  async start(id: GroupId): Promise<void> {
+    this.requireRole(id);
+    await this.groups.change(id, (state) => {
+      if (hasSwitched(state.migration.state)) return undefined;
+      if (state.migration.state !== "pairwise") return undefined;
+      requireFewRoleHolders(state);
+      return { kind: "migrate-prepare", generation: state.migration.generation + 1 };
+    });
+    this.wake();
+  }
+
+  /** Gives an attempt up. UsageError `migration/already-switched`, `migration/not-started`. */
+  async abort(id: GroupId): Promise<void> {
+    this.requireRole(id);
+    if (this.context.migration.record(id).state === "pairwise") throw new UsageError("migration/not-started");
+    await this.groups.change(id, (state) => {
+      const { state: now, generation } = state.migration;
+      return now === "preparing" || now === "ready" ? { kind: "migrate-abort", generation } : undefined;
+    });
+  }
+
+  /** Does not wait for those who are not ready. UsageError `migration/not-the-creator`, `migration/not-started`. */
+  finishNow(id: GroupId): void {
+    this.requireRole(id);
+    if (this.context.migration.record(id).state === "pairwise") throw new UsageError("migration/not-started");
+    if (!this.preparer.isCreator(id)) throw new UsageError("migration/not-the-creator");
+    this.context.transaction(() => this.context.migration.setOwn(id, { finishNow: true }));
+    this.wake();
+  }
+
+  private requireRole(id: GroupId): void {
+    const { conversations, migration, own } = this.context;
+    const role = conversations.member(id, own.accountId)?.role ?? "member";
+    if (role === "member") throw new UsageError("group/not-an-admin");
+    if (hasSwitched(migration.record(id).state)) throw new UsageError("migration/already-switched");
+  }
+
+  /**
+   * Members for whom a pairwise group has no room. PERSIST them, then the move begins; they are added when it is over, by
+   * this device. UsageError `group/not-an-admin`.
+   */
+  async addLater(id: GroupId, accounts: readonly AccountId[]): Promise<void> {
+    this.requireRole(id);
+    const { context } = this;
+    context.transaction(() => {
+      context.migration.addWaiting(id, accounts);
+      if (this.preparer.isCreator(id)) this.hurry(id);
+    });
+    await this.start(id);
+  }
+
+  /** Somebody waits for the switch. */
+  private hurry(id: GroupId): void {
+    const { migration, settings } = this.context;
+    const { deadlineAtMs } = migration.own(id);
+    const soon = this.context.now() + settings.migrationUrgentDeadlineMs;
+    if (deadlineAtMs > soon) migration.setOwn(id, { deadlineAtMs: soon });
+  }
+
+  /** After members were added here: a group near the threshold moves before it has to. */
+  startIfNear(id: GroupId): void {
+    const { conversations, migration, own, settings } = this.context;
+    const role = conversations.member(id, own.accountId)?.role ?? "member";
+    const row = conversations.get(id);
+    if (role === "member" || row?.protocol !== "pairwise" || row.state !== "active") return;
+    const { state } = migration.record(id);
+    const members = conversations.members(id).length;
+    if (state !== "pairwise" || !reachesThreshold({ members, ...settings })) return;
+    this.afterwards(() => this.start(id));
+  }
+
+  // ------------------------------------------------------------------------------------ what the record says
+
+  /** Inside the transaction that adopts a change of a record, `after` being its state then. */
+  adopted(id: GroupId, before: GroupState, after: GroupState, change: VerifiedChange): void {
+    const { context } = this;
+    const step = migrationChangeOf(change.action);
+    if (step === undefined) {
+      this.rosterChanged(id, before, after);
+      return;
+    }
+    context.migration.saveRecord(id, after.migration);
+    switch (step) {
+      case "prepare":
+      case "recover":
+        this.begun(id, after);
+        break;
+      case "abort":
+        context.migration.beginGeneration(id);
+        context.mls.delete(id);
+        this.communities.registry.unload(id);
+        context.eraseAfterwards();
+        break;
+      case "switch":
+        this.switcher.switchIfReached(id);
+        break;
+      default:
+    }
+    this.wake();
+  }
+
+  /** A generation begins. What was made for the one before is worth nothing any more. */
+  private begun(id: GroupId, { migration: { generation } }: GroupState): void {
+    const { context } = this;
+    const { migration, mls, settings } = context;
+    migration.beginGeneration(id);
+    mls.expectGroup(id, migrationGroupId(id, generation));
+    this.communities.registry.unload(id);
+    context.eraseAfterwards();
+    if (!this.preparer.isCreator(id)) return;
+    const lease = migration.wantedLease(id);
+    migration.dropLease(id);
+    const nowMs = context.now();
+    const isUrgent = migration.waiting(id).length > 0;
+    const patienceMs = isUrgent ? settings.migrationUrgentDeadlineMs : settings.migrationDeadlineMs;
+    migration.setOwn(id, { lease, startedAtMs: nowMs, deadlineAtMs: nowMs + patienceMs });
+  }
+
+  /** Whoever is removed knows the secret; whoever comes does not. */
+  private rosterChanged(id: GroupId, before: GroupState, after: GroupState): void {
+    const { state } = after.migration;
+    if (state !== "preparing" && state !== "ready") return;
+    if (!this.preparer.isCreator(id)) return;
+    const gone = [...before.members.keys()].some((key) => !after.members.has(key));
+    const fresh = [...after.members.values()].filter(
+      ({ account, invited }) => !invited && before.members.get(formatId(account))?.invited !== false,
+    );
+    if (gone) this.context.migration.setOwn(id, { secretDue: true });
+    else
+      this.preparer.tellNewcomers(
+        id,
+        fresh.map(({ account }) => account),
+      );
+    this.wake();
+  }
+
+  // ------------------------------------------------------------------------------------ what the log says
+
+  /** Inside the transaction that merges a commit of a conversation's MLS group. */
+  committed(id: GroupId, group: Group, proposals: Parameters<Switcher["committed"]>[2]): void {
+    this.switcher.committed(id, group, proposals);
+    this.wake();
+  }
+
+  /** Inside the transaction that enters the MLS group of a conversation: the device that prepares it is told. */
+  entered(id: GroupId, group: Group): void {
+    const { context } = this;
+    const { state, creator, generation } = context.migration.record(id);
+    const community = communityContextOf(group.context.extensions);
+    if (creator === undefined || context.conversations.get(id)?.protocol !== "pairwise") {
+      if (hasSwitched(state)) this.switcher.switchIfReached(id);
+      return;
+    }
+    this.switcher.switchIfReached(id);
+    if (!community.preparing || this.preparer.isCreator(id)) return;
+    const messageId = context.newMessageId();
+    const own = context.isOwn(creator.accountId);
+    context.outbox.append({
+      lane: own ? lanes.own : lanes.account(creator.accountId),
+      target: { kind: own ? "own" : "account", account: creator.accountId },
+      messageId,
+      content: encodeContent({
+        messageId,
+        group: { groupId: id, revision: context.conversations.group(id)?.revision ?? 0 },
+        migrationReady: { generation, epoch: Number(group.epoch), authenticator: authenticatorHash(group) },
+      }),
+      confirm: false,
+      createdAtMs: context.now(),
+    });
+    this.afterwards(async () => this.effects.wake(own ? lanes.own : lanes.account(creator.accountId)));
+  }
+
+  /**
+   * Which conversation a Welcome is for whose group is not known: one whose record has gone on without us. Undefined for
+   * any other. O(pairwise groups).
+   */
+  expects(wireId: Bytes): GroupId | undefined {
+    const { conversations, migration } = this.context;
+    for (const id of conversations.groups()) {
+      if (conversations.get(id)?.protocol !== "pairwise") continue;
+      const { generation } = migration.record(id);
+      for (let ahead = 1; ahead <= GENERATIONS_AHEAD; ahead++)
+        if (equalBytes(migrationGroupId(groupId(id), generation + ahead), wireId)) return groupId(id);
+    }
+    return undefined;
+  }
+
+  /** Such a Welcome has come: the record says whether it is one. */
+  readRecord(id: GroupId): void {
+    this.afterwards(async () => {
+      await this.groups.refresh(id);
+      await this.communities.welcomes();
+    });
+  }
+
+  /** Inside a transaction. True: dealt with, or held until its turn. */
+  spoken(id: GroupId, message: SpokenMessage, content: Content): boolean {
+    if (content.groupChange !== undefined) {
+      this.noticed(id, content.groupChange.change);
+      return true;
+    }
+    return this.order.holds(id, message, content);
+  }
+
+  /** The change that switches, or one behind it, said in the MLS group. */
+  private noticed(id: GroupId, change: Bytes): void {
+    if (this.records.receiveChange(id, change) !== "behind") return;
+    this.afterwards(async () => void (await this.groups.refresh(id)));
+  }
+
+  // ------------------------------------------------------------------------------------- what peers say
+
+  /** Inside a transaction: the secret of the switch, from the device that prepares it. */
+  receiveSecret(id: GroupId, sender: DeviceAddress, body: NonNullable<Content["migrationSecret"]>): void {
+    const { migration } = this.context;
+    const { generation, round, secret } = body;
+    const record = migration.record(id);
+    const isCreator =
+      record.creator !== undefined &&
+      equalBytes(record.creator.accountId, sender.accountId) &&
+      record.creator.deviceId === sender.deviceId;
+    if (!isCreator || record.generation !== generation) throw new RejectionError("migration/not-the-creator");
+    migration.putSecret(id, generation, round, secret);
+    this.afterwards(() => this.communities.pskCame(id));
+  }
+
+  /** Inside a transaction: a device is ready. Its epoch has to be ours, or the service shows it another group. */
+  receiveReady(id: GroupId, sender: DeviceAddress, body: NonNullable<Content["migrationReady"]>): void {
+    const { migration, mls } = this.context;
+    if (!this.preparer.isCreator(id) || migration.record(id).generation !== body.generation) return;
+    const ours = mls.epochHash(id, body.epoch);
+    if (ours === undefined || !equalBytes(ours, body.authenticator)) return;
+    migration.setReady(id, sender);
+    this.wake();
+  }
+
+  /** Inside a transaction: a device speaks pairwise, and we have switched. The signed change says so, over its own session. */
+  private tellOf(conversation: Bytes, device: DeviceAddress): void {
+    const { context } = this;
+    const revision = context.conversations.group(conversation)?.revision ?? 0;
+    const change = this.newestSwitch(conversation);
+    if (change === undefined || context.isOwn(device.accountId)) return;
+    const messageId = context.newMessageId();
+    context.outbox.append({
+      lane: lanes.account(device.accountId),
+      target: { kind: "account", account: device.accountId },
+      messageId,
+      content: encodeContent({
+        messageId,
+        group: { groupId: groupId(conversation), revision },
+        groupChange: { change },
+      }),
+      confirm: false,
+      createdAtMs: context.now(),
+    });
+    this.afterwards(async () => this.effects.wake(lanes.account(device.accountId)));
+  }
+
+  /** The change of the record by which the conversation has switched: one of the last. */
+  private newestSwitch(conversation: Bytes): Bytes | undefined {
+    return this.context.conversations
+      .changes(conversation)
+      .toReversed()
+      .find((change) => verifyChange(change).action.kind === "migrate-switch");
+  }
+
+  /** Inside a transaction: what was held may have its turn now. */
+  release(id: GroupId): void {
+    this.order.release(id, (message) => this.communities.show(id, message));
+  }
+
+  // ------------------------------------------------------------------------------------------------ work
+
+  /** Not before the transaction in which it is called has ended. */
+  private afterwards(work: () => Promise<void>): void {
+    this.effects.behind(async () => {
+      await Promise.resolve();
+      await work();
+    });
+  }
+
+  /** Something happened that may let a move go on. */
+  wake(): void {
+    this.again = true;
+    this.changed.notify();
+    if (this.running) return;
+    this.running = true;
+    this.afterwards(() => this.run());
+  }
+
+  /** With a connection: takes up whatever was begun. */
+  connected(): void {
+    const { conversations, migration } = this.context;
+    for (const id of conversations.groups()) {
+      if (migration.record(id).generation === 0) this.startIfNear(groupId(id));
+    }
+    this.wake();
+  }
+
+  /** One loop for all conversations, as long as there is something to do. */
+  private async run(): Promise<void> {
+    try {
+      while (!this.context.closing.signal.aborted && this.hasWork()) {
+        this.again = false;
+        for (const id of this.open()) if (await this.attempt(groupId(id))) this.again = true;
+        if (!this.again) await this.pause();
+      }
+    } finally {
+      this.running = false;
+    }
+  }
+
+  private hasWork(): boolean {
+    return this.open().length > 0;
+  }
+
+  private open(): readonly Bytes[] {
+    const { held, migration } = this.context;
+    const open = new Map<string, Bytes>();
+    for (const id of [...migration.open(), ...migration.withWaiting(), ...held.subjects("mls")])
+      open.set(formatId(groupId(id)), id);
+    return [...open.values()];
+  }
+
+  private async pause(): Promise<void> {
+    const done = new AbortController();
+    const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
+    await Promise.race([this.changed.wait(abort), this.context.environment.sleep(LOOK_MS, abort)]);
+    done.abort();
+  }
+
+  private async attempt(id: GroupId): Promise<boolean> {
+    try {
+      return await this.advance(id);
+    } catch (error) {
+      // The record or the service decides otherwise; it is looked at again, and says what to do now.
+      if (error instanceof RejectionError || isTemporary(error)) return false;
+      throw error;
+    }
+  }
+
+  private async advance(id: GroupId): Promise<boolean> {
+    const { context } = this;
+    this.context.transaction(() => this.release(id));
+    context.notifier.flush();
+    const { state } = context.migration.record(id);
+    const { switchedAtMs, refusal } = context.migration.own(id);
+    if (state === "mls" || (state === "switching" && switchedAtMs > 0)) {
+      this.effects.wake(lanes.group(id));
+      await this.addWaiting(id);
+    }
+    if (state === "switching" && switchedAtMs === 0) return this.follow(id, refusal);
+    if (this.preparer.isCreator(id)) {
+      const went = await this.preparer.advance(id);
+      this.tell(id);
+      return went;
+    }
+    return this.takeOver(id);
+  }
+
+  /** Somebody else has switched: by the log, or from outside. Where the roster does not fit, a role holder begins anew. */
+  private async follow(id: GroupId, refusal: string): Promise<boolean> {
+    const { context } = this;
+    if (refusal !== "") {
+      const role = context.conversations.member(id, context.own.accountId)?.role ?? "member";
+      if (role === "member") return false;
+      await this.groups.change(id, ({ migration: { state, generation } }) =>
+        state === "switching" ? { kind: "migrate-recover", generation: generation + 1 } : undefined,
+      );
+      return true;
+    }
+    if (context.transaction(() => this.switcher.switchIfReached(id))) {
+      context.notifier.flush();
+      return true;
+    }
+    if (context.mls.group(id)?.state === "active" && !this.communities.isStandingStill(id)) return false;
+    await this.communities.joinExpected(id);
+    context.transaction(() => this.switcher.switchIfReached(id));
+    context.notifier.flush();
+    return true;
+  }
+
+  /** Members that waited for the switch. They go through the same work as any that are added to a community. */
+  private async addWaiting(id: GroupId): Promise<void> {
+    const { migration } = this.context;
+    const accounts = migration.waiting(id);
+    if (accounts.length === 0) return;
+    this.context.transaction(() => {
+      this.communities.planMembers(id, accounts);
+      migration.deleteWaiting(id);
+    });
+    await this.communities.runMembers(id);
+  }
+
+  /** The creator may have vanished. */
+  private async takeOver(id: GroupId): Promise<boolean> {
+    const { api, conversations, environment, migration, own } = this.context;
+    const { state } = migration.record(id);
+    const role = conversations.member(id, own.accountId)?.role ?? "member";
+    const facts = { state, isCreator: false, isRoleHolder: role !== "member", leaseLeftMs: 0 };
+    const group = conversations.group(id);
+    if (!mayTakeOver(facts) || group === undefined) return false;
+    const key = formatId(id);
+    const spread = (new DataView(environment.random(4).buffer).getUint32(0) / 2 ** 32) * TAKE_OVER_LOOK_MS;
+    const lookAtMs = this.lookAtMs.get(key);
+    if (lookAtMs === undefined || this.context.now() < lookAtMs) {
+      if (lookAtMs === undefined) this.lookAtMs.set(key, this.context.now() + TAKE_OVER_LOOK_MS + spread);
+      return false;
+    }
+    this.lookAtMs.delete(key);
+    const { migration: now } = await api.readGroup(id, group.groupKey);
+    if (now === undefined || !mayTakeOver({ ...facts, leaseLeftMs: now.leaseLeftMs })) return false;
+    await this.groups.change(id, (latest) => {
+      const { state: present, generation } = latest.migration;
+      if (present === "preparing" || present === "ready")
+        return { kind: "migrate-prepare", generation: generation + 1 };
+      return present === "recovering" ? { kind: "migrate-recover", generation: generation + 1 } : undefined;
+    });
+    return true;
+  }
+
+  /** Progress, for those who look on. */
+  private tell(id: GroupId): void {
+    const { conversations, migration, notifier } = this.context;
+    const { state } = migration.record(id);
+    const { accounts, ready } = hasSwitched(state)
+      ? { accounts: conversations.countMembers(id), ready: conversations.countMembers(id) }
+      : this.preparer.readiness(id);
+    notifier.tell({ kind: "migration", conversation: id, state, readyAccounts: ready, accounts });
+  }
+}
+
+function authenticatorHash(group: Group): Bytes {
+  const authenticator = group.epochAuthenticator();
+  const hash = new Uint8Array(createHash("sha256").update(authenticator).digest());
+  authenticator.fill(0);
+  return hash;
+}
+
+function waitsFor(state: Migration["state"], membersMissing: boolean): Migration["waitsFor"] {
+  if (state === "pairwise" || state === "mls") return "nothing";
+  if (state === "preparing" || state === "recovering") return membersMissing ? "members" : "service";
+  return state === "ready" ? "switch" : "service";
+}

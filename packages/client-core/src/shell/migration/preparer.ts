@@ -1,0 +1,453 @@
+/**
+ * The device that prepares a group's move to MLS. Each step is one that {@link decidePreparation} names; it is taken up
+ * again where it stopped, after a crash or a lost connection, and each of them may be done twice.
+ *
+ *   create       PERSIST the MLS group under its derived id -> the service hears of it
+ *   draw-secret  PERSIST 32 random bytes and the message that brings them to every member over its pairwise sessions
+ *   add, remove  commits, until the leaves are the devices of the record
+ *   mark-ready   the record says so
+ *   switch       one commit (path, PSK, roles of the record) -> PERSIST what it led to -> the record says so
+ *   finish       everybody was told -> the record says so; members that waited are added
+ */
+import {
+  type AccountId,
+  type Bytes,
+  compareBytes,
+  equalBytes,
+  formatId,
+  type GroupId,
+  groupId,
+  RejectionError,
+  UnavailableError,
+} from "@murmuration/base";
+import {
+  type CommunityContext,
+  communityContextOf,
+  communityExtensions,
+  type Group,
+  type Proposal,
+} from "@murmuration/mls-groups";
+import { encodeContent, MIGRATION_SECRET_BYTES } from "../../core/content.ts";
+import type { GroupAction } from "../../core/group-change.ts";
+import type { GroupState } from "../../core/group-record.ts";
+import { decidePreparation, type PreparationFacts } from "../../core/migration/decisions.ts";
+import { migrationGroupId } from "../../core/migration/keys.ts";
+import { encodeMigrationPskId } from "../../core/migration/psk-id.ts";
+import { fingerprintOf } from "../../core/profile.ts";
+import type { CommitPlan } from "../communities/committer.ts";
+import type { Communities } from "../communities/communities.ts";
+import { encodeProfile, hashOfProfile } from "../communities/content.ts";
+import type { Context } from "../context.ts";
+import type { GroupLedger } from "../group-ledger.ts";
+import type { Groups } from "../groups.ts";
+import { lanes } from "../lanes.ts";
+import { hashOfRoster, type LeafOfRoster, leavesOf } from "./roster.ts";
+
+/** Role holders that the context of an MLS group names, at the most. */
+const MAX_ROLE_HOLDERS = 50;
+/** Before an account that could not be added is tried again, ms. */
+const ADD_AGAIN_MS = 15_000;
+/** How often a lease of 60 s is renewed, ms. */
+const RENEW_EVERY_MS = 20_000;
+/** KDF.Nh of the cipher suite (RFC 9420 section 8.4). */
+const PSK_NONCE_BYTES = 32;
+/** How often a switch is made anew because the record has gone on. */
+const MAX_SWITCHES = 8;
+
+/** Who is ready and who is not. */
+export interface Readiness {
+  readonly accounts: number;
+  readonly ready: number;
+  readonly notReady: readonly { readonly account: AccountId; readonly code: string }[];
+}
+
+export class Preparer {
+  private readonly context: Context;
+  private readonly groups: Groups;
+  private readonly records: GroupLedger;
+  private readonly communities: Communities;
+  private readonly wake: (lane: string) => void;
+  /** When an account that could not be added was last tried, by conversation. */
+  private readonly triedAtMs = new Map<string, number>();
+  private readonly renewedAtMs = new Map<string, number>();
+
+  constructor(
+    context: Context,
+    groups: Groups,
+    records: GroupLedger,
+    communities: Communities,
+    wake: (lane: string) => void,
+  ) {
+    this.context = context;
+    this.groups = groups;
+    this.records = records;
+    this.communities = communities;
+    this.wake = wake;
+  }
+
+  /** Whether this device prepares the present generation. */
+  isCreator(id: GroupId): boolean {
+    const { own, migration } = this.context;
+    const { creator } = migration.record(id);
+    return (
+      creator !== undefined &&
+      equalBytes(creator.accountId, own.accountId) &&
+      creator.deviceId === own.deviceId
+    );
+  }
+
+  /** Does what is to be done now. True when something was done, and it is worth to look again. */
+  async advance(id: GroupId): Promise<boolean> {
+    await this.renewLease(id);
+    const step = decidePreparation(this.facts(id));
+    switch (step) {
+      case "create":
+        await this.create(id);
+        return true;
+      case "draw-secret":
+        this.drawSecret(id);
+        return true;
+      case "remove":
+        await this.remove(id);
+        return true;
+      case "add":
+        await this.add(id);
+        return true;
+      case "mark-ready":
+        await this.step(id, (generation) => ({ kind: "migrate-ready", generation }));
+        return true;
+      case "switch":
+        await this.switch(id);
+        return true;
+      case "finish":
+        return this.finish(id);
+      default:
+        return false;
+    }
+  }
+
+  /** The lease outlives a creator that works; nobody takes over from one that is only slow. */
+  private async renewLease(id: GroupId): Promise<void> {
+    const { api, conversations, migration } = this.context;
+    const { state, generation } = migration.record(id);
+    const { lease: leaseToken } = migration.own(id);
+    const group = conversations.group(id);
+    if (leaseToken === undefined || group === undefined || state === "switching") return;
+    const key = formatId(id);
+    const last = this.renewedAtMs.get(key) ?? Number.NEGATIVE_INFINITY;
+    if (this.context.now() < last + RENEW_EVERY_MS) return;
+    await api.renewLease(id, group.groupKey, { generation, leaseToken });
+    this.renewedAtMs.set(key, this.context.now());
+  }
+
+  private facts(id: GroupId): PreparationFacts {
+    const { mls, migration, outbox } = this.context;
+    const { state } = migration.record(id);
+    const own = migration.own(id);
+    const stands = mls.group(id)?.state === "active";
+    const { accounts, ready } = this.readiness(id);
+    const row = own.secretRow === 0 ? undefined : outbox.state(own.secretRow);
+    return {
+      state,
+      stands,
+      secretDue: own.round === 0 || own.secretDue,
+      secretSent: own.round > 0 && row !== "new" && row !== "ready",
+      toRemove: stands ? this.strangers(id).length : 0,
+      toAdd: stands ? this.missing(id).length : 0,
+      everybodyReady: ready === accounts,
+      deadlineAtMs: own.deadlineAtMs,
+      finishNow: own.finishNow,
+      nowMs: this.context.now(),
+    };
+  }
+
+  // ------------------------------------------------------------------------------------------- the group
+
+  /** The group is the creator's alone until the switch, which puts the record's roles in force. */
+  private async create(id: GroupId): Promise<void> {
+    const { context } = this;
+    if (context.mls.group(id)?.state !== "creating") {
+      const { generation } = context.migration.record(id);
+      const state = this.records.state(id);
+      requireFewRoleHolders(state);
+      const profile = { title: state.title, description: "" };
+      await this.communities.prepare(id, migrationGroupId(id, generation), profile, {
+        generation,
+        expireAfterSeconds: state.expireAfterSeconds,
+      });
+    } else await this.communities.openPrepared(id);
+  }
+
+  /** PERSIST the secret with the message that brings it to the members. */
+  private drawSecret(id: GroupId): void {
+    const { context } = this;
+    const { generation } = context.migration.record(id);
+    const secret = context.environment.random(MIGRATION_SECRET_BYTES);
+    context.transaction(() => {
+      const round = context.migration.own(id).round + 1;
+      context.migration.putSecret(id, generation, round, secret);
+      const messageId = context.newMessageId();
+      const revision = context.conversations.group(id)?.revision ?? 0;
+      const row = context.outbox.append({
+        lane: lanes.group(id),
+        target: { kind: "group", group: id },
+        messageId,
+        content: encodeContent({
+          messageId,
+          group: { groupId: id, revision },
+          migrationSecret: { generation, round, secret },
+        }),
+        confirm: false,
+        createdAtMs: context.now(),
+      });
+      if (context.engine.devicesOf(context.own.accountId).length > 0) this.tellOwnDevices(id, round, secret);
+      context.migration.setOwn(id, { round, secretDue: false, secretRow: row });
+    });
+    secret.fill(0);
+    this.wake(lanes.group(id));
+    this.wake(lanes.own);
+  }
+
+  private tellOwnDevices(id: GroupId, round: number, secret: Bytes): void {
+    const { context } = this;
+    const messageId = context.newMessageId();
+    const { generation } = context.migration.record(id);
+    const revision = context.conversations.group(id)?.revision ?? 0;
+    context.outbox.append({
+      lane: lanes.own,
+      target: { kind: "own", account: context.own.accountId },
+      messageId,
+      content: encodeContent({
+        messageId,
+        group: { groupId: id, revision },
+        migrationSecret: { generation, round, secret },
+      }),
+      confirm: false,
+      createdAtMs: context.now(),
+    });
+  }
+
+  /** Inside a transaction: somebody came into the record while the group is prepared. */
+  tellNewcomers(id: GroupId, accounts: readonly AccountId[]): void {
+    const { context } = this;
+    const { generation } = context.migration.record(id);
+    const { round } = context.migration.own(id);
+    const secret = context.migration.secret(id, generation, round);
+    if (secret === undefined) return;
+    const revision = context.conversations.group(id)?.revision ?? 0;
+    for (const account of accounts) {
+      const messageId = context.newMessageId();
+      context.outbox.append({
+        lane: lanes.account(account),
+        target: { kind: "account", account },
+        messageId,
+        content: encodeContent({
+          messageId,
+          group: { groupId: id, revision },
+          migrationSecret: { generation, round, secret },
+        }),
+        confirm: false,
+        createdAtMs: context.now(),
+      });
+    }
+    secret.fill(0);
+  }
+
+  // ----------------------------------------------------------------------------------------- the members
+
+  /** Leaves of accounts that are not in the record, or not under this identity. */
+  private strangers(id: GroupId): readonly LeafOfRoster[] {
+    return foreignLeaves(this.communities.registry.load(id).group, this.records.state(id));
+  }
+
+  /** Accounts of the record without a leaf, except for those whose last try is not long ago. */
+  private missing(id: GroupId): readonly AccountId[] {
+    const { mls } = this.context;
+    const open = mls.jobs(id, "add").map(({ account }) => account);
+    if (open.length > 0) return open;
+    const tried = this.triedAtMs.get(formatId(id));
+    if (tried !== undefined && this.context.now() < tried + ADD_AGAIN_MS) return [];
+    return this.withoutLeaf(id);
+  }
+
+  private withoutLeaf(id: GroupId): readonly AccountId[] {
+    return [...this.records.state(id).members.values()]
+      .filter(({ invited }) => !invited)
+      .map(({ account }) => account)
+      .filter((account) => this.context.mls.leavesOf(id, account).length === 0);
+  }
+
+  private async add(id: GroupId): Promise<void> {
+    this.triedAtMs.set(formatId(id), this.context.now());
+    await this.communities.prepareMembers(id, this.withoutLeaf(id));
+  }
+
+  private async remove(id: GroupId): Promise<void> {
+    await this.communities.committer.commit(id, (group) => {
+      const proposals = foreignLeaves(group, this.records.state(id)).map(
+        ({ leaf }): Proposal => ({ kind: "remove", removed: leaf }),
+      );
+      return proposals.length === 0 ? undefined : { options: { proposals } };
+    });
+  }
+
+  /** Who has joined and said so. O(members). */
+  readiness(id: GroupId): Readiness {
+    const { conversations, mls, migration, own } = this.context;
+    const said = new Set(migration.ready(id).map((device) => deviceKey(device.accountId, device.deviceId)));
+    said.add(deviceKey(own.accountId, own.deviceId));
+    const failures = new Map(
+      mls.failedJobs(id, "add").map(({ account, failure }) => [formatId(account), failure]),
+    );
+    const members = conversations.members(id);
+    const notReady: { account: AccountId; code: string }[] = [];
+    for (const { account, invited } of members) {
+      const leaves = mls.leavesOf(id, account);
+      if (invited) notReady.push({ account, code: "migration/invited" });
+      else if (leaves.length === 0)
+        notReady.push({ account, code: failures.get(formatId(account)) ?? "migration/not-added" });
+      else if (!leaves.every(({ device }) => said.has(deviceKey(account, device))))
+        notReady.push({ account, code: "migration/not-joined" });
+    }
+    const invited = notReady.filter(({ code }) => code === "migration/invited").length;
+    // Whoever was only invited cannot become ready, and holds nobody up.
+    return {
+      accounts: members.length - invited,
+      ready: members.length - notReady.length,
+      notReady,
+    };
+  }
+
+  // ------------------------------------------------------------------------------------------ the switch
+
+  private async step(id: GroupId, action: (generation: number) => GroupAction): Promise<void> {
+    const { generation } = this.context.migration.record(id);
+    await this.groups.change(id, (state) => {
+      if (state.migration.generation !== generation) return undefined;
+      const next = action(generation);
+      return isDone(state, next) ? undefined : next;
+    });
+  }
+
+  private async switch(id: GroupId): Promise<void> {
+    const { context } = this;
+    const { generation } = context.migration.record(id);
+    for (let race = 0; race < MAX_SWITCHES; race++) {
+      await this.commitSwitch(id);
+      const { reached } = context.migration.own(id);
+      if (reached === undefined) throw new UnavailableError("migration/not-switched");
+      let again = false;
+      await this.groups.change(id, (state) => {
+        if (state.migration.generation !== generation || state.migration.switchPoint !== undefined)
+          return undefined;
+        // Somebody was removed, or a role changed, since the commit was made.
+        again = context.migration.own(id).secretDue || !this.isInForce(id, state);
+        if (again) return undefined;
+        const { epoch, authenticator, rosterHash } = reached;
+        return { kind: "migrate-switch", generation, epoch, authenticator, rosterHash };
+      });
+      if (!again) return;
+      if (context.migration.own(id).secretDue) return;
+    }
+  }
+
+  /** One commit that puts the record's members and roles in force; none if they are, by a commit of this generation. */
+  private async commitSwitch(id: GroupId): Promise<void> {
+    await this.communities.committer.commit(id, (group) => {
+      const state = this.records.state(id);
+      if (this.context.migration.own(id).reached !== undefined && this.isInForce(id, state)) return undefined;
+      return this.planSwitch(id, group, state);
+    });
+  }
+
+  /** Whether the newest switching commit left just the members and roles of the record. */
+  private isInForce(id: GroupId, state: GroupState): boolean {
+    const { reached } = this.context.migration.own(id);
+    const { group } = this.communities.registry.load(id);
+    if (reached === undefined || foreignLeaves(group, state).length > 0) return false;
+    const community = communityContextOf(group.context.extensions);
+    return !community.preparing && sameContext(community, this.contextFor(community, group, state));
+  }
+
+  private planSwitch(id: GroupId, group: Group, state: GroupState): CommitPlan {
+    const { context } = this;
+    const { generation } = context.migration.record(id);
+    const { round } = context.migration.own(id);
+    const removed = foreignLeaves(group, state);
+    const gone = new Set(removed.map(({ leaf }) => leaf));
+    const staying = leavesOf(group).filter(({ leaf }) => !gone.has(leaf));
+    const pskId = encodeMigrationPskId({
+      groupId: groupId(new Uint8Array(group.groupId)),
+      generation,
+      round,
+      rosterHash: hashOfRoster(staying),
+    });
+    const pskNonce = context.environment.random(PSK_NONCE_BYTES);
+    const before = communityContextOf(group.context.extensions);
+    const extensions = communityExtensions(this.contextFor(before, group, state));
+    const proposals: Proposal[] = [
+      ...removed.map(({ leaf }): Proposal => ({ kind: "remove", removed: leaf })),
+      { kind: "psk", psk: { kind: "external", pskId, pskNonce } },
+      { kind: "group_context_extensions", extensions },
+    ];
+    return { options: { proposals, cached: "none", path: "always" } };
+  }
+
+  /** What the record says, as the group's context. */
+  private contextFor(before: CommunityContext, group: Group, state: GroupState): CommunityContext {
+    const foreign = new Set(foreignLeaves(group, state).map(({ leaf }) => leaf));
+    const inside = new Set(
+      leavesOf(group)
+        .filter(({ leaf }) => !foreign.has(leaf))
+        .map(({ account }) => formatId(account)),
+    );
+    const profile = encodeProfile({ title: state.title, description: "" });
+    const members = [...state.members.values()].sort((a, b) => compareBytes(a.account, b.account));
+    return {
+      ...before,
+      preparing: false,
+      roleHolders: members
+        .filter(({ role, invited }) => role !== "member" && !invited)
+        .map(({ account: accountId, role }) => ({ accountId, role: role as "admin" | "owner" })),
+      expected: members
+        .filter(({ account }) => !inside.has(formatId(account)))
+        .map(({ account, identityKey }) => ({ accountId: account, fingerprint: fingerprintOf(identityKey) })),
+      expireAfterSeconds: state.expireAfterSeconds,
+      profileHash: hashOfProfile(profile),
+    };
+  }
+
+  /** Everybody was told: the move is over. */
+  private async finish(id: GroupId): Promise<boolean> {
+    if (this.context.migration.own(id).switchedAtMs === 0) return false;
+    await this.step(id, (generation) => ({ kind: "migrate-done", generation }));
+    return true;
+  }
+}
+
+const deviceKey = (account: AccountId, device: number): string => `${formatId(account)}.${device}`;
+
+function foreignLeaves(group: Group, state: GroupState): readonly LeafOfRoster[] {
+  return leavesOf(group).filter(({ account, identityKey }) => {
+    const member = state.members.get(formatId(account));
+    return member === undefined || member.invited || !equalBytes(member.identityKey, identityKey);
+  });
+}
+
+/** The record may have taken a step while this device was about to ask for it. */
+function isDone(state: GroupState, action: GroupAction): boolean {
+  const now = state.migration.state;
+  if (action.kind === "migrate-ready") return now !== "preparing";
+  return action.kind === "migrate-done" && now !== "switching";
+}
+
+function sameContext(a: CommunityContext, b: CommunityContext): boolean {
+  const [first, second] = [communityExtensions(a), communityExtensions(b)];
+  return first.every((extension, index) => equalBytes(extension.data, second[index]!.data));
+}
+
+/** RejectionError `migration/too-many-role-holders`. */
+export function requireFewRoleHolders(state: GroupState): void {
+  const holders = [...state.members.values()].filter(({ role, invited }) => role !== "member" && !invited);
+  if (holders.length > MAX_ROLE_HOLDERS) throw new RejectionError("migration/too-many-role-holders");
+}

@@ -1,0 +1,204 @@
+/**
+ * The moment in which a conversation goes on in MLS. Two things have to be here, in whichever order they come: the
+ * switching commit, from the log of the MLS group, and the change of the record that names it. Everything runs inside
+ * the transaction that brings the second of them.
+ *
+ *   commit  -> what it led to, with the roster, is PERSISTED
+ *   change  -> the same epoch, authenticator and roster, and nobody in it who is not in the record
+ *           -> protocol, members, what waits in the outbox, what was held back: one transaction
+ */
+import { type AccountId, type Bytes, equalBytes, type GroupId } from "@murmuration/base";
+import { communityContextOf, type Group } from "@murmuration/mls-groups";
+import { hasSwitched } from "@murmuration/wire";
+import { bodyKind, type Content, decodeContent } from "../../core/content.ts";
+import { migrationPskIdOf } from "../../core/migration/psk-id.ts";
+import type { OutboxRow } from "../../store/outbox.ts";
+import type { Communities } from "../communities/communities.ts";
+import { encodeProfile, hashOfProfile } from "../communities/content.ts";
+import type { Context } from "../context.ts";
+import { lanes } from "../lanes.ts";
+import { accountsOf, hashOfRoster, leavesOf, strangersAmong } from "./roster.ts";
+
+/** What is said to a group and belongs to the protocol that it leaves: it has no reader any more. */
+const PAIRWISE_ONLY: ReadonlySet<string | undefined> = new Set([
+  "groupKey",
+  "groupChange",
+  "groupInvite",
+  "migrationSecret",
+  "typing",
+]);
+
+/** Why this device does not follow a switch. */
+export type SwitchRefusal = "migration/roster-mismatch" | "migration/other-epoch";
+
+export class Switcher {
+  private readonly context: Context;
+  private readonly communities: Pick<Communities, "registry" | "carry">;
+  /** Shows what was held back. */
+  private readonly released: (id: GroupId) => void;
+
+  constructor(
+    context: Context,
+    communities: Pick<Communities, "registry" | "carry">,
+    released: (id: GroupId) => void,
+  ) {
+    this.context = context;
+    this.communities = communities;
+    this.released = released;
+  }
+
+  /** A commit was merged, `group` being in its epoch. O(members) for a switching commit, nothing for any other. */
+  committed(
+    id: GroupId,
+    group: Group,
+    proposals: readonly { readonly proposal: { readonly kind: string } }[],
+  ): void {
+    const named = proposals
+      .map(({ proposal }) => proposal as Parameters<typeof pskOf>[0])
+      .map(pskOf)
+      .find((psk) => psk !== undefined);
+    if (named === undefined) return;
+    const { migration } = this.context;
+    const leaves = leavesOf(group);
+    const rosterHash = hashOfRoster(leaves);
+    const fits = equalBytes(named.rosterHash, rosterHash) && equalBytes(named.groupId, group.groupId);
+    migration.setOwn(id, {
+      refusal: fits ? "" : "migration/roster-mismatch",
+      reached: {
+        epoch: Number(group.epoch),
+        authenticator: group.epochAuthenticator(),
+        rosterHash,
+        roster: accountsOf(leaves),
+      },
+    });
+    this.switchIfReached(id);
+  }
+
+  /**
+   * Switches if everything is here. True when the conversation has just gone over. Nothing is said in MLS before, whatever
+   * the service answers.
+   */
+  switchIfReached(id: GroupId): boolean {
+    const { context } = this;
+    const { state, switchPoint } = context.migration.record(id);
+    const { reached, switchedAtMs, refusal } = context.migration.own(id);
+    if (!hasSwitched(state) || switchPoint === undefined || switchedAtMs > 0) return false;
+    if (context.mls.group(id)?.state !== "active") return false;
+    const { group } = this.communities.registry.load(id);
+    if (reached === undefined) {
+      // Entered from outside, behind the switch: who is in the group was checked at the door.
+      if (Number(group.epoch) <= switchPoint.epoch) return false;
+      this.go(id, group);
+      return true;
+    }
+    // A removal came between, and the switch is made anew.
+    if (reached.epoch < switchPoint.epoch) return false;
+    const same =
+      reached.epoch === switchPoint.epoch &&
+      equalBytes(reached.authenticator, switchPoint.authenticator) &&
+      equalBytes(reached.rosterHash, switchPoint.rosterHash);
+    const strangers = strangersAmong(reached.roster, context.conversations.members(id));
+    if (!same) this.refuse(id, "migration/other-epoch", undefined);
+    else if (strangers.length > 0 || refusal !== "")
+      this.refuse(id, "migration/roster-mismatch", strangers[0]);
+    else {
+      this.go(id, group);
+      return true;
+    }
+    return false;
+  }
+
+  /** A person has to know, and an owner or admin begins anew. Said once for each generation. */
+  private refuse(id: GroupId, code: SwitchRefusal, account: AccountId | undefined): void {
+    const { context } = this;
+    context.migration.setOwn(id, { refusal: code });
+    context.events.append({
+      kind: "decision-needed",
+      conversation: id,
+      ...(account === undefined ? {} : { account }),
+      detail: "migration/roster-mismatch",
+      atMs: context.now(),
+    });
+  }
+
+  private go(id: GroupId, group: Group): void {
+    const { context } = this;
+    const { conversations, events, migration } = context;
+    const atMs = context.now();
+    const before = conversations.members(id);
+    const community = communityContextOf(group.context.extensions);
+    conversations.setProtocol(id, "mls");
+    this.communities.carry(id);
+    // What they had said before is still taken; they come into the group by themselves.
+    for (const { account, identityKey } of before) {
+      if (conversations.member(id, account) !== undefined) continue;
+      conversations.putMember(id, { account, identityKey, role: "member", invited: false });
+      conversations.removeMember(id, account, atMs);
+    }
+    this.learnProfile(id, community.profileHash);
+    this.sayAnew(id);
+    migration.setOwn(id, { switchedAtMs: atMs, refusal: "", lease: undefined });
+    migration.deleteSecrets(id);
+    context.eraseAfterwards();
+    events.append({ kind: "protocol-changed", conversation: id, atMs });
+    events.append({ kind: "conversation-changed", conversation: id, atMs });
+    this.released(id);
+  }
+
+  /** The title that the record had is the profile of the group: nobody has to be asked for it. */
+  private learnProfile(id: GroupId, profileHash: Uint8Array): void {
+    const { conversations, mls } = this.context;
+    const profile = encodeProfile({ title: conversations.get(id)?.title ?? "", description: "" });
+    if (mls.group(id)?.profile === undefined && equalBytes(hashOfProfile(profile), profileHash))
+      mls.setProfile(id, profile, this.context.now());
+  }
+
+  /**
+   * What waits in the outbox goes over MLS under its message id. What some have and others have not got, because their
+   * mailboxes were full, is said to all: whoever has it knows it by its id. O(what waits).
+   */
+  private sayAnew(id: GroupId): void {
+    const { migration, outbox } = this.context;
+    let first = Number.POSITIVE_INFINITY;
+    for (const row of outbox.waitingRows(lanes.group(id))) {
+      for (const part of outbox.parts(row.id)) outbox.deletePart(part.id);
+      const content = decodeContent(row.content);
+      if (PAIRWISE_ONLY.has(bodyKind(content))) outbox.delete(row.id);
+      else outbox.beginAnew(row.id);
+      first = Math.min(first, content.group?.counter ?? first);
+    }
+    // Nobody waits for what comes by MLS itself.
+    if (first !== Number.POSITIVE_INFINITY) migration.takeBackFrom(id, first);
+    const again = new Map<string, OutboxRow>();
+    for (const row of outbox.waitingForMembers()) {
+      const content = decodeContent(row.content);
+      if (!isOfGroup(content, id) || PAIRWISE_ONLY.has(bodyKind(content))) continue;
+      if (row.target.kind !== "account") continue;
+      // Whoever is left behind gets it as before.
+      if (this.context.mls.leavesOf(id, row.target.account).length === 0) continue;
+      again.set(Buffer.from(row.messageId).toString("hex"), row);
+      outbox.delete(row.id);
+    }
+    for (const { messageId, content, historyId, createdAtMs } of again.values()) {
+      outbox.append({
+        lane: lanes.group(id),
+        target: { kind: "group", group: id },
+        messageId,
+        content,
+        confirm: false,
+        createdAtMs,
+        ...(historyId === undefined ? {} : { historyId }),
+      });
+    }
+  }
+}
+
+const isOfGroup = ({ group }: Content, id: Bytes): boolean =>
+  group !== undefined && equalBytes(group.groupId, id);
+
+function pskOf(proposal: {
+  readonly kind: string;
+  readonly psk?: Parameters<typeof migrationPskIdOf>[0];
+}): ReturnType<typeof migrationPskIdOf> {
+  return proposal.kind === "psk" && proposal.psk !== undefined ? migrationPskIdOf(proposal.psk) : undefined;
+}

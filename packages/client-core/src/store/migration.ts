@@ -1,0 +1,364 @@
+import { type AccountId, accountId, type Bytes, type DeviceAddress, deviceId } from "@murmuration/base";
+import type { MigrationState } from "@murmuration/wire";
+import type { SwitchPoint } from "../core/group-change.ts";
+import { noMigration, type RecordMigration } from "../core/group-record.ts";
+import type { Row, Storage } from "../ports/storage.ts";
+
+/** What this device itself knows of a migration, beside what the record says. */
+export interface OwnMigration {
+  /** Where this device prepares it: the token of its lease at the service. */
+  readonly lease: Bytes | undefined;
+  readonly startedAtMs: number;
+  readonly deadlineAtMs: number;
+  /** A person does not want to wait for those who are not ready. */
+  readonly finishNow: boolean;
+  /** Secrets that were drawn in this generation; 0 for none. */
+  readonly round: number;
+  /** Somebody who knows the newest secret has been removed. */
+  readonly secretDue: boolean;
+  /** Outbox row that brings the newest secret to the members. */
+  readonly secretRow: number;
+  /** What the switching commit led to here; undefined before this device has taken it. */
+  readonly reached: Reached | undefined;
+  /** Why this device does not follow the switch; empty where it does. */
+  readonly refusal: string;
+  /** When this device switched; 0 before. */
+  readonly switchedAtMs: number;
+}
+
+/** A switching commit as this device has seen it. */
+export interface Reached extends SwitchPoint {
+  /** Accounts that are in the group after it, with the identity keys that their leaves name. */
+  readonly roster: readonly RosterAccount[];
+}
+
+export interface RosterAccount {
+  readonly account: AccountId;
+  /** 33 bytes. */
+  readonly identityKey: Bytes;
+}
+
+const NONE: OwnMigration = {
+  lease: undefined,
+  startedAtMs: 0,
+  deadlineAtMs: 0,
+  finishNow: false,
+  round: 0,
+  secretDue: false,
+  secretRow: 0,
+  reached: undefined,
+  refusal: "",
+  switchedAtMs: 0,
+};
+
+/** What is known of a member's device. */
+export interface PeerCounters {
+  /** Number of the newest thing that it said pairwise and that came here; 0 for none. */
+  readonly seen: number;
+  /** Number of the last thing that it said pairwise, as it says itself; undefined until it has. */
+  readonly last: number | undefined;
+}
+
+/** An account id and an identity key. */
+const ROSTER_ENTRY = 16 + 33;
+
+const bytesOf = (row: Row, key: string): Bytes => new Uint8Array(row[key] as Bytes);
+const optionalBytes = (row: Row, key: string): Bytes | undefined =>
+  row[key] === null || row[key] === undefined ? undefined : bytesOf(row, key);
+
+function pointOf(row: Row, prefix: string): SwitchPoint | undefined {
+  if (row[`${prefix}epoch`] === null) return undefined;
+  return {
+    epoch: row[`${prefix}epoch`] as number,
+    authenticator: bytesOf(row, `${prefix}authenticator`),
+    rosterHash: bytesOf(row, `${prefix}roster_hash`),
+  };
+}
+
+function reachedOf(row: Row): Reached | undefined {
+  const point = pointOf(row, "reached_");
+  return point && { ...point, roster: decodeRoster(bytesOf(row, "reached_roster")) };
+}
+
+const encodeRoster = (roster: readonly RosterAccount[]): Bytes =>
+  new Uint8Array(Buffer.concat(roster.flatMap(({ account, identityKey }) => [account, identityKey])));
+
+function decodeRoster(bytes: Bytes): RosterAccount[] {
+  return Array.from({ length: bytes.length / ROSTER_ENTRY }, (_, index) => {
+    const entry = bytes.subarray(index * ROSTER_ENTRY, (index + 1) * ROSTER_ENTRY);
+    return { account: accountId(entry.subarray(0, 16)), identityKey: new Uint8Array(entry.subarray(16)) };
+  });
+}
+
+/** Moves of pairwise groups to MLS, and the numbers of what is said pairwise. */
+export class MigrationStore {
+  private readonly storage: Storage;
+
+  constructor(storage: Storage) {
+    this.storage = storage;
+  }
+
+  // What the record says.
+
+  record(conversation: Bytes): RecordMigration {
+    const row = this.storage.get("SELECT * FROM migration WHERE conversation = ?", [conversation]);
+    if (row === undefined) return noMigration;
+    const creator = optionalBytes(row, "creator");
+    return {
+      state: row["state"] as MigrationState,
+      generation: row["generation"] as number,
+      creator:
+        creator === undefined
+          ? undefined
+          : { accountId: accountId(creator), deviceId: deviceId(row["creator_device"] as number) },
+      switchPoint: pointOf(row, ""),
+    };
+  }
+
+  /** Conversations that have begun to move, and have not ended in MLS. */
+  open(): readonly Bytes[] {
+    return this.storage
+      .all("SELECT conversation FROM migration WHERE state NOT IN ('pairwise', 'mls')")
+      .map((row) => bytesOf(row, "conversation"));
+  }
+
+  /** Conversations that somebody waits to be added to. */
+  withWaiting(): readonly Bytes[] {
+    return this.storage
+      .all("SELECT DISTINCT conversation FROM migration_waiting")
+      .map((row) => bytesOf(row, "conversation"));
+  }
+
+  saveRecord(conversation: Bytes, migration: RecordMigration): void {
+    const { state, generation, creator, switchPoint } = migration;
+    this.storage.run(
+      `INSERT INTO migration (conversation, state, generation, creator, creator_device, epoch, authenticator, roster_hash)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET state = excluded.state, generation = excluded.generation,
+         creator = excluded.creator, creator_device = excluded.creator_device, epoch = excluded.epoch,
+         authenticator = excluded.authenticator, roster_hash = excluded.roster_hash`,
+      [
+        conversation,
+        state,
+        generation,
+        creator?.accountId ?? null,
+        creator?.deviceId ?? null,
+        switchPoint?.epoch ?? null,
+        switchPoint?.authenticator ?? null,
+        switchPoint?.rosterHash ?? null,
+      ],
+    );
+  }
+
+  // What this device does.
+
+  own(conversation: Bytes): OwnMigration {
+    const row = this.storage.get("SELECT * FROM migration WHERE conversation = ?", [conversation]);
+    if (row === undefined) return NONE;
+    return {
+      lease: optionalBytes(row, "lease"),
+      startedAtMs: row["started_at"] as number,
+      deadlineAtMs: row["deadline_at"] as number,
+      finishNow: row["finish_now"] === 1,
+      round: row["round"] as number,
+      secretDue: row["secret_due"] === 1,
+      secretRow: row["secret_row"] as number,
+      reached: reachedOf(row),
+      refusal: row["refusal"] as string,
+      switchedAtMs: row["switched_at"] as number,
+    };
+  }
+
+  /** Changes what is named and leaves the rest. The conversation has a row: its record names a migration. */
+  setOwn(conversation: Bytes, change: Partial<OwnMigration>): void {
+    const next = { ...this.own(conversation), ...change };
+    this.storage.run(
+      `UPDATE migration SET lease = ?, started_at = ?, deadline_at = ?, finish_now = ?, round = ?, secret_due = ?,
+         secret_row = ?, reached_epoch = ?, reached_authenticator = ?, reached_roster_hash = ?, reached_roster = ?,
+         refusal = ?, switched_at = ? WHERE conversation = ?`,
+      [
+        next.lease ?? null,
+        next.startedAtMs,
+        next.deadlineAtMs,
+        next.finishNow ? 1 : 0,
+        next.round,
+        next.secretDue ? 1 : 0,
+        next.secretRow,
+        next.reached?.epoch ?? null,
+        next.reached?.authenticator ?? null,
+        next.reached?.rosterHash ?? null,
+        next.reached === undefined ? null : encodeRoster(next.reached.roster),
+        next.refusal,
+        next.switchedAtMs,
+        conversation,
+      ],
+    );
+  }
+
+  /** Another generation begins: nothing of the one before counts any more. */
+  beginGeneration(conversation: Bytes): void {
+    this.setOwn(conversation, NONE);
+    this.storage.run("DELETE FROM migration_ready WHERE conversation = ?", [conversation]);
+    this.storage.run("DELETE FROM migration_secret WHERE conversation = ?", [conversation]);
+  }
+
+  // Lease tokens are drawn before the record names the generation that they are for.
+
+  /** The token of a change that is on its way into the record. */
+  wantedLease(conversation: Bytes): Bytes | undefined {
+    const row = this.storage.get("SELECT lease FROM migration_lease WHERE conversation = ?", [conversation]);
+    return row === undefined ? undefined : bytesOf(row, "lease");
+  }
+
+  wantLease(conversation: Bytes, lease: Bytes): void {
+    this.storage.run(
+      "INSERT INTO migration_lease (conversation, lease) VALUES (?, ?) ON CONFLICT DO UPDATE SET lease = excluded.lease",
+      [conversation, lease],
+    );
+  }
+
+  dropLease(conversation: Bytes): void {
+    this.storage.run("DELETE FROM migration_lease WHERE conversation = ?", [conversation]);
+  }
+
+  // Who is ready. Kept by the device that prepares.
+
+  setReady(conversation: Bytes, { accountId: account, deviceId: device }: DeviceAddress): void {
+    this.storage.run(
+      "INSERT INTO migration_ready (conversation, account, device) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+      [conversation, account, device],
+    );
+  }
+
+  ready(conversation: Bytes): readonly DeviceAddress[] {
+    return this.storage
+      .all("SELECT account, device FROM migration_ready WHERE conversation = ?", [conversation])
+      .map((row) => ({
+        accountId: accountId(bytesOf(row, "account")),
+        deviceId: deviceId(row["device"] as number),
+      }));
+  }
+
+  // Secrets that switching commits are made with.
+
+  putSecret(conversation: Bytes, generation: number, round: number, secret: Bytes): void {
+    this.storage.run(
+      `INSERT INTO migration_secret (conversation, generation, round, secret) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO NOTHING`,
+      [conversation, generation, round, secret],
+    );
+  }
+
+  secret(conversation: Bytes, generation: number, round: number): Bytes | undefined {
+    const row = this.storage.get(
+      "SELECT secret FROM migration_secret WHERE conversation = ? AND generation = ? AND round = ?",
+      [conversation, generation, round],
+    );
+    return row === undefined ? undefined : bytesOf(row, "secret");
+  }
+
+  deleteSecrets(conversation: Bytes): void {
+    this.storage.run("DELETE FROM migration_secret WHERE conversation = ?", [conversation]);
+  }
+
+  // Who waits to be added.
+
+  addWaiting(conversation: Bytes, accounts: readonly AccountId[]): void {
+    for (const account of accounts) {
+      this.storage.run(
+        "INSERT INTO migration_waiting (conversation, account) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [conversation, account],
+      );
+    }
+  }
+
+  waiting(conversation: Bytes): readonly AccountId[] {
+    return this.storage
+      .all("SELECT account FROM migration_waiting WHERE conversation = ? ORDER BY rowid", [conversation])
+      .map((row) => accountId(bytesOf(row, "account")));
+  }
+
+  deleteWaiting(conversation: Bytes): void {
+    this.storage.run("DELETE FROM migration_waiting WHERE conversation = ?", [conversation]);
+  }
+
+  // Numbers of what is said pairwise.
+
+  /** Revision of the record by which this account came. */
+  joinedRevision(group: Bytes): number {
+    const row = this.storage.get("SELECT joined_revision FROM group_state WHERE id = ?", [group]);
+    return (row?.["joined_revision"] as number | undefined) ?? 0;
+  }
+
+  setJoinedRevision(group: Bytes, revision: number): void {
+    this.storage.run("UPDATE group_state SET joined_revision = ? WHERE id = ?", [revision, group]);
+  }
+
+  /** Counts one thing that this device says in a group; its number. */
+  countSent(group: Bytes): number {
+    const row = this.storage.get(
+      "UPDATE group_state SET sent = sent + 1, sent_revision = revision WHERE id = ? RETURNING sent",
+      [group],
+    );
+    return (row?.["sent"] as number | undefined) ?? 0;
+  }
+
+  /** The last thing that this device said pairwise, and the revision of the record at which it did; undefined for nothing. */
+  lastSent(group: Bytes): { readonly counter: number; readonly revision: number } | undefined {
+    const row = this.storage.get("SELECT sent, sent_revision FROM group_state WHERE id = ?", [group]);
+    const counter = (row?.["sent"] as number | undefined) ?? 0;
+    return counter === 0 ? undefined : { counter, revision: row?.["sent_revision"] as number };
+  }
+
+  /** What was numbered from here on is not said pairwise after all. */
+  takeBackFrom(group: Bytes, counter: number): void {
+    this.storage.run("UPDATE group_state SET sent = ? WHERE id = ? AND sent >= ?", [
+      counter - 1,
+      group,
+      counter,
+    ]);
+  }
+
+  /** Notes the number of something that came. */
+  noteSeen(group: Bytes, { accountId: account, deviceId: device }: DeviceAddress, counter: number): void {
+    this.storage.run(
+      `INSERT INTO group_counter (group_id, account, device, seen) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET seen = max(seen, excluded.seen)`,
+      [group, account, device, counter],
+    );
+  }
+
+  /** Notes which one was its last. The first word counts. */
+  noteLast(group: Bytes, { accountId: account, deviceId: device }: DeviceAddress, counter: number): void {
+    this.storage.run(
+      `INSERT INTO group_counter (group_id, account, device, seen, last) VALUES (?, ?, ?, 0, ?)
+         ON CONFLICT DO UPDATE SET last = coalesce(last, excluded.last)`,
+      [group, account, device, counter],
+    );
+  }
+
+  counters(group: Bytes, { accountId: account, deviceId: device }: DeviceAddress): PeerCounters {
+    const row = this.storage.get(
+      "SELECT seen, last FROM group_counter WHERE group_id = ? AND account = ? AND device = ?",
+      [group, account, device],
+    );
+    return {
+      seen: (row?.["seen"] as number | undefined) ?? 0,
+      last: (row?.["last"] as number | null | undefined) ?? undefined,
+    };
+  }
+
+  /** True once for each device: it still speaks pairwise, and is told of the switch. */
+  tellOnce(group: Bytes, { accountId: account, deviceId: device }: DeviceAddress): boolean {
+    this.storage.run(
+      "INSERT INTO group_counter (group_id, account, device, seen) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING",
+      [group, account, device],
+    );
+    return (
+      this.storage.run(
+        "UPDATE group_counter SET told = 1 WHERE group_id = ? AND account = ? AND device = ? AND told = 0",
+        [group, account, device],
+      ).changes > 0
+    );
+  }
+}

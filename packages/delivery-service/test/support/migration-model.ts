@@ -39,7 +39,7 @@ export interface GroupModel {
 }
 
 export const begun = (state: MigrationState): boolean => state === "preparing" || state === "recovering";
-export const held = (state: MigrationState): boolean => begun(state) || state === "ready";
+const held = (state: MigrationState): boolean => begun(state) || state === "ready";
 
 /** In words of docs/migration.md, and not by the table of the product. */
 export function possible(from: MigrationState, to: MigrationState): boolean {

@@ -28,8 +28,8 @@ import { random } from "./random.ts";
 
 export const START_MS = 1_800_000_000_000;
 const digest = (text: string): Bytes => new Uint8Array(createHash("sha256").update(text).digest());
-export const tokenBytes = (n: number): Bytes => digest(`token ${n}`).slice(0, 16);
-export const fenceBytes = (n: number): Bytes => digest(`fence ${n}`).slice(0, 16);
+const tokenBytes = (n: number): Bytes => digest(`token ${n}`).slice(0, 16);
+const fenceBytes = (n: number): Bytes => digest(`fence ${n}`).slice(0, 16);
 export const blobBytes = (n: number): Bytes => utf8(`blob ${n}`);
 
 /** One key for all groups: what is tested is not the signature. */

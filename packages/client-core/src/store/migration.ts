@@ -1,5 +1,6 @@
 import { type AccountId, accountId, type Bytes, type DeviceAddress, deviceId } from "@murmuration/base";
 import type { MigrationState } from "@murmuration/wire";
+import type { Role } from "../api.ts";
 import type { SwitchPoint } from "../core/group-change.ts";
 import { noMigration, type RecordMigration } from "../core/group-record.ts";
 import type { Row, Storage } from "../ports/storage.ts";
@@ -36,6 +37,8 @@ export interface RosterAccount {
   readonly account: AccountId;
   /** 33 bytes. */
   readonly identityKey: Bytes;
+  /** As the group's context has it. */
+  readonly role: Role;
 }
 
 const NONE: OwnMigration = {
@@ -59,8 +62,8 @@ export interface PeerCounters {
   readonly last: number | undefined;
 }
 
-/** An account id and an identity key. */
-const ROSTER_ENTRY = 16 + 33;
+/** An account id, an identity key and a role. */
+const ROSTER_ENTRY = 16 + 33 + 1;
 
 const bytesOf = (row: Row, key: string): Bytes => new Uint8Array(row[key] as Bytes);
 const optionalBytes = (row: Row, key: string): Bytes | undefined =>
@@ -80,13 +83,25 @@ function reachedOf(row: Row): Reached | undefined {
   return point && { ...point, roster: decodeRoster(bytesOf(row, "reached_roster")) };
 }
 
+const ROLES: readonly Role[] = ["member", "admin", "owner"];
+
 const encodeRoster = (roster: readonly RosterAccount[]): Bytes =>
-  new Uint8Array(Buffer.concat(roster.flatMap(({ account, identityKey }) => [account, identityKey])));
+  new Uint8Array(
+    Buffer.concat(
+      roster.flatMap(({ account, identityKey, role }) =>
+        [account, identityKey, [ROLES.indexOf(role)]].map((part) => Uint8Array.from(part)),
+      ),
+    ),
+  );
 
 function decodeRoster(bytes: Bytes): RosterAccount[] {
   return Array.from({ length: bytes.length / ROSTER_ENTRY }, (_, index) => {
     const entry = bytes.subarray(index * ROSTER_ENTRY, (index + 1) * ROSTER_ENTRY);
-    return { account: accountId(entry.subarray(0, 16)), identityKey: new Uint8Array(entry.subarray(16)) };
+    return {
+      account: accountId(entry.subarray(0, 16)),
+      identityKey: new Uint8Array(entry.subarray(16, 49)),
+      role: ROLES[entry[49]!] ?? "member",
+    };
   });
 }
 

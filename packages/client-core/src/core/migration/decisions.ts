@@ -1,5 +1,7 @@
 /** What the device that prepares a group's move to MLS does next (docs/migration.md). Pure: facts in, one step out. */
-import type { MigrationState } from "@murmuration/wire";
+import { equalBytes } from "@murmuration/base";
+import { hasSwitched, type MigrationState } from "@murmuration/wire";
+import type { SwitchPoint } from "../group-change.ts";
 
 /** What holds at the moment. */
 export interface PreparationFacts {
@@ -51,6 +53,47 @@ export function decidePreparation(facts: PreparationFacts): PreparationStep {
   if (!facts.everybodyReady && !isLate) return "wait";
   // A group that is recovering has said that it is ready by its first switch.
   return state === "preparing" ? "mark-ready" : "switch";
+}
+
+/** What a device knows of a switch. */
+export interface SwitchFacts {
+  readonly state: MigrationState;
+  /** Where the record says that the conversation goes on; undefined before it does. */
+  readonly switchPoint: SwitchPoint | undefined;
+  /** What the newest switching commit led to here; undefined where this device has taken none. */
+  readonly reached: SwitchPoint | undefined;
+  /** The roster of that commit is not the one that its PSK names. */
+  readonly isMisnamed: boolean;
+  /** Somebody is in the MLS group who is not in the record, or under another identity key, or with another role. */
+  readonly hasStrangers: boolean;
+  /** Epoch of the MLS group here; undefined while this device is not in it. */
+  readonly epoch: number | undefined;
+  readonly hasSwitched: boolean;
+}
+
+export type SwitchDecision =
+  | { readonly kind: "wait" }
+  | { readonly kind: "switch" }
+  | { readonly kind: "refuse"; readonly code: "migration/roster-mismatch" | "migration/other-epoch" };
+
+/**
+ * Whether this device goes over. Only what the record says switches it, and only into the epoch, the authenticator and the
+ * roster that it names. Who comes in from outside, behind the switch, has looked at the group at the door.
+ */
+export function decideSwitch(facts: SwitchFacts): SwitchDecision {
+  const { state, switchPoint, reached, epoch } = facts;
+  if (!hasSwitched(state) || switchPoint === undefined || facts.hasSwitched || epoch === undefined)
+    return { kind: "wait" };
+  if (reached === undefined) return { kind: epoch > switchPoint.epoch ? "switch" : "wait" };
+  // A removal came between, and the switch is made anew.
+  if (reached.epoch < switchPoint.epoch) return { kind: "wait" };
+  const isSame =
+    reached.epoch === switchPoint.epoch &&
+    equalBytes(reached.authenticator, switchPoint.authenticator) &&
+    equalBytes(reached.rosterHash, switchPoint.rosterHash);
+  if (!isSame) return { kind: "refuse", code: "migration/other-epoch" };
+  if (facts.hasStrangers || facts.isMisnamed) return { kind: "refuse", code: "migration/roster-mismatch" };
+  return { kind: "switch" };
 }
 
 /** Whether a group that has so many members begins to move by itself. */

@@ -1,6 +1,12 @@
 /** Who is in the MLS group, beside who is in the conversation. */
 import { type AccountId, equalBytes, formatId } from "@murmuration/base";
-import { decodeMemberCredential, type Group, type LeafIndex } from "@murmuration/mls-groups";
+import {
+  communityContextOf,
+  decodeMemberCredential,
+  type Group,
+  type LeafIndex,
+  roleOf,
+} from "@murmuration/mls-groups";
 import { type RosterLeaf, rosterHash } from "../../core/migration/keys.ts";
 import type { MemberRow } from "../../store/conversations.ts";
 import type { RosterAccount } from "../../store/migration.ts";
@@ -11,6 +17,7 @@ export interface LeafOfRoster extends RosterLeaf, RosterAccount {
 
 /** Every leaf with whom it stands for. O(members). */
 export function leavesOf(group: Group): readonly LeafOfRoster[] {
+  const community = communityContextOf(group.context.extensions);
   return [...group.members()].map(({ leaf, leafNode }) => {
     const { accountId, deviceId, accountIdentityKey, deviceIdentityKey } = decodeMemberCredential(
       leafNode.credential,
@@ -23,6 +30,7 @@ export function leavesOf(group: Group): readonly LeafOfRoster[] {
       signatureKey: leafNode.signatureKey,
       account: accountId,
       identityKey: accountIdentityKey,
+      role: roleOf(community, accountId),
     };
   });
 }
@@ -31,17 +39,17 @@ export function leavesOf(group: Group): readonly LeafOfRoster[] {
 export function accountsOf(leaves: readonly RosterAccount[]): readonly RosterAccount[] {
   return [
     ...new Map(
-      leaves.map(({ account, identityKey }) => [
+      leaves.map(({ account, identityKey, role }) => [
         `${formatId(account)} ${Buffer.from(identityKey).toString("hex")}`,
-        { account, identityKey },
+        { account, identityKey, role },
       ]),
     ).values(),
   ];
 }
 
 /**
- * Those of an MLS group who are not members of the conversation under the identity key that its record names. The
- * check that no ghost listens. O(members).
+ * Those of an MLS group who are not members of the conversation under the identity key and with the role that its record
+ * names. The check that no ghost listens, and that nobody has promoted itself on the way. O(members).
  */
 export function strangersAmong(
   roster: readonly RosterAccount[],
@@ -49,9 +57,10 @@ export function strangersAmong(
 ): readonly AccountId[] {
   const known = new Map(members.map((member) => [formatId(member.account), member]));
   return roster
-    .filter(({ account, identityKey }) => {
+    .filter(({ account, identityKey, role }) => {
       const member = known.get(formatId(account));
-      return member === undefined || member.invited || !equalBytes(member.identityKey, identityKey);
+      if (member === undefined || member.invited || member.role !== role) return true;
+      return !equalBytes(member.identityKey, identityKey);
     })
     .map(({ account }) => account);
 }

@@ -11,6 +11,7 @@ import { type AccountId, type Bytes, equalBytes, type GroupId } from "@murmurati
 import { communityContextOf, type Group } from "@murmuration/mls-groups";
 import { hasSwitched } from "@murmuration/wire";
 import { bodyKind, type Content, decodeContent } from "../../core/content.ts";
+import { decideSwitch } from "../../core/migration/decisions.ts";
 import { migrationPskIdOf } from "../../core/migration/psk-id.ts";
 import type { OutboxRow } from "../../store/outbox.ts";
 import type { Communities } from "../communities/communities.ts";
@@ -27,9 +28,6 @@ const PAIRWISE_ONLY: ReadonlySet<string | undefined> = new Set([
   "migrationSecret",
   "typing",
 ]);
-
-/** Why this device does not follow a switch. */
-export type SwitchRefusal = "migration/roster-mismatch" | "migration/other-epoch";
 
 export class Switcher {
   private readonly context: Context;
@@ -82,34 +80,27 @@ export class Switcher {
     const { context } = this;
     const { state, switchPoint } = context.migration.record(id);
     const { reached, switchedAtMs, refusal } = context.migration.own(id);
-    if (!hasSwitched(state) || switchPoint === undefined || switchedAtMs > 0) return false;
-    if (context.mls.group(id)?.state !== "active") return false;
-    const { group } = this.communities.registry.load(id);
-    if (reached === undefined) {
-      // Entered from outside, behind the switch: who is in the group was checked at the door.
-      if (Number(group.epoch) <= switchPoint.epoch) return false;
-      this.go(id, group);
-      return true;
-    }
-    // A removal came between, and the switch is made anew.
-    if (reached.epoch < switchPoint.epoch) return false;
-    const same =
-      reached.epoch === switchPoint.epoch &&
-      equalBytes(reached.authenticator, switchPoint.authenticator) &&
-      equalBytes(reached.rosterHash, switchPoint.rosterHash);
-    const strangers = strangersAmong(reached.roster, context.conversations.members(id));
-    if (!same) this.refuse(id, "migration/other-epoch", undefined);
-    else if (strangers.length > 0 || refusal !== "")
-      this.refuse(id, "migration/roster-mismatch", strangers[0]);
-    else {
-      this.go(id, group);
-      return true;
-    }
-    return false;
+    if (!hasSwitched(state) || switchedAtMs > 0) return false;
+    const isIn = context.mls.group(id)?.state === "active";
+    const group = isIn ? this.communities.registry.load(id).group : undefined;
+    const strangers = strangersAmong(reached?.roster ?? [], context.conversations.members(id));
+    const decision = decideSwitch({
+      state,
+      switchPoint,
+      reached,
+      isMisnamed: refusal !== "",
+      hasStrangers: strangers.length > 0,
+      epoch: group && Number(group.epoch),
+      hasSwitched: switchedAtMs > 0,
+    });
+    if (decision.kind === "refuse") this.refuse(id, decision.code, strangers[0]);
+    if (decision.kind !== "switch" || group === undefined) return false;
+    this.go(id, group);
+    return true;
   }
 
   /** A person has to know, and an owner or admin begins anew. Said once for each generation. */
-  private refuse(id: GroupId, code: SwitchRefusal, account: AccountId | undefined): void {
+  private refuse(id: GroupId, code: string, account: AccountId | undefined): void {
     const { context } = this;
     context.migration.setOwn(id, { refusal: code });
     context.events.append({

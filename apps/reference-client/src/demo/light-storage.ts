@@ -12,7 +12,7 @@ export function openLightStorage(path: string): Storage {
   const database = new DatabaseSync(path);
   database.exec(`
     PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = NORMAL;
+    PRAGMA synchronous = OFF;
     PRAGMA temp_store = MEMORY;
     PRAGMA foreign_keys = ON;
     PRAGMA cache_size = -512;

@@ -312,6 +312,7 @@ export class Migrations {
 
   /** Inside a transaction. True: dealt with, or held until its turn. */
   spoken(id: GroupId, message: SpokenMessage, content: Content): boolean {
+    if (this.context.migration.record(id).generation === 0) return false;
     if (content.groupChange !== undefined) {
       this.noticed(id, content.groupChange.change);
       return true;

@@ -1,4 +1,12 @@
-import { type AccountId, accountId, type Bytes, type DeviceAddress, deviceId } from "@murmuration/base";
+import {
+  type AccountId,
+  accountId,
+  type Bytes,
+  type DeviceAddress,
+  deviceId,
+  type MessageId,
+  messageId,
+} from "@murmuration/base";
 import type { MigrationState } from "@murmuration/wire";
 import type { Role } from "../api.ts";
 import type { SwitchPoint } from "../core/group-change.ts";
@@ -17,8 +25,8 @@ export interface OwnMigration {
   readonly round: number;
   /** Somebody who knows the newest secret has been removed. */
   readonly secretDue: boolean;
-  /** Outbox row that brings the newest secret to the members. */
-  readonly secretRow: number;
+  /** Id of the message that brings the newest secret to the members. */
+  readonly secretMessage: MessageId | undefined;
   /** What the switching commit led to here; undefined before this device has taken it. */
   readonly reached: Reached | undefined;
   /** Why this device does not follow the switch; empty where it does. */
@@ -48,7 +56,7 @@ const NONE: OwnMigration = {
   finishNow: false,
   round: 0,
   secretDue: false,
-  secretRow: 0,
+  secretMessage: undefined,
   reached: undefined,
   refusal: "",
   switchedAtMs: 0,
@@ -130,6 +138,19 @@ export class MigrationStore {
     };
   }
 
+  /**
+   * Whether the MLS group of a conversation is being prepared: it does not go by it yet, or (where it recovers) not again.
+   * One statement, where the group has an id of its own; others never move.
+   */
+  isMoving(conversation: Bytes): boolean {
+    return (
+      this.storage.get(
+        "SELECT 1 AS ok FROM migration WHERE conversation = ? AND generation > 0 AND switched_at = 0",
+        [conversation],
+      ) !== undefined
+    );
+  }
+
   /** Conversations that have begun to move, and have not ended in MLS. */
   open(): readonly Bytes[] {
     return this.storage
@@ -177,7 +198,7 @@ export class MigrationStore {
       finishNow: row["finish_now"] === 1,
       round: row["round"] as number,
       secretDue: row["secret_due"] === 1,
-      secretRow: row["secret_row"] as number,
+      secretMessage: row["secret_message"] === null ? undefined : messageId(bytesOf(row, "secret_message")),
       reached: reachedOf(row),
       refusal: row["refusal"] as string,
       switchedAtMs: row["switched_at"] as number,
@@ -189,7 +210,7 @@ export class MigrationStore {
     const next = { ...this.own(conversation), ...change };
     this.storage.run(
       `UPDATE migration SET lease = ?, started_at = ?, deadline_at = ?, finish_now = ?, round = ?, secret_due = ?,
-         secret_row = ?, reached_epoch = ?, reached_authenticator = ?, reached_roster_hash = ?, reached_roster = ?,
+         secret_message = ?, reached_epoch = ?, reached_authenticator = ?, reached_roster_hash = ?, reached_roster = ?,
          refusal = ?, switched_at = ? WHERE conversation = ?`,
       [
         next.lease ?? null,
@@ -198,7 +219,7 @@ export class MigrationStore {
         next.finishNow ? 1 : 0,
         next.round,
         next.secretDue ? 1 : 0,
-        next.secretRow,
+        next.secretMessage ?? null,
         next.reached?.epoch ?? null,
         next.reached?.authenticator ?? null,
         next.reached?.rosterHash ?? null,

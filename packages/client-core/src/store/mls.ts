@@ -220,6 +220,12 @@ class SlotRows implements GroupStore {
 }
 
 /** MLS groups in the database of the client. */
+const leafOf = (row: Row): LeafRow => ({
+  leaf: row["leaf"] as number,
+  account: accountId(bytesOf(row, "account")),
+  device: deviceId(row["device"] as number),
+});
+
 export class MlsStore {
   readonly past: MlsPast;
   private readonly names: MlsNames;
@@ -562,14 +568,15 @@ export class MlsStore {
     this.storage.run("DELETE FROM mls_leaf WHERE group_id = ?", [id]);
   }
 
+  /** Every leaf. O(members). */
+  leaves(id: Bytes): readonly LeafRow[] {
+    return this.storage.all("SELECT * FROM mls_leaf WHERE group_id = ? ORDER BY leaf", [id]).map(leafOf);
+  }
+
   leavesOf(id: Bytes, account: AccountId): readonly LeafRow[] {
     return this.storage
       .all("SELECT * FROM mls_leaf WHERE group_id = ? AND account = ? ORDER BY leaf", [id, account])
-      .map((row) => ({
-        leaf: row["leaf"] as number,
-        account: accountId(bytesOf(row, "account")),
-        device: deviceId(row["device"] as number),
-      }));
+      .map(leafOf);
   }
 
   // KeyPackages.

@@ -252,6 +252,15 @@ export class OutboxStore {
     );
   }
 
+  /** What was accepted in a lane since then is said again, under its id, to a group that begins anew. */
+  sayAgainSince(lane: string, sinceMs: number): void {
+    this.storage.run(
+      `UPDATE outbox SET state = 'new', failure = NULL, accepted_at = NULL
+         WHERE lane = ? AND target_kind = 'group' AND (state = 'ready' OR (state = 'accepted' AND accepted_at >= ?))`,
+      [lane, sinceMs],
+    );
+  }
+
   /** Rows that wait for one account each. */
   waitingForMembers(): readonly OutboxRow[] {
     return this.storage

@@ -288,13 +288,13 @@ ALTER TABLE mls_group ADD COLUMN joins_expected INTEGER NOT NULL DEFAULT 0;
 
 const MIGRATION = `
 -- Moves of pairwise groups to MLS. The first columns say what the group's record says, the others are this device's own:
--- round, secret_due, secret_row: the secret that was drawn last, whether another one has to be, and the outbox row that
+-- round, secret_due, secret_message: the secret that was drawn last, whether another one has to be, and the message that
 -- brings it to the members. reached_*: what the switching commit led to here, with whom it left in the group.
 CREATE TABLE migration (
   conversation BLOB PRIMARY KEY, state TEXT NOT NULL, generation INTEGER NOT NULL, creator BLOB, creator_device INTEGER,
   epoch INTEGER, authenticator BLOB, roster_hash BLOB,
   lease BLOB, started_at INTEGER NOT NULL DEFAULT 0, deadline_at INTEGER NOT NULL DEFAULT 0,
-  round INTEGER NOT NULL DEFAULT 0, secret_due INTEGER NOT NULL DEFAULT 0, secret_row INTEGER NOT NULL DEFAULT 0,
+  round INTEGER NOT NULL DEFAULT 0, secret_due INTEGER NOT NULL DEFAULT 0, secret_message BLOB,
   finish_now INTEGER NOT NULL DEFAULT 0, reached_epoch INTEGER, reached_authenticator BLOB, reached_roster_hash BLOB,
   reached_roster BLOB, refusal TEXT NOT NULL DEFAULT '', switched_at INTEGER NOT NULL DEFAULT 0
 );

@@ -8,7 +8,7 @@ export interface PreparationFacts {
   readonly state: MigrationState;
   /** The MLS group exists, here and at the service. */
   readonly stands: boolean;
-  /** A secret is with every member of the record: drawn since the last removal, and accepted by the service. */
+  /** The newest secret has left for every member of the record. Whoever gets it late stands still until then. */
   readonly secretSent: boolean;
   /** No secret has been drawn since the last removal. */
   readonly secretDue: boolean;
@@ -49,7 +49,7 @@ export function decidePreparation(facts: PreparationFacts): PreparationStep {
   if (facts.secretDue) return "draw-secret";
   const isLate = facts.finishNow || facts.nowMs >= facts.deadlineAtMs;
   if (facts.toAdd > 0) return "add";
-  if (!facts.secretSent) return "wait";
+  if (!facts.secretSent && !isLate) return "wait";
   if (!facts.everybodyReady && !isLate) return "wait";
   // A group that is recovering has said that it is ready by its first switch.
   return state === "preparing" ? "mark-ready" : "switch";

@@ -220,7 +220,7 @@ export class CommunityContent {
   sayProfile(id: GroupId): void {
     const { context } = this;
     // While the conversation is pairwise nobody has anything to say in the group that is being prepared.
-    if (context.conversations.get(id)?.protocol === "pairwise") return;
+    if (context.migration.isMoving(id)) return;
     const profile = context.mls.group(id)?.profile;
     if (
       profile === undefined ||

@@ -235,7 +235,7 @@ export class Joiner {
     const state: ConversationState = trusted ? "active" : "request";
     const known = conversations.get(id);
     // It is being prepared: the conversation is what its record says.
-    if (known?.protocol === "pairwise") return;
+    if (known !== undefined && this.context.migration.isMoving(id)) return;
     if (known === undefined) {
       const row = { id, kind: "group", state, protocol: "mls", title: "", expireAfterSeconds: 0 } as const;
       conversations.insert(row, this.context.now());

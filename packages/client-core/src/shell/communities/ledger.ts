@@ -80,7 +80,8 @@ export class CommunityLedger {
 
   /** Whether the MLS group is what the conversation goes by. */
   private carries(id: GroupId): boolean {
-    return this.context.conversations.get(id)?.protocol !== "pairwise";
+    const { migration, mls } = this.context;
+    return equalBytes(mls.wireIdOf(id), id) || !migration.isMoving(id);
   }
 
   /** What a commit changed, `group` being in its epoch already. O(changes), or O(role holders) where roles changed. */

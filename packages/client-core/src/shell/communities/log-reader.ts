@@ -352,7 +352,7 @@ export class LogReader {
 
   /** While the conversation is pairwise there is time for the key to come; a group that it goes by is entered anew. */
   private lackKey(id: GroupId): Step {
-    return this.context.conversations.get(id)?.protocol === "pairwise" ? "keyless" : this.giveUp(id);
+    return this.context.migration.isMoving(id) ? "keyless" : this.giveUp(id);
   }
 
   private afterOwnCommit(id: GroupId, { added, removed }: CommitDescription, nowMs: number): void {

@@ -1,6 +1,14 @@
 /** Own messages to a community: encrypted once, persisted, and sent as they are until the log has them. */
 import { createHash } from "node:crypto";
-import { type Bytes, type GroupId, groupId, submitId, UnavailableError, UsageError } from "@murmuration/base";
+import {
+  type Bytes,
+  equalBytes,
+  type GroupId,
+  groupId,
+  submitId,
+  UnavailableError,
+  UsageError,
+} from "@murmuration/base";
 import { ServiceRefusal } from "../../core/refusal.ts";
 import type { OutboxRow } from "../../store/outbox.ts";
 import type { Context } from "../context.ts";
@@ -51,6 +59,7 @@ export class Outgoing {
     const id = groupId(group);
     const { state, refusedAt, forked } = this.context.mls.group(id) ?? {};
     if (state !== "active" || refusedAt !== 0 || forked === true || !this.access.isCaughtUp(id)) return false;
+    if (this.isPrepared(id)) return false;
     return this.registry.load(id).group.cachedProposals.length === 0;
   }
 
@@ -80,6 +89,7 @@ export class Outgoing {
     const id = this.groupOf(row);
     const { state, refusedAt, forked } = this.context.mls.group(id) ?? {};
     if (state === "over" || state === undefined) return { kind: "failed", code: "conversation/not-active" };
+    if (this.isPrepared(id)) return { kind: "later", afterMs: LATER_MS };
     // Our epoch may be one that the others have left.
     if (refusedAt !== 0 || forked === true) return { kind: "later", afterMs: LATER_MS };
     // Behind the log an epoch is old, and a message in it would only be made twice.
@@ -92,6 +102,11 @@ export class Outgoing {
       this.commitProposals(id);
       return { kind: "later", afterMs: SOON_MS };
     }
+  }
+
+  /** Nothing is said in a group that the conversation does not go by. */
+  private isPrepared(id: GroupId): boolean {
+    return !equalBytes(this.names.wire(id), id) && this.context.migration.isMoving(id);
   }
 
   async submit(row: OutboxRow): Promise<OutgoingStep> {

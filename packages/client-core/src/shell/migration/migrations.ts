@@ -44,6 +44,8 @@ export interface MigrationEffects {
 
 /** How often something is looked at that no event announces, ms. */
 const LOOK_MS = 5_000;
+/** How long a device that cannot follow a switch waits for a Welcome or a secret before it comes in from outside, ms. */
+const OUTSIDE_AFTER_MS = 8_000;
 /** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
 const TAKE_OVER_LOOK_MS = 45_000;
 /** For how many generations ahead a Welcome is recognised whose record has not been read. */
@@ -61,6 +63,8 @@ export class Migrations {
   private readonly changed = new Signal();
   /** When the lease of another device is looked at next, by conversation. */
   private readonly lookAtMs = new Map<string, number>();
+  /** Since when this device cannot follow a switch, by conversation. */
+  private readonly waitsSinceMs = new Map<string, number>();
   private running = false;
   private again = false;
 
@@ -219,8 +223,11 @@ export class Migrations {
   /** A generation begins. What was made for the one before is worth nothing any more. */
   private begun(id: GroupId, { migration: { generation } }: GroupState): void {
     const { context } = this;
-    const { migration, mls, settings } = context;
+    const { migration, mls, outbox, settings } = context;
+    const { switchedAtMs } = migration.own(id);
     migration.beginGeneration(id);
+    // Whoever has not followed the switch before has heard nothing of what was said since.
+    if (switchedAtMs > 0) outbox.sayAgainSince(lanes.group(id), switchedAtMs);
     mls.expectGroup(id, migrationGroupId(id, generation));
     this.communities.registry.unload(id);
     context.eraseAfterwards();
@@ -264,7 +271,7 @@ export class Migrations {
     const { context } = this;
     const { state, creator, generation } = context.migration.record(id);
     const community = communityContextOf(group.context.extensions);
-    if (creator === undefined || context.conversations.get(id)?.protocol !== "pairwise") {
+    if (creator === undefined || !context.migration.isMoving(id)) {
       if (hasSwitched(state)) this.switcher.switchIfReached(id);
       return;
     }
@@ -492,10 +499,19 @@ export class Migrations {
       return true;
     }
     if (context.mls.group(id)?.state === "active" && !this.communities.isStandingStill(id)) return false;
+    // A Welcome, or the secret, may be on its way.
+    if (!this.hasWaitedEnough(id)) return false;
     await this.communities.joinExpected(id);
     context.transaction(() => this.switcher.switchIfReached(id));
     context.notifier.flush();
     return true;
+  }
+
+  private hasWaitedEnough(id: GroupId): boolean {
+    const key = formatId(id);
+    const since = this.waitsSinceMs.get(key) ?? this.context.now();
+    this.waitsSinceMs.set(key, since);
+    return this.context.now() >= since + OUTSIDE_AFTER_MS;
   }
 
   /** Members that waited for the switch. They go through the same work as any that are added to a community. */

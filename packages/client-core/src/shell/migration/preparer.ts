@@ -17,6 +17,7 @@ import {
   formatId,
   type GroupId,
   groupId,
+  type MessageId,
   RejectionError,
   UnavailableError,
 } from "@murmuration/base";
@@ -34,6 +35,7 @@ import { decidePreparation, type PreparationFacts } from "../../core/migration/d
 import { migrationGroupId } from "../../core/migration/keys.ts";
 import { encodeMigrationPskId } from "../../core/migration/psk-id.ts";
 import { fingerprintOf } from "../../core/profile.ts";
+import type { OutboxTarget } from "../../store/outbox.ts";
 import type { CommitPlan } from "../communities/committer.ts";
 import type { Communities } from "../communities/communities.ts";
 import { encodeProfile, hashOfProfile } from "../communities/content.ts";
@@ -146,12 +148,12 @@ export class Preparer {
     const own = migration.own(id);
     const stands = mls.group(id)?.state === "active";
     const { accounts, ready } = this.readiness(id);
-    const row = own.secretRow === 0 ? undefined : outbox.state(own.secretRow);
+    const { secretMessage } = own;
     return {
       state,
       stands,
       secretDue: own.round === 0 || own.secretDue,
-      secretSent: own.round > 0 && row !== "new" && row !== "ready",
+      secretSent: secretMessage !== undefined && outbox.waitingIds(secretMessage).length === 0,
       toRemove: stands ? this.strangers(id).length : 0,
       toAdd: stands ? this.missing(id).length : 0,
       everybodyReady: ready === accounts,
@@ -178,53 +180,58 @@ export class Preparer {
     } else await this.communities.openPrepared(id);
   }
 
-  /** PERSIST the secret with the message that brings it to the members. */
+  /**
+   * PERSIST the secret with what brings it to the members: one message to the group, or, where the group has no fence any
+   * more, one to each of them. O(members).
+   */
   private drawSecret(id: GroupId): void {
     const { context } = this;
-    const { generation } = context.migration.record(id);
+    const { generation, state } = context.migration.record(id);
     const secret = context.environment.random(MIGRATION_SECRET_BYTES);
-    context.transaction(() => {
+    const woken = context.transaction(() => {
       const round = context.migration.own(id).round + 1;
+      const message = context.newMessageId();
       context.migration.putSecret(id, generation, round, secret);
-      const messageId = context.newMessageId();
-      const revision = context.conversations.group(id)?.revision ?? 0;
-      const row = context.outbox.append({
-        lane: lanes.group(id),
-        target: { kind: "group", group: id },
-        messageId,
-        content: encodeContent({
-          messageId,
-          group: { groupId: id, revision },
-          migrationSecret: { generation, round, secret },
-        }),
-        confirm: false,
-        createdAtMs: context.now(),
-      });
-      if (context.engine.devicesOf(context.own.accountId).length > 0) this.tellOwnDevices(id, round, secret);
-      context.migration.setOwn(id, { round, secretDue: false, secretRow: row });
+      context.migration.setOwn(id, { round, secretDue: false, secretMessage: message });
+      const others = context.conversations.memberAccounts(id).filter((account) => !context.isOwn(account));
+      const targets: OutboxTarget[] =
+        state === "recovering"
+          ? others.map((account) => ({ kind: "account", account }))
+          : [{ kind: "group", group: id }];
+      if (context.engine.devicesOf(context.own.accountId).length > 0)
+        targets.push({ kind: "own", account: context.own.accountId });
+      return targets.map((target) => this.sendSecret(id, target, { message, round, secret }));
     });
     secret.fill(0);
-    this.wake(lanes.group(id));
-    this.wake(lanes.own);
+    for (const lane of woken) this.wake(lane);
   }
 
-  private tellOwnDevices(id: GroupId, round: number, secret: Bytes): void {
+  /** Inside a transaction. Returns the lane. */
+  private sendSecret(
+    id: GroupId,
+    target: OutboxTarget,
+    {
+      message,
+      round,
+      secret,
+    }: { readonly message: MessageId; readonly round: number; readonly secret: Bytes },
+  ): string {
     const { context } = this;
-    const messageId = context.newMessageId();
     const { generation } = context.migration.record(id);
-    const revision = context.conversations.group(id)?.revision ?? 0;
+    const lane = laneOf(id, target);
     context.outbox.append({
-      lane: lanes.own,
-      target: { kind: "own", account: context.own.accountId },
-      messageId,
+      lane,
+      target,
+      messageId: message,
       content: encodeContent({
-        messageId,
-        group: { groupId: id, revision },
+        messageId: message,
+        group: { groupId: id, revision: context.conversations.group(id)?.revision ?? 0 },
         migrationSecret: { generation, round, secret },
       }),
       confirm: false,
       createdAtMs: context.now(),
     });
+    return lane;
   }
 
   /** Inside a transaction: somebody came into the record while the group is prepared. */
@@ -234,22 +241,8 @@ export class Preparer {
     const { round } = context.migration.own(id);
     const secret = context.migration.secret(id, generation, round);
     if (secret === undefined) return;
-    const revision = context.conversations.group(id)?.revision ?? 0;
-    for (const account of accounts) {
-      const messageId = context.newMessageId();
-      context.outbox.append({
-        lane: lanes.account(account),
-        target: { kind: "account", account },
-        messageId,
-        content: encodeContent({
-          messageId,
-          group: { groupId: id, revision },
-          migrationSecret: { generation, round, secret },
-        }),
-        confirm: false,
-        createdAtMs: context.now(),
-      });
-    }
+    for (const account of accounts)
+      this.sendSecret(id, { kind: "account", account }, { message: context.newMessageId(), round, secret });
     secret.fill(0);
   }
 
@@ -299,14 +292,19 @@ export class Preparer {
     const failures = new Map(
       mls.failedJobs(id, "add").map(({ account, failure }) => [formatId(account), failure]),
     );
+    const devices = new Map<string, number[]>();
+    for (const { account, device } of mls.leaves(id)) {
+      const known = devices.get(formatId(account)) ?? [];
+      devices.set(formatId(account), [...known, device]);
+    }
     const members = conversations.members(id);
     const notReady: { account: AccountId; code: string }[] = [];
     for (const { account, invited } of members) {
-      const leaves = mls.leavesOf(id, account);
+      const leaves = devices.get(formatId(account)) ?? [];
       if (invited) notReady.push({ account, code: "migration/invited" });
       else if (leaves.length === 0)
         notReady.push({ account, code: failures.get(formatId(account)) ?? "migration/not-added" });
-      else if (!leaves.every(({ device }) => said.has(deviceKey(account, device))))
+      else if (!leaves.every((device) => said.has(deviceKey(account, device))))
         notReady.push({ account, code: "migration/not-joined" });
     }
     const invited = notReady.filter(({ code }) => code === "migration/invited").length;
@@ -423,6 +421,11 @@ export class Preparer {
     await this.step(id, (generation) => ({ kind: "migrate-done", generation }));
     return true;
   }
+}
+
+function laneOf(id: GroupId, target: OutboxTarget): string {
+  if (target.kind === "group") return lanes.group(id);
+  return target.kind === "own" ? lanes.own : lanes.account(target.account);
 }
 
 const deviceKey = (account: AccountId, device: number): string => `${formatId(account)}.${device}`;

@@ -119,6 +119,7 @@ export class Switcher {
     const before = conversations.members(id);
     const community = communityContextOf(group.context.extensions);
     conversations.setProtocol(id, "mls");
+    migration.setOwn(id, { switchedAtMs: atMs, refusal: "", lease: undefined });
     this.communities.carry(id);
     // What they had said before is still taken; they come into the group by themselves.
     for (const { account, identityKey } of before) {
@@ -128,7 +129,6 @@ export class Switcher {
     }
     this.learnProfile(id, community.profileHash);
     this.sayAnew(id);
-    migration.setOwn(id, { switchedAtMs: atMs, refusal: "", lease: undefined });
     migration.deleteSecrets(id);
     context.eraseAfterwards();
     events.append({ kind: "protocol-changed", conversation: id, atMs });

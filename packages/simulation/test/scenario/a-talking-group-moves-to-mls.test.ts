@@ -31,6 +31,9 @@ test("a group that talks moves to MLS: nothing is lost, doubled or out of order,
   for (let more = 0; more < 5; more++)
     await on(devices[said % devices.length]!, group.id)!.send({ text: String(said++) });
 
+  // Everybody followed: nobody had to come in from outside.
+  expect(devices.map((device) => device.client.communityCosts.rejoins)).toEqual([0, 0, 0, 0, 0]);
+
   const all = Array.from({ length: said }, (_, index) => String(index));
   await until(() => devices.every((device) => textsOf(device.client, group.id).length >= said));
   for (const device of devices) {

@@ -55,7 +55,10 @@ export interface Environment {
 export interface ClientSettings {
   /** Members from which on a group is an MLS group; it never goes back. Default 256. */
   readonly mlsThreshold: number;
-  /** A pairwise group with this many members fewer than `mlsThreshold` begins to move by itself. Default 16. */
+  /**
+   * A pairwise group with this many members fewer than `mlsThreshold` moves by itself, so that nobody has to wait to be
+   * added. Default 0: it moves when somebody is to be added whom it has no room for.
+   */
   readonly migrationMargin: number;
   /** How long the move of a group that has not reached the threshold waits for devices that are not ready, ms. Default 24 hours. */
   readonly migrationDeadlineMs: number;

@@ -89,7 +89,7 @@ class MurmurationClient implements Client {
     this.communities = new Communities(context, this.link, lines, reports, {
       wake,
       shown: (id) => this.worker.settleShown(id),
-      settled: () => this.worker.settled.notify(),
+      settled: (ids) => this.worker.shown(ids),
       committed: () => this.maintenance.reschedule(),
       restored: () => {
         this.recovery.noteRestored();

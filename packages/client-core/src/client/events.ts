@@ -30,7 +30,7 @@ export class ClientEvents implements Events {
   }
 
   on(listener: (event: ClientEvent) => void): () => void {
-    return this.context.notifier.on((event) => listener(viewEvent(this.context, event)));
+    return this.context.notifier.on((event) => viewEvent(this.context, event), listener);
   }
 
   async *listen(

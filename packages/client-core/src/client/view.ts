@@ -79,24 +79,22 @@ export function viewLine(context: Context, row: HistoryRow): HistoryLine {
     return { ...base, kind: "notice", notice };
   }
   const body = row.body === undefined ? undefined : textBody.decode(row.body);
-  const receipts = row.outgoing ? context.history.receipts(row.messageId) : { delivered: [], read: [] };
+  const aside = context.history.aside(row);
   return {
     ...base,
     kind: "message",
     text: body?.text ?? "",
     replyTo: body?.replyTo && viewTarget(body.replyTo),
     attachments: (body?.attachments ?? []).map(viewAttachment),
-    reactions: context.history
-      .reactions(row.id)
-      .map(({ author, emoji }) => ({ author: formatId(author), emoji })),
+    reactions: aside.reactions.map(({ author, emoji }) => ({ author: formatId(author), emoji })),
     edited: row.edited,
     deleted: row.deleted,
     expiresAtMs: row.expiresAtMs,
     sendState: row.sendState,
     failure: row.failure,
-    deliveredTo: receipts.delivered.map(formatId),
-    readBy: receipts.read.map(formatId),
-    notReached: row.outgoing ? context.outbox.notReached(row.messageId).map(formatId) : [],
+    deliveredTo: aside.delivered.map(formatId),
+    readBy: aside.read.map(formatId),
+    notReached: aside.notReached.map(formatId),
     read: row.readAtMs !== undefined,
     sharedBy: row.sharedBy && formatId(row.sharedBy),
   };

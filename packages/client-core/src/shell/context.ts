@@ -18,6 +18,7 @@ import { ConversationStore } from "../store/conversations.ts";
 import { EventStore } from "../store/events.ts";
 import { HeldStore } from "../store/held.ts";
 import { HistoryStore } from "../store/history.ts";
+import { KeptStorage } from "../store/kept-storage.ts";
 import { MetaStore } from "../store/meta.ts";
 import { MigrationStore } from "../store/migration.ts";
 import { MlsStore } from "../store/mls.ts";
@@ -30,7 +31,7 @@ import { ServiceApi } from "./service-api.ts";
 
 export const defaultSettings: ClientSettings = {
   mlsThreshold: 256,
-  migrationMargin: 16,
+  migrationMargin: 0,
   migrationDeadlineMs: 86_400_000,
   migrationUrgentDeadlineMs: 60_000,
   acceptUnknown: false,
@@ -75,13 +76,14 @@ export class Context {
   private readonly onFailure: ((error: unknown) => void) | undefined;
 
   constructor(
-    storage: Storage,
+    database: Storage,
     transport: Transport,
     environment: Environment,
     settings: ClientSettings,
     onFailure?: (error: unknown) => void,
   ) {
     this.onFailure = onFailure;
+    const storage = new KeptStorage(database);
     this.storage = storage;
     this.environment = environment;
     this.settings = settings;

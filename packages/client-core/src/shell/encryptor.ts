@@ -205,7 +205,7 @@ export class Encryptor {
   }
 
   /** Inside a transaction: whom an own message has reached changed; its line, if it has one, shows it. */
-  noteReach(message: MessageId, known?: HistoryRow): void {
+  noteReach(message: MessageId, known?: Pick<HistoryRow, "id" | "conversation">): void {
     const { context } = this;
     const line = known ?? context.history.find(context.own.accountId, message);
     if (line === undefined) return;

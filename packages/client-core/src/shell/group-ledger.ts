@@ -149,7 +149,7 @@ export class GroupLedger {
       // The news of our own leaving still has to reach the others.
       if (row.historyId === undefined) continue;
       context.outbox.setState(row.id, "failed", 0, "conversation/not-active");
-      context.history.setSendState(row.historyId, "failed", "conversation/not-active");
+      context.history.settle(row.historyId, "failed", "conversation/not-active", context.now());
       const atMs = context.now();
       const detail = "send-state";
       context.events.append({

@@ -35,7 +35,7 @@ const PAGE = 256;
 export class Notifier {
   /** Wakes whoever waits for new stored events. */
   readonly stored = new Signal();
-  private readonly listeners = new Set<(event: StoredEvent | PassingEvent) => void>();
+  private readonly listeners = new Set<(event: StoredEvent | PassingEvent) => () => void>();
   private readonly after: (id: number, limit: number) => readonly StoredEvent[];
   private told: number;
 
@@ -49,9 +49,14 @@ export class Notifier {
     this.told = lastId;
   }
 
-  on(listener: (event: StoredEvent | PassingEvent) => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+  /** `view`: what the listener is shown of an event, read from the storage. That it fails is no bug of the listener's. */
+  on<T>(view: (event: StoredEvent | PassingEvent) => T, listener: (seen: T) => void): () => void {
+    const prepare = (event: StoredEvent | PassingEvent) => {
+      const seen = view(event);
+      return () => listener(seen);
+    };
+    this.listeners.add(prepare);
+    return () => this.listeners.delete(prepare);
   }
 
   /** Tells everything that was stored since the last call. */
@@ -68,9 +73,10 @@ export class Notifier {
   }
 
   tell(event: StoredEvent | PassingEvent): void {
-    for (const listener of this.listeners) {
+    for (const prepare of this.listeners) {
+      const tell = prepare(event);
       try {
-        listener(event);
+        tell();
       } catch (error) {
         queueMicrotask(() => {
           throw error;

@@ -45,6 +45,14 @@ export interface CommunityOutbox {
   submit(row: OutboxRow): Promise<OutgoingStep>;
 }
 
+/** A community's message that was handed to the service. */
+interface Submitted {
+  readonly row: OutboxRow;
+  /** Once the service has taken it: by when the log has to show it, and what goes on then. */
+  readonly deadlineMs: number | undefined;
+  readonly done: (() => void) | undefined;
+}
+
 /** Lanes that work at a time; one that waits for something does not count. */
 const PARALLEL_LANES = 16;
 /** A lane that waits for something looks again by itself after this time. */
@@ -72,6 +80,11 @@ export class OutboxWorker {
   private readonly wakes = new Map<string, Signal>();
   /** Repairs of one row since it was last accepted: a service that asks for the same one for ever is slowed down. */
   private readonly repairs = new Map<number, number>();
+  /** Lanes that were woken while they worked: they look once more before they end. */
+  private readonly again = new Set<string>();
+  /** Rows of communities that were handed to the service and not shown by the log, the oldest first. */
+  private readonly submitted = new Map<number, Submitted>();
+  private watching = false;
   private stopped = false;
   private pausing = 0;
 
@@ -100,6 +113,7 @@ export class OutboxWorker {
   wake(lane: string): void {
     if (this.stopped || this.connection.state === "stopped") return;
     this.wakes.get(lane)?.notify();
+    if (this.lanes.has(lane)) this.again.add(lane);
     if (this.lanes.has(lane) || this.waiting.includes(lane)) return;
     this.waiting.push(lane);
     this.startLanes();
@@ -121,9 +135,7 @@ export class OutboxWorker {
     this.wakes.delete(lane);
     if (this.aborted) return;
     // A row that came in while the lane was ending must not wait for the next one.
-    if (this.connection.state === "connected" && this.context.outbox.next(lane) !== undefined) {
-      this.waiting.push(lane);
-    }
+    if (this.again.delete(lane) && this.connection.state === "connected") this.waiting.push(lane);
     this.startLanes();
   }
 
@@ -143,6 +155,7 @@ export class OutboxWorker {
     this.wakes.set(lane, wake);
     let failures = 0;
     while (!this.aborted) {
+      this.again.delete(lane);
       const row = this.context.outbox.next(lane);
       if (row === undefined) return;
       if (this.connection.state !== "connected") {
@@ -187,7 +200,9 @@ export class OutboxWorker {
   }
 
   private async stepOfCommunity(row: OutboxRow): Promise<Pause | undefined> {
+    if (row.state === "ready") this.submitted.set(row.id, { row, deadlineMs: undefined, done: undefined });
     const step = row.state === "new" ? this.communities.encrypt(row) : await this.communities.submit(row);
+    if (step.kind !== "accepted") this.submitted.delete(row.id);
     switch (step.kind) {
       case "ready":
         return undefined;
@@ -205,8 +220,19 @@ export class OutboxWorker {
 
   /** Inside a transaction: a community's log shows this message, which is accepted, whether or not the answer came. */
   settleShown(id: number): void {
-    const row = this.context.outbox.get(id);
-    if (row !== undefined && isWaiting(row)) this.settle(row, "accepted");
+    const row = this.submitted.get(id)?.row ?? this.context.outbox.get(id);
+    const atMs = this.context.now();
+    if (row !== undefined && this.context.outbox.accept(id, atMs)) this.settleLine(row, "accepted", atMs);
+  }
+
+  /** After the transaction: the log has shown these. */
+  shown(ids: readonly number[]): void {
+    for (const id of ids) {
+      const submitted = this.submitted.get(id);
+      this.submitted.delete(id);
+      submitted?.done?.();
+    }
+    this.settled.notify();
   }
 
   /**
@@ -214,19 +240,34 @@ export class OutboxWorker {
    * cursor. Only where that does not come (the connection broke) is it settled by the answer alone.
    */
   private async untilShown(row: OutboxRow): Promise<void> {
-    const isOpen = () => {
-      const now = this.context.outbox.get(row.id);
-      return now !== undefined && isWaiting(now);
-    };
-    if (!isOpen()) return;
-    const done = new AbortController();
-    const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
-    const late = this.context.environment.sleep(SHOWN_WITHIN_MS, abort).then(() => "late" as const);
-    while (isOpen() && !this.aborted) {
-      if ((await Promise.race([this.settled.wait(abort), late])) === "late") break;
+    // The log was quicker than the answer.
+    if (!this.submitted.has(row.id)) return;
+    await new Promise<void>((done) => {
+      this.submitted.set(row.id, { row, deadlineMs: this.context.now() + SHOWN_WITHIN_MS, done });
+      if (!this.watching) void this.watchSubmitted();
+    });
+    if (!this.submitted.delete(row.id) || this.aborted) return;
+    const state = this.context.outbox.state(row.id);
+    if (state === "new" || state === "ready") this.accepted(row);
+  }
+
+  /** One timer for all rows that the log has to show: one for each would cost as much as the message. */
+  private async watchSubmitted(): Promise<void> {
+    this.watching = true;
+    const { closing, environment } = this.context;
+    const due = () =>
+      Array.from(this.submitted.values(), ({ deadlineMs = Number.POSITIVE_INFINITY }) => deadlineMs);
+    for (let next = Math.min(...due()); next < Number.POSITIVE_INFINITY; next = Math.min(...due())) {
+      // Never longer than a row's time, should the clock have been set back meanwhile.
+      const ms = Math.min(SHOWN_WITHIN_MS, Math.max(1, next - this.context.now()));
+      await environment.sleep(ms, closing.signal);
+      const nowMs = this.context.now();
+      for (const { deadlineMs, done } of this.submitted.values())
+        if (deadlineMs !== undefined && (this.aborted || nowMs >= deadlineMs)) done?.();
+      // Whoever was late takes its row out.
+      await Promise.resolve();
     }
-    done.abort();
-    if (isOpen() && !this.aborted) this.accepted(row);
+    this.watching = false;
   }
 
   private async encrypt(row: OutboxRow): Promise<Pause | undefined> {
@@ -404,9 +445,13 @@ export class OutboxWorker {
   }
 
   private settle(row: OutboxRow, state: "accepted" | "failed", code?: string): void {
-    const { history, outbox } = this.context;
     const atMs = this.context.now();
-    outbox.setState(row.id, state, atMs, code);
+    this.context.outbox.setState(row.id, state, atMs, code);
+    this.settleLine(row, state, atMs, code);
+  }
+
+  /** What a row that was settled means for its line. */
+  private settleLine(row: OutboxRow, state: "accepted" | "failed", atMs: number, code?: string): void {
     this.repairs.delete(row.id);
     if (row.target.kind === "account") this.encryptor.full.delete(formatId(row.target.account));
     if (row.historyId === undefined) {
@@ -414,15 +459,10 @@ export class OutboxWorker {
       if (row.target.kind === "account") this.encryptor.noteReach(row.messageId);
       return;
     }
-    const line = history.get(row.historyId);
-    if (line === undefined) return;
-    history.setSendState(line.id, state, code);
-    if (state === "accepted") history.startExpiry(line.id, atMs);
-    this.encryptor.noteReach(row.messageId, line);
+    const line = this.context.history.settle(row.historyId, state, code, atMs);
+    if (line !== undefined) this.encryptor.noteReach(row.messageId, line);
   }
 }
-
-const isWaiting = ({ state }: OutboxRow): boolean => state === "new" || state === "ready";
 
 const withoutAccess = ({ account }: { readonly account: AccountId }): Repair => ({
   account,

@@ -86,7 +86,7 @@ export class Recovery {
   /** Inside a transaction: a message again, under its id, to each account of which no receipt came. */
   private resend(row: OutboxRow): void {
     const { context } = this;
-    const delivered = new Set(context.history.receipts(row.messageId).delivered.map(formatId));
+    const delivered = new Set(context.history.confirmedBy(row.messageId).map(formatId));
     for (const account of row.accounts ?? []) {
       if (delivered.has(formatId(account)) || !this.stillMeant(row, account)) continue;
       const lane = lanes.account(account);

@@ -7,6 +7,7 @@ import { isConfirmed } from "../core/delivery.ts";
 import type { ConversationRow } from "../store/conversations.ts";
 import type { OutboxTarget } from "../store/outbox.ts";
 import type { Outgoing } from "./communities/outgoing.ts";
+import type { Loaded } from "./communities/registry.ts";
 import type { Context } from "./context.ts";
 import { lanes } from "./lanes.ts";
 import type { Lines } from "./lines.ts";
@@ -34,31 +35,46 @@ export class Sender {
   send(conversation: ConversationRow, body: Partial<Content>): { id: MessageId; sent: SentMessage } {
     const { context } = this;
     const lane = laneOf(conversation);
-    if (context.outbox.waiting(lane) >= context.settings.outboxLimit)
-      throw new UsageError("conversation/outbox-full");
     const id = context.newMessageId();
     const content = { messageId: id, ...body };
-    const result = this.canSayNow(conversation, lane)
-      ? this.communities.update(conversation.id, (loaded) => {
-          const historyId = this.apply(conversation, content);
-          const { row, bytes } = this.enqueue(conversation, content, historyId);
-          this.communities.say(loaded, row, bytes);
-          return historyId;
-        })
-      : context.transaction(() => {
-          const historyId = this.apply(conversation, content);
-          this.enqueue(conversation, content, historyId);
-          return historyId;
-        });
+    const put = (loaded?: Loaded) => this.put(conversation, content, lane, loaded);
+    const result = this.canSayNow(conversation)
+      ? this.communities.update(conversation.id, put)
+      : context.transaction(() => put());
+    if (result === "full") throw new UsageError("conversation/outbox-full");
     context.notifier.flush();
     this.wake(lane);
     if (conversation.protocol === "pairwise") this.wake(lanes.own);
     return { id, sent: { messageId: Buffer.from(id).toString("base64url"), historyId: result } };
   }
 
-  /** Nothing of this conversation waits before it, so it can be encrypted in the same transaction. */
-  private canSayNow({ id, protocol }: ConversationRow, lane: string): boolean {
-    return protocol === "mls" && this.context.outbox.waiting(lane) === 0 && this.communities.canSayNow(id);
+  private canSayNow({ id, protocol }: ConversationRow): boolean {
+    return protocol === "mls" && this.communities.canSayNow(id);
+  }
+
+  /**
+   * Inside the transaction: into history and outbox, and where nothing of this conversation waits before it and its group
+   * is at hand, encrypted as well. Returns its line. Writes nothing when the outbox is full.
+   */
+  private put(
+    conversation: ConversationRow,
+    content: Content,
+    lane: string,
+    loaded: Loaded | undefined,
+  ): number | "full" | undefined {
+    const { outbox, settings } = this.context;
+    const waiting = outbox.waiting(lane);
+    if (waiting >= settings.outboxLimit) return "full";
+    const historyId = this.apply(conversation, content);
+    const now = waiting === 0 ? loaded : undefined;
+    const { row, bytes } = this.enqueue(
+      conversation,
+      content,
+      historyId,
+      now === undefined ? "new" : "ready",
+    );
+    if (now !== undefined) this.communities.say(now, row, bytes);
+    return historyId;
   }
 
   /** Inside the transaction: what the message does here. Returns its line. */
@@ -96,6 +112,7 @@ export class Sender {
     conversation: ConversationRow,
     content: Content,
     historyId: number | undefined,
+    state: "new" | "ready",
   ): { readonly row: number; readonly bytes: Bytes } {
     const { context } = this;
     const addressed: Content =
@@ -116,6 +133,7 @@ export class Sender {
       // In a community the log itself shows that a message is there: nobody confirms it.
       confirm: !community && isConfirmed(bodyKind(content)),
       createdAtMs: context.now(),
+      state,
       ...(historyId === undefined ? {} : { historyId }),
     });
     // The own other devices are members of it themselves.

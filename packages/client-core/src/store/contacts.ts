@@ -1,6 +1,7 @@
 import { type AccountId, accountId, type Bytes, equalBytes, toHex } from "@murmuration/base";
 import { deriveRecipientAccessKey } from "@murmuration/pairwise";
 import type { Row, Storage } from "../ports/storage.ts";
+import { KeptRows, type KeptStorage, keyOf } from "./kept-storage.ts";
 
 /** What is known of another account. */
 export interface ContactRow {
@@ -43,14 +44,26 @@ function contactOf(row: Row): ContactRow {
 
 export class ContactStore {
   private readonly storage: Storage;
+  /** Names only: the keys of profiles are read where they are used. */
+  private readonly names: KeptRows<string>;
 
-  constructor(storage: Storage) {
+  constructor(storage: KeptStorage) {
     this.storage = storage;
+    this.names = new KeptRows(storage, "contact");
   }
 
   get(account: AccountId): ContactRow | undefined {
     const row = this.storage.get("SELECT * FROM contact WHERE account = ?", [account]);
     return row === undefined ? undefined : contactOf(row);
+  }
+
+  /** What an account calls itself; undefined for one that is not known. */
+  nameOf(account: AccountId): string | undefined {
+    const sql = "SELECT name FROM contact WHERE account = ?";
+    return this.names.get(
+      keyOf(account),
+      () => this.storage.get(sql, [account])?.["name"] as string | undefined,
+    );
   }
 
   /** Contacts and blocked accounts, by account id. */

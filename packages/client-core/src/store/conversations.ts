@@ -1,6 +1,7 @@
 import { type AccountId, accountId, type Bytes } from "@murmuration/base";
 import type { ConversationState, Role } from "../api.ts";
 import type { Row, Storage } from "../ports/storage.ts";
+import { KeptRows, type KeptStorage, keyOf } from "./kept-storage.ts";
 
 export interface ConversationRow {
   readonly id: Bytes;
@@ -73,14 +74,18 @@ const memberOf = (row: Row): MemberRow => ({
 
 export class ConversationStore {
   private readonly storage: Storage;
+  private readonly rows: KeptRows<ConversationRow>;
 
-  constructor(storage: Storage) {
+  constructor(storage: KeptStorage) {
     this.storage = storage;
+    this.rows = new KeptRows(storage, "conversation");
   }
 
   get(id: Bytes): ConversationRow | undefined {
-    const row = this.storage.get("SELECT * FROM conversation WHERE id = ?", [id]);
-    return row === undefined ? undefined : conversationOf(row);
+    return this.rows.get(keyOf(id), () => {
+      const row = this.storage.get("SELECT * FROM conversation WHERE id = ?", [id]);
+      return row === undefined ? undefined : conversationOf(row);
+    });
   }
 
   list(): readonly ConversationRow[] {
@@ -121,7 +126,8 @@ export class ConversationStore {
   }
 
   touch(id: Bytes, atMs: number): void {
-    this.storage.run("UPDATE conversation SET active_at = max(active_at, ?) WHERE id = ?", [atMs, id]);
+    const sql = "UPDATE conversation SET active_at = max(active_at, ?) WHERE id = ?";
+    this.rows.writeThrough(keyOf(id), () => this.storage.run(sql, [atMs, id]));
   }
 
   delete(id: Bytes): void {

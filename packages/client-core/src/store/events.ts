@@ -1,6 +1,7 @@
 import type { AccountId, Bytes } from "@murmuration/base";
 import { decodeEvidence, type Evidence, encodeEvidence } from "../core/evidence.ts";
 import type { Row, Storage } from "../ports/storage.ts";
+import type { KeptStorage } from "./kept-storage.ts";
 
 export type StoredEventKind =
   | "line-added"
@@ -24,6 +25,9 @@ export interface StoredEvent {
   readonly atMs: number;
 }
 
+/** The newest events that are kept in memory, for those who are told of them a moment later. */
+const MAX_NEWEST = 256;
+
 const optionalBytes = (value: unknown): Bytes | undefined =>
   value === null ? undefined : new Uint8Array(value as Bytes);
 
@@ -43,9 +47,15 @@ function eventOf(row: Row): StoredEvent {
 
 export class EventStore {
   private readonly storage: Storage;
+  /** All events behind `after`; undefined where the table may have others. */
+  private newest: { after: number; readonly events: StoredEvent[] } | undefined;
 
-  constructor(storage: Storage) {
+  constructor(storage: KeptStorage) {
     this.storage = storage;
+    this.newest = { after: this.lastId(), events: [] };
+    storage.watch("event", () => {
+      this.newest = undefined;
+    });
   }
 
   /** Appends; to be called in the transaction that made it happen. */
@@ -58,7 +68,8 @@ export class EventStore {
     readonly evidence?: Evidence;
     readonly atMs: number;
   }): void {
-    this.storage.run(
+    const { newest } = this;
+    const { lastId: id } = this.storage.run(
       "INSERT INTO event (kind, conversation, history_id, account, detail, evidence, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
       [
         event.kind,
@@ -70,19 +81,37 @@ export class EventStore {
         event.atMs,
       ],
     );
+    if (newest === undefined) return;
+    const { kind, conversation, historyId, account, detail = "", evidence, atMs } = event;
+    newest.events.push({ id, kind, conversation, historyId, account, detail, evidence, atMs });
+    if (newest.events.length > MAX_NEWEST) newest.after = newest.events.shift()!.id;
+    this.newest = newest;
   }
 
+  /** From memory, where these are among the newest. */
   after(id: number, limit: number): readonly StoredEvent[] {
-    return this.storage.all("SELECT * FROM event WHERE id > ? ORDER BY id LIMIT ?", [id, limit]).map(eventOf);
+    const { newest } = this;
+    if (newest !== undefined && id >= newest.after) {
+      const from = newest.events.findLastIndex((event) => event.id <= id) + 1;
+      return newest.events.slice(from, limit < 0 ? undefined : from + limit);
+    }
+    const rows = this.storage.all("SELECT * FROM event WHERE id > ? ORDER BY id LIMIT ?", [id, limit]);
+    const events = rows.map(eventOf);
+    if (events.length < Math.min(limit, MAX_NEWEST)) this.newest = { after: id, events: [...events] };
+    return events;
   }
 
-  /** The highest id ever given out. */
+  /** The highest id ever given out. One look-up. */
   lastId(): number {
     const row = this.storage.get("SELECT seq FROM sqlite_sequence WHERE name = 'event'");
     return (row?.["seq"] as number | undefined) ?? 0;
   }
 
   deleteThrough(id: number): void {
+    const { newest } = this;
     this.storage.run("DELETE FROM event WHERE id <= ?", [id]);
+    if (newest === undefined) return;
+    newest.events.splice(0, newest.events.findLastIndex((event) => event.id <= id) + 1);
+    this.newest = newest;
   }
 }

@@ -1,6 +1,14 @@
-import { type AccountId, accountId, type Bytes, type MessageId, messageId } from "@murmuration/base";
+import {
+  type AccountId,
+  accountId,
+  type Bytes,
+  compareBytes,
+  type MessageId,
+  messageId,
+} from "@murmuration/base";
 import type { SendState } from "../api.ts";
 import type { Row, Storage } from "../ports/storage.ts";
+import { KeptRows, type KeptStorage } from "./kept-storage.ts";
 
 export interface HistoryRow {
   readonly id: number;
@@ -39,6 +47,29 @@ export type NewHistoryRow = Pick<
   | "sendState"
 > & { readonly body: Bytes };
 
+/** What a new line is not yet. */
+const FRESH = {
+  edited: false,
+  deleted: false,
+  expiresAtMs: undefined,
+  failure: undefined,
+  readAtMs: undefined,
+  sharedBy: undefined,
+} as const;
+
+interface Reaction {
+  readonly author: AccountId;
+  readonly emoji: string;
+}
+
+interface Aside {
+  readonly reactions: readonly Reaction[];
+  readonly delivered: readonly AccountId[];
+  readonly read: readonly AccountId[];
+  /** Accounts that have a row of their own in the outbox, and have not got it: it waits, or was given up. */
+  readonly notReached: readonly AccountId[];
+}
+
 function rowOf(row: Row): HistoryRow {
   return {
     id: row["id"] as number,
@@ -65,9 +96,14 @@ function rowOf(row: Row): HistoryRow {
 /** Lines, and what hangs on them: reactions, receipts, changes that came before their line. */
 export class HistoryStore {
   private readonly storage: Storage;
+  private readonly changesWait: KeptRows<boolean>;
+  /** The line that was written last: whoever is told of it reads it. No older text is kept. */
+  private readonly newest: KeptRows<HistoryRow>;
 
-  constructor(storage: Storage) {
+  constructor(storage: KeptStorage) {
     this.storage = storage;
+    this.changesWait = new KeptRows(storage, "waiting_change");
+    this.newest = new KeptRows(storage, "history");
   }
 
   /** Appends a line and returns its id; undefined when this author's device sent this message id before. */
@@ -89,7 +125,9 @@ export class HistoryStore {
         line.sendState ?? null,
       ],
     );
-    return changes === 0 ? undefined : lastId;
+    if (changes === 0) return undefined;
+    this.newest.put(String(lastId), { ...line, ...FRESH, id: lastId });
+    return lastId;
   }
 
   // What others tell of the past.
@@ -156,6 +194,8 @@ export class HistoryStore {
   }
 
   get(id: number): HistoryRow | undefined {
+    const newest = this.newest.peek(String(id));
+    if (newest !== undefined) return newest;
     const row = this.storage.get("SELECT * FROM history WHERE id = ?", [id]);
     return row === undefined ? undefined : rowOf(row);
   }
@@ -217,12 +257,27 @@ export class HistoryStore {
     this.storage.run("DELETE FROM pin WHERE history_id = ?", [id]);
   }
 
-  setSendState(id: number, state: SendState, failure: string | undefined): void {
-    this.storage.run("UPDATE history SET send_state = ?, failure = ? WHERE id = ?", [
-      state,
-      failure ?? null,
-      id,
-    ]);
+  /**
+   * What became of an own message. Once it was accepted, the timer of a disappearing one runs. Undefined where the line is
+   * gone; one statement.
+   */
+  settle(
+    id: number,
+    state: "accepted" | "failed",
+    failure: string | undefined,
+    atMs: number,
+  ): Pick<HistoryRow, "id" | "conversation"> | undefined {
+    const newest = this.newest.peek(String(id));
+    const [row] = this.storage.all(
+      `UPDATE history SET send_state = ?, failure = ?, expires_at = CASE WHEN ? = 1 AND expire_after > 0
+         THEN coalesce(expires_at, ? + expire_after * 1000) ELSE expires_at END WHERE id = ? RETURNING conversation, expires_at`,
+      [state, failure ?? null, state === "accepted" ? 1 : 0, atMs, id],
+    );
+    if (row === undefined) return undefined;
+    const expiresAtMs = (row["expires_at"] as number | null) ?? undefined;
+    if (newest !== undefined)
+      this.newest.put(String(id), { ...newest, sendState: state, failure, expiresAtMs });
+    return { id, conversation: new Uint8Array(row["conversation"] as Bytes) };
   }
 
   markRead(id: number, atMs: number): void {
@@ -301,10 +356,36 @@ export class HistoryStore {
     );
   }
 
-  reactions(historyId: number): readonly { readonly author: AccountId; readonly emoji: string }[] {
+  reactions(historyId: number): readonly Reaction[] {
     return this.storage
       .all("SELECT author, emoji FROM reaction WHERE history_id = ? ORDER BY author", [historyId])
       .map((row) => ({ author: accountId(row["author"] as Bytes), emoji: row["emoji"] as string }));
+  }
+
+  /** What hangs on a line, each by account id. Of somebody else's message it is only the reactions. One statement. */
+  aside({ id, outgoing, messageId: message }: HistoryRow): Aside {
+    const aside: Aside = { reactions: [], delivered: [], read: [], notReached: [] };
+    if (!outgoing) return { ...aside, reactions: this.reactions(id) };
+    const rows = this.storage.all(
+      `SELECT 'reaction' AS kind, author AS account, emoji AS detail FROM reaction WHERE history_id = ?
+         UNION ALL SELECT 'receipt', account, max(read_at) FROM receipt WHERE message_id = ? GROUP BY account
+         UNION ALL SELECT DISTINCT 'waiting', target, NULL FROM outbox
+           WHERE message_id = ? AND target_kind = 'account' AND state <> 'accepted'`,
+      [id, message, message],
+    );
+    if (rows.length === 0) return aside;
+    const of = (kind: string) =>
+      rows
+        .filter((row) => row["kind"] === kind)
+        .map((row) => ({ account: accountId(row["account"] as Bytes), detail: row["detail"] }))
+        .sort((a, b) => compareBytes(a.account, b.account));
+    const receipts = of("receipt");
+    return {
+      reactions: of("reaction").map(({ account, detail }) => ({ author: account, emoji: detail as string })),
+      delivered: receipts.map(({ account }) => account),
+      read: receipts.filter(({ detail }) => detail !== null).map(({ account }) => account),
+      notReached: of("waiting").map(({ account }) => account),
+    };
   }
 
   // Receipts.
@@ -325,16 +406,11 @@ export class HistoryStore {
     );
   }
 
-  receipts(message: MessageId): {
-    readonly delivered: readonly AccountId[];
-    readonly read: readonly AccountId[];
-  } {
-    const rows = this.storage.all(
-      "SELECT account, max(read_at) AS read_at FROM receipt WHERE message_id = ? GROUP BY account ORDER BY account",
-      [message],
-    );
-    const account = (row: Row) => accountId(row["account"] as Bytes);
-    return { delivered: rows.map(account), read: rows.filter((row) => row["read_at"] !== null).map(account) };
+  /** Accounts of which some device has the message. */
+  confirmedBy(message: MessageId): readonly AccountId[] {
+    return this.storage
+      .all("SELECT DISTINCT account FROM receipt WHERE message_id = ?", [message])
+      .map((row) => accountId(row["account"] as Bytes));
   }
 
   removeReceipts(message: MessageId): void {
@@ -372,11 +448,15 @@ export class HistoryStore {
     author: AccountId,
     message: MessageId,
   ): readonly { readonly author: AccountId; readonly content: Bytes; readonly conversation: Bytes }[] {
+    // Hardly anything ever waits, and every message asks.
+    const some = "SELECT 1 AS waits FROM waiting_change LIMIT 1";
+    if (!this.changesWait.get("any", () => this.storage.get(some) !== undefined)) return [];
     const key = [author, message];
     const rows = this.storage.all(
       "SELECT author, content, conversation FROM waiting_change WHERE target_author = ? AND target_message = ? ORDER BY id",
       key,
     );
+    if (rows.length === 0) return [];
     this.storage.run("DELETE FROM waiting_change WHERE target_author = ? AND target_message = ?", key);
     return rows.map((row) => ({
       author: accountId(row["author"] as Bytes),

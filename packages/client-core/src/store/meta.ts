@@ -1,5 +1,6 @@
 import { type Bytes, fromUtf8, InvariantError, utf8 } from "@murmuration/base";
 import type { Storage } from "../ports/storage.ts";
+import { KeptRows, type KeptStorage } from "./kept-storage.ts";
 
 /** Names of the single values. Numbers are stored as decimal text. */
 export type MetaKey =
@@ -24,9 +25,12 @@ export type MetaKey =
 
 export class MetaStore {
   private readonly storage: Storage;
+  /** Texts and numbers only: keys and tokens are read where they are used, and not kept. */
+  private readonly texts: KeptRows<string>;
 
-  constructor(storage: Storage) {
+  constructor(storage: KeptStorage) {
     this.storage = storage;
+    this.texts = new KeptRows(storage, "meta");
   }
 
   bytes(key: MetaKey): Bytes | undefined {
@@ -48,8 +52,7 @@ export class MetaStore {
   }
 
   number(key: MetaKey): number {
-    const value = this.bytes(key);
-    return value === undefined ? 0 : Number(fromUtf8(value));
+    return Number(this.text(key));
   }
 
   setNumber(key: MetaKey, value: number): void {
@@ -57,8 +60,10 @@ export class MetaStore {
   }
 
   text(key: MetaKey): string {
-    const value = this.bytes(key);
-    return value === undefined ? "" : fromUtf8(value);
+    return this.texts.get(key, () => {
+      const value = this.bytes(key);
+      return value === undefined ? "" : fromUtf8(value);
+    })!;
   }
 
   setText(key: MetaKey, value: string): void {

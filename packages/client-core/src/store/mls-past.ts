@@ -205,11 +205,6 @@ export class MlsPast {
     this.storage.run("DELETE FROM mls_undo WHERE group_id = ? AND sequence > ?", [id, sequence]);
   }
 
-  rereadThrough(id: Bytes): number {
-    const row = this.storage.get("SELECT reread_through FROM mls_group WHERE id = ?", [id]);
-    return (row?.["reread_through"] as number | undefined) ?? 0;
-  }
-
   endReread(id: Bytes): void {
     this.storage.run("UPDATE mls_group SET reread_through = 0 WHERE id = ?", [id]);
   }

@@ -12,6 +12,7 @@ import {
 import type { GroupStore, GroupWrites, JoinApproval } from "@murmuration/mls-groups";
 import { formatInviteLink, type InviteLink, parseInviteLink } from "../core/invite-link.ts";
 import type { Row, Storage } from "../ports/storage.ts";
+import { KeptRows, type KeptStorage, keyOf } from "./kept-storage.ts";
 import { MlsNames } from "./mls-names.ts";
 import { MlsPast } from "./mls-past.ts";
 
@@ -56,6 +57,8 @@ export interface MlsGroupRow {
   readonly reportedAtMs: number;
   /** This device joins from outside as one of an account that the group expects. */
   readonly joinsExpected: boolean;
+  /** Up to there the log is read a second time; 0: it is not. */
+  readonly rereadThrough: number;
 }
 
 /** What has to be known of a commit to judge whether it was taken back. */
@@ -147,6 +150,7 @@ function groupOf(row: Row): MlsGroupRow {
     reportedEpoch: row["reported_epoch"] as number,
     reportedAtMs: row["reported_at"] as number,
     joinsExpected: row["joins_expected"] === 1,
+    rereadThrough: row["reread_through"] as number,
   };
 }
 
@@ -230,18 +234,30 @@ export class MlsStore {
   readonly past: MlsPast;
   private readonly names: MlsNames;
   private readonly storage: Storage;
+  /** What every message asks for several times. */
+  private readonly groupRows: KeptRows<MlsGroupRow>;
+  private readonly newestEpochs: KeptRows<{ readonly epoch: number; readonly hash: Bytes }>;
+  private readonly undoable: KeptRows<boolean>;
+  /** Parts that the log has not shown, from when they are made to when it does. */
+  private readonly unshown: KeptRows<MlsPart>;
 
-  constructor(storage: Storage) {
+  constructor(storage: KeptStorage) {
     this.past = new MlsPast(storage);
     this.names = new MlsNames(storage);
     this.storage = storage;
+    this.groupRows = new KeptRows(storage, "mls_group");
+    this.newestEpochs = new KeptRows(storage, "mls_epoch");
+    this.undoable = new KeptRows(storage, "mls_undo");
+    this.unshown = new KeptRows(storage, "mls_part");
   }
 
   // Groups.
 
   group(id: Bytes): MlsGroupRow | undefined {
-    const row = this.storage.get("SELECT * FROM mls_group WHERE id = ?", [id]);
-    return row === undefined ? undefined : groupOf(row);
+    return this.groupRows.get(keyOf(id), () => {
+      const row = this.storage.get("SELECT * FROM mls_group WHERE id = ?", [id]);
+      return row === undefined ? undefined : groupOf(row);
+    });
   }
 
   groups(): readonly MlsGroupRow[] {
@@ -300,7 +316,8 @@ export class MlsStore {
   }
 
   setCursor(id: Bytes, cursor: number): void {
-    this.storage.run("UPDATE mls_group SET cursor = ? WHERE id = ?", [cursor, id]);
+    const write = () => this.storage.run("UPDATE mls_group SET cursor = ? WHERE id = ?", [cursor, id]);
+    this.groupRows.writeThrough(keyOf(id), write, (row) => ({ ...row, cursor }));
   }
 
   /** 0: the group is where this device is. */
@@ -439,7 +456,8 @@ export class MlsStore {
   }
 
   hasUndo(id: Bytes): boolean {
-    return this.storage.get("SELECT 1 AS known FROM mls_undo WHERE group_id = ? LIMIT 1", [id]) !== undefined;
+    const sql = "SELECT 1 AS known FROM mls_undo WHERE group_id = ? LIMIT 1";
+    return this.undoable.get(keyOf(id), () => this.storage.get(sql, [id]) !== undefined)!;
   }
 
   /** When the oldest commit that can be taken back was applied. */
@@ -468,11 +486,11 @@ export class MlsStore {
   }
 
   newestEpoch(id: Bytes): { readonly epoch: number; readonly hash: Bytes } | undefined {
-    const row = this.storage.get(
-      "SELECT epoch, hash FROM mls_epoch WHERE group_id = ? ORDER BY epoch DESC LIMIT 1",
-      [id],
-    );
-    return row === undefined ? undefined : { epoch: row["epoch"] as number, hash: bytesOf(row, "hash") };
+    const sql = "SELECT epoch, hash FROM mls_epoch WHERE group_id = ? ORDER BY epoch DESC LIMIT 1";
+    return this.newestEpochs.get(keyOf(id), () => {
+      const row = this.storage.get(sql, [id]);
+      return row === undefined ? undefined : { epoch: row["epoch"] as number, hash: bytesOf(row, "hash") };
+    });
   }
 
   /** Groups that this device is in beside this account. A search by key for each group of ours. */
@@ -695,17 +713,21 @@ export class MlsStore {
       part.hash,
       part.epoch,
     ]);
+    this.unshown.put(String(part.outboxId), part);
   }
 
   /** The message as it is to be sent; undefined once the log has shown it. */
   part(outboxId: number): MlsPart | undefined {
-    const row = this.storage.get("SELECT * FROM mls_part WHERE outbox_id = ? AND shown_at IS NULL", [
-      outboxId,
-    ]);
-    return row === undefined ? undefined : partOf(row);
+    const sql = "SELECT * FROM mls_part WHERE outbox_id = ? AND shown_at IS NULL";
+    return this.unshown.get(String(outboxId), () => {
+      const row = this.storage.get(sql, [outboxId]);
+      return row === undefined ? undefined : partOf(row);
+    });
   }
 
   partByHash(id: Bytes, hash: Bytes): MlsPart | undefined {
+    for (const part of this.unshown.values())
+      if (equalBytes(part.hash, hash) && equalBytes(part.groupId, id)) return part;
     const row = this.storage.get("SELECT * FROM mls_part WHERE group_id = ? AND hash = ?", [id, hash]);
     return row === undefined ? undefined : partOf(row);
   }

@@ -13,6 +13,7 @@ import {
   type Writer,
 } from "@murmuration/base";
 import { type Row, type Storage, viewOf } from "../ports/storage.ts";
+import { KeptRows, type KeptStorage } from "./kept-storage.ts";
 
 /** Whom a message is for. `own`: the account's other devices. `device`: one device of an account. */
 export type OutboxTarget =
@@ -49,6 +50,8 @@ export type NewOutboxRow = Pick<OutboxRow, "lane" | "target" | "messageId" | "co
   readonly reference?: number;
   readonly exclude?: readonly AccountId[];
   readonly createdAtMs: number;
+  /** `new` if it is left out. `ready`: its ciphertext is written in the same transaction. */
+  readonly state?: "new" | "ready";
 };
 
 export interface PartDevice {
@@ -160,16 +163,20 @@ function partOf(row: Row): OutboxPart {
 
 export class OutboxStore {
   private readonly storage: Storage;
+  /** The oldest row that waits in a lane; null where none does. */
+  private readonly firsts: KeptRows<OutboxRow | null>;
 
-  constructor(storage: Storage) {
+  constructor(storage: KeptStorage) {
     this.storage = storage;
+    this.firsts = new KeptRows(storage, "outbox");
   }
 
   append(row: NewOutboxRow): number {
-    const { target } = row;
-    return this.storage.run(
+    const { lane, target } = row;
+    const isFirst = this.firsts.peek(lane) === null;
+    const { lastId: id } = this.storage.run(
       `INSERT INTO outbox (lane, target_kind, target, device, message_id, content, history_id, reference, state, exclude,
-         confirm, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, ?)`,
+         confirm, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       [
         row.lane,
         target.kind,
@@ -179,11 +186,16 @@ export class OutboxStore {
         row.content,
         row.historyId ?? null,
         row.reference ?? null,
+        row.state ?? "new",
         row.exclude === undefined || row.exclude.length === 0 ? null : joinAccounts(row.exclude),
         row.confirm ? 1 : 0,
         row.createdAtMs,
       ],
-    ).lastId;
+    );
+    const { exclude = [], historyId, reference, state = "new" } = row;
+    if (isFirst)
+      this.firsts.put(lane, { ...row, id, exclude, historyId, reference, state, accounts: undefined });
+    return id;
   }
 
   get(id: number): OutboxRow | undefined {
@@ -198,23 +210,30 @@ export class OutboxStore {
       .map((row) => row["lane"] as string);
   }
 
+  /** The oldest row that waits in a lane. That there is none is known until something is written to the outbox. */
   next(lane: string): OutboxRow | undefined {
+    const known = this.firsts.peek(lane);
+    if (known !== undefined) return known ?? undefined;
     const row = this.storage.get(
       "SELECT * FROM outbox WHERE lane = ? AND state IN ('new', 'ready') ORDER BY id LIMIT 1",
       [lane],
     );
+    if (row === undefined) this.firsts.put(lane, null);
     return row === undefined ? undefined : rowOf(row);
   }
 
   /** Rows that wait, of one lane or of all. */
   waiting(lane?: string): number {
+    if (lane !== undefined && this.firsts.peek(lane) === null) return 0;
     const row =
       lane === undefined
         ? this.storage.get("SELECT count(*) AS n FROM outbox WHERE state IN ('new', 'ready')")
         : this.storage.get("SELECT count(*) AS n FROM outbox WHERE state IN ('new', 'ready') AND lane = ?", [
             lane,
           ]);
-    return row?.["n"] as number;
+    const waiting = row?.["n"] as number;
+    if (lane !== undefined && waiting === 0) this.firsts.put(lane, null);
+    return waiting;
   }
 
   waitingRows(lane: string): readonly OutboxRow[] {
@@ -268,6 +287,13 @@ export class OutboxStore {
       .map(rowOf);
   }
 
+  /** A row that waits is accepted. False for one that was settled before, or is gone. */
+  accept(id: number, atMs: number): boolean {
+    const sql =
+      "UPDATE outbox SET state = 'accepted', failure = NULL, accepted_at = ? WHERE id = ? AND state IN ('new', 'ready')";
+    return this.storage.run(sql, [atMs, id]).changes > 0;
+  }
+
   setPlan(id: number, accounts: readonly AccountId[], reference: number | undefined): void {
     this.storage.run("UPDATE outbox SET accounts = ?, reference = coalesce(?, reference) WHERE id = ?", [
       joinAccounts(accounts),
@@ -303,17 +329,6 @@ export class OutboxStore {
     if (heir === undefined) return;
     this.storage.run("UPDATE outbox SET history_id = ? WHERE id = ?", [row.historyId, heir["id"]!]);
     this.storage.run("UPDATE outbox SET history_id = NULL WHERE id = ?", [id]);
-  }
-
-  /** Accounts that have a row of their own for this message, and have not got it: it waits, or was given up. */
-  notReached(message: MessageId): readonly AccountId[] {
-    return this.storage
-      .all(
-        `SELECT DISTINCT target FROM outbox
-           WHERE message_id = ? AND target_kind = 'account' AND state <> 'accepted' ORDER BY target`,
-        [message],
-      )
-      .map((row) => accountId(row["target"] as Bytes));
   }
 
   delete(id: number): void {

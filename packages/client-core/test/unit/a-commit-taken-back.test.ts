@@ -5,6 +5,7 @@ import { addAll, Client, textOf } from "../../../mls-groups/test/clients.ts";
 import { openSqlcipher } from "../../src/index.ts";
 import type { Context } from "../../src/shell/context.ts";
 import { Maintenance } from "../../src/shell/maintenance.ts";
+import { KeptStorage } from "../../src/store/kept-storage.ts";
 import { MlsStore } from "../../src/store/mls.ts";
 import { prepareSchema } from "../../src/store/schema.ts";
 
@@ -14,7 +15,7 @@ const id = new Uint8Array(16);
 function store() {
   const storage = openSqlcipher({ path: ":memory:", key: new Uint8Array(32) });
   prepareSchema(storage);
-  return { storage, mls: new MlsStore(storage) };
+  return { storage, mls: new MlsStore(new KeptStorage(storage)) };
 }
 
 /** Alice, and Bob whose rows lie in a client's database. */

@@ -6,6 +6,7 @@ import { EpochReports } from "../../src/shell/communities/epoch-reports.ts";
 import type { Context } from "../../src/shell/context.ts";
 import { ConversationStore } from "../../src/store/conversations.ts";
 import { EventStore } from "../../src/store/events.ts";
+import { KeptStorage } from "../../src/store/kept-storage.ts";
 import { MlsStore } from "../../src/store/mls.ts";
 import { prepareSchema } from "../../src/store/schema.ts";
 
@@ -22,9 +23,10 @@ const hashOf = (text: string) => new Uint8Array(32).fill(text.length);
 function community(...others: readonly AccountId[]) {
   const storage = openSqlcipher({ path: ":memory:", key: new Uint8Array(32) });
   prepareSchema(storage);
-  const mls = new MlsStore(storage);
-  const conversations = new ConversationStore(storage);
-  const events = new EventStore(storage);
+  const kept = new KeptStorage(storage);
+  const mls = new MlsStore(kept);
+  const conversations = new ConversationStore(kept);
+  const events = new EventStore(kept);
   mls.putGroup(id, { state: "active", cursor: 0, slot: 0, updatedAtMs: 0 });
   for (const account of [own, ...others])
     conversations.putMember(id, { account, role: "member", invited: false, identityKey: new Uint8Array(32) });

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openSqlcipher, type Storage } from "../../src/index.ts";
 import { ContactStore } from "../../src/store/contacts.ts";
 import { ConversationStore } from "../../src/store/conversations.ts";
+import { KeptStorage } from "../../src/store/kept-storage.ts";
 import { OutboxStore } from "../../src/store/outbox.ts";
 import { prepareSchema } from "../../src/store/schema.ts";
 
@@ -18,7 +19,7 @@ afterEach(() => storage.close());
 
 describe("many recipients at once", () => {
   it("access keys come in the order asked for, and who has none is named", () => {
-    const contacts = new ContactStore(storage);
+    const contacts = new ContactStore(new KeptStorage(storage));
     const [withKey, without, unknown, other] = Array.from({ length: 4 }, () => accountId(bytes(16))) as [
       AccountId,
       AccountId,
@@ -36,7 +37,7 @@ describe("many recipients at once", () => {
   });
 
   it("the accounts of a group are its present members: neither the invited nor those who are gone", () => {
-    const conversations = new ConversationStore(storage);
+    const conversations = new ConversationStore(new KeptStorage(storage));
     const group = bytes(16);
     const member = (invited: boolean) => ({
       account: accountId(bytes(16)),
@@ -51,7 +52,7 @@ describe("many recipients at once", () => {
   });
 
   it("a part comes back from the outbox byte by byte, with as many devices as it was written for", () => {
-    const outbox = new OutboxStore(storage);
+    const outbox = new OutboxStore(new KeptStorage(storage));
     const row = outbox.append({
       lane: "lane",
       target: { kind: "group", group: bytes(16) },

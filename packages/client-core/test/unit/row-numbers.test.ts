@@ -3,6 +3,7 @@ import { accountId, messageId, submitId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openSqlcipher, type Storage } from "../../src/index.ts";
 import { HeldStore } from "../../src/store/held.ts";
+import { KeptStorage } from "../../src/store/kept-storage.ts";
 import { OutboxStore } from "../../src/store/outbox.ts";
 import { prepareSchema } from "../../src/store/schema.ts";
 
@@ -40,7 +41,7 @@ describe("row numbers", () => {
   });
 
   it("a part of a submit keeps its number for itself, also when it was the last", () => {
-    const outbox = new OutboxStore(storage);
+    const outbox = new OutboxStore(new KeptStorage(storage));
     const account = accountId(bytes(16));
     const row = outbox.append({
       lane: "lane",

@@ -8,7 +8,6 @@
  *
  * A lost race is answered with what won; it is taken in, and the commit is decided and made anew on top of it.
  */
-import { createHash } from "node:crypto";
 import { type Bytes, type GroupId, RejectionError, toBase64Url, UnavailableError } from "@murmuration/base";
 import type { CommitOptions, Group } from "@murmuration/mls-groups";
 import {
@@ -22,6 +21,7 @@ import {
   type WelcomeRecipient,
 } from "@murmuration/wire";
 import { ServiceRefusal } from "../../core/refusal.ts";
+import { sha256 } from "../../core/sha256.ts";
 import type { Context } from "../context.ts";
 import { withTimeout } from "../with-timeout.ts";
 import type { Access } from "./access.ts";
@@ -205,8 +205,4 @@ export class Committer {
     const turn = this.turns.used(id);
     if (turn !== undefined) this.names.tell({ kind: "groupTurnRelease", groupId: id, turn });
   }
-}
-
-function sha256(bytes: Uint8Array): Bytes {
-  return new Uint8Array(createHash("sha256").update(bytes).digest());
 }

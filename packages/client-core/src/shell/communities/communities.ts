@@ -67,8 +67,8 @@ export interface CommunityEffects {
   wake(lane: string): void;
   /** Inside a transaction: the log shows this own message, so it is accepted. */
   shown(outboxId: number): void;
-  /** After the transaction: own messages were shown. */
-  settled(): void;
+  /** After the transaction: these own messages were shown. */
+  settled(outboxIds: readonly number[]): void;
   /** A commit was applied: what it replaced has to go in time. */
   committed(): void;
   /** The database turned out to be an old copy. */
@@ -183,7 +183,7 @@ export class Communities {
       pskMissing: (id, at) => effects.pskMissing(id, at),
       merged: (id, group, proposals) => effects.merged(id, group, proposals),
       shown: (id) => effects.shown(id),
-      settled: () => effects.settled(),
+      settled: (outboxIds) => effects.settled(outboxIds),
       stuck: (id) => this.behindOf(id, () => this.rejoin(id)),
       refused: (id, sequence) => this.behindOf(id, () => this.afterRefusal(id, sequence)),
       gap: (id) => this.behindOf(id, () => this.askAgain(id)),

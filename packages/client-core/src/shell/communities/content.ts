@@ -168,7 +168,7 @@ export class CommunityContent {
 
   private learnName(author: AccountId, name: string): void {
     const { contacts } = this.context;
-    if (this.context.isOwn(author) || contacts.get(author)?.name === name) return;
+    if (this.context.isOwn(author) || contacts.nameOf(author) === name) return;
     contacts.ensure(author);
     contacts.setName(author, name);
   }

@@ -58,10 +58,13 @@ export class EpochReports {
   sayIfDue(id: GroupId): readonly string[] {
     const { context } = this;
     const row = context.mls.group(id);
+    if (row === undefined) return [];
+    const isEarly = (epoch: number) =>
+      epoch < row.reportedEpoch + EPOCHS_BETWEEN && context.now() < row.reportedAtMs + TIME_BETWEEN_MS;
+    // Asked after each message: most of the time the newest epoch says enough.
+    if (isEarly(context.mls.newestEpoch(id)?.epoch ?? 0)) return [];
     const settled = this.settled(id);
-    if (row === undefined || settled === undefined) return [];
-    const early = settled.epoch < row.reportedEpoch + EPOCHS_BETWEEN;
-    if (early && context.now() < row.reportedAtMs + TIME_BETWEEN_MS) return [];
+    if (settled === undefined || isEarly(settled.epoch)) return [];
     const listeners = this.pick(id);
     context.transaction(() => {
       context.mls.setReported(id, settled.epoch, context.now());

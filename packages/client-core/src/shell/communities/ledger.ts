@@ -154,7 +154,7 @@ export class CommunityLedger {
       context.outbox.setState(row.id, "failed", 0, "conversation/not-active");
       context.mls.deletePart(row.id);
       if (row.historyId === undefined) continue;
-      context.history.setSendState(row.historyId, "failed", "conversation/not-active");
+      context.history.settle(row.historyId, "failed", "conversation/not-active", context.now());
       const [detail, atMs] = ["send-state", context.now()] as const;
       context.events.append({
         kind: "line-changed",

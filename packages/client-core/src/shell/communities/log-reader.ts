@@ -9,7 +9,6 @@
  * An application message that cannot be read is passed over: nobody else could read it either, or it is not for us.
  * A commit that cannot be followed stops the log where it is, and the service is told.
  */
-import { createHash } from "node:crypto";
 import {
   type AccountId,
   type Bytes,
@@ -39,6 +38,7 @@ import {
   type GroupEntries,
   type GroupEntry,
 } from "@murmuration/wire";
+import { sha256 } from "../../core/sha256.ts";
 import type { Context } from "../context.ts";
 import type { Access } from "./access.ts";
 import type { CommunityContent } from "./content.ts";
@@ -53,8 +53,8 @@ import type { Loaded, Registry } from "./registry.ts";
 export interface LogEffects {
   /** Inside the transaction: the log shows this own message, so it is accepted. */
   shown(outboxId: number): void;
-  /** After the transaction: own messages were shown. */
-  settled(): void;
+  /** After the transaction: these own messages were shown. */
+  settled(outboxIds: readonly number[]): void;
   /** The group can only be entered anew. */
   stuck(id: GroupId): void;
   /** A commit was refused: if it is not taken back, the group has to be entered anew. */
@@ -204,7 +204,7 @@ export class LogReader {
   /** What may only happen once everything is persisted. */
   private afterwards(id: GroupId, settled: readonly number[], step: Step): void {
     this.context.notifier.flush();
-    if (settled.length > 0) this.effects.settled();
+    if (settled.length > 0) this.effects.settled(settled);
     if (step === "restored") {
       this.effects.restored();
       return;
@@ -523,8 +523,4 @@ function orRefused<T>(action: () => T): T | undefined {
     if (error instanceof RejectionError) return undefined;
     throw error;
   }
-}
-
-function sha256(bytes: Uint8Array): Bytes {
-  return new Uint8Array(createHash("sha256").update(bytes).digest());
 }

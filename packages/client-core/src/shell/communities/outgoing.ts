@@ -1,5 +1,4 @@
 /** Own messages to a community: encrypted once, persisted, and sent as they are until the log has them. */
-import { createHash } from "node:crypto";
 import {
   type Bytes,
   equalBytes,
@@ -10,6 +9,7 @@ import {
   UsageError,
 } from "@murmuration/base";
 import { ServiceRefusal } from "../../core/refusal.ts";
+import { sha256 } from "../../core/sha256.ts";
 import type { OutboxRow } from "../../store/outbox.ts";
 import type { Context } from "../context.ts";
 import type { Access } from "./access.ts";
@@ -68,7 +68,7 @@ export class Outgoing {
     return this.registry.update(groupId(group), operation);
   }
 
-  /** Inside such a transaction: encrypts a row that is in the outbox. */
+  /** Inside such a transaction: encrypts a row that is in the outbox as `ready`. */
   say({ group, row, store }: Loaded, outboxId: number, content: Bytes): void {
     const epoch = Number(group.epoch);
     const { message, writes } = group.createApplicationMessage(this.names.addressed(row.id, content));
@@ -78,10 +78,9 @@ export class Outgoing {
       groupId: row.id,
       submitId: this.context.environment.random(16),
       message,
-      hash: new Uint8Array(createHash("sha256").update(message).digest()),
+      hash: sha256(message),
       epoch,
     });
-    this.context.outbox.setState(outboxId, "ready", 0);
   }
 
   /** PERSIST the ciphertext with the ratchet state that made it. */
@@ -95,7 +94,10 @@ export class Outgoing {
     // Behind the log an epoch is old, and a message in it would only be made twice.
     if (state !== "active" || !this.access.isCaughtUp(id)) return { kind: "later", afterMs: LATER_MS };
     try {
-      this.registry.update(id, (loaded) => this.say(loaded, row.id, row.content));
+      this.registry.update(id, (loaded) => {
+        this.say(loaded, row.id, row.content);
+        this.context.outbox.setState(row.id, "ready", 0);
+      });
       return { kind: "ready" };
     } catch (error) {
       if (!(error instanceof UsageError) || error.code !== "mls/proposals-pending") throw error;

@@ -2,7 +2,6 @@
  * What is kept of a group's log in case the service loses its end, and what becomes of own messages that it has lost.
  * Everything here runs inside the transaction that takes entries over.
  */
-import { createHash } from "node:crypto";
 import { type Bytes, type GroupId, RejectionError } from "@murmuration/base";
 import { decodeMlsMessage } from "@murmuration/mls-groups";
 import {
@@ -12,6 +11,7 @@ import {
   type GroupMark,
   limits,
 } from "@murmuration/wire";
+import { sha256 } from "../../core/sha256.ts";
 import { MARKED_EVERY, type SentRow } from "../../store/mls-past.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
@@ -62,7 +62,7 @@ export class GroupPast {
     if (last === undefined) return;
     for (const entry of entries)
       if (entry === last || entry.sequence % MARKED_EVERY === 0) this.past.addMark(id, markOf(entry));
-    const through = this.past.rereadThrough(id);
+    const through = this.rereadThrough(id);
     if (through > 0 && last.sequence >= through) this.endReread(id);
   }
 
@@ -70,7 +70,11 @@ export class GroupPast {
 
   /** This entry is of a part of the log that was lost and partly restored: some of it is known here. */
   isRereading(id: GroupId, sequence: number): boolean {
-    return sequence <= this.past.rereadThrough(id);
+    return sequence <= this.rereadThrough(id);
+  }
+
+  private rereadThrough(id: GroupId): number {
+    return this.context.mls.group(id)?.rereadThrough ?? 0;
   }
 
   /** Whether a handshake is of an epoch that the group has left. */
@@ -144,8 +148,4 @@ export class GroupPast {
 function markOf(entry: GroupEntry): GroupMark {
   const hash = sha256(encodeGroupMarkInput(entry)).slice(0, GROUP_MARK_BYTES);
   return { sequence: entry.sequence, hash };
-}
-
-function sha256(bytes: Uint8Array): Bytes {
-  return new Uint8Array(createHash("sha256").update(bytes).digest());
 }

@@ -6,7 +6,6 @@
  *   SpokenOrder   what one device says over both protocols      here          steps of the record, events, take-overs
  */
 
-import { createHash } from "node:crypto";
 import {
   type AccountId,
   type Bytes,
@@ -27,6 +26,7 @@ import type { GroupState } from "../../core/group-record.ts";
 import { mayTakeOver, reachesThreshold } from "../../core/migration/decisions.ts";
 import { migrationGroupId } from "../../core/migration/keys.ts";
 import { isTemporary } from "../../core/refusal.ts";
+import { sha256 } from "../../core/sha256.ts";
 import type { Communities } from "../communities/communities.ts";
 import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
@@ -566,7 +566,7 @@ export class Migrations {
 
 function authenticatorHash(group: Group): Bytes {
   const authenticator = group.epochAuthenticator();
-  const hash = new Uint8Array(createHash("sha256").update(authenticator).digest());
+  const hash = sha256(authenticator);
   authenticator.fill(0);
   return hash;
 }

@@ -622,7 +622,8 @@ export type ClientEvent = EventBase &
          * nothing is sent or received in the group until another member has, or {@link Community.heal} follows it.
          * `migration/roster-mismatch`: somebody is in the MLS group who is not in this one; nothing is said there, and a
          * new attempt is made. `migration/refused-without-notice`: the service refuses what is sent to the group, and the
-         * group's record does not say why.
+         * group's record does not say why. `migration/state-mismatch`: the service says of a migration what the record does
+         * not. `group/rolled-back`: the service shows less of the group's record than it had shown before.
          */
         readonly kind: "decision-needed";
         readonly code:
@@ -632,7 +633,9 @@ export type ClientEvent = EventBase &
           | "group/unusable"
           | "group/service-behind"
           | "migration/roster-mismatch"
-          | "migration/refused-without-notice";
+          | "migration/refused-without-notice"
+          | "migration/state-mismatch"
+          | "group/rolled-back";
         readonly accountId: AccountRef | undefined;
         readonly conversationId: ConversationRef | undefined;
         /** With `group/disputed`, and `group/forked` where another account said it: what contradicts what. */

@@ -205,6 +205,8 @@ const GROUP_DECISIONS = [
   "group/service-behind",
   "migration/roster-mismatch",
   "migration/refused-without-notice",
+  "migration/state-mismatch",
+  "group/rolled-back",
 ] as const;
 
 /** A conversation that was deleted since counts as left. */

@@ -21,11 +21,13 @@ import {
 } from "@murmuration/base";
 import {
   beginsLease,
+  type GroupMigration,
   type GroupMigrationStep,
   hasLease,
   limits,
   migrationTransition,
   nextMigration,
+  unmigrated,
 } from "@murmuration/wire";
 import { FENCE_BYTES, GROUP_KEY_BYTES, type GroupInvite } from "../core/content.ts";
 import {
@@ -51,6 +53,7 @@ import type { Context } from "./context.ts";
 import type { GroupLedger } from "./group-ledger.ts";
 import type { Generation, GroupMessages } from "./group-messages.ts";
 import { ServiceApi } from "./service-api.ts";
+import { Suspicions } from "./suspicions.ts";
 
 /** What the group needs from the outbox. */
 export interface GroupOutbox {
@@ -68,12 +71,14 @@ export class Groups {
   private readonly outbox: GroupOutbox;
   private readonly ledger: GroupLedger;
   private readonly messages: GroupMessages;
+  private readonly suspicions: Suspicions;
 
   constructor(context: Context, ledger: GroupLedger, messages: GroupMessages, outbox: GroupOutbox) {
     this.context = context;
     this.ledger = ledger;
     this.messages = messages;
     this.outbox = outbox;
+    this.suspicions = new Suspicions(context);
   }
 
   // ---------------------------------------------------------------------------------------- own changes
@@ -295,8 +300,12 @@ export class Groups {
     let refused: unknown = new RejectionError("group/unknown");
     for (const keys of candidates) {
       try {
-        const { revision, blob } = await api.readGroup(group, keys.groupKey);
+        const before = conversations.group(group)?.revision ?? 0;
+        const { revision, blob, migration } = await api.readGroup(group, keys.groupKey);
+        // What came while the answer was on its way may well be newer.
+        if (revision < before) this.suspicions.note(group, "group/rolled-back");
         this.adoptRecord(group, keys, revision, blob);
+        this.compareStates(group, revision, migration);
         return;
       } catch (error) {
         if (!(error instanceof ServiceRefusal) || error.code !== "group/access-denied") throw error;
@@ -304,6 +313,20 @@ export class Groups {
       }
     }
     throw refused;
+  }
+
+  /** The record alone says how far a migration is; a service that names another state is up to something. */
+  private compareStates(group: GroupId, revision: number, named: GroupMigration | undefined): void {
+    const { conversations, migration } = this.context;
+    if (conversations.group(group)?.revision !== revision) return;
+    const { state, generation } = migration.record(group);
+    const { state: theirs, generation: number } = named ?? unmigrated;
+    if (state !== theirs || generation !== number) this.suspicions.note(group, "migration/state-mismatch");
+  }
+
+  /** See {@link GroupRefresh}. */
+  refusedWithoutNotice(group: Uint8Array): void {
+    this.suspicions.note(groupId(group), "migration/refused-without-notice");
   }
 
   /** Verifies a record against what is remembered and adopts its new changes. */

@@ -9,8 +9,8 @@
  * Rows of one lane go one after the other. A lane that cannot go on waits for what it lacks: a connection, a
  * pause, a decision of the user, a group key.
  */
-import { type AccountId, formatId, InvariantError } from "@murmuration/base";
-import type { ServiceBody } from "@murmuration/wire";
+import { type AccountId, equalBytes, formatId, InvariantError } from "@murmuration/base";
+import { hasSwitched, type ServiceBody } from "@murmuration/wire";
 import {
   decideOnAnswer,
   decideOnFailure,
@@ -25,6 +25,7 @@ import type { Connection } from "./connection.ts";
 import type { Context } from "./context.ts";
 import type { Directory } from "./directory.ts";
 import { Encryptor, type EncryptProgress } from "./encryptor.ts";
+import { lanes } from "./lanes.ts";
 import { Signal } from "./signal.ts";
 
 /** Why a lane stops for now. */
@@ -37,6 +38,8 @@ type Pause =
 export interface GroupRefresh {
   /** Reads the record with whatever keys are known. True when this device knows the present generation. */
   refresh(group: Uint8Array): Promise<boolean>;
+  /** The service has refused a submit to this group with this fence, and the record that it shows does not say why. */
+  refusedWithoutNotice(group: Uint8Array): void;
 }
 
 /** How messages to communities leave. */
@@ -65,6 +68,9 @@ const FREE_REPAIRS = 3;
 /** Pause before the first and between later tries to reach an account whose mailbox is full. */
 const FULL_MIN_MS = 1_000;
 const FULL_MAX_MS = 60_000;
+/** Pause before the first and between later tries where the service refuses a fence that the record says is the present one. */
+const UNEXPLAINED_MIN_MS = 500;
+const UNEXPLAINED_MAX_MS = 60_000;
 
 export class OutboxWorker {
   /** Notified when a row was accepted or failed. */
@@ -187,6 +193,7 @@ export class OutboxWorker {
   private async step(row: OutboxRow, failures: number): Promise<Pause | undefined> {
     try {
       if (this.isOfCommunity(row)) return await this.stepOfCommunity(row);
+      if (this.waitsForSwitch(row)) return { kind: "woken" };
       return row.state === "new" ? await this.encrypt(row) : await this.submit(row, failures);
     } catch (error) {
       if (this.aborted || !isTemporary(error)) throw error;
@@ -333,7 +340,7 @@ export class OutboxWorker {
       case "repair":
         return this.repair(row, part, decision.repairs, failures);
       case "refresh-group":
-        return this.refreshGroup(row, part);
+        return this.refreshGroup(row, part, failures);
       case "again":
         return { kind: "after", ms: decision.afterMs };
       case "reconnect":
@@ -396,12 +403,25 @@ export class OutboxWorker {
     return woken.length > 0 ? undefined : later;
   }
 
-  private async refreshGroup(row: OutboxRow, part: OutboxPart): Promise<Pause | undefined> {
-    if (part.group === undefined) throw new InvariantError("outbox/fence-without-group");
-    const known = await this.groups.refresh(part.group);
+  /** Only the record says that a group goes on elsewhere: a service that refuses without a reason in it is slowed down, and reported. */
+  private async refreshGroup(row: OutboxRow, part: OutboxPart, failures: number): Promise<Pause | undefined> {
+    const { group, fence } = part;
+    if (group === undefined || fence === undefined) throw new InvariantError("outbox/fence-without-group");
+    const known = await this.groups.refresh(group);
     if (!known) return { kind: "woken" };
     this.encryptor.fitToGroup(row.id);
-    return undefined;
+    const now = this.context.conversations.group(group)?.fence;
+    if (this.waitsForSwitch(row) || now === undefined || !equalBytes(now, fence)) return undefined;
+    this.groups.refusedWithoutNotice(group);
+    return { kind: "after", ms: Math.min(UNEXPLAINED_MAX_MS, UNEXPLAINED_MIN_MS * 2 ** failures) };
+  }
+
+  /** The record says that the group takes nothing pairwise any more, and this device has not come into the MLS group. */
+  private waitsForSwitch({ lane, target }: OutboxRow): boolean {
+    const { conversations, migration } = this.context;
+    if (target.kind !== "group" || lane !== lanes.group(target.group)) return false;
+    const isPairwise = conversations.get(target.group)?.protocol === "pairwise";
+    return isPairwise && hasSwitched(migration.record(target.group).state);
   }
 
   /**

@@ -1,0 +1,32 @@
+import type { Bytes } from "@murmuration/base";
+import { formatId, groupId } from "@murmuration/base";
+import type { Context } from "./context.ts";
+
+/** What a person is told of a service that contradicts a group's record. */
+export type Suspicion =
+  /** It shows less of the record than it had shown before. */
+  | "group/rolled-back"
+  /** It names another state of the migration than the record says. */
+  | "migration/state-mismatch"
+  /** It refuses what is sent to the group, and the record does not say why. */
+  | "migration/refused-without-notice";
+
+/** Tells a person once of each, for as long as the client runs: a service that goes on with it has nothing new to say. */
+export class Suspicions {
+  private readonly context: Context;
+  private readonly told = new Set<string>();
+
+  constructor(context: Context) {
+    this.context = context;
+  }
+
+  note(group: Bytes, code: Suspicion): void {
+    const { context, told } = this;
+    const key = `${code} ${formatId(groupId(group))}`;
+    if (told.has(key)) return;
+    told.add(key);
+    const event = { kind: "decision-needed", conversation: group, detail: code } as const;
+    context.transaction(() => context.events.append({ ...event, atMs: context.now() }));
+    context.notifier.flush();
+  }
+}

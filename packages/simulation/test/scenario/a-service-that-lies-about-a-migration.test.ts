@@ -1,0 +1,80 @@
+import { expect, test } from "vitest";
+import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
+import { LyingRecords } from "../support/lying-records.ts";
+import { decisions, groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
+
+async function start() {
+  const world = await World.start();
+  const lies = new LyingRecords();
+  const [alice, carol] = [await world.join("Alice"), await world.join("Carol")];
+  const bob = await world.join("Bob", { wrapTransport: lies.wrapTransport });
+  const all: readonly [SimulatedDevice, SimulatedDevice, SimulatedDevice] = [alice, bob, carol];
+  await introduce(...all);
+  return { world, lies, all, group: await groupOf(...all) };
+}
+
+test("a service that refuses what is sent, for no reason that the record knows, moves nobody, and is reported once", async () => {
+  const { world, lies, all, group } = await start();
+  await using _ = world;
+  const [, bob] = all;
+  lies.lieAboutSubmits(({ fence }) => (fence === undefined ? "pass" : "refuse"));
+  await inConversation(bob, group.id).send({ text: "anybody there?" });
+  await until(() => decisions(bob, "migration/refused-without-notice") > 0);
+
+  const { reads, submits } = lies;
+  await stays(2_000, () => expect(inConversation(bob, group.id).protocol).toBe("pairwise"));
+  // It asks again, with pauses that grow.
+  expect(lies.submits - submits).toBeLessThanOrEqual(3);
+  expect(lies.reads - reads).toBeLessThanOrEqual(3);
+  expect(decisions(bob, "migration/refused-without-notice")).toBe(1);
+  expect(inConversation(bob, group.id).migration).toBeUndefined();
+
+  lies.lieAboutSubmits(undefined);
+  await until(() => all.every((device) => textsOf(device.client, group.id).includes("anybody there?")));
+}, 60_000);
+
+test("a service that names another state of the migration than the record is reported, and moves nobody", async () => {
+  const { world, lies, all, group } = await start();
+  await using _ = world;
+  const [alice, bob] = all;
+  lies.lieAboutRecord((honest) => ({
+    ...honest,
+    migration: { state: "switching", generation: 1, leaseLeftMs: 0 },
+  }));
+  // A refusal makes Bob read the record.
+  lies.lieAboutSubmits(({ fence }) => (fence === undefined ? "pass" : "refuse"));
+  await inConversation(bob, group.id).send({ text: "hello" });
+  await until(() => decisions(bob, "migration/state-mismatch") === 1);
+  expect(inConversation(bob, group.id).protocol).toBe("pairwise");
+  expect(inConversation(bob, group.id).migration).toBeUndefined();
+  lies.lieAboutSubmits(undefined);
+  lies.lieAboutRecord(undefined);
+  await until(() => textsOf(alice.client, group.id).includes("hello"));
+}, 60_000);
+
+test("a service that shows one member the record of yesterday after the switch is refused and reported", async () => {
+  const { world, lies, all, group } = await start();
+  await using _ = world;
+  const [alice, bob] = all;
+  lies.lieAboutSubmits(({ fence }) => (fence === undefined ? "pass" : "refuse"));
+  await inConversation(bob, group.id).send({ text: "before" });
+  await until(() => lies.last !== undefined);
+  const yesterday = lies.last!;
+  lies.lieAboutSubmits(undefined);
+  await until(() => textsOf(alice.client, group.id).includes("before"));
+
+  await group.migrate("start");
+  await until(() => all.every((device) => inConversation(device, group.id).protocol === "mls"));
+  lies.lieAboutRecord(() => yesterday);
+  // Whatever makes Bob look at the record again.
+  await (bob.client as unknown as { groups: { refresh(id: Uint8Array): Promise<boolean> } }).groups.refresh(
+    Buffer.from(group.id, "base64url"),
+  );
+  expect(decisions(bob, "group/rolled-back")).toBe(1);
+  expect(inConversation(bob, group.id).protocol).toBe("mls");
+  await inConversation(bob, group.id).send({ text: "after" });
+  await until(() => all.every((device) => textsOf(device.client, group.id).includes("after")));
+  // The honest reports nothing.
+  expect(decisions(alice, "group/rolled-back")).toBe(0);
+  expect(decisions(alice, "migration/state-mismatch")).toBe(0);
+}, 60_000);

@@ -261,14 +261,43 @@ export class MigrationStore {
 
   setReady(conversation: Bytes, { accountId: account, deviceId: device }: DeviceAddress): void {
     this.storage.run(
-      "INSERT INTO migration_ready (conversation, account, device) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+      `INSERT INTO migration_ready (conversation, account, device) VALUES (?, ?, ?)
+         ON CONFLICT DO UPDATE SET epoch = NULL, authenticator = NULL`,
       [conversation, account, device],
     );
   }
 
+  /** A device names an epoch that has not come here yet. */
+  claimReady(
+    conversation: Bytes,
+    { accountId: account, deviceId: device }: DeviceAddress,
+    claim: { readonly epoch: number; readonly authenticator: Bytes },
+  ): void {
+    this.storage.run(
+      `INSERT INTO migration_ready (conversation, account, device, epoch, authenticator) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING`,
+      [conversation, account, device, claim.epoch, claim.authenticator],
+    );
+  }
+
+  /** An epoch has come: whoever named it is ready, or was shown another group. */
+  settleClaims(conversation: Bytes, epoch: number, authenticator: Bytes): void {
+    this.storage.run(
+      `UPDATE migration_ready SET epoch = NULL, authenticator = NULL
+         WHERE conversation = ? AND epoch = ? AND authenticator = ?`,
+      [conversation, epoch, authenticator],
+    );
+    this.storage.run("DELETE FROM migration_ready WHERE conversation = ? AND epoch <= ?", [
+      conversation,
+      epoch,
+    ]);
+  }
+
   ready(conversation: Bytes): readonly DeviceAddress[] {
     return this.storage
-      .all("SELECT account, device FROM migration_ready WHERE conversation = ?", [conversation])
+      .all("SELECT account, device FROM migration_ready WHERE conversation = ? AND epoch IS NULL", [
+        conversation,
+      ])
       .map((row) => ({
         accountId: accountId(bytesOf(row, "account")),
         deviceId: deviceId(row["device"] as number),

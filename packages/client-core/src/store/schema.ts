@@ -300,9 +300,11 @@ CREATE TABLE migration (
 );
 -- The token of a lease that is asked for by a change on its way into the record.
 CREATE TABLE migration_lease (conversation BLOB PRIMARY KEY, lease BLOB NOT NULL) WITHOUT ROWID;
--- Devices that have joined the MLS group and said so.
+-- Devices that have joined the MLS group and said so. epoch, authenticator: what such a device says of an epoch that has
+-- not come here yet; NULL once it was found to be ours.
 CREATE TABLE migration_ready (
-  conversation BLOB NOT NULL, account BLOB NOT NULL, device INTEGER NOT NULL, PRIMARY KEY (conversation, account, device)
+  conversation BLOB NOT NULL, account BLOB NOT NULL, device INTEGER NOT NULL, epoch INTEGER, authenticator BLOB,
+  PRIMARY KEY (conversation, account, device)
 ) WITHOUT ROWID;
 -- What the PSK of a switching commit is made of. Goes with the switch, or with the generation.
 CREATE TABLE migration_secret (

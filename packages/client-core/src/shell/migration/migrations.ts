@@ -263,6 +263,9 @@ export class Migrations {
   /** Inside the transaction that merges a commit of a conversation's MLS group. */
   committed(id: GroupId, group: Group, proposals: Parameters<Switcher["committed"]>[2]): void {
     this.switcher.committed(id, group, proposals);
+    const epoch = Number(group.epoch);
+    const ours = this.context.mls.epochHash(id, epoch);
+    if (ours !== undefined) this.context.migration.settleClaims(id, epoch, ours);
     this.wake();
   }
 
@@ -353,6 +356,11 @@ export class Migrations {
   receiveReady(id: GroupId, sender: DeviceAddress, body: NonNullable<Content["migrationReady"]>): void {
     const { migration, mls } = this.context;
     if (!this.preparer.isCreator(id) || migration.record(id).generation !== body.generation) return;
+    // The mailbox may be faster than the log of the group.
+    if (body.epoch > (mls.newestEpoch(id)?.epoch ?? -1)) {
+      migration.claimReady(id, sender, body);
+      return;
+    }
     const ours = mls.epochHash(id, body.epoch);
     if (ours === undefined || !equalBytes(ours, body.authenticator)) return;
     migration.setReady(id, sender);

@@ -28,9 +28,27 @@ const sentences: Readonly<Record<string, string>> = {
   "link/refused": "An admin has refused that you join.",
   "link/malformed": "This is no invite link.",
   "group/not-an-admin": "Only owners and admins of the group can do this.",
+  "migration/already-switched": "The group has moved to MLS already, and never goes back.",
+  "migration/not-started":
+    "The group is pairwise and has not begun to move to MLS; see group migration --start.",
+  "migration/not-the-creator":
+    "Only the device that prepares the move can end the waiting; group migration shows whose it is.",
+  "migration/too-many-role-holders":
+    "A group over MLS has at most 50 owners and admins: make some plain members.",
+  "migration/not-added": "Could not be put into the MLS group yet; it is tried again.",
+  "migration/not-joined": "Has not joined the MLS group yet: the app has to be opened there.",
+  "migration/invited": "Is invited and has not accepted; nobody waits for that.",
+  "key-packages/none": "Has left no keys by which a device could be added: the app has to be opened there.",
   "outbox/still-waiting": "The delivery service cannot be reached; the message stays in the outbox.",
   "transport/unreachable": "The delivery service cannot be reached.",
 };
+
+/** A stable code in one sentence, with the code. */
+export function explainCode(code: string): string {
+  const sentence =
+    sentences[code] ?? (isRejectionCode(code) ? rejections[code].sentence : "This was refused.");
+  return `${sentence} (${code})`;
+}
 
 export interface Failure {
   readonly sentence: string;
@@ -45,12 +63,7 @@ export function explain(error: unknown): Failure {
     const sentence = sentences[error.code] ?? "The delivery service cannot be reached.";
     return { sentence: `${sentence} (${error.code})`, exitCode: EXIT_UNREACHABLE };
   }
-  if (error instanceof MurmurationError) {
-    const { code } = error;
-    const sentence =
-      sentences[code] ?? (isRejectionCode(code) ? rejections[code].sentence : "This was refused.");
-    return { sentence: `${sentence} (${code})`, exitCode: EXIT_FAILED };
-  }
+  if (error instanceof MurmurationError) return { sentence: explainCode(error.code), exitCode: EXIT_FAILED };
   return {
     sentence: error instanceof Error ? (error.stack ?? error.message) : String(error),
     exitCode: EXIT_FAILED,

@@ -19,7 +19,7 @@ export function json(value: unknown): string {
 }
 
 /** How an account is shown: its name, or the start of its id. */
-function nameOf(client: Client, account: string): string {
+export function nameOf(client: Client, account: string): string {
   if (account === client.account?.accountId) return "me";
   const name = client.contacts.get(account)?.name ?? "";
   return name === "" ? account.slice(0, 8) : printable(name);

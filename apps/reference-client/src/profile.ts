@@ -9,6 +9,7 @@ import { DatabaseSync } from "node:sqlite";
 import { type Bytes, fromHex, toHex, zeroize } from "@murmuration/base";
 import {
   type Client,
+  type ClientSettings,
   connectTo,
   keyFromPassphrase,
   openClient,
@@ -21,10 +22,15 @@ import { CommandFailed } from "./failures.ts";
 
 const DEFAULT_SERVER = "http://127.0.0.1:8080";
 
+/** Groups move by themselves when they are this part of the threshold away from it, as with the default settings. */
+const MARGIN_PART = 16;
+
 /** What `settings.json` holds. */
 export interface ProfileSettings {
   /** Origin of the delivery service. */
   readonly server: string;
+  /** Members from which on groups are over MLS; by hand, to see a move to MLS with a few people. */
+  readonly mlsThreshold?: number;
 }
 
 const homeOf = ({ options, surroundings }: CommandContext): string =>
@@ -63,9 +69,12 @@ function readSettings(home: string): ProfileSettings {
   } catch {
     throw new CommandFailed("There is no account in this home folder; see murmuration register.");
   }
-  const server = (parsed as { server?: unknown } | null)?.server;
-  if (typeof server !== "string") throw new CommandFailed("settings.json in the home folder is damaged.");
-  return { server };
+  const { server, mlsThreshold } = (parsed ?? {}) as { server?: unknown; mlsThreshold?: unknown };
+  const isThreshold =
+    mlsThreshold === undefined || (Number.isInteger(mlsThreshold) && (mlsThreshold as number) >= 2);
+  if (typeof server !== "string" || !isThreshold)
+    throw new CommandFailed("settings.json in the home folder is damaged.");
+  return mlsThreshold === undefined ? { server } : { server, mlsThreshold: mlsThreshold as number };
 }
 
 /** Opens the client of the home folder, runs `work`, and closes everything whatever happens. */
@@ -99,12 +108,19 @@ async function openHome(
     const key = passphraseFile === undefined ? keyFile(home) : passphraseKey(home, passphraseFile);
     storage = openSqlcipher({ path: databasePath(home), key });
     zeroize(key);
-    return await openClient({ storage, transport });
+    return await openClient({ storage, transport, settings: clientSettings(settings) });
   } catch (error) {
     storage?.close();
     transport.close();
     throw error;
   }
+}
+
+/** Where the threshold is another one, a group begins to move as near to it, in proportion. */
+function clientSettings({ mlsThreshold }: ProfileSettings): Partial<ClientSettings> {
+  return mlsThreshold === undefined
+    ? {}
+    : { mlsThreshold, migrationMargin: Math.floor(mlsThreshold / MARGIN_PART) };
 }
 
 function passphraseKey(home: string, file: string): Bytes {

@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "../command.ts";
 import { makePlan } from "../demo/plan.ts";
-import { createProgress } from "../demo/progress.ts";
 import { formatReport, isClean } from "../demo/report.ts";
 import { runDemo } from "../demo/run.ts";
 import { CommandFailed, EXIT_FAILED } from "../failures.ts";
+import { createProgress } from "../progress.ts";
 
 /** Faults that are printed; the counts are complete. */
 const SHOWN_FAULTS = 20;

@@ -4,6 +4,7 @@ import { type Command, type CommandContext, catchUp, jsonOption, settle, waitOpt
 import { findAccount, findGroup, groupsOf } from "../lookup.ts";
 import { json, printable } from "../output.ts";
 import { withClient } from "../profile.ts";
+import { followMove, showProgress } from "./migration.ts";
 
 /** A command that changes a group: it first receives what is new, and ends when the change is accepted. */
 export function changing(
@@ -72,13 +73,40 @@ export const addToGroup = changing(
   "add",
   "Adds contacts to a group.",
   [{ name: "GROUP" }, { name: "CONTACT", many: true }],
-  async (client, { operands: [name, ...members], terminal }) => {
+  async (client, context) => {
+    const [name, ...members] = context.operands;
+    const { errors } = context.terminal;
     const group = findGroup(client, name!);
-    const left = await group.add(accounts(client, members));
-    for (const { accountId, code } of left) terminal.errors.write(`not added: ${accountId} (${code})\n`);
+    const asked = accounts(client, members);
+    const stopShowing = showProgress(client, group, context);
+    const left = await group.add(asked).finally(stopShowing);
+    for (const { accountId, code } of left) errors.write(`not added: ${accountId} (${code})\n`);
+    if ((group.migration?.waitingMembers ?? 0) > 0) await addByMoving(client, group, context, asked);
     return group;
   },
 );
+
+/** The group has no room while it is pairwise: they come as soon as it has moved, whoever waits for it. */
+async function addByMoving(
+  client: Client,
+  group: Conversation,
+  context: CommandContext,
+  asked: readonly string[],
+): Promise<void> {
+  const { errors } = context.terminal;
+  errors.write(
+    `The group has no room for more while it is pairwise: it moves to MLS, and ${asked.length} wait to be added then.\n` +
+      "That goes on by itself whenever this device is connected; see group migration.\n",
+  );
+  const isOpen = (account: string): boolean => {
+    if (group.leftOut.some(({ accountId }) => accountId === account)) return false;
+    return ![...allMembers(group)].some(({ accountId }) => accountId === account);
+  };
+  await followMove(client, group, context, () => group.protocol === "mls" && !asked.some(isOpen));
+  for (const { accountId, code } of group.leftOut) errors.write(`not added: ${accountId} (${code})\n`);
+  const open = asked.filter(isOpen).length;
+  errors.write(open === 0 ? "The group has moved to MLS.\n" : `${open} still wait.\n`);
+}
 
 export const removeFromGroup = changing(
   "remove",

@@ -24,6 +24,7 @@ import { demo } from "./demo.ts";
 import { exportAll } from "./export.ts";
 import { addToGroup, createGroup, leaveGroup, listGroups, listMembers, removeFromGroup } from "./groups.ts";
 import { history, listen, send } from "./messages.ts";
+import { migration } from "./migration.ts";
 import { mute } from "./mute.ts";
 import { serve } from "./serve.ts";
 
@@ -49,6 +50,7 @@ export const commands: readonly Command[] = [
   banFromGroup,
   groupLink,
   groupSettings,
+  migration,
   healGroup,
   shareHistory,
   pins,

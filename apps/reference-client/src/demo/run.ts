@@ -3,11 +3,11 @@
  * restarts on the way, and a count of what is in every history at the end.
  */
 import { CommandFailed } from "../failures.ts";
+import type { Progress } from "../progress.ts";
 import { Crew } from "./crew.ts";
 import type { ClientRequest, History, Opened } from "./messages.ts";
 import { MEASURED_SENDER, type Plan, type PlannedKill, type PlannedMessage } from "./plan.ts";
 import { ProcessEnded } from "./processes.ts";
-import type { Progress } from "./progress.ts";
 import type { DemoReport, MlsReport } from "./report.ts";
 import { messageText, type Tally, tally } from "./tally.ts";
 

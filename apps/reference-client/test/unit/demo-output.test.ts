@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { createProgress, progressLine } from "../../src/demo/progress.ts";
 import { type DemoReport, formatReport, isClean } from "../../src/demo/report.ts";
+import { createProgress, progressLine } from "../../src/progress.ts";
 
 const report: DemoReport = {
   members: 8,

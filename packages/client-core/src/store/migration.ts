@@ -29,6 +29,8 @@ export interface OwnMigration {
   readonly secretMessage: MessageId | undefined;
   /** What the switching commit led to here; undefined before this device has taken it. */
   readonly reached: Reached | undefined;
+  /** Epoch in which this device came into the MLS group, the last time that it did; 0 for the one that made it. */
+  readonly enteredEpoch: number;
   /** Why this device does not follow the switch; empty where it does. */
   readonly refusal: string;
   /** When this device switched; 0 before. */
@@ -58,6 +60,7 @@ const NONE: OwnMigration = {
   secretDue: false,
   secretMessage: undefined,
   reached: undefined,
+  enteredEpoch: 0,
   refusal: "",
   switchedAtMs: 0,
 };
@@ -151,10 +154,12 @@ export class MigrationStore {
     );
   }
 
-  /** Conversations that have begun to move, and have not ended in MLS. */
+  /** Conversations that have begun to move, and have not ended in MLS, or not for this device. */
   open(): readonly Bytes[] {
     return this.storage
-      .all("SELECT conversation FROM migration WHERE state NOT IN ('pairwise', 'mls')")
+      .all(
+        "SELECT conversation FROM migration WHERE state NOT IN ('pairwise', 'mls') OR (state = 'mls' AND switched_at = 0)",
+      )
       .map((row) => bytesOf(row, "conversation"));
   }
 
@@ -200,6 +205,7 @@ export class MigrationStore {
       secretDue: row["secret_due"] === 1,
       secretMessage: row["secret_message"] === null ? undefined : messageId(bytesOf(row, "secret_message")),
       reached: reachedOf(row),
+      enteredEpoch: row["entered_epoch"] as number,
       refusal: row["refusal"] as string,
       switchedAtMs: row["switched_at"] as number,
     };
@@ -211,7 +217,7 @@ export class MigrationStore {
     this.storage.run(
       `UPDATE migration SET lease = ?, started_at = ?, deadline_at = ?, finish_now = ?, round = ?, secret_due = ?,
          secret_message = ?, reached_epoch = ?, reached_authenticator = ?, reached_roster_hash = ?, reached_roster = ?,
-         refusal = ?, switched_at = ? WHERE conversation = ?`,
+         entered_epoch = ?, refusal = ?, switched_at = ? WHERE conversation = ?`,
       [
         next.lease ?? null,
         next.startedAtMs,
@@ -224,6 +230,7 @@ export class MigrationStore {
         next.reached?.authenticator ?? null,
         next.reached?.rosterHash ?? null,
         next.reached === undefined ? null : encodeRoster(next.reached.roster),
+        next.enteredEpoch,
         next.refusal,
         next.switchedAtMs,
         conversation,

@@ -328,6 +328,11 @@ CREATE TABLE group_counter (
 ) WITHOUT ROWID;
 `;
 
+const MIGRATION_ENTRY = `
+-- Epoch in which this device came into the MLS group.
+ALTER TABLE migration ADD COLUMN entered_epoch INTEGER NOT NULL DEFAULT 0;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
 const STEPS: readonly string[] = [
   SCHEMA,
@@ -340,6 +345,7 @@ const STEPS: readonly string[] = [
   REFUSALS,
   EXTERNAL_JOINS,
   MIGRATION,
+  MIGRATION_ENTRY,
 ];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */

@@ -1,11 +1,36 @@
 /** What the device that prepares a group's move to MLS does next (docs/migration.md). Pure: facts in, one step out. */
-import { equalBytes } from "@murmuration/base";
+import { type Bytes, equalBytes, refuseUnless } from "@murmuration/base";
 import { hasSwitched, type MigrationState } from "@murmuration/wire";
 import type { SwitchPoint } from "../group-change.ts";
+
+/** Role holders that the context of an MLS group names, at the most. */
+const MAX_ROLE_HOLDERS = 50;
+
+/** RejectionError `migration/too-many-role-holders`. O(members). */
+export function requireFewRoleHolders(state: {
+  readonly members: ReadonlyMap<string, { readonly role: string; readonly invited: boolean }>;
+}): void {
+  const holders = [...state.members.values()].filter(({ role, invited }) => role !== "member" && !invited);
+  refuseUnless(holders.length <= MAX_ROLE_HOLDERS, "migration/too-many-role-holders");
+}
+
+/** How long a device that prepares waits for the others, ms. */
+export function patienceMs(facts: {
+  readonly state: MigrationState;
+  readonly membersWait: boolean;
+  readonly migrationDeadlineMs: number;
+  readonly migrationUrgentDeadlineMs: number;
+}): number {
+  // While a group recovers nobody can say anything in it.
+  const isUrgent = facts.membersWait || facts.state === "recovering";
+  return isUrgent ? facts.migrationUrgentDeadlineMs : facts.migrationDeadlineMs;
+}
 
 /** What holds at the moment. */
 export interface PreparationFacts {
   readonly state: MigrationState;
+  /** The record lets this device take steps. One whose role was taken lets its lease run out, and somebody else goes on. */
+  readonly mayStep: boolean;
   /** The MLS group exists, here and at the service. */
   readonly stands: boolean;
   /** The newest secret has left for every member of the record. Whoever gets it late stands still until then. */
@@ -42,6 +67,7 @@ export type PreparationStep =
  */
 export function decidePreparation(facts: PreparationFacts): PreparationStep {
   const { state } = facts;
+  if (!facts.mayStep) return "nothing";
   if (state === "switching") return "finish";
   if (state !== "preparing" && state !== "ready" && state !== "recovering") return "nothing";
   if (!facts.stands) return "create";
@@ -53,6 +79,42 @@ export function decidePreparation(facts: PreparationFacts): PreparationStep {
   if (!facts.everybodyReady && !isLate) return "wait";
   // A group that is recovering has said that it is ready by its first switch.
   return state === "preparing" ? "mark-ready" : "switch";
+}
+
+/**
+ * Whether the switching commit is to be made, or made anew, before the record may name it: with the secret that was drawn
+ * last, and so that it leaves just the leaves and the settings that the group is to have. One that was made before somebody
+ * was removed has that one in its roster, and everybody would refuse it.
+ */
+export function mustCommitSwitch(facts: {
+  /** What the newest switching commit led to, made with the newest secret; undefined for none. */
+  readonly reached: SwitchPoint | undefined;
+  /** Of the leaves that are in the group now. */
+  readonly rosterHash: Bytes;
+  readonly hasForeignLeaves: boolean;
+  /** Roles and settings of the group are those of the record. */
+  readonly isContextInForce: boolean;
+}): boolean {
+  const { reached } = facts;
+  if (reached === undefined || facts.hasForeignLeaves || !facts.isContextInForce) return true;
+  return !equalBytes(reached.rosterHash, facts.rosterHash);
+}
+
+/**
+ * Whether the creator, which has made the switching commit, writes the switch into the record as it is now: `commit-anew`
+ * where the record has gone on, `nothing` where it goes on without it.
+ */
+export function decideSwitchWrite(facts: {
+  readonly state: MigrationState;
+  /** The record is in the generation that the commit was made for. */
+  readonly isSameGeneration: boolean;
+  readonly secretDue: boolean;
+  readonly mustCommit: () => boolean;
+}): "write" | "commit-anew" | "nothing" {
+  const { state, isSameGeneration, secretDue, mustCommit } = facts;
+  // An attempt that was given up has no group any more to look at.
+  if (!isSameGeneration || (state !== "ready" && state !== "recovering")) return "nothing";
+  return secretDue || mustCommit() ? "commit-anew" : "write";
 }
 
 /** What a device knows of a switch. */
@@ -68,6 +130,8 @@ export interface SwitchFacts {
   readonly hasStrangers: boolean;
   /** Epoch of the MLS group here; undefined while this device is not in it. */
   readonly epoch: number | undefined;
+  /** Epoch in which this device came into the MLS group, the last time that it did; 0 for the one that made it. */
+  readonly enteredEpoch: number;
   readonly hasSwitched: boolean;
 }
 
@@ -78,22 +142,56 @@ export type SwitchDecision =
 
 /**
  * Whether this device goes over. Only what the record says switches it, and only into the epoch, the authenticator and the
- * roster that it names. Who comes in from outside, behind the switch, has looked at the group at the door.
+ * roster that it names. Who came in behind that epoch cannot have seen it; whoever was in before, and came past it without
+ * a switching commit that leads there, has been shown another group than the record names.
  */
 export function decideSwitch(facts: SwitchFacts): SwitchDecision {
   const { state, switchPoint, reached, epoch } = facts;
   if (!hasSwitched(state) || switchPoint === undefined || facts.hasSwitched || epoch === undefined)
     return { kind: "wait" };
-  if (reached === undefined) return { kind: epoch > switchPoint.epoch ? "switch" : "wait" };
-  // A removal came between, and the switch is made anew.
-  if (reached.epoch < switchPoint.epoch) return { kind: "wait" };
+  if (reached?.epoch !== switchPoint.epoch) {
+    if (facts.enteredEpoch > switchPoint.epoch) return { kind: "switch" };
+    // The commit has still to come, or the one that this device took was made anew.
+    if (epoch < switchPoint.epoch) return { kind: "wait" };
+    return { kind: "refuse", code: "migration/other-epoch" };
+  }
   const isSame =
-    reached.epoch === switchPoint.epoch &&
     equalBytes(reached.authenticator, switchPoint.authenticator) &&
     equalBytes(reached.rosterHash, switchPoint.rosterHash);
   if (!isSame) return { kind: "refuse", code: "migration/other-epoch" };
   if (facts.hasStrangers || facts.isMisnamed) return { kind: "refuse", code: "migration/roster-mismatch" };
   return { kind: "switch" };
+}
+
+/** What a device does that the record has told of a switch, and that has not gone over yet. */
+export type FollowStep =
+  | "nothing"
+  /** Begin the next generation. */
+  | "recover"
+  /** Enter the MLS group from outside. */
+  | "enter"
+  /** The commit is on its way. */
+  | "wait";
+
+/**
+ * How a device follows a switch, also one that comes when all others are through. Where it was refused, any owner or admin
+ * recovers: the record takes that from `mls` as well.
+ */
+export function decideFollow(facts: {
+  readonly state: MigrationState;
+  readonly hasSwitched: boolean;
+  readonly isRefused: boolean;
+  readonly isRoleHolder: boolean;
+  /** Of this device in the MLS group. `out`: it was removed from it, or knows of none. */
+  readonly place: "in" | "outside" | "out";
+  /** The log of the MLS group waits for a secret that is not here. */
+  readonly isStandingStill: boolean;
+}): FollowStep {
+  const { state } = facts;
+  if ((state !== "switching" && state !== "mls") || facts.hasSwitched) return "nothing";
+  if (facts.isRefused) return facts.isRoleHolder ? "recover" : "nothing";
+  if (facts.place === "out") return "nothing";
+  return facts.place === "in" && !facts.isStandingStill ? "wait" : "enter";
 }
 
 /** Whether a group that has so many members begins to move by itself. */

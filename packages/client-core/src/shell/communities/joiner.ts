@@ -68,8 +68,8 @@ export const SERVICE_BEHIND = "group/service-behind";
 export interface JoinerEffects {
   /** Inside the transaction by which this device has entered a group. */
   entered(id: GroupId, group: Group): void;
-  /** The conversation that an unknown group may be prepared for. */
-  expects(wireId: GroupId): GroupId | undefined;
+  /** The conversation that an unknown group may be, or have been, prepared for. */
+  expects(wireId: GroupId): { readonly conversation: GroupId; readonly place: "early" | "over" } | undefined;
   /** A Welcome waits for what the record of this conversation says. */
   awaited(id: GroupId): void;
 }
@@ -138,7 +138,7 @@ export class Joiner {
     const entered: GroupId[] = [];
     for (const row of this.dueWelcomes()) {
       const id = this.names.conversation(row.groupId);
-      if (this.awaitsRecord(id)) continue;
+      if (this.isOfMove(id, row)) continue;
       try {
         if (await this.join(id, row)) entered.push(id);
       } catch (error) {
@@ -150,12 +150,16 @@ export class Joiner {
     return entered;
   }
 
-  /** A group that is prepared for a conversation of ours, before its record has said so here. */
-  private awaitsRecord(id: GroupId): boolean {
+  /**
+   * A group that is prepared for a conversation of ours, before its record has said so here; or that was, in an attempt
+   * that is over: nobody goes on in that one.
+   */
+  private isOfMove(id: GroupId, row: WelcomeRow): boolean {
     if (this.context.mls.group(id) !== undefined) return false;
-    const conversation = this.effects.expects(id);
-    if (conversation === undefined) return false;
-    this.effects.awaited(conversation);
+    const expected = this.effects.expects(id);
+    if (expected === undefined) return false;
+    if (expected.place === "early") this.effects.awaited(expected.conversation);
+    else this.context.transaction(() => this.context.mls.deleteWelcome(row.id));
     return true;
   }
 

@@ -23,17 +23,25 @@ import type { Migration } from "../../api.ts";
 import { type Content, encodeContent } from "../../core/content.ts";
 import { migrationChangeOf, type VerifiedChange, verifyChange } from "../../core/group-change.ts";
 import type { GroupState } from "../../core/group-record.ts";
-import { mayTakeOver, reachesThreshold } from "../../core/migration/decisions.ts";
+import {
+  decideFollow,
+  mayTakeOver,
+  patienceMs,
+  reachesThreshold,
+  requireFewRoleHolders,
+} from "../../core/migration/decisions.ts";
 import { migrationGroupId } from "../../core/migration/keys.ts";
+import { placeWelcome } from "../../core/migration/welcomes.ts";
 import { isTemporary } from "../../core/refusal.ts";
 import { sha256 } from "../../core/sha256.ts";
+import type { MlsGroupState } from "../../store/mls.ts";
 import type { Communities } from "../communities/communities.ts";
 import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { Signal } from "../signal.ts";
-import { Preparer, requireFewRoleHolders } from "./preparer.ts";
+import { Preparer } from "./preparer.ts";
 import { type SpokenMessage, SpokenOrder } from "./spoken-order.ts";
 import { Switcher } from "./switcher.ts";
 
@@ -48,8 +56,6 @@ const LOOK_MS = 5_000;
 const OUTSIDE_AFTER_MS = 8_000;
 /** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
 const TAKE_OVER_LOOK_MS = 45_000;
-/** For how many generations ahead a Welcome is recognised whose record has not been read. */
-const GENERATIONS_AHEAD = 4;
 
 export class Migrations {
   readonly order: SpokenOrder;
@@ -221,7 +227,7 @@ export class Migrations {
   }
 
   /** A generation begins. What was made for the one before is worth nothing any more. */
-  private begun(id: GroupId, { migration: { generation } }: GroupState): void {
+  private begun(id: GroupId, { migration: { generation, state } }: GroupState): void {
     const { context } = this;
     const { migration, mls, outbox, settings } = context;
     const { switchedAtMs } = migration.own(id);
@@ -235,9 +241,9 @@ export class Migrations {
     const lease = migration.wantedLease(id);
     migration.dropLease(id);
     const nowMs = context.now();
-    const isUrgent = migration.waiting(id).length > 0;
-    const patienceMs = isUrgent ? settings.migrationUrgentDeadlineMs : settings.migrationDeadlineMs;
-    migration.setOwn(id, { lease, startedAtMs: nowMs, deadlineAtMs: nowMs + patienceMs });
+    const membersWait = migration.waiting(id).length > 0;
+    const deadlineAtMs = nowMs + patienceMs({ state, membersWait, ...settings });
+    migration.setOwn(id, { lease, startedAtMs: nowMs, deadlineAtMs });
   }
 
   /** Whoever is removed knows the secret; whoever comes does not. */
@@ -273,6 +279,7 @@ export class Migrations {
   entered(id: GroupId, group: Group): void {
     const { context } = this;
     const { state, creator, generation } = context.migration.record(id);
+    context.migration.setOwn(id, { enteredEpoch: Number(group.epoch) });
     const community = communityContextOf(group.context.extensions);
     if (creator === undefined || !context.migration.isMoving(id)) {
       if (hasSwitched(state)) this.switcher.switchIfReached(id);
@@ -298,16 +305,15 @@ export class Migrations {
   }
 
   /**
-   * Which conversation a Welcome is for whose group is not known: one whose record has gone on without us. Undefined for
-   * any other. O(pairwise groups).
+   * What a Welcome is for whose group is not known: for a conversation whose record has gone on without us, or for an
+   * attempt that is over. Undefined for any other. O(pairwise groups).
    */
-  expects(wireId: Bytes): GroupId | undefined {
+  expects(wireId: Bytes): { readonly conversation: GroupId; readonly place: "early" | "over" } | undefined {
     const { conversations, migration } = this.context;
     for (const id of conversations.groups()) {
-      if (conversations.get(id)?.protocol !== "pairwise") continue;
-      const { generation } = migration.record(id);
-      for (let ahead = 1; ahead <= GENERATIONS_AHEAD; ahead++)
-        if (equalBytes(migrationGroupId(groupId(id), generation + ahead), wireId)) return groupId(id);
+      const conversation = groupId(id);
+      const place = placeWelcome(conversation, migration.record(id).generation, wireId);
+      if (place !== undefined) return { conversation, place };
     }
     return undefined;
   }
@@ -478,11 +484,11 @@ export class Migrations {
     context.notifier.flush();
     const { state } = context.migration.record(id);
     const { switchedAtMs, refusal } = context.migration.own(id);
-    if (state === "mls" || (state === "switching" && switchedAtMs > 0)) {
+    if (hasSwitched(state) && state !== "recovering" && switchedAtMs > 0) {
       this.effects.wake(lanes.group(id));
       await this.addWaiting(id);
     }
-    if (state === "switching" && switchedAtMs === 0) return this.follow(id, refusal);
+    if (hasSwitched(state) && state !== "recovering" && switchedAtMs === 0) return this.follow(id, refusal);
     if (this.preparer.isCreator(id)) {
       const went = await this.preparer.advance(id);
       this.tell(id);
@@ -494,19 +500,29 @@ export class Migrations {
   /** Somebody else has switched: by the log, or from outside. Where the roster does not fit, a role holder begins anew. */
   private async follow(id: GroupId, refusal: string): Promise<boolean> {
     const { context } = this;
-    if (refusal !== "") {
-      const role = context.conversations.member(id, context.own.accountId)?.role ?? "member";
-      if (role === "member") return false;
-      await this.groups.change(id, ({ migration: { state, generation } }) =>
-        state === "switching" ? { kind: "migrate-recover", generation: generation + 1 } : undefined,
-      );
-      return true;
-    }
-    if (context.transaction(() => this.switcher.switchIfReached(id))) {
+    if (refusal === "" && context.transaction(() => this.switcher.switchIfReached(id))) {
       context.notifier.flush();
       return true;
     }
-    if (context.mls.group(id)?.state === "active" && !this.communities.isStandingStill(id)) return false;
+    const { state, generation } = context.migration.record(id);
+    const inGroup = context.mls.group(id)?.state;
+    const step = decideFollow({
+      state,
+      hasSwitched: false,
+      isRefused: context.migration.own(id).refusal !== "",
+      isRoleHolder: (context.conversations.member(id, context.own.accountId)?.role ?? "member") !== "member",
+      place: placeIn(inGroup),
+      isStandingStill: this.communities.isStandingStill(id),
+    });
+    if (step === "recover") {
+      await this.groups.change(id, ({ migration }) =>
+        migration.generation === generation && (migration.state === "switching" || migration.state === "mls")
+          ? { kind: "migrate-recover", generation: generation + 1 }
+          : undefined,
+      );
+      return true;
+    }
+    if (step !== "enter") return false;
     // A Welcome, or the secret, may be on its way.
     if (!this.hasWaitedEnough(id)) return false;
     await this.communities.joinExpected(id);
@@ -577,6 +593,11 @@ function authenticatorHash(group: Group): Bytes {
   const hash = sha256(authenticator);
   authenticator.fill(0);
   return hash;
+}
+
+function placeIn(state: MlsGroupState | undefined): "in" | "outside" | "out" {
+  if (state === "active") return "in";
+  return state === undefined || state === "over" || state === "creating" ? "out" : "outside";
 }
 
 function waitsFor(state: Migration["state"], membersMissing: boolean): Migration["waitsFor"] {

@@ -18,7 +18,6 @@ import {
   type GroupId,
   groupId,
   type MessageId,
-  RejectionError,
   UnavailableError,
 } from "@murmuration/base";
 import {
@@ -31,7 +30,13 @@ import {
 import { encodeContent, MIGRATION_SECRET_BYTES } from "../../core/content.ts";
 import type { GroupAction } from "../../core/group-change.ts";
 import type { GroupState } from "../../core/group-record.ts";
-import { decidePreparation, type PreparationFacts } from "../../core/migration/decisions.ts";
+import {
+  decidePreparation,
+  decideSwitchWrite,
+  mustCommitSwitch,
+  type PreparationFacts,
+  requireFewRoleHolders,
+} from "../../core/migration/decisions.ts";
 import { migrationGroupId } from "../../core/migration/keys.ts";
 import { encodeMigrationPskId } from "../../core/migration/psk-id.ts";
 import { fingerprintOf } from "../../core/profile.ts";
@@ -45,8 +50,6 @@ import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { hashOfRoster, type LeafOfRoster, leavesOf } from "./roster.ts";
 
-/** Role holders that the context of an MLS group names, at the most. */
-const MAX_ROLE_HOLDERS = 50;
 /** Before an account that could not be added is tried again, ms. */
 const ADD_AGAIN_MS = 15_000;
 /** How often a lease of 60 s is renewed, ms. */
@@ -100,7 +103,7 @@ export class Preparer {
 
   /** Does what is to be done now. True when something was done, and it is worth to look again. */
   async advance(id: GroupId): Promise<boolean> {
-    await this.renewLease(id);
+    if (this.mayStep(id)) await this.renewLease(id);
     const step = decidePreparation(this.facts(id));
     switch (step) {
       case "create":
@@ -142,6 +145,12 @@ export class Preparer {
     this.renewedAtMs.set(key, this.context.now());
   }
 
+  private mayStep(id: GroupId): boolean {
+    const { conversations, own } = this.context;
+    const member = conversations.member(id, own.accountId);
+    return member !== undefined && !member.invited && member.role !== "member";
+  }
+
   private facts(id: GroupId): PreparationFacts {
     const { mls, migration, outbox } = this.context;
     const { state } = migration.record(id);
@@ -151,6 +160,7 @@ export class Preparer {
     const { secretMessage } = own;
     return {
       state,
+      mayStep: this.mayStep(id),
       stands,
       secretDue: own.round === 0 || own.secretDue,
       secretSent: secretMessage !== undefined && outbox.waitingIds(secretMessage).length === 0,
@@ -182,7 +192,8 @@ export class Preparer {
 
   /**
    * PERSIST the secret with what brings it to the members: one message to the group, or, where the group has no fence any
-   * more, one to each of them. O(members).
+   * more, one to each of them. What was committed with the one before is not what the record is to name: whoever was
+   * removed since knows that, and is in its roster. O(members).
    */
   private drawSecret(id: GroupId): void {
     const { context } = this;
@@ -192,7 +203,7 @@ export class Preparer {
       const round = context.migration.own(id).round + 1;
       const message = context.newMessageId();
       context.migration.putSecret(id, generation, round, secret);
-      context.migration.setOwn(id, { round, secretDue: false, secretMessage: message });
+      context.migration.setOwn(id, { round, secretDue: false, secretMessage: message, reached: undefined });
       const others = context.conversations.memberAccounts(id).filter((account) => !context.isOwn(account));
       const targets: OutboxTarget[] =
         state === "recovering"
@@ -336,11 +347,14 @@ export class Preparer {
       if (reached === undefined) throw new UnavailableError("migration/not-switched");
       let again = false;
       await this.groups.change(id, (state) => {
-        if (state.migration.generation !== generation || state.migration.switchPoint !== undefined)
-          return undefined;
-        // Somebody was removed, or a role changed, since the commit was made.
-        again = context.migration.own(id).secretDue || !this.isInForce(id, state);
-        if (again) return undefined;
+        const decision = decideSwitchWrite({
+          state: state.migration.state,
+          isSameGeneration: state.migration.generation === generation,
+          secretDue: context.migration.own(id).secretDue,
+          mustCommit: () => this.mustCommit(id, state),
+        });
+        again = decision === "commit-anew";
+        if (decision !== "write") return undefined;
         const { epoch, authenticator, rosterHash } = reached;
         return { kind: "migrate-switch", generation, epoch, authenticator, rosterHash };
       });
@@ -353,18 +367,21 @@ export class Preparer {
   private async commitSwitch(id: GroupId): Promise<void> {
     await this.communities.committer.commit(id, (group) => {
       const state = this.records.state(id);
-      if (this.context.migration.own(id).reached !== undefined && this.isInForce(id, state)) return undefined;
-      return this.planSwitch(id, group, state);
+      return this.mustCommit(id, state) ? this.planSwitch(id, group, state) : undefined;
     });
   }
 
-  /** Whether the newest switching commit left just the members and roles of the record. */
-  private isInForce(id: GroupId, state: GroupState): boolean {
-    const { reached } = this.context.migration.own(id);
+  /** Whether the newest switching commit left anything else than the members and roles of the record. */
+  private mustCommit(id: GroupId, state: GroupState): boolean {
     const { group } = this.communities.registry.load(id);
-    if (reached === undefined || foreignLeaves(group, state).length > 0) return false;
     const community = communityContextOf(group.context.extensions);
-    return !community.preparing && sameContext(community, this.contextFor(community, group, state));
+    return mustCommitSwitch({
+      reached: this.context.migration.own(id).reached,
+      rosterHash: hashOfRoster(leavesOf(group)),
+      hasForeignLeaves: foreignLeaves(group, state).length > 0,
+      isContextInForce:
+        !community.preparing && sameContext(community, this.contextFor(community, group, state)),
+    });
   }
 
   private planSwitch(id: GroupId, group: Group, state: GroupState): CommitPlan {
@@ -447,10 +464,4 @@ function isDone(state: GroupState, action: GroupAction): boolean {
 function sameContext(a: CommunityContext, b: CommunityContext): boolean {
   const [first, second] = [communityExtensions(a), communityExtensions(b)];
   return first.every((extension, index) => equalBytes(extension.data, second[index]!.data));
-}
-
-/** RejectionError `migration/too-many-role-holders`. */
-export function requireFewRoleHolders(state: GroupState): void {
-  const holders = [...state.members.values()].filter(({ role, invited }) => role !== "member" && !invited);
-  if (holders.length > MAX_ROLE_HOLDERS) throw new RejectionError("migration/too-many-role-holders");
 }

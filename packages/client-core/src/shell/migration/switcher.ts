@@ -13,6 +13,7 @@ import { hasSwitched } from "@murmuration/wire";
 import { bodyKind, type Content, decodeContent } from "../../core/content.ts";
 import { decideSwitch } from "../../core/migration/decisions.ts";
 import { migrationPskIdOf } from "../../core/migration/psk-id.ts";
+import { planSaidAnew } from "../../core/migration/said-anew.ts";
 import type { OutboxRow } from "../../store/outbox.ts";
 import type { Communities } from "../communities/communities.ts";
 import { encodeProfile, hashOfProfile } from "../communities/content.ts";
@@ -79,7 +80,7 @@ export class Switcher {
   switchIfReached(id: GroupId): boolean {
     const { context } = this;
     const { state, switchPoint } = context.migration.record(id);
-    const { reached, switchedAtMs, refusal } = context.migration.own(id);
+    const { reached, enteredEpoch, switchedAtMs, refusal } = context.migration.own(id);
     if (!hasSwitched(state) || switchedAtMs > 0) return false;
     const isIn = context.mls.group(id)?.state === "active";
     const group = isIn ? this.communities.registry.load(id).group : undefined;
@@ -91,6 +92,7 @@ export class Switcher {
       isMisnamed: refusal !== "",
       hasStrangers: strangers.length > 0,
       epoch: group && Number(group.epoch),
+      enteredEpoch,
       hasSwitched: switchedAtMs > 0,
     });
     if (decision.kind === "refuse") this.refuse(id, decision.code, strangers[0]);
@@ -150,16 +152,17 @@ export class Switcher {
    */
   private sayAnew(id: GroupId): void {
     const { migration, outbox } = this.context;
-    let first = Number.POSITIVE_INFINITY;
-    for (const row of outbox.waitingRows(lanes.group(id))) {
-      for (const part of outbox.parts(row.id)) outbox.deletePart(part.id);
+    const waiting = outbox.waitingRows(lanes.group(id)).map((row) => {
       const content = decodeContent(row.content);
-      if (PAIRWISE_ONLY.has(bodyKind(content))) outbox.delete(row.id);
-      else outbox.beginAnew(row.id);
-      first = Math.min(first, content.group?.counter ?? first);
-    }
+      const isPairwiseOnly = PAIRWISE_ONLY.has(bodyKind(content));
+      return { id: row.id, isPairwiseOnly, counter: content.group?.counter };
+    });
+    const { drop, sayAnew, takeBackFrom } = planSaidAnew(waiting);
+    for (const row of waiting) for (const part of outbox.parts(row.id)) outbox.deletePart(part.id);
+    for (const row of drop) outbox.delete(row.id);
+    for (const row of sayAnew) outbox.beginAnew(row.id);
     // Nobody waits for what comes by MLS itself.
-    if (first !== Number.POSITIVE_INFINITY) migration.takeBackFrom(id, first);
+    if (takeBackFrom !== undefined) migration.takeBackFrom(id, takeBackFrom);
     const again = new Map<string, OutboxRow>();
     for (const row of outbox.waitingForMembers()) {
       const content = decodeContent(row.content);

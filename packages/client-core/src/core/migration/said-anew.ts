@@ -1,0 +1,32 @@
+/**
+ * What becomes at the switch of what waits to be said pairwise (docs/migration.md). Pure.
+ */
+
+/** A row of the outbox of the group. */
+export interface WaitingRow {
+  /** Nobody reads it any more in the protocol that the group moves to. */
+  readonly isPairwiseOnly: boolean;
+  /** Number of what it says; undefined where it has none. */
+  readonly counter: number | undefined;
+}
+
+export interface SaidAnew<T extends WaitingRow> {
+  readonly sayAnew: readonly T[];
+  readonly drop: readonly T[];
+  /** From this number on nothing was said pairwise, or not to all: it comes by MLS. undefined: everything was. */
+  readonly takeBackFrom: number | undefined;
+}
+
+/**
+ * Rows wait in the order in which they were written, so whatever comes behind the first of them has a greater number and
+ * waits too: the last thing said pairwise is the one before it. What was accepted by the service and not yet answered
+ * waits as well, and comes twice under one id. O(rows).
+ */
+export function planSaidAnew<T extends WaitingRow>(rows: readonly T[]): SaidAnew<T> {
+  const numbers = rows.map(({ counter }) => counter).filter((counter) => counter !== undefined);
+  return {
+    sayAnew: rows.filter(({ isPairwiseOnly }) => !isPairwiseOnly),
+    drop: rows.filter(({ isPairwiseOnly }) => isPairwiseOnly),
+    takeBackFrom: numbers.length === 0 ? undefined : Math.min(...numbers),
+  };
+}

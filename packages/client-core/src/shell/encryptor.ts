@@ -271,7 +271,9 @@ export class Encryptor {
     const { context } = this;
     context.transaction(() => {
       context.pairwiseRows.applyWriteSet(staged.writeSet);
-      const group = row.target.kind === "group" && mode === "sealed" ? row.target.group : undefined;
+      const isFenced = row.target.kind === "group" && row.lane !== lanes.migration(row.target.group);
+      const group =
+        row.target.kind === "group" && isFenced && mode === "sealed" ? row.target.group : undefined;
       for (const recipients of splitBySize(groupByAccount(staged.output.ciphertexts))) {
         this.addPart(row.id, mode, recipients, group);
       }

@@ -1,5 +1,6 @@
 /** What the members of a group are told about it, as rows of the outbox. Runs inside transactions. */
 import { type AccountId, type Bytes, formatId, type GroupId } from "@murmuration/base";
+import { hasSwitched } from "@murmuration/wire";
 import { type Content, encodeContent, type GroupInvite } from "../core/content.ts";
 import type { GroupAction, VerifiedChange } from "../core/group-change.ts";
 import type { GroupState } from "../core/group-record.ts";
@@ -31,8 +32,8 @@ export class GroupMessages {
       return;
     }
     const groupChange = { change: change.encoded };
-    if (this.context.conversations.get(group)?.protocol === "mls") {
-      this.tellOverMls(group, change, before);
+    if (hasSwitched(this.context.migration.record(group).state)) {
+      this.tellStep(group, change, before);
       return;
     }
     const added = action.kind === "add" ? action.members.map((member) => member.account) : [];
@@ -43,16 +44,19 @@ export class GroupMessages {
   }
 
   /**
-   * A step of a migration behind the switch: said in the MLS group, where whoever has moved hears it at once. The switch
-   * itself also goes to each member over its pairwise session, without the fence that nobody knows any more.
+   * A step of a migration from the switch on. Whoever has moved hears it in the MLS group, at once. The switch, and what
+   * is to be heard while no MLS group is there, goes over the pairwise sessions, also to those who were left behind.
    */
-  private tellOverMls(group: GroupId, change: VerifiedChange, before: GroupState): void {
-    const { context } = this;
+  private tellStep(group: GroupId, change: VerifiedChange, before: GroupState): void {
+    const { conversations, migration } = this.context;
     const groupChange = { change: change.encoded };
-    this.enqueue(group, { groupChange });
-    if (change.action.kind !== "migrate-switch") return;
+    const isMoving = migration.isMoving(group);
+    if (!isMoving) this.enqueue(group, { groupChange });
+    if (!isMoving && change.action.kind !== "migrate-switch") return;
+    this.enqueue(group, { groupChange }, [], lanes.migration(group));
     for (const { account, invited } of before.members.values())
-      if (!invited && !context.isOwn(account)) this.enqueueFor(group, account, { groupChange });
+      if (!invited && conversations.member(group, account) === undefined)
+        this.enqueueFor(group, account, { groupChange });
   }
 
   /** Queues the new key for everybody who stays. Returns the outbox row. */
@@ -66,7 +70,12 @@ export class GroupMessages {
   }
 
   /** A message to the members (and to the own other devices). Returns the outbox row. */
-  private enqueue(group: GroupId, body: Partial<Content>, exclude: readonly AccountId[] = []): number {
+  private enqueue(
+    group: GroupId,
+    body: Partial<Content>,
+    exclude: readonly AccountId[] = [],
+    lane = lanes.group(group),
+  ): number {
     const { context } = this;
     const id = context.newMessageId();
     const revision = context.conversations.group(group)?.revision ?? 0;
@@ -77,12 +86,7 @@ export class GroupMessages {
       const target = { kind: "own" as const, account: context.own.accountId };
       context.outbox.append({ lane: lanes.own, target, ...rest, confirm: false });
     }
-    return context.outbox.append({
-      lane: lanes.group(group),
-      target: { kind: "group", group },
-      exclude,
-      ...rest,
-    });
+    return context.outbox.append({ lane, target: { kind: "group", group }, exclude, ...rest });
   }
 
   /** A message about the group to one account. */

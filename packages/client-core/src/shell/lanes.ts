@@ -5,6 +5,11 @@ export const lanes = {
   /** 1:1 messages to an account, and what only this account gets. */
   account: (account: AccountId): string => `account:${formatId(account)}`,
   group: (group: Uint8Array): string => `group:${toBase64Url(group)}`,
+  /**
+   * What the members of a pairwise group have to hear although the service takes nothing any more that names the group:
+   * it goes out without a fence.
+   */
+  migration: (group: Uint8Array): string => `migration:${toBase64Url(group)}`,
   receipts: (account: AccountId): string => `receipts:${formatId(account)}`,
   /** Requests to send something again. */
   repair: (account: AccountId): string => `repair:${formatId(account)}`,

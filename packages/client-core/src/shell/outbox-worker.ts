@@ -202,8 +202,9 @@ export class OutboxWorker {
     }
   }
 
-  private isOfCommunity({ target }: OutboxRow): boolean {
-    return target.kind === "group" && this.context.conversations.get(target.group)?.protocol === "mls";
+  private isOfCommunity({ lane, target }: OutboxRow): boolean {
+    if (target.kind !== "group" || lane === lanes.migration(target.group)) return false;
+    return this.context.conversations.get(target.group)?.protocol === "mls";
   }
 
   private async stepOfCommunity(row: OutboxRow): Promise<Pause | undefined> {

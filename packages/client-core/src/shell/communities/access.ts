@@ -191,6 +191,12 @@ export class Access {
     this.open.delete(toBase64Url(id));
   }
 
+  /** Another group comes in its place, or none. */
+  abandon(id: Bytes): void {
+    this.forget(id);
+    this.held.delete(toBase64Url(id));
+  }
+
   /** Resolves when the group is open, caught up, and no commit is refused. UnavailableError `group/not-open` after a while. */
   async ready(id: GroupId, timeoutMs: number = READY_TIMEOUT_MS): Promise<void> {
     await withTimeout(this.context, timeoutMs, new UnavailableError("group/not-open"), {

@@ -801,6 +801,16 @@ export class Communities {
     });
   }
 
+  /**
+   * Inside a transaction: another MLS group comes in the place of a conversation's, or none. What was known of its log on
+   * this connection says nothing of the next one.
+   */
+  abandon(id: GroupId): void {
+    this.registry.unload(id);
+    this.access.abandon(id);
+    this.turns.used(id);
+  }
+
   /** Goes on with a group that was made and not opened. */
   async openPrepared(id: GroupId): Promise<void> {
     await this.open(id);

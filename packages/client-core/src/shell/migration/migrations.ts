@@ -54,6 +54,8 @@ export interface MigrationEffects {
 const LOOK_MS = 5_000;
 /** How long a device that cannot follow a switch waits for a Welcome or a secret before it comes in from outside, ms. */
 const OUTSIDE_AFTER_MS = 8_000;
+/** How often the record is read by a device that has the switching commit and was told of no switch, ms. */
+const ASK_AGAIN_MS = 30_000;
 /** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
 const TAKE_OVER_LOOK_MS = 45_000;
 
@@ -215,7 +217,7 @@ export class Migrations {
       case "abort":
         context.migration.beginGeneration(id);
         context.mls.delete(id);
-        this.communities.registry.unload(id);
+        this.communities.abandon(id);
         context.eraseAfterwards();
         break;
       case "switch":
@@ -235,7 +237,7 @@ export class Migrations {
     // Whoever has not followed the switch before has heard nothing of what was said since.
     if (switchedAtMs > 0) outbox.sayAgainSince(lanes.group(id), switchedAtMs);
     mls.expectGroup(id, migrationGroupId(id, generation));
-    this.communities.registry.unload(id);
+    this.communities.abandon(id);
     context.eraseAfterwards();
     if (!this.preparer.isCreator(id)) return;
     const lease = migration.wantedLease(id);
@@ -489,12 +491,33 @@ export class Migrations {
       await this.addWaiting(id);
     }
     if (hasSwitched(state) && state !== "recovering" && switchedAtMs === 0) return this.follow(id, refusal);
+    await this.askWhetherSwitched(id);
     if (this.preparer.isCreator(id)) {
       const went = await this.preparer.advance(id);
       this.tell(id);
       return went;
     }
     return this.takeOver(id);
+  }
+
+  /**
+   * The group has its switching commit, and nobody has told what the record says of it: whoever should have may not want
+   * to, or the service keeps it back.
+   */
+  private async askWhetherSwitched(id: GroupId): Promise<void> {
+    const { migration } = this.context;
+    const { reached } = migration.own(id);
+    if (migration.record(id).state !== "ready" || reached === undefined || this.preparer.isCreator(id))
+      return;
+    const key = `switch ${formatId(id)}`;
+    const nowMs = this.context.now();
+    const dueMs = this.lookAtMs.get(key);
+    if (dueMs === undefined || nowMs < dueMs) {
+      if (dueMs === undefined) this.lookAtMs.set(key, nowMs + LOOK_MS / 2);
+      return;
+    }
+    this.lookAtMs.set(key, nowMs + ASK_AGAIN_MS);
+    await this.groups.refresh(id);
   }
 
   /** Somebody else has switched: by the log, or from outside. Where the roster does not fit, a role holder begins anew. */

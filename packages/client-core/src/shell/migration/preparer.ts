@@ -191,24 +191,19 @@ export class Preparer {
   }
 
   /**
-   * PERSIST the secret with what brings it to the members: one message to the group, or, where the group has no fence any
-   * more, one to each of them. What was committed with the one before is not what the record is to name: whoever was
+   * PERSIST the secret with what brings it to the members: one message to the group. What was committed with the one before is not what the record is to name: whoever was
    * removed since knows that, and is in its roster. O(members).
    */
   private drawSecret(id: GroupId): void {
     const { context } = this;
-    const { generation, state } = context.migration.record(id);
+    const { generation } = context.migration.record(id);
     const secret = context.environment.random(MIGRATION_SECRET_BYTES);
     const woken = context.transaction(() => {
       const round = context.migration.own(id).round + 1;
       const message = context.newMessageId();
       context.migration.putSecret(id, generation, round, secret);
       context.migration.setOwn(id, { round, secretDue: false, secretMessage: message, reached: undefined });
-      const others = context.conversations.memberAccounts(id).filter((account) => !context.isOwn(account));
-      const targets: OutboxTarget[] =
-        state === "recovering"
-          ? others.map((account) => ({ kind: "account", account }))
-          : [{ kind: "group", group: id }];
+      const targets: OutboxTarget[] = [{ kind: "group", group: id }];
       if (context.engine.devicesOf(context.own.accountId).length > 0)
         targets.push({ kind: "own", account: context.own.accountId });
       return targets.map((target) => this.sendSecret(id, target, { message, round, secret }));
@@ -229,7 +224,7 @@ export class Preparer {
   ): string {
     const { context } = this;
     const { generation } = context.migration.record(id);
-    const lane = laneOf(id, target);
+    const lane = this.laneOf(id, target);
     context.outbox.append({
       lane,
       target,
@@ -243,6 +238,13 @@ export class Preparer {
       createdAtMs: context.now(),
     });
     return lane;
+  }
+
+  /** While the group recovers the service takes nothing that names it. */
+  private laneOf(id: GroupId, target: OutboxTarget): string {
+    if (target.kind === "own") return lanes.own;
+    if (target.kind !== "group") return lanes.account(target.account);
+    return this.context.migration.record(id).state === "recovering" ? lanes.migration(id) : lanes.group(id);
   }
 
   /** Inside a transaction: somebody came into the record while the group is prepared. */
@@ -438,11 +440,6 @@ export class Preparer {
     await this.step(id, (generation) => ({ kind: "migrate-done", generation }));
     return true;
   }
-}
-
-function laneOf(id: GroupId, target: OutboxTarget): string {
-  if (target.kind === "group") return lanes.group(id);
-  return target.kind === "own" ? lanes.own : lanes.account(target.account);
 }
 
 const deviceKey = (account: AccountId, device: number): string => `${formatId(account)}.${device}`;

@@ -131,11 +131,22 @@ export class Switcher {
     }
     this.learnProfile(id, community.profileHash);
     this.sayAnew(id);
+    this.dropSecrets(id);
     migration.deleteSecrets(id);
     context.eraseAfterwards();
     events.append({ kind: "protocol-changed", conversation: id, atMs });
     events.append({ kind: "conversation-changed", conversation: id, atMs });
     this.released(id);
+  }
+
+  /** Whoever has not got the secret by now comes in from outside. */
+  private dropSecrets(id: GroupId): void {
+    const { outbox } = this.context;
+    for (const row of outbox.waitingRows(lanes.migration(id))) {
+      if (bodyKind(decodeContent(row.content)) !== "migrationSecret") continue;
+      for (const part of outbox.parts(row.id)) outbox.deletePart(part.id);
+      outbox.delete(row.id);
+    }
   }
 
   /** The title that the record had is the profile of the group: nobody has to be asked for it. */

@@ -1,0 +1,85 @@
+/** A member whose client breaks the rules of a migration: what it runs is the product, with some of its parts bent. */
+import { type Bytes, type GroupId, parseGroupId } from "@murmuration/base";
+import type { CommunityContext, Group } from "@murmuration/mls-groups";
+import type { GroupAction } from "../../../client-core/src/core/group-change.ts";
+import type { GroupState, RecordMember } from "../../../client-core/src/core/group-record.ts";
+import type { Context } from "../../../client-core/src/shell/context.ts";
+import { type SimulatedDevice, until } from "../../src/index.ts";
+
+/** What lies behind a client's API. */
+export interface Insides {
+  readonly context: Context;
+  readonly groups: {
+    change(id: GroupId, decide: (state: GroupState) => GroupAction | undefined): Promise<void>;
+    refresh(id: Uint8Array): Promise<boolean>;
+    prepare(id: GroupId, action: GroupAction): Bytes;
+  };
+  readonly communities: {
+    readonly committer: { commit(id: GroupId, decide: (group: Group) => unknown): Promise<void> };
+  };
+  readonly migrations: {
+    attempt(id: GroupId): Promise<boolean>;
+    readonly preparer: {
+      records: { state(id: GroupId): GroupState };
+      contextFor(before: CommunityContext, group: Group, state: GroupState): CommunityContext;
+      drawSecret(id: GroupId): void;
+    };
+  };
+}
+
+export const insidesOf = ({ client }: SimulatedDevice): Insides => client as unknown as Insides;
+
+/** Whom the client takes for a member when it makes the MLS group, beside those of the record or in their place. */
+export function pretendMembers(
+  device: SimulatedDevice,
+  members: (real: ReadonlyMap<string, RecordMember>) => ReadonlyMap<string, RecordMember>,
+): void {
+  const { preparer } = insidesOf(device).migrations;
+  const real = preparer.records;
+  preparer.records = {
+    state: (id) => {
+      const state = real.state(id);
+      return { ...state, members: members(state.members) };
+    },
+  };
+}
+
+/** What the client puts into the context of the MLS group with the switch. */
+export function pretendContext(
+  device: SimulatedDevice,
+  change: (honest: CommunityContext) => CommunityContext,
+): void {
+  const { preparer } = insidesOf(device).migrations;
+  const honest = preparer.contextFor.bind(preparer);
+  preparer.contextFor = (before, group, state) => change(honest(before, group, state));
+}
+
+/** Writes the switch into the record whatever the group is like, once there is a commit for it, and says no word more. */
+export function insistOnSwitch(device: SimulatedDevice): void {
+  const { context, migrations } = insidesOf(device);
+  const mustCommit = (id: GroupId) => context.migration.own(id).reached === undefined;
+  Object.assign(migrations.preparer, { mustCommit, isInForce: () => true });
+  const attempt = migrations.attempt.bind(migrations);
+  migrations.attempt = async (id) => {
+    const { state } = context.migration.record(id);
+    return state === "switching" || state === "mls" ? false : attempt(id);
+  };
+}
+
+/** A step that the client takes in the record, as whoever wrote a program of its own would. */
+export const writeStep = (
+  device: SimulatedDevice,
+  id: string,
+  decide: (state: GroupState) => GroupAction | undefined,
+): Promise<void> => insidesOf(device).groups.change(parseGroupId(id) as GroupId, decide);
+
+/** How far a device takes the migration to be. */
+export const generationOf = (device: SimulatedDevice, id: string): number =>
+  insidesOf(device).context.migration.record(parseGroupId(id)).generation;
+
+export const untilGeneration = (generation: number, id: string, ...devices: readonly SimulatedDevice[]) =>
+  until(
+    () => devices.every((device) => generationOf(device, id) >= generation),
+    40_000,
+    `generation ${generation}`,
+  );

@@ -114,8 +114,17 @@ export class Encryptor {
     ];
   }
 
+  /**
+   * The group has moved to MLS while this was encrypted. What was made of it is of no use: the row was begun anew with the
+   * move, and nothing of the other protocol may be put to it.
+   */
+  private hasMoved({ target }: OutboxRow): boolean {
+    return target.kind === "group" && this.context.conversations.get(target.group)?.protocol === "mls";
+  }
+
   private finish(row: OutboxRow, splitLanes: readonly string[]): EncryptProgress {
     const { outbox } = this.context;
+    if (this.hasMoved(row)) return { kind: "ready", splitLanes };
     if (outbox.state(row.id) === "ready") return { kind: "ready", splitLanes };
     if (outbox.countParts(row.id) === 0) {
       if (splitLanes.length === 0) return { kind: "nobody" };
@@ -135,7 +144,7 @@ export class Encryptor {
     accounts: readonly AccountId[],
     failed: ReadonlyMap<string, Unreachable>,
   ): string[] {
-    if (row.target.kind !== "group") return [];
+    if (row.target.kind !== "group" || this.hasMoved(row)) return [];
     const { context } = this;
     const stuck = accounts.filter((account) => failed.has(formatId(account)));
     if (stuck.length === 0) return [];
@@ -271,6 +280,7 @@ export class Encryptor {
     const { context } = this;
     context.transaction(() => {
       context.pairwiseRows.applyWriteSet(staged.writeSet);
+      if (this.hasMoved(row)) return;
       const isFenced = row.target.kind === "group" && row.lane !== lanes.migration(row.target.group);
       const group =
         row.target.kind === "group" && isFenced && mode === "sealed" ? row.target.group : undefined;

@@ -307,7 +307,10 @@ export class OutboxWorker {
       this.takeBack(row, part, undefined);
       return undefined;
     }
-    return this.act(row, part, await this.ask(part), failures);
+    const decision = await this.ask(part);
+    // The group has moved to MLS meanwhile, and all that waited for it was begun anew: this answer is about nothing any more.
+    if (this.isOfCommunity(row)) return undefined;
+    return this.act(row, part, decision, failures);
   }
 
   /** Its certificate would be refused by the recipients, or its fence by the service. */

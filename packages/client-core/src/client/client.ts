@@ -116,6 +116,8 @@ class MurmurationClient implements Client {
     this.migrations = new Migrations(context, this.groups, ledger, this.communities, {
       wake,
       behind: (work) => this.behind(work),
+      isCaughtUp: () => this.inbox.caughtUp,
+      caughtUp: () => this.inbox.untilCaughtUp(),
     });
     const receiver = new Receiver(
       context,

@@ -328,10 +328,12 @@ export class ClientConversation implements Conversation {
       const profileKey = context.meta.require("profile-key");
       const name = context.meta.text("name");
       await groups.change(this.group, (state) =>
-        state.members.get(formatId(context.own.accountId))?.invited === true
+        state.members.get(formatId(context.own.accountId))?.invited === true &&
+        !hasSwitched(state.migration.state)
           ? { kind: "join", profileKey, name }
           : undefined,
       );
+      await this.parts.migrations.acceptBehindSwitch(this.group);
       return;
     }
     if (row.state !== "request") return;

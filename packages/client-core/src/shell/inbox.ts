@@ -72,6 +72,12 @@ export class Inbox {
     return this.emptied && this.queue.length === 0 && this.working === undefined;
   }
 
+  /** Resolves when {@link caughtUp}, or when the client closes. */
+  async untilCaughtUp(): Promise<void> {
+    const { signal } = this.context.closing;
+    while (!this.caughtUp && !signal.aborted) await this.changed.wait(signal);
+  }
+
   /** The connection is new: what was delivered and not worked on comes again. */
   reset(): void {
     this.queue = [];

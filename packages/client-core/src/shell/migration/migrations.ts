@@ -48,16 +48,23 @@ import { Switcher } from "./switcher.ts";
 export interface MigrationEffects {
   wake(lane: string): void;
   behind(work: () => Promise<void>): void;
+  /** Whether everything that waited in the mailbox is here. */
+  isCaughtUp(): boolean;
+  /** Resolves when it is, or the client closes. */
+  caughtUp(): Promise<void>;
 }
 
 /** How often something is looked at that no event announces, ms. */
 const LOOK_MS = 5_000;
-/** How long a device that cannot follow a switch waits for a Welcome or a secret before it comes in from outside, ms. */
-const OUTSIDE_AFTER_MS = 8_000;
 /** How often the record is read by a device that has the switching commit and was told of no switch, ms. */
 const ASK_AGAIN_MS = 30_000;
 /** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
 const TAKE_OVER_LOOK_MS = 45_000;
+/**
+ * How long the log may stand still before the switching commit until this device comes in from outside, ms. Who brings the
+ * secret tries a full mailbox again within a minute, and whoever comes in from outside misses what is said on the way.
+ */
+const STAND_STILL_MS = 90_000;
 
 export class Migrations {
   readonly order: SpokenOrder;
@@ -71,10 +78,11 @@ export class Migrations {
   private readonly changed = new Signal();
   /** When the lease of another device is looked at next, by conversation. */
   private readonly lookAtMs = new Map<string, number>();
-  /** Since when this device cannot follow a switch, by conversation. */
-  private readonly waitsSinceMs = new Map<string, number>();
+  /** Since when the log stands still for want of a secret, by conversation. */
+  private readonly standsStillSinceMs = new Map<string, number>();
   private running = false;
   private again = false;
+  private waitsForMailbox = false;
 
   constructor(
     context: Context,
@@ -456,10 +464,13 @@ export class Migrations {
   }
 
   private open(): readonly Bytes[] {
-    const { held, migration } = this.context;
+    const { conversations, held, migration } = this.context;
     const open = new Map<string, Bytes>();
-    for (const id of [...migration.open(), ...migration.withWaiting(), ...held.subjects("mls")])
-      open.set(formatId(groupId(id)), id);
+    for (const id of [...migration.open(), ...migration.withWaiting(), ...held.subjects("mls")]) {
+      // Whoever is out, or not in yet, has nothing to do with the move.
+      const state = conversations.get(id)?.state;
+      if (state === "active" || state === "request") open.set(formatId(groupId(id)), id);
+    }
     return [...open.values()];
   }
 
@@ -474,8 +485,10 @@ export class Migrations {
     try {
       return await this.advance(id);
     } catch (error) {
-      // The record or the service decides otherwise; it is looked at again, and says what to do now.
-      if (error instanceof RejectionError || isTemporary(error)) return false;
+      // The record or the service decides otherwise; it is looked at again, and says what to do now. So where the record
+      // has given up, meanwhile, the very group that was worked on.
+      const isGone = error instanceof UsageError && error.code.startsWith("group/");
+      if (error instanceof RejectionError || isTemporary(error) || isGone) return false;
       throw error;
     }
   }
@@ -546,19 +559,54 @@ export class Migrations {
       return true;
     }
     if (step !== "enter") return false;
-    // A Welcome, or the secret, may be on its way.
-    if (!this.hasWaitedEnough(id)) return false;
+    if (!this.mustComeFromOutside(id)) return false;
     await this.communities.joinExpected(id);
     context.transaction(() => this.switcher.switchIfReached(id));
     context.notifier.flush();
     return true;
   }
 
-  private hasWaitedEnough(id: GroupId): boolean {
+  /**
+   * Whether a Welcome or the secret will not come any more. Both were sent before the switch: they are in the mailbox, if
+   * anywhere. Who comes in from outside has not got what was said before.
+   */
+  private mustComeFromOutside(id: GroupId): boolean {
+    const { mls } = this.context;
+    if (!this.effects.isCaughtUp()) {
+      this.wakeWhenCaughtUp();
+      return false;
+    }
+    const wireId = mls.wireIdOf(id);
+    if (mls.welcomes().some(({ groupId: named }) => equalBytes(named, wireId))) return false;
+    if (mls.group(id)?.state !== "active") return true;
     const key = formatId(id);
-    const since = this.waitsSinceMs.get(key) ?? this.context.now();
-    this.waitsSinceMs.set(key, since);
-    return this.context.now() >= since + OUTSIDE_AFTER_MS;
+    if (!this.communities.isStandingStill(id)) {
+      this.standsStillSinceMs.delete(key);
+      return false;
+    }
+    const sinceMs = this.standsStillSinceMs.get(key) ?? this.context.now();
+    this.standsStillSinceMs.set(key, sinceMs);
+    return this.context.now() >= sinceMs + STAND_STILL_MS;
+  }
+
+  private wakeWhenCaughtUp(): void {
+    if (this.waitsForMailbox) return;
+    this.waitsForMailbox = true;
+    this.effects.behind(async () => {
+      await this.effects.caughtUp();
+      this.waitsForMailbox = false;
+      this.wake();
+    });
+  }
+
+  /**
+   * An invited account accepts. Behind the switch the record takes nothing more, and the group expects it; nothing to do
+   * where the record has not switched. Throws like {@link Communities.joinExpected}.
+   */
+  async acceptBehindSwitch(id: GroupId): Promise<void> {
+    const { migration } = this.context;
+    if (!hasSwitched(migration.record(id).state) || migration.own(id).switchedAtMs > 0) return;
+    await this.communities.joinExpected(id);
   }
 
   /** Members that waited for the switch. They go through the same work as any that are added to a community. */

@@ -130,6 +130,8 @@ export class Switcher {
       conversations.removeMember(id, account, atMs);
     }
     this.learnProfile(id, community.profileHash);
+    // An account that was only invited comes in by accepting.
+    if (conversations.get(id)?.state === "invited") conversations.setState(id, "active");
     this.sayAnew(id);
     this.dropSecrets(id);
     migration.deleteSecrets(id);

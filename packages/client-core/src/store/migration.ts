@@ -3,7 +3,9 @@ import {
   accountId,
   type Bytes,
   type DeviceAddress,
+  decodeWhole,
   deviceId,
+  encode,
   type MessageId,
   messageId,
 } from "@murmuration/base";
@@ -41,6 +43,8 @@ export interface OwnMigration {
 export interface Reached extends SwitchPoint {
   /** Accounts that are in the group after it, with the identity keys that their leaves name. */
   readonly roster: readonly RosterAccount[];
+  /** The community context of the group, encoded. */
+  readonly context: Bytes;
 }
 
 export interface RosterAccount {
@@ -73,9 +77,6 @@ export interface PeerCounters {
   readonly last: number | undefined;
 }
 
-/** An account id, an identity key and a role. */
-const ROSTER_ENTRY = 16 + 33 + 1;
-
 const bytesOf = (row: Row, key: string): Bytes => new Uint8Array(row[key] as Bytes);
 const optionalBytes = (row: Row, key: string): Bytes | undefined =>
   row[key] === null || row[key] === undefined ? undefined : bytesOf(row, key);
@@ -91,30 +92,29 @@ function pointOf(row: Row, prefix: string): SwitchPoint | undefined {
 
 function reachedOf(row: Row): Reached | undefined {
   const point = pointOf(row, "reached_");
-  return point && { ...point, roster: decodeRoster(bytesOf(row, "reached_roster")) };
+  return point && { ...point, ...decodeRoster(bytesOf(row, "reached_roster")) };
 }
 
 const ROLES: readonly Role[] = ["member", "admin", "owner"];
 
-const encodeRoster = (roster: readonly RosterAccount[]): Bytes =>
-  new Uint8Array(
-    Buffer.concat(
-      roster.flatMap(({ account, identityKey, role }) =>
-        [account, identityKey, [ROLES.indexOf(role)]].map((part) => Uint8Array.from(part)),
-      ),
-    ),
-  );
-
-function decodeRoster(bytes: Bytes): RosterAccount[] {
-  return Array.from({ length: bytes.length / ROSTER_ENTRY }, (_, index) => {
-    const entry = bytes.subarray(index * ROSTER_ENTRY, (index + 1) * ROSTER_ENTRY);
-    return {
-      account: accountId(entry.subarray(0, 16)),
-      identityKey: new Uint8Array(entry.subarray(16, 49)),
-      role: ROLES[entry[49]!] ?? "member",
-    };
+/** Who was in the group, and what its context said. */
+const encodeRoster = ({ roster, context }: Pick<Reached, "roster" | "context">): Bytes =>
+  encode(roster, (writer) => {
+    writer.vector(roster, (inner, { account, identityKey, role }) => {
+      inner.fixed(account).fixed(identityKey).uint8(ROLES.indexOf(role));
+    });
+    writer.bytes(context);
   });
-}
+
+const decodeRoster = (bytes: Bytes): Pick<Reached, "roster" | "context"> =>
+  decodeWhole(bytes, (reader) => ({
+    roster: reader.vector((inner) => ({
+      account: accountId(inner.fixed(16)),
+      identityKey: new Uint8Array(inner.fixed(33)),
+      role: ROLES[inner.uint8()] ?? "member",
+    })),
+    context: new Uint8Array(reader.bytes()),
+  }));
 
 /** Moves of pairwise groups to MLS, and the numbers of what is said pairwise. */
 export class MigrationStore {
@@ -229,7 +229,7 @@ export class MigrationStore {
         next.reached?.epoch ?? null,
         next.reached?.authenticator ?? null,
         next.reached?.rosterHash ?? null,
-        next.reached === undefined ? null : encodeRoster(next.reached.roster),
+        next.reached === undefined ? null : encodeRoster(next.reached),
         next.enteredEpoch,
         next.refusal,
         next.switchedAtMs,

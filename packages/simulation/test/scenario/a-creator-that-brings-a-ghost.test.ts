@@ -1,7 +1,16 @@
 import { accountId, parseAccountId } from "@murmuration/base";
+import type { CommunityContext } from "@murmuration/mls-groups";
 import { expect, test } from "vitest";
+import type { SwitchPoint } from "../../../client-core/src/core/group-change.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
-import { generationOf, insidesOf, insistOnSwitch, pretendMembers } from "../support/bent-creator.ts";
+import {
+  generationOf,
+  insidesOf,
+  insistOnSwitch,
+  pretendContext,
+  pretendMembers,
+  pretendStep,
+} from "../support/bent-creator.ts";
 import { decisions, groupOf, inConversation } from "../support/pairwise-groups.ts";
 
 async function birds() {
@@ -72,3 +81,83 @@ test("a creator that brings a ghost along is refused by everybody, and the group
   for (const conversation of ghost.client.conversations.list())
     expect(textsOf(ghost.client, conversation.id)).toEqual([]);
 }, 120_000);
+
+type Bend = (mallory: SimulatedDevice, ghost: SimulatedDevice) => void;
+
+const context =
+  (change: (honest: CommunityContext, ghost: SimulatedDevice) => Partial<CommunityContext>): Bend =>
+  (mallory, ghost) =>
+    pretendContext(mallory, (honest) => ({ ...honest, ...change(honest, ghost) }));
+
+const switchChange =
+  (change: Partial<SwitchPoint>): Bend =>
+  (mallory) =>
+    pretendStep(mallory, "migrate-switch", (action) => ({ ...action, ...change }));
+
+const bends: readonly { readonly name: string; readonly bend: Bend }[] = [
+  {
+    name: "makes itself an owner",
+    bend: context(({ roleHolders }) => ({
+      roleHolders: roleHolders.map((holder) => ({ ...holder, role: "owner" as const })),
+    })),
+  },
+  {
+    name: "gives a role to somebody who has no leaf yet",
+    bend: context(({ roleHolders }, ghost) => ({
+      roleHolders: [...roleHolders, { accountId: parseAccountId(ghost.id), role: "owner" as const }],
+    })),
+  },
+  {
+    name: "expects somebody whom the record does not know",
+    bend: context((_, ghost) => ({
+      expected: [{ accountId: parseAccountId(ghost.id), fingerprint: new Uint8Array(32) }],
+    })),
+  },
+  {
+    name: "leaves a link open",
+    bend: context(() => ({
+      links: [{ linkId: new Uint8Array(16), publicKey: new Uint8Array(32), maxUses: 0, approval: false }],
+    })),
+  },
+  { name: "lets every member add others", bend: context(() => ({ addBy: "member" })) },
+  { name: "lets every member change the profile", bend: context(() => ({ profileBy: "member" })) },
+  { name: "silences everybody", bend: context(() => ({ announcementOnly: true })) },
+  { name: "slows everybody down", bend: context(() => ({ slowModeSeconds: 3600 })) },
+  { name: "holds up newcomers", bend: context(() => ({ joinsPerMinute: 1 })) },
+  { name: "names another generation", bend: context(() => ({ generation: 7 })) },
+  { name: "names another roster in the record", bend: switchChange({ rosterHash: new Uint8Array(32) }) },
+  {
+    name: "names another authenticator in the record",
+    bend: switchChange({ authenticator: new Uint8Array(32) }),
+  },
+];
+
+test.each(bends)(
+  "a creator that $name is refused, and the group moves as its record says",
+  async ({ bend }) => {
+    const { world, alice, bob, mallory, ghost, group } = await birds();
+    await using _ = world;
+    insistOnSwitch(mallory);
+    bend(mallory, ghost);
+    await inConversation(mallory, group.id).migrate("start");
+    const honest = [alice, bob];
+    await until(() => honest.some((device) => decisions(device, "migration/roster-mismatch") > 0));
+    await inConversation(bob, group.id).send({ text: "hello" });
+    const all = [...honest, mallory];
+    await until(() => all.every((device) => textsOf(device.client, group.id).includes("hello")), 40_000);
+    expect(generationOf(bob, group.id)).toBe(2);
+    const { addBy, announcementOnly, slowModeSeconds } = inConversation(alice, group.id).community.settings();
+    expect({ addBy, announcementOnly, slowModeSeconds }).toEqual({
+      addBy: "admin",
+      announcementOnly: false,
+      slowModeSeconds: 0,
+    });
+    expect(
+      inConversation(bob, group.id)
+        .members()
+        .map(({ role }) => role)
+        .sort(),
+    ).toEqual(["admin", "member", "owner"]);
+  },
+  120_000,
+);

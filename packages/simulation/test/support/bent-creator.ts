@@ -12,7 +12,7 @@ export interface Insides {
   readonly groups: {
     change(id: GroupId, decide: (state: GroupState) => GroupAction | undefined): Promise<void>;
     refresh(id: Uint8Array): Promise<boolean>;
-    prepare(id: GroupId, action: GroupAction): Bytes;
+    prepare: (id: GroupId, action: GroupAction) => Bytes;
   };
   readonly communities: {
     readonly committer: { commit(id: GroupId, decide: (group: Group) => unknown): Promise<void> };
@@ -52,6 +52,18 @@ export function pretendContext(
   const { preparer } = insidesOf(device).migrations;
   const honest = preparer.contextFor.bind(preparer);
   preparer.contextFor = (before, group, state) => change(honest(before, group, state));
+}
+
+/** What the client writes into the record in the place of one of its steps. */
+export function pretendStep<K extends GroupAction["kind"]>(
+  device: SimulatedDevice,
+  kind: K,
+  change: (honest: Extract<GroupAction, { kind: K }>) => GroupAction,
+): void {
+  const { groups } = insidesOf(device);
+  const prepare = groups.prepare.bind(groups);
+  groups.prepare = (id, action) =>
+    prepare(id, action.kind === kind ? change(action as Extract<GroupAction, { kind: K }>) : action);
 }
 
 /** Writes the switch into the record whatever the group is like, once there is a commit for it, and says no word more. */

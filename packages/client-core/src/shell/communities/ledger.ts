@@ -130,6 +130,20 @@ export class CommunityLedger {
     context.events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });
   }
 
+  /**
+   * Accounts that came into the group before this device went by it, and that its record did not know: nobody is among us
+   * without a line that says so.
+   */
+  cameMeanwhile(id: GroupId, accounts: readonly AccountId[], atMs: number): void {
+    const { accountId: author } = this.context.own;
+    for (const account of accounts)
+      this.lines.appendNotice(
+        this.context.newMessageId(),
+        { conversation: id, author, authorDevice: NO_DEVICE, outgoing: true, sentAtMs: atMs },
+        { code: "group/member-added", account: formatId(account) },
+      );
+  }
+
   /** A commit removed this device. What was to be sent fails, what was to be done is forgotten; the history stays. */
   removed(id: GroupId): void {
     const { context } = this;

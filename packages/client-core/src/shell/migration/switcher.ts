@@ -8,12 +8,19 @@
  *           -> protocol, members, what waits in the outbox, what was held back: one transaction
  */
 import { type AccountId, type Bytes, equalBytes, type GroupId } from "@murmuration/base";
-import { communityContextOf, type Group } from "@murmuration/mls-groups";
+import {
+  communityContextOf,
+  decodeCommunityContext,
+  encodeCommunityContext,
+  type Group,
+} from "@murmuration/mls-groups";
 import { hasSwitched } from "@murmuration/wire";
 import { bodyKind, type Content, decodeContent } from "../../core/content.ts";
 import { decideSwitch } from "../../core/migration/decisions.ts";
 import { migrationPskIdOf } from "../../core/migration/psk-id.ts";
 import { planSaidAnew } from "../../core/migration/said-anew.ts";
+import { isContextOfRecord } from "../../core/migration/switch-context.ts";
+import type { Reached } from "../../store/migration.ts";
 import type { OutboxRow } from "../../store/outbox.ts";
 import type { Communities } from "../communities/communities.ts";
 import { encodeProfile, hashOfProfile } from "../communities/content.ts";
@@ -68,6 +75,7 @@ export class Switcher {
         authenticator: group.epochAuthenticator(),
         rosterHash,
         roster: accountsOf(leaves),
+        context: encodeCommunityContext(communityContextOf(group.context.extensions)),
       },
     });
     this.switchIfReached(id);
@@ -84,13 +92,13 @@ export class Switcher {
     if (!hasSwitched(state) || switchedAtMs > 0) return false;
     const isIn = context.mls.group(id)?.state === "active";
     const group = isIn ? this.communities.registry.load(id).group : undefined;
-    const strangers = strangersAmong(reached?.roster ?? [], context.conversations.members(id));
+    const strangers = this.strangers(id, reached, group);
     const decision = decideSwitch({
       state,
       switchPoint,
       reached,
       isMisnamed: refusal !== "",
-      hasStrangers: strangers.length > 0,
+      hasStrangers: strangers.length > 0 || (reached !== undefined && !this.isContextOfRecord(id, reached)),
       epoch: group && Number(group.epoch),
       enteredEpoch,
       hasSwitched: switchedAtMs > 0,
@@ -99,6 +107,40 @@ export class Switcher {
     if (decision.kind !== "switch" || group === undefined) return false;
     this.go(id, group);
     return true;
+  }
+
+  /**
+   * Who must not be in the group. Whoever comes in right behind the switch sees whom its creator put there, as whoever has
+   * taken the commit does. Later others may have been added: they are shown ({@link go}), but nobody of the record stands
+   * there under another key.
+   */
+  private strangers(
+    id: GroupId,
+    reached: Reached | undefined,
+    group: Group | undefined,
+  ): readonly AccountId[] {
+    const { conversations, migration } = this.context;
+    const members = conversations.members(id);
+    if (reached !== undefined) return strangersAmong(reached.roster, members);
+    const { switchPoint } = migration.record(id);
+    if (group === undefined || switchPoint === undefined) return [];
+    const present = accountsOf(leavesOf(group));
+    if (Number(group.epoch) === switchPoint.epoch + 1) return strangersAmong(present, members);
+    return present
+      .filter(({ account, identityKey }) => {
+        const member = members.find((one) => equalBytes(one.account, account));
+        return member !== undefined && !equalBytes(member.identityKey, identityKey);
+      })
+      .map(({ account }) => account);
+  }
+
+  private isContextOfRecord(id: GroupId, { context: encoded, roster }: Reached): boolean {
+    const { conversations, migration } = this.context;
+    return isContextOfRecord(decodeCommunityContext(encoded), {
+      generation: migration.record(id).generation,
+      members: conversations.members(id),
+      inside: roster.map(({ account }) => account),
+    });
   }
 
   /** A person has to know, and an owner or admin begins anew. Said once for each generation. */

@@ -413,9 +413,11 @@ export class OutboxWorker {
     if (group === undefined || fence === undefined) throw new InvariantError("outbox/fence-without-group");
     const known = await this.groups.refresh(group);
     if (!known) return { kind: "woken" };
+    // It goes over MLS as soon as this device does.
+    if (this.waitsForSwitch(row)) return { kind: "woken" };
     this.encryptor.fitToGroup(row.id);
     const now = this.context.conversations.group(group)?.fence;
-    if (this.waitsForSwitch(row) || now === undefined || !equalBytes(now, fence)) return undefined;
+    if (now === undefined || !equalBytes(now, fence)) return undefined;
     this.groups.refusedWithoutNotice(group);
     return { kind: "after", ms: Math.min(UNEXPLAINED_MAX_MS, UNEXPLAINED_MIN_MS * 2 ** failures) };
   }

@@ -112,6 +112,13 @@ describe("the device that prepares", () => {
     expect(decidePreparation({ ...facts, mayStep: false, toRemove: 1 })).toBe("nothing");
   });
 
+  test("switches with no secret that has not left for the members, however late it is", () => {
+    const late: PreparationFacts = { ...facts, secretSent: false, nowMs: 2 };
+    expect(decidePreparation({ ...late, state: "recovering" })).toBe("wait");
+    expect(decidePreparation(late)).toBe("wait");
+    expect(decidePreparation({ ...late, state: "recovering", secretSent: true })).toBe("switch");
+  });
+
   test("waits a minute and not a day where nobody can speak before it is done", () => {
     const settings = { migrationDeadlineMs: 86_400_000, migrationUrgentDeadlineMs: 60_000 };
     expect(patienceMs({ ...settings, state: "preparing", membersWait: false })).toBe(86_400_000);
@@ -137,6 +144,7 @@ describe("a device that comes late", () => {
     isRoleHolder: false,
     place: "outside",
     isStandingStill: false,
+    isMailboxEmpty: true,
   } as const;
 
   test("enters the group from outside, also when all others are through", () => {
@@ -144,6 +152,13 @@ describe("a device that comes late", () => {
     expect(decideFollow({ ...facts, state: "switching" })).toBe("enter");
     expect(decideFollow({ ...facts, place: "in", isStandingStill: true })).toBe("enter");
     expect(decideFollow({ ...facts, place: "in" })).toBe("wait");
+  });
+
+  test("does not enter while its Welcome or its secret may be in the mailbox: what was said before would be lost to it", () => {
+    expect(decideFollow({ ...facts, isMailboxEmpty: false })).toBe("wait");
+    expect(decideFollow({ ...facts, place: "in", isStandingStill: true, isMailboxEmpty: false })).toBe(
+      "wait",
+    );
   });
 
   test("recovers where it refuses and holds a role, also when all others are through", () => {

@@ -75,7 +75,7 @@ export function decidePreparation(facts: PreparationFacts): PreparationStep {
   if (facts.secretDue) return "draw-secret";
   const isLate = facts.finishNow || facts.nowMs >= facts.deadlineAtMs;
   if (facts.toAdd > 0) return "add";
-  if (!facts.secretSent && !isLate) return "wait";
+  if (!facts.secretSent) return "wait";
   if (!facts.everybodyReady && !isLate) return "wait";
   // A group that is recovering has said that it is ready by its first switch.
   return state === "preparing" ? "mark-ready" : "switch";
@@ -174,7 +174,8 @@ export type FollowStep =
   | "wait";
 
 /**
- * How a device follows a switch, also one that comes when all others are through. Where it was refused, any owner or admin
+ * How a device follows a switch, also one that comes when all others are through. Whoever enters from outside can read
+ * nothing that was said before, so nobody does while what it needs may be on its way. Where it was refused, any owner or admin
  * recovers: the record takes that from `mls` as well.
  */
 export function decideFollow(facts: {
@@ -186,12 +187,15 @@ export function decideFollow(facts: {
   readonly place: "in" | "outside" | "out";
   /** The log of the MLS group waits for a secret that is not here. */
   readonly isStandingStill: boolean;
+  /** The mailbox was empty since this device connected. A Welcome, or the secret, may be in it. */
+  readonly isMailboxEmpty: boolean;
 }): FollowStep {
   const { state } = facts;
   if ((state !== "switching" && state !== "mls") || facts.hasSwitched) return "nothing";
   if (facts.isRefused) return facts.isRoleHolder ? "recover" : "nothing";
   if (facts.place === "out") return "nothing";
-  return facts.place === "in" && !facts.isStandingStill ? "wait" : "enter";
+  if (facts.place === "in" && !facts.isStandingStill) return "wait";
+  return facts.isMailboxEmpty ? "enter" : "wait";
 }
 
 /** Whether a group that has so many members begins to move by itself. */

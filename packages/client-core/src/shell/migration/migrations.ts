@@ -540,15 +540,17 @@ export class Migrations {
       context.notifier.flush();
       return true;
     }
+    if (this.effects.isCaughtUp()) await this.takeUpWhatCame(id);
+    if (context.migration.own(id).switchedAtMs > 0) return true;
     const { state, generation } = context.migration.record(id);
-    const inGroup = context.mls.group(id)?.state;
     const step = decideFollow({
       state,
       hasSwitched: false,
       isRefused: context.migration.own(id).refusal !== "",
       isRoleHolder: (context.conversations.member(id, context.own.accountId)?.role ?? "member") !== "member",
-      place: placeIn(inGroup),
+      place: placeIn(context.mls.group(id)?.state),
       isStandingStill: this.communities.isStandingStill(id),
+      isMailboxEmpty: this.effects.isCaughtUp(),
     });
     if (step === "recover") {
       await this.groups.change(id, ({ migration }) =>
@@ -587,6 +589,12 @@ export class Migrations {
     const sinceMs = this.standsStillSinceMs.get(key) ?? this.context.now();
     this.standsStillSinceMs.set(key, sinceMs);
     return this.context.now() >= sinceMs + STAND_STILL_MS;
+  }
+
+  /** A Welcome or a secret may have come, and the work on it not begun. */
+  private async takeUpWhatCame(id: GroupId): Promise<void> {
+    if (this.context.mls.group(id)?.state !== "active") await this.communities.welcomes();
+    else if (this.communities.isStandingStill(id)) await this.communities.pskCame(id);
   }
 
   private wakeWhenCaughtUp(): void {

@@ -152,7 +152,7 @@ export class Preparer {
   }
 
   private facts(id: GroupId): PreparationFacts {
-    const { mls, migration, outbox } = this.context;
+    const { mls, migration } = this.context;
     const { state } = migration.record(id);
     const own = migration.own(id);
     const stands = mls.group(id)?.state === "active";
@@ -163,7 +163,7 @@ export class Preparer {
       mayStep: this.mayStep(id),
       stands,
       secretDue: own.round === 0 || own.secretDue,
-      secretSent: secretMessage !== undefined && outbox.waitingIds(secretMessage).length === 0,
+      secretSent: this.isSecretSent(secretMessage),
       toRemove: stands ? this.strangers(id).length : 0,
       toAdd: stands ? this.missing(id).length : 0,
       everybodyReady: ready === accounts,
@@ -171,6 +171,13 @@ export class Preparer {
       finishNow: own.finishNow,
       nowMs: this.context.now(),
     };
+  }
+
+  /** Whether it has left for the members; one whose mailbox is full has a row of its own, and holds nobody up. */
+  private isSecretSent(message: MessageId | undefined): boolean {
+    if (message === undefined) return false;
+    const { outbox } = this.context;
+    return outbox.waitingIds(message).every((row) => outbox.get(row)?.target.kind !== "group");
   }
 
   // ------------------------------------------------------------------------------------------- the group

@@ -198,7 +198,9 @@ export class Committer {
   private requireAlive(id: GroupId): void {
     const state = this.context.mls.group(id)?.state;
     if (state === "over") throw new RejectionError("group/not-a-member");
-    if (state === "stuck") throw new UnavailableError("group/stuck");
+    // Also where the conversation has left the group for another one.
+    if (state === "stuck" || state === "waiting" || state === undefined)
+      throw new UnavailableError("group/stuck");
   }
 
   private giveTurnBack(id: GroupId): void {

@@ -809,6 +809,9 @@ export class Communities {
     this.registry.unload(id);
     this.access.abandon(id);
     this.turns.used(id);
+    this.setAside.delete(formatId(id));
+    this.leaving.delete(formatId(id));
+    this.registry.changed.notify();
   }
 
   /** Goes on with a group that was made and not opened. */

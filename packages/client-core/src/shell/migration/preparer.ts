@@ -27,6 +27,7 @@ import {
   type Group,
   type Proposal,
 } from "@murmuration/mls-groups";
+import { hasLease } from "@murmuration/wire";
 import { encodeContent, MIGRATION_SECRET_BYTES } from "../../core/content.ts";
 import type { GroupAction } from "../../core/group-change.ts";
 import type { GroupState } from "../../core/group-record.ts";
@@ -374,8 +375,11 @@ export class Preparer {
 
   /** One commit that puts the record's members and roles in force; none if they are, by a commit of this generation. */
   private async commitSwitch(id: GroupId): Promise<void> {
+    const { generation } = this.context.migration.record(id);
     await this.communities.committer.commit(id, (group) => {
       const state = this.records.state(id);
+      // It may have been given up for another one while this waited for its turn.
+      if (state.migration.generation !== generation || !hasLease(state.migration.state)) return undefined;
       return this.mustCommit(id, state) ? this.planSwitch(id, group, state) : undefined;
     });
   }

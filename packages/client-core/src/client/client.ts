@@ -98,10 +98,11 @@ class MurmurationClient implements Client {
       behind: (work) => this.behind(work),
       merged: (...commit) => this.migrations.committed(...commit),
       entered: (id, group) => this.migrations.entered(id, group),
+      admits: (id, group) => this.migrations.admits(id, group),
       spoken: (...said) => this.migrations.spoken(...said),
       expects: (wireId) => this.migrations.expects(wireId),
       awaited: (id) => this.migrations.readRecord(id),
-      pskMissing: () => this.migrations.wake(),
+      pskMissing: (id, at) => this.migrations.lacksKey(id, at),
     });
     this.worker = new OutboxWorker(
       context,

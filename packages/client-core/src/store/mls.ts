@@ -455,6 +455,16 @@ export class MlsStore {
     this.storage.run("DELETE FROM mls_undo WHERE group_id = ?", [id]);
   }
 
+  /** Whether there is a state of the group that can be loaded. */
+  hasRows(id: Bytes): boolean {
+    const slot = this.group(id)?.slot ?? 0;
+    const known = this.storage.get("SELECT 1 AS known FROM mls_row WHERE group_id = ? AND slot = ? LIMIT 1", [
+      id,
+      slot,
+    ]);
+    return known !== undefined;
+  }
+
   hasUndo(id: Bytes): boolean {
     const sql = "SELECT 1 AS known FROM mls_undo WHERE group_id = ? LIMIT 1";
     return this.undoable.get(keyOf(id), () => this.storage.get(sql, [id]) !== undefined)!;

@@ -1,14 +1,13 @@
-import { accountId, parseAccountId } from "@murmuration/base";
+import { parseAccountId } from "@murmuration/base";
 import type { CommunityContext } from "@murmuration/mls-groups";
 import { expect, test } from "vitest";
 import type { SwitchPoint } from "../../../client-core/src/core/group-change.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import {
   generationOf,
-  insidesOf,
   insistOnSwitch,
   pretendContext,
-  pretendMembers,
+  pretendGhost,
   pretendStep,
 } from "../support/bent-creator.ts";
 import { decisions, groupOf, inConversation } from "../support/pairwise-groups.ts";
@@ -33,26 +32,11 @@ async function birds() {
   return { world, alice, bob, mallory, ghost, group };
 }
 
-function addGhost(mallory: SimulatedDevice, ghost: SimulatedDevice): void {
-  const account = parseAccountId(ghost.id);
-  const identityKey = insidesOf(ghost).context.engine.local()!.accountIdentityKey;
-  pretendMembers(mallory, (real) =>
-    new Map(real).set(ghost.id, {
-      account: accountId(account),
-      role: "member",
-      invited: false,
-      identityKey,
-      profileKey: undefined,
-      name: "",
-    }),
-  );
-  insistOnSwitch(mallory);
-}
-
 test("a creator that brings a ghost along is refused by everybody, and the group moves without it", async () => {
   const { world, alice, bob, mallory, ghost, group } = await birds();
   await using _ = world;
-  addGhost(mallory, ghost);
+  pretendGhost(mallory, ghost);
+  insistOnSwitch(mallory);
   await inConversation(mallory, group.id).migrate("start");
   const honest = [alice, bob];
   await until(() => honest.every((device) => decisions(device, "migration/roster-mismatch") > 0));

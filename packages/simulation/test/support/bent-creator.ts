@@ -1,5 +1,5 @@
 /** A member whose client breaks the rules of a migration: what it runs is the product, with some of its parts bent. */
-import { type Bytes, type GroupId, parseGroupId } from "@murmuration/base";
+import { type Bytes, type GroupId, parseAccountId, parseGroupId } from "@murmuration/base";
 import type { CommunityContext, Group } from "@murmuration/mls-groups";
 import type { GroupAction } from "../../../client-core/src/core/group-change.ts";
 import type { GroupState, RecordMember } from "../../../client-core/src/core/group-record.ts";
@@ -19,6 +19,7 @@ export interface Insides {
   };
   readonly migrations: {
     attempt(id: GroupId): Promise<boolean>;
+    readonly effects: { wake(lane: string): void };
     readonly preparer: {
       records: { state(id: GroupId): GroupState };
       contextFor(before: CommunityContext, group: Group, state: GroupState): CommunityContext;
@@ -42,6 +43,16 @@ export function pretendMembers(
       return { ...state, members: members(state.members) };
     },
   };
+}
+
+/** Takes an account along that is in no record. */
+export function pretendGhost(device: SimulatedDevice, ghost: SimulatedDevice): void {
+  const account = parseAccountId(ghost.id);
+  const identityKey = insidesOf(ghost).context.engine.local()!.accountIdentityKey;
+  const member = { account, identityKey, role: "member", invited: false } as const;
+  pretendMembers(device, (real) =>
+    new Map(real).set(ghost.id, { ...member, profileKey: undefined, name: "" }),
+  );
 }
 
 /** What the client puts into the context of the MLS group with the switch. */

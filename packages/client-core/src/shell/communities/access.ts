@@ -92,12 +92,6 @@ export class Access {
     this.held.add(toBase64Url(id));
   }
 
-  /** The conversation goes by another group: that one has not been opened, and is not held. */
-  release(id: Bytes): void {
-    this.forget(id);
-    this.held.delete(toBase64Url(id));
-  }
-
   isHeld(id: Bytes): boolean {
     return this.held.has(toBase64Url(id));
   }

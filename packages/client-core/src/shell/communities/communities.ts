@@ -82,6 +82,8 @@ export interface CommunityEffects {
   merged(id: GroupId, group: Group, proposals: readonly CommittedProposal[]): void;
   /** Inside the transaction by which this device has entered a group. */
   entered(id: GroupId, group: Group): void;
+  /** Whether this device may come in from outside to what would then be the group of a conversation. */
+  admits(id: GroupId, group: Group): boolean;
   /** Inside a transaction: content of a group that its conversation has moved to, or moves to. True: it is dealt with. */
   spoken(id: GroupId, message: CommunityMessage, content: Content): boolean;
   /** The conversation that an unknown group may be, or have been, prepared for. */
@@ -207,6 +209,7 @@ export class Communities {
       this.approvals,
       {
         entered: (id, group) => effects.entered(id, group),
+        admits: (id, group) => effects.admits(id, group),
         expects: (wireId) => effects.expects(wireId),
         awaited: (id) => effects.awaited(id),
       },

@@ -68,6 +68,8 @@ export const SERVICE_BEHIND = "group/service-behind";
 export interface JoinerEffects {
   /** Inside the transaction by which this device has entered a group. */
   entered(id: GroupId, group: Group): void;
+  /** Whether this device may come in from outside to what would then be the group. */
+  admits(id: GroupId, group: Group): boolean;
   /** The conversation that an unknown group may be, or have been, prepared for. */
   expects(wireId: GroupId): { readonly conversation: GroupId; readonly place: "early" | "over" } | undefined;
   /** A Welcome waits for what the record of this conversation says. */
@@ -363,6 +365,7 @@ export class Joiner {
       return false;
     }
     requireUsableEpoch(created.group);
+    if (!this.effects.admits(id, created.group)) throw new RejectionError("migration/roster-mismatch");
     const slot = this.freeSlot(id);
     const { message: commit, groupInfo } = created;
     context.transaction(() => {

@@ -82,6 +82,8 @@ export interface MissingPsk {
   readonly epoch: number;
   /** Of the commit's entry. */
   readonly sequence: number;
+  /** It adds leaves. */
+  readonly adds: boolean;
 }
 
 /** Entries that share a transaction. */
@@ -119,6 +121,8 @@ export class LogReader {
   private readonly reports: EpochReports;
   private readonly past: GroupPast;
   private readonly effects: LogEffects;
+  /** The commit before which the log that is read now stands still. */
+  private lacking: MissingPsk | undefined;
 
   constructor(
     context: Context,
@@ -218,10 +222,9 @@ export class LogReader {
 
   /** Nothing behind the commit is taken before the group is opened anew: with the key, or with another leaf. */
   private standStill(id: GroupId): void {
-    const epoch = Number(this.registry.load(id).group.epoch);
-    const sequence = (this.context.mls.group(id)?.cursor ?? 0) + 1;
     this.access.hold(id);
-    this.effects.pskMissing(id, { epoch, sequence });
+    if (this.lacking !== undefined) this.effects.pskMissing(id, this.lacking);
+    this.lacking = undefined;
   }
 
   private apply(id: GroupId, loaded: Loaded, entry: GroupEntry, settled: number[]): Step {
@@ -315,7 +318,7 @@ export class LogReader {
       if (error.code === FOREIGN) return "gap";
       // Others are elsewhere, and a person is asked: until then this device neither follows nor enters anew.
       if (mls.group(id)?.forked === true) return "next";
-      if (error.code === PSK_MISSING) return this.lackKey(id);
+      if (error.code === PSK_MISSING) return this.lackKey(id, entry.sequence, group, commit);
       if (OWN_FAILURES.has(error.code)) return this.giveUp(id);
       return this.refuse(id, group, entry.sequence, commit, error.code);
     }
@@ -351,8 +354,12 @@ export class LogReader {
   }
 
   /** While the conversation is pairwise there is time for the key to come; a group that it goes by is entered anew. */
-  private lackKey(id: GroupId): Step {
-    return this.context.migration.isMoving(id) ? "keyless" : this.giveUp(id);
+  private lackKey(id: GroupId, sequence: number, group: Group, commit: Bytes): Step {
+    if (!this.context.migration.isMoving(id)) return this.giveUp(id);
+    const proposals = this.past.proposalsOf(id, group.epoch);
+    const { added } = partiesOf(communityCrypto, group.tree, commit, proposals);
+    this.lacking = { epoch: Number(group.epoch), sequence, adds: added.length > 0 };
+    return "keyless";
   }
 
   private afterOwnCommit(id: GroupId, { added, removed }: CommitDescription, nowMs: number): void {

@@ -314,6 +314,19 @@ export class Migrations {
     this.afterwards(async () => this.effects.wake(own ? lanes.own : lanes.account(creator.accountId)));
   }
 
+  /** The log of a conversation's MLS group stands still before a commit whose key is not here. */
+  lacksKey(id: GroupId, { adds }: { readonly adds: boolean }): void {
+    if (adds) this.switcher.refuseNewcomers(id);
+    this.wake();
+  }
+
+  /** Before this device enters a group from outside, which would be `group`: whether it may. */
+  admits(id: GroupId, group: Group): boolean {
+    const isAdmitted = this.switcher.admits(id, group);
+    if (!isAdmitted) this.wake();
+    return isAdmitted;
+  }
+
   /**
    * What a Welcome is for whose group is not known: for a conversation whose record has gone on without us, or for an
    * attempt that is over. Undefined for any other. O(pairwise groups).
@@ -519,9 +532,8 @@ export class Migrations {
    */
   private async askWhetherSwitched(id: GroupId): Promise<void> {
     const { migration } = this.context;
-    const { reached } = migration.own(id);
-    if (migration.record(id).state !== "ready" || reached === undefined || this.preparer.isCreator(id))
-      return;
+    const hasCommit = migration.own(id).reached !== undefined || this.communities.isStandingStill(id);
+    if (migration.record(id).state !== "ready" || !hasCommit || this.preparer.isCreator(id)) return;
     const key = `switch ${formatId(id)}`;
     const nowMs = this.context.now();
     const dueMs = this.lookAtMs.get(key);

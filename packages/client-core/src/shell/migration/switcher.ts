@@ -7,7 +7,7 @@
  *   change  -> the same epoch, authenticator and roster, and nobody in it who is not in the record
  *           -> protocol, members, what waits in the outbox, what was held back: one transaction
  */
-import { type AccountId, type Bytes, equalBytes, type GroupId } from "@murmuration/base";
+import { type AccountId, type Bytes, equalBytes, formatId, type GroupId } from "@murmuration/base";
 import {
   communityContextOf,
   decodeCommunityContext,
@@ -107,6 +107,50 @@ export class Switcher {
     if (decision.kind !== "switch" || group === undefined) return false;
     this.go(id, group);
     return true;
+  }
+
+  /**
+   * Whether this device may come in from outside to the group that it sees. One that it refuses it does not enter, or the
+   * next one would not come in right behind the switch any more, and could not tell whom its creator put there.
+   */
+  admits(id: GroupId, group: Group): boolean {
+    const { context } = this;
+    const { state } = context.migration.record(id);
+    if (!hasSwitched(state) || context.migration.own(id).switchedAtMs > 0) return true;
+    const [stranger] = this.strangers(id, undefined, group);
+    const isRefused = stranger !== undefined || this.isOtherRoster(id);
+    if (isRefused) {
+      const [present] = strangersAmong(accountsOf(leavesOf(group)), context.conversations.members(id));
+      context.transaction(() => this.refuse(id, "migration/roster-mismatch", stranger ?? present));
+      context.notifier.flush();
+    }
+    return !isRefused;
+  }
+
+  /**
+   * Of a device that had a leaf until the switching commit, and could not take that: whether the roster that the record
+   * names is any other than the leaves of members that it saw then. Others may have come since; nobody came with the switch.
+   */
+  private isOtherRoster(id: GroupId): boolean {
+    const { conversations, migration, mls } = this.context;
+    const { switchPoint } = migration.record(id);
+    if (switchPoint === undefined || mls.group(id)?.state !== "stuck" || !mls.hasRows(id)) return false;
+    const { group } = this.communities.registry.load(id);
+    if (Number(group.epoch) !== switchPoint.epoch - 1) return false;
+    const members = new Map(conversations.members(id).map((member) => [formatId(member.account), member]));
+    const staying = leavesOf(group).filter(({ account, identityKey }) => {
+      const member = members.get(formatId(account));
+      return member !== undefined && !member.invited && equalBytes(member.identityKey, identityKey);
+    });
+    return !equalBytes(hashOfRoster(staying), switchPoint.rosterHash);
+  }
+
+  /** A switching commit brings nobody along: whoever lacks its key can at least see that. */
+  refuseNewcomers(id: GroupId): void {
+    const { context } = this;
+    if (context.migration.own(id).switchedAtMs > 0) return;
+    context.transaction(() => this.refuse(id, "migration/roster-mismatch", undefined));
+    context.notifier.flush();
   }
 
   /**

@@ -126,6 +126,14 @@ export function hasSwitched(state: MigrationState): boolean {
   return state === "switching" || state === "mls" || state === "recovering";
 }
 
+/**
+ * Whether the record takes changes that are no step: in a group that has switched only while it recovers, and then members
+ * take removals alone. Whoever keeps a group from recovering has to be put out of it.
+ */
+export function takesOtherChanges(state: MigrationState): boolean {
+  return !hasSwitched(state) || state === "recovering";
+}
+
 /** The table as a mermaid state diagram: what docs/migration.md shows. */
 export function renderMigrationDiagram(): string {
   const label = ({ change, generation }: MigrationTransition): string =>

@@ -28,6 +28,7 @@ import {
   type MigrationState,
   migrationTransition,
   nextMigration,
+  takesOtherChanges,
 } from "@murmuration/wire";
 import type { Notice, Role } from "../api.ts";
 import { HASH_BYTES } from "./content.ts";
@@ -127,7 +128,8 @@ function applyAction(
   if (author === undefined) throw new RejectionError("group/author-not-a-member");
   const self = formatId(author.account);
   const step = migrationStepOf(action);
-  refuseUnless(step !== undefined || !hasSwitched(state.migration.state), "group/migrated");
+  const isRemoval = action.kind === "remove" && takesOtherChanges(state.migration.state);
+  refuseUnless(step !== undefined || isRemoval || !hasSwitched(state.migration.state), "group/migrated");
   switch (action.kind) {
     case "join":
       refuseUnless(author.invited, "group/already-a-member");

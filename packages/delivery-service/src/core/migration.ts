@@ -7,10 +7,10 @@ import {
   type GroupWriteRequest,
   generationAfter,
   hasLease,
-  hasSwitched,
   type MigrationChange,
   type MigrationTransition,
   migrationTransitionBetween,
+  takesOtherChanges,
   unmigrated,
 } from "@murmuration/wire";
 import type { GroupMigration, GroupRecord, Lease } from "../ports/group-records.ts";
@@ -49,7 +49,7 @@ export function decideMigration(
   const present = before ?? unmigrated;
   const { migration: step } = write;
   if (step === undefined) {
-    if (hasSwitched(present.state)) throw new RejectionError("migration/not-possible");
+    if (!takesOtherChanges(present.state)) throw new RejectionError("migration/not-possible");
     return undefined;
   }
   const transition = migrationTransitionBetween(present.state, step.state);

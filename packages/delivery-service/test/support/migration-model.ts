@@ -101,7 +101,8 @@ function refusalOfWrite(
 ): string | undefined {
   if (revision !== group.revision) return "group/revision-conflict";
   const switched = hasSwitched(group.state);
-  if (step === undefined) return switched ? "migration/not-possible" : undefined;
+  if (step === undefined)
+    return switched && group.state !== "recovering" ? "migration/not-possible" : undefined;
   const { to, generation, token, newToken } = step;
   if (!possible(group.state, to)) return "migration/not-possible";
   if (generation !== group.generation + (begun(to) ? 1 : 0)) return "migration/wrong-generation";

@@ -20,6 +20,7 @@ export interface Insides {
   readonly migrations: {
     attempt(id: GroupId): Promise<boolean>;
     readonly effects: { wake(lane: string): void };
+    readonly lookAtMs: Map<string, number>;
     readonly preparer: {
       records: { state(id: GroupId): GroupState };
       contextFor(before: CommunityContext, group: Group, state: GroupState): CommunityContext;

@@ -18,7 +18,7 @@ import {
   UsageError,
 } from "@murmuration/base";
 import { communityContextOf, type Group } from "@murmuration/mls-groups";
-import { hasSwitched } from "@murmuration/wire";
+import { hasLease, hasSwitched } from "@murmuration/wire";
 import type { Migration } from "../../api.ts";
 import { type Content, encodeContent } from "../../core/content.ts";
 import { migrationChangeOf, type VerifiedChange, verifyChange } from "../../core/group-change.ts";
@@ -259,8 +259,7 @@ export class Migrations {
   /** Whoever is removed knows the secret; whoever comes does not. */
   private rosterChanged(id: GroupId, before: GroupState, after: GroupState): void {
     const { state } = after.migration;
-    if (state !== "preparing" && state !== "ready") return;
-    if (!this.preparer.isCreator(id)) return;
+    if (!hasLease(state) || !this.preparer.isCreator(id)) return;
     const gone = [...before.members.keys()].some((key) => !after.members.has(key));
     const fresh = [...after.members.values()].filter(
       ({ account, invited }) => !invited && before.members.get(formatId(account))?.invited !== false,

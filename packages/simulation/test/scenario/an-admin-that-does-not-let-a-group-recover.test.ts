@@ -1,0 +1,108 @@
+import { parseGroupId } from "@murmuration/base";
+import { expect, test } from "vitest";
+import { introduce, type SimulatedDevice, testLimits, textsOf, until, World } from "../../src/index.ts";
+import { insidesOf, untilGeneration, writeStep } from "../support/bent-creator.ts";
+import { groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
+
+const MLS_WITHIN_MS = 30_000;
+const LEASE_MS = 5_000;
+
+/** A group in MLS, whose members look often whether somebody goes on. */
+async function birds() {
+  const world = await World.start({ service: { limits: { ...testLimits, migrationLeaseMs: LEASE_MS } } });
+  const [alice, bob, mallory] = [
+    await world.join("Alice"),
+    await world.join("Bob"),
+    await world.join("Mallory"),
+  ];
+  const all = [alice, bob, mallory] as const;
+  await introduce(...all);
+  const group = await groupOf(...all);
+  await group.setRole(mallory.id, "admin");
+  await until(() =>
+    inConversation(mallory, group.id)
+      .members()
+      .some(({ role }) => role === "admin"),
+  );
+  await group.migrate("start");
+  await inMls(all, group.id);
+  return { world, alice, bob, mallory, all, group };
+}
+
+const inMls = (devices: readonly SimulatedDevice[], id: string) =>
+  until(() => devices.every((device) => inConversation(device, id).protocol === "mls"), MLS_WITHIN_MS, "mls");
+
+const recover = (device: SimulatedDevice, id: string) =>
+  writeStep(device, id, ({ migration }) => ({
+    kind: "migrate-recover",
+    generation: migration.generation + 1,
+  }));
+
+/** Keeps its lease, and does nothing with it. */
+function neverGoesOn(device: SimulatedDevice, id: string): void {
+  const { context, migrations } = insidesOf(device);
+  const group = parseGroupId(id);
+  Object.assign(migrations.preparer, { advance: async () => false });
+  const renewing = setInterval(() => {
+    const { lease: leaseToken } = context.migration.own(group);
+    const { generation } = context.migration.record(group);
+    const groupKey = context.conversations.group(group)?.groupKey;
+    if (leaseToken === undefined || groupKey === undefined) return;
+    context.api.renewLease(group, groupKey, { generation, leaseToken }).catch(() => clearInterval(renewing));
+  }, 1_000);
+}
+
+/** Whether the lease of another one is over is looked at all the time, and not once a minute. */
+function looksOften(device: SimulatedDevice, id: string): void {
+  const { context, migrations } = insidesOf(device);
+  const looking = setInterval(() => {
+    if (context.closing.signal.aborted) clearInterval(looking);
+    migrations.lookAtMs.set(id, 0);
+  }, 500);
+}
+
+test("an admin that takes a group back and never goes on is removed by its owner, and the group goes on", async () => {
+  const { world, alice, bob, mallory, group } = await birds();
+  await using _ = world;
+  await group.send({ text: "before" });
+  await until(() => textsOf(bob.client, group.id).includes("before"));
+  neverGoesOn(mallory, group.id);
+  looksOften(alice, group.id);
+  await recover(mallory, group.id);
+  await untilGeneration(2, group.id, alice, bob);
+  await inConversation(bob, group.id).send({ text: "while nobody could hear it" });
+  await stays(3_000, () =>
+    expect(textsOf(alice.client, group.id)).not.toContain("while nobody could hear it"),
+  );
+
+  await group.remove(mallory.id);
+  await inMls([alice, bob], group.id);
+  await until(() => textsOf(alice.client, group.id).includes("while nobody could hear it"), MLS_WITHIN_MS);
+  await group.send({ text: "without Mallory" });
+  await until(() => textsOf(bob.client, group.id).includes("without Mallory"));
+  expect(inConversation(bob, group.id).memberCount).toBe(2);
+  expect(textsOf(mallory.client, group.id)).not.toContain("without Mallory");
+}, 240_000);
+
+test("an admin who was removed after the switch brings nobody out of the MLS group", async () => {
+  const { world, alice, bob, mallory, group } = await birds();
+  await using _ = world;
+  const { context } = insidesOf(mallory);
+  const held = insidesOf(mallory).context.conversations.members(Buffer.from(group.id, "base64url"));
+  await group.remove(mallory.id);
+  await until(() => [alice, bob].every((device) => inConversation(device, group.id).memberCount === 2));
+  await until(() => inConversation(mallory, group.id).state === "removed");
+  // A client that lies to itself writes the step with the access key that it still has.
+  context.transaction(() => {
+    for (const member of held) context.conversations.putMember(Buffer.from(group.id, "base64url"), member);
+  });
+  await recover(mallory, group.id);
+  for (const device of [alice, bob])
+    await insidesOf(device).groups.refresh(Buffer.from(group.id, "base64url"));
+  await group.send({ text: "still here" });
+  await until(() => textsOf(bob.client, group.id).includes("still here"));
+  for (const device of [alice, bob]) {
+    expect(inConversation(device, group.id).protocol).toBe("mls");
+    expect(inConversation(device, group.id).migration?.generation).toBe(1);
+  }
+}, 120_000);

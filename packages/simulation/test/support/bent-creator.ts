@@ -1,5 +1,5 @@
 /** A member whose client breaks the rules of a migration: what it runs is the product, with some of its parts bent. */
-import { type Bytes, type GroupId, parseAccountId, parseGroupId } from "@murmuration/base";
+import { type AccountId, type Bytes, type GroupId, parseAccountId, parseGroupId } from "@murmuration/base";
 import type { CommunityContext, Group } from "@murmuration/mls-groups";
 import type { GroupAction } from "../../../client-core/src/core/group-change.ts";
 import type { GroupState, RecordMember } from "../../../client-core/src/core/group-record.ts";
@@ -16,6 +16,12 @@ export interface Insides {
   };
   readonly communities: {
     readonly committer: { commit(id: GroupId, decide: (group: Group) => unknown): Promise<void> };
+    create(
+      id: GroupId,
+      profile: { readonly title: string; readonly description: string },
+      expireAfterSeconds: number,
+      accounts: readonly AccountId[],
+    ): Promise<void>;
   };
   readonly migrations: {
     attempt(id: GroupId): Promise<boolean>;

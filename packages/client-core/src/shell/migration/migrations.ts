@@ -80,6 +80,8 @@ export class Migrations {
   private readonly lookAtMs = new Map<string, number>();
   /** Since when the log stands still for want of a secret, by conversation. */
   private readonly standsStillSinceMs = new Map<string, number>();
+  /** Conversations whose record is being read for the sake of a Welcome. */
+  private readonly reading = new Set<string>();
   private running = false;
   private again = false;
   private waitsForMailbox = false;
@@ -244,6 +246,7 @@ export class Migrations {
     migration.beginGeneration(id);
     // Whoever has not followed the switch before has heard nothing of what was said since.
     if (switchedAtMs > 0) outbox.sayAgainSince(lanes.group(id), switchedAtMs);
+    this.giveNameTo(id, migrationGroupId(id, generation));
     mls.expectGroup(id, migrationGroupId(id, generation));
     this.communities.abandon(id);
     context.eraseAfterwards();
@@ -254,6 +257,19 @@ export class Migrations {
     const membersWait = migration.waiting(id).length > 0;
     const deadlineAtMs = nowMs + patienceMs({ state, membersWait, ...settings });
     migration.setOwn(id, { lease, startedAtMs: nowMs, deadlineAtMs });
+  }
+
+  /** A community under the name that belongs to this conversation's move: somebody has guessed it, and it is left. */
+  private giveNameTo(id: GroupId, wireId: GroupId): void {
+    const { context } = this;
+    const { conversations, events, mls } = context;
+    const isTaken = mls.group(wireId) !== undefined && equalBytes(mls.conversationOf(wireId), wireId);
+    if (!isTaken || equalBytes(id, wireId)) return;
+    this.communities.abandon(wireId);
+    mls.delete(wireId);
+    if (conversations.get(wireId) === undefined) return;
+    conversations.setState(wireId, "removed");
+    events.append({ kind: "conversation-changed", conversation: wireId, atMs: context.now() });
   }
 
   /** Whoever is removed knows the secret; whoever comes does not. */
@@ -340,10 +356,29 @@ export class Migrations {
     return undefined;
   }
 
-  /** Such a Welcome has come: the record says whether it is one. */
+  /**
+   * Such a Welcome has come: the record says whether it is one. Its creator had written so before it made the group, so
+   * that a Welcome which the record does not explain then is nobody's: whoever was ever in the conversation can make one.
+   */
   readRecord(id: GroupId): void {
+    const key = formatId(id);
+    if (this.reading.has(key)) return;
+    this.reading.add(key);
     this.afterwards(async () => {
-      await this.groups.refresh(id);
+      const { mls } = this.context;
+      const before = mls.welcomes().map((row) => row.id);
+      let isRead = false;
+      try {
+        isRead = await this.groups.refresh(id);
+      } finally {
+        this.reading.delete(key);
+      }
+      // Tried again with whatever comes next.
+      if (!isRead) return;
+      this.context.transaction(() => {
+        for (const { id: row, groupId: wireId } of mls.welcomes())
+          if (before.includes(row) && this.expects(wireId) !== undefined) mls.deleteWelcome(row);
+      });
       await this.communities.welcomes();
     });
   }

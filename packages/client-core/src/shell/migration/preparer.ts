@@ -196,6 +196,19 @@ export class Preparer {
         expireAfterSeconds: state.expireAfterSeconds,
       });
     } else await this.communities.openPrepared(id);
+    if (context.mls.group(id)?.state === "over") await this.takeNextName(id);
+  }
+
+  /** A group of that name is at the service already, and we are not in it: somebody guessed the name. The next one is as good. */
+  private async takeNextName(id: GroupId): Promise<void> {
+    const { generation } = this.context.migration.record(id);
+    await this.groups.change(id, ({ migration }) => {
+      if (migration.generation !== generation) return undefined;
+      if (migration.state === "preparing") return { kind: "migrate-prepare", generation: generation + 1 };
+      return migration.state === "recovering"
+        ? { kind: "migrate-recover", generation: generation + 1 }
+        : undefined;
+    });
   }
 
   /**

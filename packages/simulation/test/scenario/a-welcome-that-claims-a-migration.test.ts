@@ -1,0 +1,57 @@
+import { formatId, type GroupId, parseGroupId } from "@murmuration/base";
+import { expect, test } from "vitest";
+import { migrationGroupId } from "../../../client-core/src/core/migration/keys.ts";
+import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
+import { insidesOf, writeStep } from "../support/bent-creator.ts";
+import { LyingRecords } from "../support/lying-records.ts";
+import { groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
+
+/** A community under the name that the group of a coming generation would have: whoever was a member can guess it. */
+async function claim(mallory: SimulatedDevice, group: string, generation: number, victim: SimulatedDevice) {
+  const wireId = migrationGroupId(parseGroupId(group) as GroupId, generation);
+  const { communities, context } = insidesOf(mallory);
+  const victimAccount = context.conversations
+    .memberAccounts(parseGroupId(group))
+    .filter((account) => formatId(account) === victim.id);
+  await communities.create(wireId, { title: "Trap", description: "" }, 0, victimAccount);
+  return formatId(wireId);
+}
+
+async function birds() {
+  const world = await World.start();
+  const reads = new LyingRecords();
+  const [alice, mallory] = [await world.join("Alice"), await world.join("Mallory")];
+  const bob = await world.join("Bob", { wrapTransport: reads.wrapTransport });
+  const all = [alice, bob, mallory] as const;
+  await introduce(...all);
+  return { world, reads, alice, bob, mallory, all, group: await groupOf(...all) };
+}
+
+test("a Welcome for a generation that no record knows makes nobody ask for the record without end, nor hold it", async () => {
+  const { world, reads, bob, mallory, group } = await birds();
+  await using _ = world;
+  await claim(mallory, group.id, 2, bob);
+  await until(() => reads.reads > 0);
+  const before = reads.reads;
+  await stays(2_000, () => expect(reads.reads - before).toBeLessThan(10));
+  expect(insidesOf(bob).context.mls.welcomes()).toEqual([]);
+  expect(bob.client.conversations.list().map(({ title }) => title)).not.toContain("Trap");
+}, 60_000);
+
+test("a group that claims the name of a coming generation keeps nobody from moving", async () => {
+  const { world, alice, bob, mallory, all, group } = await birds();
+  await using _ = world;
+  // Too far ahead to be recognised: Bob is in it, as in any other.
+  const trap = await claim(mallory, group.id, 6, bob);
+  await until(() => bob.client.conversations.get(trap) !== undefined);
+  for (let generation = 1; generation <= 5; generation++) {
+    await writeStep(alice, group.id, () => ({ kind: "migrate-prepare", generation }));
+    await writeStep(alice, group.id, () => ({ kind: "migrate-abort", generation }));
+  }
+  await inConversation(alice, group.id).migrate("start");
+  await until(() => all.every((device) => inConversation(device, group.id).protocol === "mls"));
+  await inConversation(bob, group.id).send({ text: "moved" });
+  await until(() => all.every((device) => textsOf(device.client, group.id).includes("moved")));
+  expect(inConversation(bob, group.id).migration?.generation).toBe(7);
+  expect(bob.client.conversations.get(trap)?.state).toBe("removed");
+}, 60_000);

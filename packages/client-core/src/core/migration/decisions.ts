@@ -183,7 +183,10 @@ export function decideFollow(facts: {
   readonly hasSwitched: boolean;
   readonly isRefused: boolean;
   readonly isRoleHolder: boolean;
-  /** Of this device in the MLS group. `out`: it was removed from it, or knows of none. */
+  /**
+   * Of this device in the MLS group. `outside` is also whoever was removed from it and is a member of the record again.
+   * `out`: it knows of no group, or is no member.
+   */
   readonly place: "in" | "outside" | "out";
   /** The log of the MLS group waits for a secret that is not here. */
   readonly isStandingStill: boolean;

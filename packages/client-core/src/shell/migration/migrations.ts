@@ -34,7 +34,6 @@ import { migrationGroupId } from "../../core/migration/keys.ts";
 import { placeWelcome } from "../../core/migration/welcomes.ts";
 import { isTemporary } from "../../core/refusal.ts";
 import { sha256 } from "../../core/sha256.ts";
-import type { MlsGroupState } from "../../store/mls.ts";
 import type { Communities } from "../communities/communities.ts";
 import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
@@ -58,6 +57,8 @@ export interface MigrationEffects {
 const LOOK_MS = 5_000;
 /** How often the record is read by a device that has the switching commit and was told of no switch, ms. */
 const ASK_AGAIN_MS = 30_000;
+/** Before a group that expects nobody of this account is asked again, ms. */
+const ENTER_AGAIN_MS = 60_000;
 /** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
 const TAKE_OVER_LOOK_MS = 45_000;
 /**
@@ -82,6 +83,8 @@ export class Migrations {
   private readonly standsStillSinceMs = new Map<string, number>();
   /** Conversations whose record is being read for the sake of a Welcome. */
   private readonly reading = new Set<string>();
+  /** When a group that has let nobody in is asked again, by conversation. */
+  private readonly enterAtMs = new Map<string, number>();
   private running = false;
   private again = false;
   private waitsForMailbox = false;
@@ -594,7 +597,7 @@ export class Migrations {
       hasSwitched: false,
       isRefused: context.migration.own(id).refusal !== "",
       isRoleHolder: (context.conversations.member(id, context.own.accountId)?.role ?? "member") !== "member",
-      place: placeIn(context.mls.group(id)?.state),
+      place: this.placeIn(id),
       isStandingStill: this.communities.isStandingStill(id),
       isMailboxEmpty: this.effects.isCaughtUp(),
     });
@@ -606,9 +609,9 @@ export class Migrations {
       );
       return true;
     }
-    if (step !== "enter") return false;
+    if (step !== "enter" || context.now() < (this.enterAtMs.get(formatId(id)) ?? 0)) return false;
     if (!this.mustComeFromOutside(id)) return false;
-    await this.communities.joinExpected(id);
+    await this.enter(id, generation);
     context.transaction(() => this.switcher.switchIfReached(id));
     context.notifier.flush();
     return true;
@@ -635,6 +638,28 @@ export class Migrations {
     const sinceMs = this.standsStillSinceMs.get(key) ?? this.context.now();
     this.standsStillSinceMs.set(key, sinceMs);
     return this.context.now() >= sinceMs + STAND_STILL_MS;
+  }
+
+  private placeIn(id: GroupId): "in" | "outside" | "out" {
+    const { conversations, mls } = this.context;
+    const state = mls.group(id)?.state;
+    if (state === "active") return "in";
+    const isMember = conversations.get(id)?.state === "active";
+    return state === undefined || state === "creating" || !isMember ? "out" : "outside";
+  }
+
+  private async enter(id: GroupId, generation: number): Promise<void> {
+    const { mls } = this.context;
+    // Removed, and added again: the leaf is gone, and the group is the same.
+    if (mls.group(id)?.state === "over")
+      this.context.transaction(() => mls.expectGroup(id, migrationGroupId(id, generation)));
+    try {
+      await this.communities.joinExpected(id);
+    } catch (error) {
+      // The group expects nobody of this account: that does not change from one moment to the next.
+      if (!isTemporary(error)) this.enterAtMs.set(formatId(id), this.context.now() + ENTER_AGAIN_MS);
+      throw error;
+    }
   }
 
   /** A Welcome or a secret may have come, and the work on it not begun. */
@@ -718,11 +743,6 @@ function authenticatorHash(group: Group): Bytes {
   const hash = sha256(authenticator);
   authenticator.fill(0);
   return hash;
-}
-
-function placeIn(state: MlsGroupState | undefined): "in" | "outside" | "out" {
-  if (state === "active") return "in";
-  return state === undefined || state === "over" || state === "creating" ? "out" : "outside";
 }
 
 function waitsFor(state: Migration["state"], membersMissing: boolean): Migration["waitsFor"] {

@@ -15,7 +15,7 @@ import { type GroupAction, migrationChangeOf, type VerifiedChange } from "../../
 import type { RosterLeaf } from "../../src/core/migration/keys.ts";
 
 export const CONVERSATION = groupId(new Uint8Array(16).fill(200));
-export const LEASE_MS = 60_000;
+const LEASE_MS = 60_000;
 /** Listens, and is in no record. */
 export const GHOST = 99;
 
@@ -25,7 +25,7 @@ export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("h
 export const idOf = (who: number): AccountId => accountId(new Uint8Array(16).fill(who + 1));
 export const numberOf = (account: Uint8Array): number => account[0]! - 1;
 export const keyOf = (who: number): Bytes => new Uint8Array(33).fill(who + 1) as Bytes;
-export const addressOf = (who: number) => ({ accountId: idOf(who), deviceId: deviceId(1) });
+const addressOf = (who: number) => ({ accountId: idOf(who), deviceId: deviceId(1) });
 
 export function makeChange(
   who: number,

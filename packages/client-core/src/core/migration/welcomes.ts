@@ -3,7 +3,7 @@ import { equalBytes, type GroupId } from "@murmuration/base";
 import { migrationGroupId } from "./keys.ts";
 
 /** For how many generations ahead a Welcome is recognised whose record has not been read. */
-export const GENERATIONS_AHEAD = 4;
+const GENERATIONS_AHEAD = 4;
 
 /**
  * What a Welcome is to a conversation, whose present MLS group is known by its name and asks nothing here: `early` for a

@@ -302,6 +302,21 @@ export class Joiner {
     await this.rejoin(id);
   }
 
+  /**
+   * Whether this device has a leaf in a group that it is not in: it was added, and its Welcome is on its way, or lost.
+   * ServiceRefusal, UnavailableError.
+   */
+  async isAdded(id: GroupId): Promise<boolean> {
+    const { publicKey, privateKey } = communityIdentity(this.context).signatureKeys;
+    try {
+      await this.groupInfo(id, publicKey, privateKey, undefined);
+      return true;
+    } catch (error) {
+      if (error instanceof ServiceRefusal && error.code === "group/not-a-member") return false;
+      throw error;
+    }
+  }
+
   /** Joins again with a new leaf in the place of the old one, after the log could not be followed. */
   rejoin(id: GroupId): Promise<void> {
     return this.context.queue.run(`mls-join:${formatId(id)}`, async () => {

@@ -62,10 +62,10 @@ const ENTER_AGAIN_MS = 60_000;
 /** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
 const TAKE_OVER_LOOK_MS = 45_000;
 /**
- * How long the log may stand still before the switching commit until this device comes in from outside, ms. Who brings the
- * secret tries a full mailbox again within a minute, and whoever comes in from outside misses what is said on the way.
+ * How long a device that was added waits for its Welcome, or for the secret, before it comes in from outside, ms. Both are
+ * brought to a mailbox that was full within a minute, and whoever comes in from outside misses what was said before.
  */
-const STAND_STILL_MS = 90_000;
+const OUTSIDE_AFTER_MS = 90_000;
 
 export class Migrations {
   readonly order: SpokenOrder;
@@ -79,7 +79,7 @@ export class Migrations {
   private readonly changed = new Signal();
   /** When the lease of another device is looked at next, by conversation. */
   private readonly lookAtMs = new Map<string, number>();
-  /** Since when the log stands still for want of a secret, by conversation. */
+  /** Since when a secret or a Welcome is waited for, by conversation. */
   private readonly standsStillSinceMs = new Map<string, number>();
   /** Conversations whose record is being read for the sake of a Welcome. */
   private readonly reading = new Set<string>();
@@ -142,8 +142,11 @@ export class Migrations {
    */
   async start(id: GroupId): Promise<void> {
     this.requireRole(id);
+    await this.begin(id);
+  }
+
+  private async begin(id: GroupId): Promise<void> {
     await this.groups.change(id, (state) => {
-      if (hasSwitched(state.migration.state)) return undefined;
       if (state.migration.state !== "pairwise") return undefined;
       requireFewRoleHolders(state);
       return { kind: "migrate-prepare", generation: state.migration.generation + 1 };
@@ -171,10 +174,15 @@ export class Migrations {
   }
 
   private requireRole(id: GroupId): void {
-    const { conversations, migration, own } = this.context;
+    this.requireAdmin(id);
+    if (hasSwitched(this.context.migration.record(id).state))
+      throw new UsageError("migration/already-switched");
+  }
+
+  private requireAdmin(id: GroupId): void {
+    const { conversations, own } = this.context;
     const role = conversations.member(id, own.accountId)?.role ?? "member";
     if (role === "member") throw new UsageError("group/not-an-admin");
-    if (hasSwitched(migration.record(id).state)) throw new UsageError("migration/already-switched");
   }
 
   /**
@@ -182,13 +190,14 @@ export class Migrations {
    * this device. UsageError `group/not-an-admin`.
    */
   async addLater(id: GroupId, accounts: readonly AccountId[]): Promise<void> {
-    this.requireRole(id);
+    this.requireAdmin(id);
     const { context } = this;
     context.transaction(() => {
       context.migration.addWaiting(id, accounts);
       if (this.preparer.isCreator(id)) this.hurry(id);
     });
-    await this.start(id);
+    // Also where the record has switched, and this device is about to.
+    await this.begin(id);
   }
 
   /** Somebody waits for the switch. */
@@ -610,7 +619,7 @@ export class Migrations {
       return true;
     }
     if (step !== "enter" || context.now() < (this.enterAtMs.get(formatId(id)) ?? 0)) return false;
-    if (!this.mustComeFromOutside(id)) return false;
+    if (!(await this.mustComeFromOutside(id))) return false;
     await this.enter(id, generation);
     context.transaction(() => this.switcher.switchIfReached(id));
     context.notifier.flush();
@@ -618,10 +627,10 @@ export class Migrations {
   }
 
   /**
-   * Whether a Welcome or the secret will not come any more. Both were sent before the switch: they are in the mailbox, if
-   * anywhere. Who comes in from outside has not got what was said before.
+   * Whether a Welcome or the secret will not come any more. Both were sent before the switch: they are in the mailbox, or
+   * were kept out of it because it was full. Who comes in from outside has not got what was said before.
    */
-  private mustComeFromOutside(id: GroupId): boolean {
+  private async mustComeFromOutside(id: GroupId): Promise<boolean> {
     const { mls } = this.context;
     if (!this.effects.isCaughtUp()) {
       this.wakeWhenCaughtUp();
@@ -629,15 +638,16 @@ export class Migrations {
     }
     const wireId = mls.wireIdOf(id);
     if (mls.welcomes().some(({ groupId: named }) => equalBytes(named, wireId))) return false;
-    if (mls.group(id)?.state !== "active") return true;
     const key = formatId(id);
-    if (!this.communities.isStandingStill(id)) {
+    const isIn = mls.group(id)?.state === "active";
+    if (isIn && !this.communities.isStandingStill(id)) {
       this.standsStillSinceMs.delete(key);
       return false;
     }
+    if (!isIn && !(await this.communities.joiner.isAdded(id))) return true;
     const sinceMs = this.standsStillSinceMs.get(key) ?? this.context.now();
     this.standsStillSinceMs.set(key, sinceMs);
-    return this.context.now() >= sinceMs + STAND_STILL_MS;
+    return this.context.now() >= sinceMs + OUTSIDE_AFTER_MS;
   }
 
   private placeIn(id: GroupId): "in" | "outside" | "out" {

@@ -247,7 +247,8 @@ export class Switcher {
 
   /**
    * What waits in the outbox goes over MLS under its message id. What some have and others have not got, because their
-   * mailboxes were full, is said to all: whoever has it knows it by its id. O(what waits).
+   * mailboxes were full, is said to all: whoever has it knows it by its id. It still goes the old way too: their Welcome
+   * may have found no room either, and who comes in from outside reads nothing of what was said before. O(what waits).
    */
   private sayAnew(id: GroupId): void {
     const { migration, outbox } = this.context;
@@ -267,12 +268,11 @@ export class Switcher {
       const content = decodeContent(row.content);
       if (!isOfGroup(content, id) || PAIRWISE_ONLY.has(bodyKind(content))) continue;
       if (row.target.kind !== "account") continue;
-      // Whoever is left behind gets it as before.
+      // Whoever is left behind has no other way to it.
       if (this.context.mls.leavesOf(id, row.target.account).length === 0) continue;
       again.set(Buffer.from(row.messageId).toString("hex"), row);
-      outbox.delete(row.id);
     }
-    for (const { messageId, content, historyId, createdAtMs } of again.values()) {
+    for (const { messageId, content, createdAtMs } of again.values()) {
       outbox.append({
         lane: lanes.group(id),
         target: { kind: "group", group: id },
@@ -280,7 +280,6 @@ export class Switcher {
         content,
         confirm: false,
         createdAtMs,
-        ...(historyId === undefined ? {} : { historyId }),
       });
     }
   }

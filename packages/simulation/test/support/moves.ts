@@ -1,7 +1,7 @@
 /** What the stories about groups that move to MLS share. */
-import type { ClientSettings, Conversation } from "@murmuration/client-core";
+import { type ClientSettings, type Conversation, openSqlcipher } from "@murmuration/client-core";
 import { type DeviceOptions, introduce, type SimulatedDevice, textsOf, until } from "../../src/index.ts";
-import { countOf, hearEachOther, on, PATIENCE_MS } from "./communities.ts";
+import { countOf, on, PATIENCE_MS } from "./communities.ts";
 
 /** A place where devices register: a world in this process, or one with a service of its own. */
 interface Place {
@@ -90,7 +90,7 @@ export class Talk {
   }
 
   async say(device: SimulatedDevice, name: string): Promise<string> {
-    const text = `${name} ${this.count++}`;
+    const text = `${name} ${this.count++} of ${device.path.slice(-4, -3)}`;
     this.perhaps.add(text);
     await on(device, this.group).send({ text });
     this.perhaps.delete(text);
@@ -134,7 +134,10 @@ export async function requireMoved(
   devices: readonly SimulatedDevice[],
   group: string,
   word: string,
+  ms = PATIENCE_MS,
 ): Promise<void> {
-  await allMoved(devices, group);
-  await hearEachOther(devices, group, word);
+  await allMoved(devices, group, ms);
+  const talk = new Talk(group);
+  await Promise.all(devices.map((device) => talk.say(device, word)));
+  await talk.heardBy(devices, ms);
 }

@@ -1,0 +1,126 @@
+import { UnavailableError } from "@murmuration/base";
+import type { Transport } from "@murmuration/client-core";
+import { expect, test } from "vitest";
+import { introduce, World } from "../../src/index.ts";
+import { countOf, membersOf, on, PATIENCE_MS } from "../support/communities.ts";
+import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
+
+/** A link over which no KeyPackage reaches the service. */
+const withoutKeyPackages = (transport: Transport): Transport => ({
+  origin: transport.origin,
+  connect: (handlers, timeoutMs) => transport.connect(handlers, timeoutMs),
+  request: (request) =>
+    request.path.startsWith("/v1/key-packages")
+      ? Promise.reject(new UnavailableError("connection/lost"))
+      : transport.request(request),
+  stream: (request) => transport.stream(request),
+  get traffic() {
+    return transport.traffic;
+  },
+  close: () => transport.close(),
+});
+
+// The faults that these find: a log that stands still for want of the secret, what was said on either side of the switch
+// in the wrong order or lost, and a device that nobody lets in because its account is not among those expected.
+test("a device that is offline through the whole switch has everything that was said on both sides of it, in order", async () => {
+  await using world = await World.start();
+  const [alice, bob, carol] = await movers(world, ["Alice", "Bob", "Carol"]);
+  const everybody = [alice, bob, carol];
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  const talk = new Talk(id);
+  for (const device of everybody) await talk.say(device, "before");
+  await talk.heardBy(everybody);
+
+  await carol.stop();
+  await talk.say(bob, "pairwise");
+  await on(alice, id).migrate("start");
+  await talk.say(bob, "pairwise");
+  await talk.say(alice, "pairwise");
+  await untilIn(
+    [alice],
+    id,
+    () => {
+      const { notReady = [] } = on(alice, id).migration ?? {};
+      return notReady.length === 1 && notReady[0]!.code === "migration/not-joined";
+    },
+    "all but one are ready",
+  );
+  expect(on(alice, id).migration).toMatchObject({ state: "preparing", readyAccounts: 2, accounts: 3 });
+  await on(alice, id).migrate("finish-now");
+  await allMoved([alice, bob], id);
+  for (let round = 0; round < 3; round++) {
+    await talk.say(bob, "mls");
+    await talk.say(alice, "mls");
+  }
+  await talk.heardBy([alice, bob]);
+  await untilIn([alice], id, () => on(alice, id).migration?.state === "mls", "the record is done");
+
+  await carol.open();
+  await talk.say(carol, "written while away");
+  carol.client.connection.start();
+  await talk.heardBy(everybody);
+  await requireMoved(everybody, id, "everybody is back");
+}, 120_000);
+
+test("a device without KeyPackages is named, left behind, comes in by itself, and what it had written is said", async () => {
+  await using world = await World.start();
+  const [alice, bob] = await movers(world, ["Alice", "Bob"]);
+  const dave = await world.join("Dave", { settings: movable, wrapTransport: withoutKeyPackages });
+  await introduce(alice, bob, dave);
+  const everybody = [alice, bob, dave];
+  const daveId = dave.id;
+  const { id } = await pairwiseGroup(alice, [bob, dave]);
+  const talk = new Talk(id);
+  for (const device of everybody) await talk.say(device, "before");
+  await talk.heardBy(everybody);
+
+  await dave.stop();
+  await talk.say(bob, "pairwise");
+  await on(alice, id).migrate("start");
+  await untilIn([alice], id, () => on(alice, id).migration?.notReady.length === 1, "one is not ready");
+  expect(on(alice, id).migration?.notReady).toEqual([{ accountId: daveId, code: "key-packages/none" }]);
+  await on(alice, id).migrate("finish-now");
+  await allMoved([alice, bob], id);
+  await on(bob, id).send({ text: "not for Dave" });
+  await untilIn([alice], id, () => on(alice, id).migration?.state === "mls", "the record is done");
+  expect(membersOf(alice, id)).toHaveLength(2);
+
+  await dave.open({ wrapTransport: (transport) => transport });
+  await talk.say(dave, "written while away");
+  await talk.say(dave, "written while away");
+  dave.client.connection.start();
+  await requireMoved(everybody, id, "everybody is in");
+  await talk.heardBy(everybody);
+  expect(countOf(dave, id, "not for Dave"), "he was not in the group then").toBe(0);
+  for (const device of everybody) expect(membersOf(device, id)).toHaveLength(3);
+}, 120_000);
+
+test("an invited account that had not accepted is not in the group, and accepts behind the switch", async () => {
+  await using world = await World.start();
+  const [alice, bob] = await movers(world, ["Alice", "Bob"]);
+  const erin = await world.join("Erin", { settings: movable });
+  const { id } = await alice.client.conversations.createGroup({ title: "Birds", members: [bob.id, erin.id] });
+  await untilIn(
+    [bob, erin],
+    id,
+    () => on(bob, id)?.state === "active" && on(erin, id)?.state === "invited",
+    "Erin is invited",
+  );
+  await on(alice, id).migrate("start");
+  await allMoved([alice, bob], id);
+  await untilIn([alice], id, () => on(alice, id).migration?.state === "mls", "the record is done");
+  expect(on(erin, id).state).toBe("invited");
+  await on(bob, id).send({ text: "not for Erin" });
+  // Being back is not being asked.
+  await erin.stop();
+  await erin.start();
+  await erin.client.connection.caughtUp();
+  expect(on(erin, id).state).toBe("invited");
+  expect(membersOf(alice, id)).toHaveLength(2);
+
+  await on(erin, id).accept();
+  await untilIn([erin], id, () => on(erin, id).state === "active", "Erin is in", PATIENCE_MS);
+  await requireMoved([alice, bob, erin], id, "everybody is in");
+  expect(countOf(erin, id, "not for Erin")).toBe(0);
+  expect(on(erin, id).title).toBe("Birds");
+}, 120_000);

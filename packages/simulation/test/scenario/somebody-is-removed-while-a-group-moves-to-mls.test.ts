@@ -1,0 +1,159 @@
+import type { Storage } from "@murmuration/client-core";
+import { expect, test } from "vitest";
+import { introduce, type SimulatedDevice, World } from "../../src/index.ts";
+import { countOf, membersOf, on } from "../support/communities.ts";
+import { HeldFrames } from "../support/held-frames.ts";
+import { HeldRequests } from "../support/held-requests.ts";
+import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
+
+/** The creator, with links that can be held up and a database that can be looked into. */
+class Creator {
+  readonly frames = new HeldFrames();
+  readonly requests = new HeldRequests();
+  private storage: Storage | undefined;
+
+  readonly options = {
+    settings: movable,
+    wrapTransport: (transport: Parameters<HeldFrames["wrapTransport"]>[0]) =>
+      this.requests.wrapTransport(this.frames.wrapTransport(transport)),
+    wrapStorage: (storage: Storage) => {
+      this.storage = storage;
+      return storage;
+    },
+  };
+
+  /** Secrets that were drawn for the present generation. */
+  get rounds(): number {
+    return this.storage!.get("SELECT round FROM migration")!["round"] as number;
+  }
+}
+
+interface Flock {
+  readonly creator: Creator;
+  readonly alice: SimulatedDevice;
+  readonly bob: SimulatedDevice;
+  readonly carol: SimulatedDevice;
+  readonly dave: SimulatedDevice;
+  readonly id: string;
+  readonly talk: Talk;
+}
+
+/** A group whose creator waits for one device that is away, everybody else being ready. */
+async function waitingFlock(world: World): Promise<Flock> {
+  const creator = new Creator();
+  const [bob, carol, dave] = await movers(world, ["Bob", "Carol", "Dave"]);
+  const alice = await world.join("Alice", creator.options);
+  await introduce(alice, bob, carol, dave);
+  const { id } = await pairwiseGroup(alice, [bob, carol, dave]);
+  await on(alice, id).setRole(bob.id, "admin");
+  const talk = new Talk(id);
+  for (const device of [alice, bob, carol, dave]) await talk.say(device, "before");
+  await talk.heardBy([alice, bob, carol, dave]);
+  await dave.stop();
+  await on(alice, id).migrate("start");
+  await untilIn(
+    [alice],
+    id,
+    () => on(alice, id).migration?.readyAccounts === 3,
+    "all but one device are ready",
+  );
+  return { creator, alice, bob, carol, dave, id, talk };
+}
+
+/** Everybody but Carol is in the MLS group, and she hears nothing that is said there. */
+async function requireWithoutCarol({ creator, alice, bob, carol, dave, id, talk }: Flock): Promise<void> {
+  await allMoved([alice, bob], id);
+  await on(bob, id).send({ text: "not for Carol" });
+  await dave.start();
+  await requireMoved([alice, bob, dave], id, "without Carol");
+  await talk.heardBy([alice, bob, dave]);
+  await untilIn([alice], id, () => on(alice, id).migration?.state === "mls", "the record is done");
+  expect(creator.rounds, "another secret was drawn").toBeGreaterThan(1);
+  for (const device of [alice, bob, dave]) {
+    expect(membersOf(device, id)).toHaveLength(3);
+    expect(membersOf(device, id).join()).not.toContain(carol.id);
+  }
+  await untilIn([carol], id, () => on(carol, id).state === "removed", "Carol knows");
+  await carol.stop();
+  await carol.start();
+  await carol.client.connection.caughtUp();
+  expect(on(carol, id).protocol).toBe("pairwise");
+  expect(countOf(carol, id, "not for Carol")).toBe(0);
+}
+
+// The faults that these find: a switch that a removed member can follow, because it was made with a secret that it was
+// told, or with its leaf; and a creator that stops when the record has gone on without it.
+test("a member that is removed while the group is prepared is not in the MLS group", async () => {
+  await using world = await World.start();
+  const flock = await waitingFlock(world);
+  const { alice, bob, carol, id, talk } = flock;
+  await on(bob, id).remove(carol.id);
+  await talk.say(bob, "after the removal");
+  await on(alice, id).migrate("finish-now");
+  await requireWithoutCarol(flock);
+}, 120_000);
+
+test("a member that leaves while the group is prepared is not in the MLS group", async () => {
+  await using world = await World.start();
+  const flock = await waitingFlock(world);
+  const { alice, bob, carol, id, talk } = flock;
+  await on(carol, id).leave();
+  await talk.say(bob, "after the leave");
+  await untilIn([alice], id, () => membersOf(alice, id).length === 3, "she is gone");
+  await on(alice, id).migrate("finish-now");
+  await allMoved([alice, bob], id);
+  await requireMoved([alice, bob], id, "without Carol");
+  expect(flock.creator.rounds, "another secret was drawn").toBeGreaterThan(1);
+  expect(on(carol, id).state).toBe("left");
+  expect(on(carol, id).protocol).toBe("pairwise");
+}, 120_000);
+
+test("a member that is removed when all is ready: the switch that was on its way is made anew", async () => {
+  await using world = await World.start();
+  const flock = await waitingFlock(world);
+  const { alice, bob, carol, creator, id } = flock;
+  creator.frames.keep("groupCommit");
+  await on(alice, id).migrate("finish-now");
+  await untilIn([alice], id, () => creator.frames.keeps, "the switching commit is on its way");
+  expect(on(alice, id).migration?.state).toBe("ready");
+  await on(bob, id).remove(carol.id);
+  creator.frames.letGo();
+  await requireWithoutCarol(flock);
+}, 120_000);
+
+test("a member that is removed between the switching commit and the record's switch: both are made anew", async () => {
+  await using world = await World.start();
+  const flock = await waitingFlock(world);
+  const { alice, bob, carol, creator, id } = flock;
+  creator.frames.keep("groupCommit");
+  await on(alice, id).migrate("finish-now");
+  await untilIn([alice], id, () => creator.frames.keeps, "the switching commit is on its way");
+  creator.requests.keep("PUT /v1/groups");
+  creator.frames.letGo();
+  await untilIn([alice], id, () => creator.requests.count > 0, "the record's switch is on its way");
+  await on(bob, id).remove(carol.id);
+  creator.requests.letGo();
+  await requireWithoutCarol(flock);
+}, 120_000);
+
+test("members that are added while the group is prepared come along, whoever adds them", async () => {
+  await using world = await World.start();
+  const flock = await waitingFlock(world);
+  const { alice, bob, carol, dave, id, talk } = flock;
+  const [erin, frank] = await movers(world, ["Erin", "Frank"]);
+  await introduce(alice, bob, carol, erin, frank);
+  await on(alice, id).add([erin.id]);
+  await on(bob, id).add([frank.id]);
+  await untilIn(
+    [alice, erin, frank],
+    id,
+    () => on(alice, id).migration?.readyAccounts === 5,
+    "the newcomers are ready",
+  );
+  await talk.say(bob, "with newcomers");
+  await on(alice, id).migrate("finish-now");
+  await allMoved([alice, bob, carol, erin, frank], id);
+  await dave.start();
+  await requireMoved([alice, bob, carol, dave, erin, frank], id, "with newcomers");
+  await talk.heardBy([alice, bob, carol, dave]);
+}, 120_000);

@@ -1,0 +1,93 @@
+import type { Transport } from "@murmuration/client-core";
+import { expect, test } from "vitest";
+import { introduce, type SimulatedDevice, World } from "../../src/index.ts";
+import { ShiftedClock } from "../../src/shifted-clock.ts";
+import { on } from "../support/communities.ts";
+import { HeldFrames } from "../support/held-frames.ts";
+import { HeldRequests } from "../support/held-requests.ts";
+import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
+
+interface Move {
+  readonly alice: SimulatedDevice;
+  readonly frames: HeldFrames;
+  readonly requests: HeldRequests;
+  readonly id: string;
+}
+
+/** A creator that goes until `vanish`, another admin that takes over, and the creator's return. */
+async function tell(vanish: (move: Move) => Promise<void>): Promise<void> {
+  const clock = new ShiftedClock();
+  await using world = await World.start({ serviceClock: clock });
+  const frames = new HeldFrames();
+  const requests = new HeldRequests();
+  const [bob, carol, dave] = await movers(world, ["Bob", "Carol", "Dave"], {
+    environment: clock.environment,
+  });
+  const alice = await world.join("Alice", {
+    settings: movable,
+    environment: clock.environment,
+    wrapTransport: (transport: Transport) => requests.wrapTransport(frames.wrapTransport(transport)),
+  });
+  const everybody = [alice, bob, carol, dave];
+  await introduce(...everybody);
+  const { id } = await pairwiseGroup(alice, [bob, carol, dave]);
+  await on(alice, id).setRole(bob.id, "admin");
+  const talk = new Talk(id);
+  for (const device of everybody) await talk.say(device, "before");
+  await talk.heardBy(everybody);
+  await dave.stop();
+
+  await on(alice, id).migrate("start");
+  await untilIn([alice], id, () => on(alice, id).migration?.readyAccounts === 3, "all but one are ready");
+  await vanish({ alice, frames, requests, id });
+  requests.lose();
+  await alice.stop();
+  await talk.say(bob, "without the creator");
+  // It has looked once at whether it is needed; the lease is over, and so is the time that it gives the creator.
+  await new Promise((resolve) => setTimeout(resolve, 5_500));
+  expect(on(bob, id).migration?.generation).toBe(1);
+  clock.offsetMs += 100_000;
+  await untilIn([bob], id, () => on(bob, id).migration?.generation === 2, "somebody takes over");
+  await untilIn([bob], id, () => on(bob, id).migration?.readyAccounts === 2, "the others are ready again");
+  expect(on(bob, id).migration).toMatchObject({ isCreator: true, state: "preparing" });
+  await on(bob, id).migrate("finish-now");
+  await allMoved([bob, carol], id);
+  await talk.say(carol, "without the creator");
+
+  requests.letGo();
+  await alice.open();
+  await talk.say(alice, "back");
+  alice.client.connection.start();
+  await dave.start();
+  await requireMoved(everybody, id, "everybody is back");
+  await talk.heardBy(everybody);
+  await untilIn(everybody, id, () => on(bob, id).migration?.state === "mls", "the record is done");
+  for (const device of everybody)
+    await untilIn([device], id, () => on(device, id).migration?.generation === 2, "one generation");
+}
+
+// The faults that these find: a group that nobody moves any more, one that two devices move, and a creator that comes back
+// and goes on with what the others have given up.
+test("a creator that vanishes while it prepares: another admin goes on when the lease is over", async () => {
+  await tell(async () => undefined);
+}, 120_000);
+
+test("a creator that vanishes when all is ready: another admin goes on when the lease is over", async () => {
+  await tell(async ({ alice, frames, id }) => {
+    frames.keep("groupCommit");
+    await on(alice, id).migrate("finish-now");
+    await untilIn([alice], id, () => frames.keeps, "the switching commit is on its way");
+    expect(on(alice, id).migration?.state).toBe("ready");
+  });
+}, 120_000);
+
+test("a creator that vanishes between its commit and the record's switch: another admin goes on, in another group", async () => {
+  await tell(async ({ alice, frames, requests, id }) => {
+    frames.keep("groupCommit");
+    await on(alice, id).migrate("finish-now");
+    await untilIn([alice], id, () => frames.keeps, "the switching commit is on its way");
+    requests.keep("PUT /v1/groups");
+    frames.letGo();
+    await untilIn([alice], id, () => requests.count > 0, "the record's switch is on its way");
+  });
+}, 120_000);

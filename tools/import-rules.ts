@@ -60,6 +60,7 @@ export const areas: Readonly<Record<string, Area>> = {
       "@murmuration/pairwise/bench",
       "@murmuration/client-core",
       "@murmuration/delivery-service",
+      "@murmuration/delivery-service/bench",
       "@murmuration/spec-vectors",
     ],
     npm: ["ts-mls", "@noble/curves", "@noble/hashes", "@noble/ciphers", "echarts"],

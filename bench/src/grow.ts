@@ -3,8 +3,6 @@
  * at most 256, warm-up turns between them, then commits, a removal, messages, and a reload from storage. Nothing is
  * adopted or skipped: each commit is created by the member whose turn it is and received by the others that live here.
  */
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
 import { equalBytes, utf8 } from "@murmuration/base";
 import {
   bytesWritten,
@@ -24,8 +22,9 @@ import {
 import { commitAs, type LeafKeys } from "@murmuration/mls-groups/bench";
 import { parseArguments, parseSizes } from "./arguments.ts";
 import { describeMachine, packageVersion } from "./machine.ts";
-import { median } from "./mls/collect.ts";
+import { median } from "./median.ts";
 import { Progress } from "./progress.ts";
+import { writeReport } from "./write-report.ts";
 
 const MOST_MEMBERS = 65_536;
 const LIFETIME = { notBefore: 0n, notAfter: 0xffff_ffff_ffff_ffffn };
@@ -288,9 +287,7 @@ export async function runGrow(argv: readonly string[]): Promise<number> {
   print(report);
   const path = values.get("json");
   if (path !== undefined) {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(`${path}.partial`, `${JSON.stringify(report, undefined, 1)}\n`);
-    renameSync(`${path}.partial`, path);
+    writeReport(path, report);
   }
   return 0;
 }

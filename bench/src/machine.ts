@@ -31,3 +31,14 @@ export function packageVersion(name: string): string {
     folder = parent;
   }
 }
+
+/** Of everything that is measured. */
+export function packageVersions(): Record<string, string> {
+  return {
+    node: process.versions.node,
+    openssl: process.versions.openssl,
+    murmuration: packageVersion("@murmuration/mls-groups"),
+    libsignal: packageVersion("@signalapp/libsignal-client"),
+    "ts-mls": packageVersion("ts-mls"),
+  };
+}

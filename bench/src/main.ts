@@ -1,6 +1,7 @@
 /** `npm run bench -- <sub-command>`: see benchmarks in the README. */
 import { UsageError } from "@murmuration/base";
 import { compareHelp, runCompare } from "./compare.ts";
+import { fanoutHelp, runFanout } from "./fanout/run.ts";
 import { growHelp, runGrow } from "./grow.ts";
 import { mlsHelp, runMls } from "./mls/run.ts";
 
@@ -10,6 +11,7 @@ interface SubCommand {
 }
 
 const subCommands: Readonly<Record<string, SubCommand>> = {
+  fanout: { help: fanoutHelp, run: runFanout },
   mls: { help: mlsHelp, run: runMls },
   grow: { help: growHelp, run: runGrow },
   compare: { help: compareHelp, run: runCompare },

@@ -1,4 +1,6 @@
 /** From samples to rows: best, median, mean counts, and the floor beside them. */
+
+import { median } from "../median.ts";
 import {
   contradictions,
   type FloorInput,
@@ -11,12 +13,6 @@ import type { PrimitiveCosts } from "./primitives.ts";
 import type { Counts, ImplementationName, Operation, Row } from "./rows.ts";
 import { operations } from "./rows.ts";
 import { receiverLeaves, type Sample } from "./units.ts";
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
 
 interface Series {
   readonly samples: Sample[];

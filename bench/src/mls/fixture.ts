@@ -26,6 +26,24 @@ const BASIC = 1;
 /** From the epoch of the clock to its end: no implementation's clock decides a benchmark. */
 const LIFETIME = { notBefore: 0n, notAfter: 0xffff_ffff_ffff_ffffn };
 
+/** What leaves and GroupContext of a group carry beside keys. */
+export interface GroupForm {
+  /** Identity of the basic credential of the member with this number. */
+  readonly identity: (index: number, signatureKey: Uint8Array) => Bytes;
+  /** Types of extensions and proposals that every leaf supports beyond the default ones. */
+  readonly extensionTypes: readonly number[];
+  readonly proposalTypes: readonly number[];
+  readonly contextExtensions: readonly { readonly type: number; readonly data: Uint8Array }[];
+}
+
+/** As little as RFC 9420 allows: what implementations are compared on. */
+const plainForm: GroupForm = {
+  identity: (index) => utf8(`member-${index}`),
+  extensionTypes: [],
+  proposalTypes: [],
+  contextExtensions: [],
+};
+
 type LeafSource = { readonly kind: "key_package" } | { readonly kind: "commit"; readonly parentHash: Bytes };
 
 export interface LeafFixture {
@@ -88,12 +106,17 @@ export function privateKeysOf(group: GroupFixture, leaf: number): Map<number, By
 function writeLeafContent(
   writer: Writer,
   leaf: Pick<LeafFixture, "identity" | "signatureKeys" | "encryptionKeys" | "source">,
+  form: GroupForm,
 ): void {
   writer.bytes(leaf.encryptionKeys.publicKey).bytes(leaf.signatureKeys.publicKey);
   writer.uint16(BASIC).bytes(leaf.identity);
   writer.nested((versions) => versions.uint16(MLS10));
   writer.nested((suites) => suites.uint16(SUITE));
-  writer.varint(0).varint(0);
+  for (const types of [form.extensionTypes, form.proposalTypes]) {
+    writer.nested((inner) => {
+      for (const type of types) inner.uint16(type);
+    });
+  }
   writer.nested((credentials) => credentials.uint16(BASIC));
   if (leaf.source.kind === "key_package")
     writer.uint8(1).uint64(LIFETIME.notBefore).uint64(LIFETIME.notAfter);
@@ -101,28 +124,35 @@ function writeLeafContent(
   writer.varint(0);
 }
 
-function makeLeaf(seed: string, index: number, source: LeafSource, groupId?: Uint8Array): LeafFixture {
+function makeLeaf(
+  seed: string,
+  index: number,
+  source: LeafSource,
+  form: GroupForm,
+  groupId?: Uint8Array,
+): LeafFixture {
+  const signatureKeys = keyPairOf("Ed25519", derived(seed, "signature", index));
   const content = {
-    identity: utf8(`member-${index}`),
-    signatureKeys: keyPairOf("Ed25519", derived(seed, "signature", index)),
+    identity: form.identity(index, signatureKeys.publicKey),
+    signatureKeys,
     encryptionKeys: keyPairOf("X25519", derived(seed, "encryption", index)),
     source,
   };
   const tbs = encode(content, (writer) => {
-    writeLeafContent(writer, content);
+    writeLeafContent(writer, content, form);
     if (source.kind === "commit") writer.bytes(groupId!).uint32(index);
   });
   const signature = signWithLabel(content.signatureKeys.privateKey, "LeafNodeTBS", tbs);
   const encoded = encode(content, (writer) => {
-    writeLeafContent(writer, content);
+    writeLeafContent(writer, content, form);
     writer.bytes(signature);
   });
   return { ...content, signature, encoded };
 }
 
 /** The KeyPackage of the member with this number, with every private key. */
-export function makeKeyPackage(seed: string, index: number): KeyPackageFixture {
-  const leaf = makeLeaf(seed, index, { kind: "key_package" });
+export function makeKeyPackage(seed: string, index: number, form: GroupForm = plainForm): KeyPackageFixture {
+  const leaf = makeLeaf(seed, index, { kind: "key_package" }, form);
   const initKeys = keyPairOf("X25519", derived(seed, "init", index));
   const content = encode(leaf, (writer) =>
     writer.uint16(MLS10).uint16(SUITE).bytes(initKeys.publicKey).fixed(leaf.encoded).varint(0),
@@ -141,12 +171,14 @@ class TreeBuilder {
   readonly members: number;
   readonly warm: boolean;
   readonly groupId: Uint8Array;
+  readonly form: GroupForm;
 
-  constructor(seed: string, members: number, warm: boolean, groupId: Uint8Array) {
+  constructor(seed: string, members: number, warm: boolean, groupId: Uint8Array, form: GroupForm) {
     this.seed = seed;
     this.members = members;
     this.warm = warm;
     this.groupId = groupId;
+    this.form = form;
   }
 
   /** The subtree over leaves [low, low + width); `parentHash` is what its topmost node or leaf must carry. */
@@ -179,7 +211,7 @@ class TreeBuilder {
     const present = index < this.members;
     if (present) {
       const source: LeafSource = this.warm ? { kind: "commit", parentHash } : { kind: "key_package" };
-      this.leaves[index] = makeLeaf(this.seed, index, source, this.groupId);
+      this.leaves[index] = makeLeaf(this.seed, index, source, this.form, this.groupId);
     }
     return sha256(
       encode(index, (writer) => {
@@ -224,11 +256,16 @@ function encodeRatchetTree(members: number, builder: TreeBuilder): Bytes {
 }
 
 /** A group of `members` at leaves 0 to members - 1. Warm: every parent has a key. Cold: every parent is blank. */
-export function makeGroup(seed: string, members: number, temperature: "warm" | "cold"): GroupFixture {
+export function makeGroup(
+  seed: string,
+  members: number,
+  temperature: "warm" | "cold",
+  form: GroupForm = plainForm,
+): GroupFixture {
   const groupId = derived(seed, "group", temperature).slice(0, 16);
   let leafSlots = 1;
   while (leafSlots < members) leafSlots *= 2;
-  const builder = new TreeBuilder(seed, members, temperature === "warm", groupId);
+  const builder = new TreeBuilder(seed, members, temperature === "warm", groupId, form);
   const treeHash = builder.build(0, leafSlots, new Uint8Array());
   const epoch = 1n;
   const confirmedTranscriptHash = derived(seed, "transcript");
@@ -242,7 +279,9 @@ export function makeGroup(seed: string, members: number, temperature: "warm" | "
       .uint64(epoch)
       .bytes(treeHash)
       .bytes(confirmedTranscriptHash)
-      .varint(0),
+      .nested((extensions) => {
+        for (const { type, data } of form.contextExtensions) extensions.uint16(type).bytes(data);
+      }),
   );
   return {
     members,

@@ -1,9 +1,8 @@
 /** The `mls` sub-command: every implementation, every operation, interleaved in one run. */
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
 import { parseArguments, parseSizes, usage } from "../arguments.ts";
 import { describeMachine, packageVersion } from "../machine.ts";
 import { Progress } from "../progress.ts";
+import { writeReport } from "../write-report.ts";
 import { SizeCollector } from "./collect.ts";
 import { type Budget, defaultBudget, estimateSeconds } from "./estimate.ts";
 import { measurable } from "./implementations.ts";
@@ -252,11 +251,4 @@ export async function runMls(argv: readonly string[]): Promise<number> {
 
 function duration(seconds: number): string {
   return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} minutes`;
-}
-
-/** Written beside and renamed: an interrupt leaves the old report or the new one. */
-function writeReport(path: string, report: MlsReport): void {
-  mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(`${path}.partial`, `${JSON.stringify(report, undefined, 1)}\n`);
-  renameSync(`${path}.partial`, path);
 }

@@ -11,8 +11,8 @@ import { readGroupContext } from "../structs/group-context.ts";
 import { leafToNode } from "../tree/math.ts";
 import { RatchetTree } from "../tree/ratchet-tree.ts";
 
-/** Everything that one member knows in one epoch, as data. The arrays are copied. */
-export interface AdoptedMember {
+/** What all members of an epoch know alike. The arrays are copied. */
+export interface AdoptedEpoch {
   /** Content of a ratchet_tree extension. */
   readonly ratchetTree: Uint8Array;
   /** Encoded GroupContext. */
@@ -20,11 +20,18 @@ export interface AdoptedMember {
   readonly confirmationTag: Uint8Array;
   readonly interimTranscriptHash: Uint8Array;
   readonly secrets: EpochSecrets;
+}
+
+/** What one of them holds alone. */
+export interface AdoptedLeaf {
   readonly leaf: number;
   readonly signaturePrivateKey: Uint8Array;
   /** By node index. */
   readonly privateKeys: ReadonlyMap<number, Uint8Array>;
 }
+
+/** Everything that one member knows in one epoch, as data. */
+export interface AdoptedMember extends AdoptedEpoch, AdoptedLeaf {}
 
 /**
  * Makes a group for benchmarks out of what a member would know, without the protocol that leads there: warming
@@ -36,9 +43,21 @@ export function adoptMember(
   member: AdoptedMember,
   config: Partial<GroupConfig> = {},
 ): { group: Group; writes: WriteSet } {
-  const contextBytes = member.groupContext.slice() as Bytes;
+  return adoptEpoch(crypto, member, config)(member);
+}
+
+/**
+ * The same for several members of one process: the tree is decoded once and shared as long as nobody changes it. What
+ * is returned makes one member after the other, each as if its epoch had just begun.
+ */
+export function adoptEpoch(
+  crypto: CryptoProvider,
+  shared: AdoptedEpoch,
+  config: Partial<GroupConfig> = {},
+): (member: AdoptedLeaf) => { group: Group; writes: WriteSet } {
+  const contextBytes = shared.groupContext.slice() as Bytes;
   const context = decodeWhole(contextBytes, readGroupContext);
-  const tree = RatchetTree.decode(crypto, member.ratchetTree);
+  const tree = RatchetTree.decode(crypto, shared.ratchetTree);
   if (!equalBytes(tree.treeHash(), context.treeHash)) throw new InvariantError("mls/adopted-tree-hash");
   // As after a join: no hash of a leaf is kept for the first commit to find.
   tree.shown().hashes.dropLeafHashes();
@@ -47,19 +66,21 @@ export function adoptMember(
     context,
     contextBytes,
     tree,
-    confirmationTag: member.confirmationTag.slice() as Bytes,
-    interimTranscriptHash: member.interimTranscriptHash.slice() as Bytes,
+    confirmationTag: shared.confirmationTag.slice() as Bytes,
+    interimTranscriptHash: shared.interimTranscriptHash.slice() as Bytes,
   };
-  const secrets = Object.fromEntries(
-    Object.entries(member.secrets).map(([name, secret]) => [name, secret.slice()]),
-  ) as unknown as EpochSecrets;
-  const state = memberState(epoch, secrets, {
-    ownLeaf: member.leaf,
-    signaturePrivateKey: member.signaturePrivateKey.slice() as Bytes,
-    privateKeys: new Map([...member.privateKeys].map(([node, key]) => [node, key.slice() as Bytes])),
-    ratchetLimits: config.ratchetLimits ?? groupDefaults.ratchetLimits,
-  });
-  return Group.start(state, config);
+  return (member) => {
+    const secrets = Object.fromEntries(
+      Object.entries(shared.secrets).map(([name, secret]) => [name, secret.slice()]),
+    ) as unknown as EpochSecrets;
+    const state = memberState(epoch, secrets, {
+      ownLeaf: member.leaf,
+      signaturePrivateKey: member.signaturePrivateKey.slice() as Bytes,
+      privateKeys: new Map([...member.privateKeys].map(([node, key]) => [node, key.slice() as Bytes])),
+      ratchetLimits: config.ratchetLimits ?? groupDefaults.ratchetLimits,
+    });
+    return Group.start(state, config);
+  };
 }
 
 /** What a member brings to a commit beside what all members of the epoch share. */

@@ -1,0 +1,131 @@
+/** The receivers' process: decodes what the service delivered to the timed ones, and decrypts it. */
+import type { Bytes } from "@murmuration/base";
+import type { Group } from "@murmuration/mls-groups";
+import { adoptEpoch } from "@murmuration/mls-groups/bench";
+import {
+  groupDecrypt,
+  IdentityKeyPair,
+  ProtocolAddress,
+  PublicKey,
+  processSenderKeyDistributionMessage,
+  SenderKeyDistributionMessage,
+  SenderKeyRecord,
+  sealedSenderDecryptToUsmc,
+} from "@murmuration/pairwise/bench";
+import { decodeServiceFrame } from "@murmuration/wire";
+import { cpuSince, serveRequests } from "../worker-link.ts";
+import { accountAt } from "./accounts.ts";
+import { type CommunityFile, communityCrypto } from "./community.ts";
+import { loadFile } from "./files.ts";
+import type { DeliveredFrames, OpenedSender, ReceiverResult, Task } from "./protocols.ts";
+import { isMls } from "./protocols.ts";
+import { restoreSession, SignalDevice } from "./signal-device.ts";
+
+interface PairwiseReceiver {
+  readonly device: SignalDevice;
+  readonly session: Bytes;
+  readonly senderKey: Bytes;
+}
+
+const breathe = () => new Promise((resolve) => setImmediate(resolve));
+
+class PairwiseReceivers {
+  private readonly receivers = new Map<number, PairwiseReceiver>();
+  private readonly sender: ProtocolAddress;
+  private readonly trustRoot: PublicKey;
+
+  private constructor(seed: string, opened: OpenedSender) {
+    this.sender = ProtocolAddress.new(accountAt(seed, 0).uuid, 1);
+    this.trustRoot = PublicKey.deserialize(opened.trustRoot);
+  }
+
+  static async open(seed: string, opened: OpenedSender): Promise<PairwiseReceivers> {
+    const receivers = new PairwiseReceivers(seed, opened);
+    for (const { identityKeyPair, index, session } of opened.receivers) {
+      const device = new SignalDevice(accountAt(seed, index), IdentityKeyPair.deserialize(identityKeyPair));
+      await device.identities.saveIdentity(receivers.sender, PublicKey.deserialize(opened.senderIdentityKey));
+      const distribution = SenderKeyDistributionMessage.deserialize(opened.senderKeyDistribution);
+      await processSenderKeyDistributionMessage(receivers.sender, distribution, device.senderKeys);
+      const senderKey = device.senderKeys.records.get(receivers.sender.name())!.serialize();
+      receivers.receivers.set(index, { device, session, senderKey });
+    }
+    return receivers;
+  }
+
+  async receive(task: Task, delivered: DeliveredFrames): Promise<ReceiverResult> {
+    const name = this.sender.name();
+    for (const { device, senderKey, session } of this.receivers.values()) {
+      restoreSession(device, name, session);
+      device.senderKeys.records.set(name, SenderKeyRecord.deserialize(senderKey));
+    }
+    const messages = delivered.flat();
+    for (let i = 0; i < 4; i++) await breathe();
+    const before = process.cpuUsage();
+    for (const { frame, index } of messages) {
+      const plaintext = await this.open(task, this.receivers.get(index)!, frame);
+      if (plaintext.length !== task.payloadBytes) throw new Error("another payload came than was sent");
+    }
+    return { cpuUs: cpuSince(before) / messages.length, receivers: delivered[0]!.length };
+  }
+
+  private async open(task: Task, { device }: PairwiseReceiver, frame: Bytes): Promise<Uint8Array> {
+    const { body } = decodeServiceFrame(frame);
+    if (body.kind !== "deliver") throw new Error(`a ${body.kind} came instead of a Deliver`);
+    const ciphertext = new Uint8Array(body.envelopes[0]!.sealed!.ciphertext);
+    if (task.protocol === "pairwise") return device.decrypt(ciphertext, this.sender);
+    const content = await sealedSenderDecryptToUsmc(ciphertext, device.identities);
+    if (!content.senderCertificate().validate(this.trustRoot, Date.now())) {
+      throw new Error("the sender's certificate is not valid");
+    }
+    return task.protocol === "pairwise-sealed"
+      ? device.decrypt(content.contents(), this.sender)
+      : groupDecrypt(this.sender, device.senderKeys, content.contents());
+  }
+}
+
+/** Members of one MLS group. Cold: each message is the first of the epoch that they receive. */
+class MlsReceivers {
+  private readonly file: CommunityFile;
+  private readonly adopt: ReturnType<typeof adoptEpoch>;
+  private readonly steady: ReadonlyMap<number, Group>;
+
+  constructor(file: CommunityFile) {
+    this.file = file;
+    this.adopt = adoptEpoch(communityCrypto, file);
+    this.steady = new Map(file.leaves.map((leaf) => [leaf.leaf, this.adopt(leaf).group]));
+  }
+
+  async receive(task: Task, delivered: DeliveredFrames): Promise<ReceiverResult> {
+    const messages = delivered.flat().map(({ frame, index }) => ({ frame, group: this.member(task, index) }));
+    await breathe();
+    const before = process.cpuUsage();
+    for (const { frame, group } of messages) {
+      const { body } = decodeServiceFrame(frame);
+      if (body.kind !== "groupEntries") throw new Error(`a ${body.kind} came instead of GroupEntries`);
+      const received = group.receive(body.entries[0]!.application!.message);
+      if (received.kind !== "application") throw new Error(`a ${received.kind} came instead of a message`);
+    }
+    return { cpuUs: cpuSince(before) / messages.length, receivers: delivered[0]!.length };
+  }
+
+  private member(task: Task, index: number): Group {
+    if (task.protocol === "mls-warm") return this.steady.get(index)!;
+    return this.adopt(this.file.leaves.find(({ leaf }) => leaf === index)!).group;
+  }
+}
+
+let pairwise: PairwiseReceivers | undefined;
+const groups = new Map<string, MlsReceivers>();
+
+serveRequests({
+  async open({ seed, opened }: { seed: string; opened: OpenedSender }): Promise<void> {
+    pairwise = await PairwiseReceivers.open(seed, opened);
+  },
+  group({ protocol, path }: { protocol: string; path: string }): void {
+    groups.set(protocol, new MlsReceivers(loadFile(path)));
+  },
+  receive(task: Task): Promise<ReceiverResult> {
+    const receivers = isMls(task.protocol) ? groups.get(task.protocol)! : pairwise!;
+    return receivers.receive(task, loadFile<DeliveredFrames>(task.delivered));
+  },
+});

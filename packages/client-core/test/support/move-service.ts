@@ -5,9 +5,9 @@ import {
   beginsLease,
   generationAfter,
   hasLease,
-  hasSwitched,
   type MigrationPosition,
   migrationTransition,
+  takesOtherChanges,
   unmigrated,
 } from "@murmuration/wire";
 import type { Role } from "../../src/api.ts";
@@ -160,7 +160,7 @@ export class ModelService {
     if (change.revision !== this.changes.length + 1) return "group/revision-conflict";
     const step = migrationChangeOf(change.action);
     if (step === undefined) {
-      if (hasSwitched(this.migration.state)) return "migration/not-possible";
+      if (!takesOtherChanges(this.migration.state)) return "migration/not-possible";
     } else {
       const row = migrationTransition(this.migration.state, step);
       if (row === undefined) return "migration/not-possible";

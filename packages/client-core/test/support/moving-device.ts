@@ -4,7 +4,7 @@
  * here. One call of a method is one transaction, with at most one request before it.
  */
 import { equalBytes, RejectionError } from "@murmuration/base";
-import { hasSwitched } from "@murmuration/wire";
+import { hasLease, hasSwitched } from "@murmuration/wire";
 import type { GroupAction, VerifiedChange } from "../../src/core/group-change.ts";
 import { migrationChangeOf } from "../../src/core/group-change.ts";
 import { applyChange, checkContinues, emptyGroup, type GroupState } from "../../src/core/group-record.ts";
@@ -14,7 +14,7 @@ import { planSaidAnew } from "../../src/core/migration/said-anew.ts";
 import { decidePairwise, HOLD_MS, mustWait, type Spoken } from "../../src/core/migration/spoken-order.ts";
 import { placeWelcome } from "../../src/core/migration/welcomes.ts";
 import { strangersAmong } from "../../src/shell/migration/roster.ts";
-import type { OwnMigration } from "../../src/store/migration.ts";
+import type { OwnMigration, Reached } from "../../src/store/migration.ts";
 import {
   CONVERSATION,
   type Commit,
@@ -123,10 +123,14 @@ interface Peer {
   readonly told: boolean;
 }
 
-const freshOwn: Omit<OwnMigration, "lease" | "secretRow"> & {
+/** What the model does not look at: rows of the outbox have names, and the context of a group is its roles. */
+type ModelOwn = Omit<OwnMigration, "lease" | "secretMessage" | "reached"> & {
   readonly lease: number | undefined;
   readonly secretRow: string;
-} = {
+  readonly reached: Omit<Reached, "context"> | undefined;
+};
+
+const freshOwn: ModelOwn = {
   lease: undefined,
   startedAtMs: 0,
   deadlineAtMs: 0,
@@ -148,7 +152,7 @@ interface Kept {
   protocol: "pairwise" | "mls";
   joinedRevision: number;
   removed: boolean;
-  own: typeof freshOwn;
+  own: ModelOwn;
   wantedLease: number | undefined;
   pending: { readonly change: VerifiedChange; readonly leaseToken: number | undefined } | undefined;
   secrets: ReadonlyMap<string, Uint8Array>;
@@ -395,7 +399,7 @@ export class MovingDevice {
   private rosterChanged(before: GroupState, after: GroupState): void {
     const { kept } = this;
     const { state, generation } = after.migration;
-    if ((state !== "preparing" && state !== "ready") || !this.isCreator) return;
+    if (!hasLease(state) || !this.isCreator) return;
     if ([...before.members.keys()].some((key) => !after.members.has(key))) {
       kept.own = { ...kept.own, secretDue: true };
       return;

@@ -1,5 +1,5 @@
 /** What the stories about groups that move to MLS share. */
-import { type ClientSettings, type Conversation, openSqlcipher } from "@murmuration/client-core";
+import type { ClientSettings, Conversation } from "@murmuration/client-core";
 import { type DeviceOptions, introduce, type SimulatedDevice, textsOf, until } from "../../src/index.ts";
 import { countOf, on, PATIENCE_MS } from "./communities.ts";
 

@@ -557,12 +557,12 @@ export class Migrations {
     this.context.transaction(() => this.release(id));
     context.notifier.flush();
     const { state } = context.migration.record(id);
-    const { switchedAtMs, refusal } = context.migration.own(id);
+    const { switchedAtMs } = context.migration.own(id);
     if (hasSwitched(state) && state !== "recovering" && switchedAtMs > 0) {
       this.effects.wake(lanes.group(id));
       await this.addWaiting(id);
     }
-    if (hasSwitched(state) && state !== "recovering" && switchedAtMs === 0) return this.follow(id, refusal);
+    if (hasSwitched(state) && state !== "recovering" && switchedAtMs === 0) return this.follow(id);
     await this.askWhetherSwitched(id);
     if (this.preparer.isCreator(id)) {
       const went = await this.preparer.advance(id);
@@ -592,9 +592,10 @@ export class Migrations {
   }
 
   /** Somebody else has switched: by the log, or from outside. Where the roster does not fit, a role holder begins anew. */
-  private async follow(id: GroupId, refusal: string): Promise<boolean> {
+  private async follow(id: GroupId): Promise<boolean> {
     const { context } = this;
-    if (refusal === "" && context.transaction(() => this.switcher.switchIfReached(id))) {
+    const isDue = this.switcher.decide(id).decision.kind === "switch";
+    if (isDue && context.transaction(() => this.switcher.switchIfReached(id))) {
       context.notifier.flush();
       return true;
     }
@@ -604,7 +605,8 @@ export class Migrations {
     const step = decideFollow({
       state,
       hasSwitched: false,
-      isRefused: context.migration.own(id).refusal !== "",
+      // Not what was noted of a commit that was made anew since.
+      isRefused: this.switcher.decide(id).decision.kind === "refuse",
       isRoleHolder: (context.conversations.member(id, context.own.accountId)?.role ?? "member") !== "member",
       place: this.placeIn(id),
       isStandingStill: this.communities.isStandingStill(id),

@@ -16,7 +16,7 @@ import {
 } from "@murmuration/mls-groups";
 import { hasSwitched } from "@murmuration/wire";
 import { bodyKind, type Content, decodeContent } from "../../core/content.ts";
-import { decideSwitch } from "../../core/migration/decisions.ts";
+import { decideSwitch, type SwitchDecision } from "../../core/migration/decisions.ts";
 import { migrationPskIdOf } from "../../core/migration/psk-id.ts";
 import { planSaidAnew } from "../../core/migration/said-anew.ts";
 import { isContextOfRecord } from "../../core/migration/switch-context.ts";
@@ -86,10 +86,23 @@ export class Switcher {
    * the service answers.
    */
   switchIfReached(id: GroupId): boolean {
+    const { decision, group, stranger } = this.decide(id);
+    if (decision.kind === "refuse") this.refuse(id, decision.code, stranger);
+    if (decision.kind !== "switch" || group === undefined) return false;
+    this.go(id, group);
+    return true;
+  }
+
+  /** What holds of this switch now. O(members). */
+  decide(id: GroupId): {
+    readonly decision: SwitchDecision;
+    readonly group?: Group | undefined;
+    readonly stranger?: AccountId | undefined;
+  } {
     const { context } = this;
     const { state, switchPoint } = context.migration.record(id);
     const { reached, enteredEpoch, switchedAtMs, refusal } = context.migration.own(id);
-    if (!hasSwitched(state) || switchedAtMs > 0) return false;
+    if (!hasSwitched(state) || switchedAtMs > 0) return { decision: { kind: "wait" } };
     const isIn = context.mls.group(id)?.state === "active";
     const group = isIn ? this.communities.registry.load(id).group : undefined;
     const strangers = this.strangers(id, reached, group);
@@ -103,10 +116,7 @@ export class Switcher {
       enteredEpoch,
       hasSwitched: switchedAtMs > 0,
     });
-    if (decision.kind === "refuse") this.refuse(id, decision.code, strangers[0]);
-    if (decision.kind !== "switch" || group === undefined) return false;
-    this.go(id, group);
-    return true;
+    return { decision, group, stranger: strangers[0] };
   }
 
   /**

@@ -67,6 +67,8 @@ export class Crash extends Error {}
 /** What the world hears of, and holds to its invariants. */
 export interface Witness {
   said(who: number, text: Text): void;
+  /** By one who learns that it is no member any more. */
+  dropped(text: Text): void;
   acceptedPairwise(who: number, text: Text & { readonly counter: number }, to: readonly number[]): void;
   acceptedMls(who: number, text: Text, at: Epoch, generation: number): void;
   /** Said pairwise, and taken; `last` is what its author has announced as its end. */
@@ -481,6 +483,7 @@ export class MovingDevice {
     }
     if (kept.protocol === "mls") return this.sendMls(row);
     if (kept.removed) {
+      if (row.letter.kind === "text") this.witness.dropped(row.letter);
       this.done(row);
       return true;
     }
@@ -828,14 +831,24 @@ export class MovingDevice {
 
   switchIfReached(): boolean {
     const { kept } = this;
-    const { state, switchPoint, generation } = kept.record.migration;
+    const decision = this.decideNow();
+    if (decision.kind === "refuse") {
+      kept.own = { ...kept.own, refusal: decision.code };
+      this.witness.refused(this.who, kept.record.migration.generation, decision.code);
+    }
+    if (decision.kind !== "switch") return false;
+    this.go();
+    return true;
+  }
+
+  private decideNow(): moves.SwitchDecision {
+    const { kept } = this;
+    const { state, switchPoint } = kept.record.migration;
     const { reached, refusal, switchedAtMs, enteredEpoch } = kept.own;
-    if (!hasSwitched(state) || switchedAtMs > 0) return false;
     const at = kept.mls?.state === "active" ? kept.mls.at : undefined;
-    const strangers = this.decide.strangersAmong(reached?.roster ?? [], [
-      ...kept.record.members.values(),
-    ] as never);
-    const decision = this.decide.decideSwitch({
+    const members = [...kept.record.members.values()] as never;
+    const strangers = this.decide.strangersAmong(reached?.roster ?? [], members);
+    return this.decide.decideSwitch({
       state,
       switchPoint,
       reached,
@@ -845,13 +858,6 @@ export class MovingDevice {
       enteredEpoch,
       hasSwitched: switchedAtMs > 0,
     });
-    if (decision.kind === "refuse") {
-      kept.own = { ...kept.own, refusal: decision.code };
-      this.witness.refused(this.who, generation, decision.code);
-    }
-    if (decision.kind !== "switch" || at === undefined) return false;
-    this.go();
-    return true;
   }
 
   private go(): void {
@@ -905,14 +911,14 @@ export class MovingDevice {
 
   private follow(isMailboxEmpty: boolean): boolean {
     const { kept } = this;
-    if (kept.own.refusal === "" && this.switchIfReached()) return true;
+    if (this.decideNow().kind === "switch" && this.switchIfReached()) return true;
     if (isMailboxEmpty) this.takeUpWelcomes();
     const { state, generation } = kept.record.migration;
     const placed = kept.mls?.state;
     const step = this.decide.decideFollow({
       state,
       hasSwitched: kept.own.switchedAtMs > 0,
-      isRefused: kept.own.refusal !== "",
+      isRefused: this.decideNow().kind === "refuse",
       isRoleHolder: (this.role ?? "member") !== "member",
       place: placed === "active" ? "in" : placed === undefined ? "out" : "outside",
       isStandingStill: this.standsStill,

@@ -386,6 +386,10 @@ export class MovingWorld implements Witness {
     this.waiting.set(id, who);
   }
 
+  dropped({ id }: Text): void {
+    this.waiting.delete(id);
+  }
+
   acceptedPairwise(who: number, text: Text, to: readonly number[]): void {
     const isShown = to.every((reader) => this.service.members.has(reader));
     hold(isShown, `${text.id} goes to somebody who was removed`);

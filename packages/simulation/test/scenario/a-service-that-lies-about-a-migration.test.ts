@@ -78,3 +78,51 @@ test("a service that shows one member the record of yesterday after the switch i
   expect(decisions(alice, "group/rolled-back")).toBe(0);
   expect(decisions(alice, "migration/state-mismatch")).toBe(0);
 }, 60_000);
+
+test("a sender whom the service keeps in the past is told by its peers, and what they had taken from it is there once", async () => {
+  const { world, lies, all, group } = await start();
+  await using _ = world;
+  const [alice, bob, carol] = all;
+  await inConversation(bob, group.id).send({ text: "1" });
+  await until(() => textsOf(carol.client, group.id).includes("1"));
+  // From here on Bob sees neither mail, nor a log, nor the record, and whatever he says is taken.
+  lies.isMailKept = true;
+  lies.keepBackLog(() => true);
+  lies.lieAboutSubmits(() => "take");
+  await group.migrate("start");
+  await group.migrate("finish-now");
+  await until(() => [alice, carol].every((device) => inConversation(device, group.id).protocol === "mls"));
+  await inConversation(bob, group.id).send({ text: "2" });
+  await inConversation(bob, group.id).send({ text: "3" });
+  await until(() => textsOf(carol.client, group.id).includes("3"));
+  expect(inConversation(bob, group.id).protocol).toBe("pairwise");
+
+  // It lets mail through again, and with it what the peers have to say about that.
+  lies.isMailKept = false;
+  (bob.client as unknown as { link: { interrupt(): void } }).link.interrupt();
+  await until(() => inConversation(bob, group.id).migration?.state !== undefined);
+  await inConversation(bob, group.id).send({ text: "4" });
+  lies.keepBackLog(undefined);
+  (bob.client as unknown as { link: { interrupt(): void } }).link.interrupt();
+  await until(() => inConversation(bob, group.id).protocol === "mls");
+  await until(() => all.every((device) => textsOf(device.client, group.id).length === 4));
+  for (const device of all) expect(textsOf(device.client, group.id)).toEqual(["1", "2", "3", "4"]);
+}, 90_000);
+
+test("a service that drops the secret, and keeps the notice from one half, loses nothing that is said", async () => {
+  const { world, lies, all, group } = await start();
+  await using _ = world;
+  const [alice, bob, carol] = all;
+  lies.isMailKept = true;
+  await group.migrate("start");
+  await group.migrate("finish-now");
+  await until(() => [alice, carol].every((device) => inConversation(device, group.id).protocol === "mls"));
+  await inConversation(carol, group.id).send({ text: "where is Bob?" });
+  await inConversation(bob, group.id).send({ text: "I am here" });
+  // He is refused, reads the record, and comes in from outside.
+  await until(() => inConversation(bob, group.id).protocol === "mls");
+  await until(() => [alice, carol].every((device) => textsOf(device.client, group.id).includes("I am here")));
+  lies.isMailKept = false;
+  await inConversation(carol, group.id).send({ text: "there you are" });
+  await until(() => all.every((device) => textsOf(device.client, group.id).includes("there you are")));
+}, 90_000);

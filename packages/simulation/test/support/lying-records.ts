@@ -20,7 +20,7 @@ export class LyingRecords {
   /** What the service said last when it was honest. */
   last: RecordReply | undefined;
   private recordLie: ((honest: RecordReply) => RecordReply) | undefined;
-  private submitLie: ((submit: Submit) => "refuse" | "swallow" | "pass") | undefined;
+  private submitLie: ((submit: Submit) => "refuse" | "swallow" | "pass" | "take") | undefined;
   private logLie: ((page: GroupEntries) => boolean) | undefined;
 
   /** Answers another record than the one that there is. */
@@ -28,9 +28,23 @@ export class LyingRecords {
     this.recordLie = lie;
   }
 
-  /** Of sealed submits: refused for their fence, said to be accepted and thrown away, or taken as ever. */
-  lieAboutSubmits(lie: ((submit: Submit) => "refuse" | "swallow" | "pass") | undefined): void {
+  /**
+   * Of sealed submits: refused for their fence, said to be accepted and thrown away, taken as ever, or taken whatever
+   * their fence.
+   */
+  lieAboutSubmits(lie: ((submit: Submit) => "refuse" | "swallow" | "pass" | "take") | undefined): void {
     this.submitLie = lie;
+  }
+
+  /** Keeps everything back that its mailbox has. */
+  isMailKept = false;
+
+  /** A service that does not look at fences: what names none it takes from anybody. */
+  private unfenced(frame: ClientFrame): ClientFrame {
+    const { body } = frame;
+    if (body.kind !== "submitSealed" || this.submitLie?.(body) !== "take") return frame;
+    const { fence: _, ...rest } = body;
+    return { ...frame, body: rest };
   }
 
   /** Keeps back each page of an MLS log for which this says so. */
@@ -43,11 +57,12 @@ export class LyingRecords {
       connect: async (handlers: SocketHandlers, timeoutMs: number) => {
         const frame: SocketHandlers["frame"] = (received) => {
           if (received.body.kind === "groupEntries" && this.logLie?.(received.body) === true) return;
+          if (received.body.kind === "deliver" && this.isMailKept) return;
           handlers.frame(received);
         };
         const socket = await transport.connect({ frame, closed: () => handlers.closed() }, timeoutMs);
         const send = (out: ClientFrame) => {
-          if (!this.answers(out, handlers)) socket.send(out);
+          if (!this.answers(out, handlers)) socket.send(this.unfenced(out));
         };
         return Object.assign(Object.create(socket) as typeof socket, { send, close: () => socket.close() });
       },
@@ -68,7 +83,7 @@ export class LyingRecords {
     if (body.kind !== "submitSealed") return false;
     if (body.fence !== undefined) this.submits++;
     const lie = this.submitLie?.(body) ?? "pass";
-    if (lie === "pass") return false;
+    if (lie === "pass" || lie === "take") return false;
     const answer =
       lie === "refuse"
         ? ({ kind: "rejection", code: "submit/fence-outdated", action: "fix-and-resend" } as const)

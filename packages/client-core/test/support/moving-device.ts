@@ -1034,8 +1034,9 @@ export class MovingDevice {
       mayStep,
       stands,
       secretDue: own.round === 0 || own.secretDue,
+      // Whoever has a row of its own holds nobody up.
       secretSent:
-        own.round > 0 && !outbox.some(({ id, letter }) => id === own.secretRow || letter.kind === "secret"),
+        own.round > 0 && !outbox.some(({ lane, letter }) => lane === "group" && letter.kind === "secret"),
       toRemove: stands ? this.foreign(mls.at!).length : 0,
       toAdd: service.nowMs < this.triedAtMs + ADD_AGAIN_MS ? 0 : missing.length,
       everybodyReady: members.every((who) => who === this.who || (present.has(who) && kept.ready.has(who))),
@@ -1139,7 +1140,9 @@ export class MovingDevice {
     const { generation } = kept.record.migration;
     if (evil === "ordinary") {
       this.commit((at) => this.contextFor(at, this.foreign(at)));
-      const at = kept.mls!.at!;
+      // Another generation may have begun while the log was read.
+      const at = this.kept.mls?.at;
+      if (at === undefined) return false;
       this.writeSwitch({
         epoch: at.epoch,
         authenticator: at.authenticator as never,

@@ -465,26 +465,38 @@ export class MovingWorld implements Witness {
     const commit = log.entries.find((entry) => entry.kind === "commit" && entry.after.epoch === epoch);
     if (commit?.kind !== "commit" || commit.psk === undefined) return true;
     const { leaves, roles } = commit.after;
-    const isOfUs = [...leaves.keys()].every((who) => this.service.members.has(who));
-    const holders = this.rolesAtTheSwitch();
+    const { members, roles: holders } = this.membersAt(change);
+    const isOfUs = [...leaves.keys()].every((who) => members.has(who));
     const hasRoles = [...leaves.keys()].every(
       (who) => (roles.get(who) ?? "member") === (holders.get(who) ?? "member"),
     );
     const hash = hex(rosterHash(rosterOf(commit.after)));
     const isNamed = hash === hex(named) && hash === hex(commit.psk.rosterHash);
     const knows = this.secrets.get(`${generation}.${commit.psk.round}`) ?? new Set();
-    const isSecret = [...knows].every((who) => this.service.members.has(who));
+    const isSecret = [...knows].every((who) => members.has(who));
     if (!isSecret) throw new Violation("somebody who was removed knows the secret of the switch");
     return !isOfUs || !hasRoles || !isNamed;
   }
 
-  private rolesAtTheSwitch(): ReadonlyMap<number, Role> {
+  /** Who was a member, and with which role, when the record took this change: while a group recovers some are removed since. */
+  private membersAt(change: VerifiedChange): {
+    readonly members: ReadonlySet<number>;
+    readonly roles: ReadonlyMap<number, Role>;
+  } {
+    const members = new Set<number>();
     const roles = new Map<number, Role>([[0, "owner"]]);
-    for (const { action } of this.service.changes) {
+    for (const one of this.service.changes) {
+      if (one === change) break;
+      const { action } = one;
+      if (action.kind === "create" || action.kind === "add")
+        for (const { account } of action.members) members.add(numberOf(account));
       if (action.kind === "role") roles.set(numberOf(action.account), action.role);
-      if (action.kind === "remove") roles.delete(numberOf(action.account));
+      if (action.kind === "remove") {
+        members.delete(numberOf(action.account));
+        roles.delete(numberOf(action.account));
+      }
     }
-    return roles;
+    return { members, roles };
   }
 
   switched({ who, kept }: MovingDevice): void {

@@ -405,6 +405,8 @@ export class Groups {
         context.conversations.setState(group, entry);
       }
       this.ledger.adopt(group, changes, { groupKey: invite.groupKey, fence: invite.fence });
+      // A device that was linked later than its account came is told nothing of what was said before.
+      if (known === undefined) context.migration.setJoinedRevision(group, invite.revision);
       if (self.invited || state !== entry) context.conversations.setState(group, entry);
     });
     this.tellAndWake();

@@ -303,6 +303,12 @@ export class HistoryStore {
     return (row?.["at"] as number | null) ?? undefined;
   }
 
+  /** All lines of one conversation are those of another. */
+  moveConversation(from: Bytes, to: Bytes): void {
+    for (const table of ["history", "waiting_change", "pin"])
+      this.storage.run(`UPDATE ${table} SET conversation = ? WHERE conversation = ?`, [to, from]);
+  }
+
   removeConversation(conversation: Bytes): void {
     this.storage.run("DELETE FROM history WHERE conversation = ?", [conversation]);
     this.storage.run("DELETE FROM waiting_change WHERE conversation = ?", [conversation]);

@@ -223,6 +223,25 @@ class SlotRows implements GroupStore {
   }
 }
 
+/** What is kept of a group beside its row and the rows of the engine. */
+const GROUP_TABLES = [
+  "mls_leaf",
+  "mls_commit",
+  "mls_part",
+  "mls_job",
+  "mls_claimed",
+  "mls_link",
+  "mls_join",
+  "mls_join_request",
+  "mls_undo",
+  "mls_provisional",
+  "mls_epoch",
+  "mls_dispute",
+  "mls_past",
+  "mls_mark",
+  "mls_sent",
+] as const;
+
 /** MLS groups in the database of the client. */
 const leafOf = (row: Row): LeafRow => ({
   leaf: row["leaf"] as number,
@@ -293,6 +312,18 @@ export class MlsStore {
     // Its Welcome may have come before this device knew what for.
     this.forgetGroup(id, { keepWelcomes: true });
     this.putGroup(id, { state: "waiting", cursor: 0, slot: 0, updatedAtMs: 0, wireId });
+  }
+
+  /**
+   * Inside a transaction: a group that this device knows by the group's own name carries another conversation. Whatever is
+   * kept of it goes by that one from here on.
+   */
+  giveTo(id: GroupId, wireId: GroupId): void {
+    this.forgetGroup(id, { keepWelcomes: true });
+    for (const table of [...GROUP_TABLES, "mls_row"])
+      this.storage.run(`UPDATE ${table} SET group_id = ? WHERE group_id = ?`, [id, wireId]);
+    this.storage.run("UPDATE mls_group SET id = ?, wire_id = ? WHERE id = ?", [id, wireId, wireId]);
+    this.names.changed();
   }
 
   /** A group that begins anew, whatever was known of it before. `wireId`: it has another id than the conversation. */
@@ -552,26 +583,7 @@ export class MlsStore {
 
   private forgetGroup(id: Bytes, { keepWelcomes }: { readonly keepWelcomes: boolean }): void {
     this.deleteRows(id);
-    const tables = [
-      "leaf",
-      "commit",
-      "part",
-      "job",
-      "claimed",
-      "link",
-      "join",
-      "join_request",
-      "undo",
-      "provisional",
-      "epoch",
-      "dispute",
-      "past",
-      "mark",
-      "sent",
-    ];
-    for (const table of tables.map((name) => `mls_${name}`)) {
-      this.storage.run(`DELETE FROM ${table} WHERE group_id = ?`, [id]);
-    }
+    for (const table of GROUP_TABLES) this.storage.run(`DELETE FROM ${table} WHERE group_id = ?`, [id]);
     if (!keepWelcomes)
       this.storage.run("DELETE FROM mls_welcome WHERE group_id = ?", [new Uint8Array(this.wireIdOf(id))]);
     this.storage.run("DELETE FROM mls_group WHERE id = ?", [id]);

@@ -280,6 +280,16 @@ export class OutboxStore {
     );
   }
 
+  /** What waits for one group waits for another. */
+  readdress(from: Bytes, fromLane: string, to: Bytes, toLane: string): void {
+    this.storage.run("UPDATE outbox SET lane = ?, target = ? WHERE lane = ? AND target = ?", [
+      toLane,
+      to,
+      fromLane,
+      from,
+    ]);
+  }
+
   /** Rows that wait for one account each. */
   waitingForMembers(): readonly OutboxRow[] {
     return this.storage

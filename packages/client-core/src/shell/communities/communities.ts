@@ -817,6 +817,12 @@ export class Communities {
     this.registry.changed.notify();
   }
 
+  /** Opens a group under the name that it has now, and takes in its log. */
+  async openRenamed(id: GroupId): Promise<void> {
+    await this.openAnew(id);
+    if (!this.access.isHeld(id)) await this.resume(id);
+  }
+
   /** Goes on with a group that was made and not opened. */
   async openPrepared(id: GroupId): Promise<void> {
     await this.open(id);

@@ -41,6 +41,7 @@ import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { Signal } from "../signal.ts";
 import { Preparer } from "./preparer.ts";
+import { accountsOf, leavesOf, strangersAmong } from "./roster.ts";
 import { type SpokenMessage, SpokenOrder } from "./spoken-order.ts";
 import { Switcher } from "./switcher.ts";
 
@@ -254,12 +255,17 @@ export class Migrations {
   private begun(id: GroupId, { migration: { generation, state } }: GroupState): void {
     const { context } = this;
     const { migration, mls, outbox, settings } = context;
+    const wireId = migrationGroupId(id, generation);
     const { switchedAtMs } = migration.own(id);
     migration.beginGeneration(id);
     // Whoever has not followed the switch before has heard nothing of what was said since.
     if (switchedAtMs > 0) outbox.sayAgainSince(lanes.group(id), switchedAtMs);
-    this.giveNameTo(id, migrationGroupId(id, generation));
-    mls.expectGroup(id, migrationGroupId(id, generation));
+    if (this.isOurs(id, wireId)) {
+      this.adoptNamesake(id, wireId);
+      return;
+    }
+    this.giveNameTo(id, wireId);
+    mls.expectGroup(id, wireId);
     this.communities.abandon(id);
     context.eraseAfterwards();
     if (!this.preparer.isCreator(id)) return;
@@ -282,6 +288,40 @@ export class Migrations {
     if (conversations.get(wireId) === undefined) return;
     conversations.setState(wireId, "removed");
     events.append({ kind: "conversation-changed", conversation: wireId, atMs: context.now() });
+  }
+
+  /**
+   * Whether this device is in the group of a move and knows it by the group's own name, with another device of its account
+   * and with nobody who is not in the record: anybody in the conversation can guess that name.
+   */
+  private isOurs(id: GroupId, wireId: GroupId): boolean {
+    const { conversations, mls, own } = this.context;
+    if (!equalBytes(mls.conversationOf(wireId), wireId) || mls.group(wireId)?.state !== "active")
+      return false;
+    const roster = accountsOf(leavesOf(this.communities.registry.load(wireId).group));
+    return (
+      mls.leavesOf(wireId, own.accountId).length > 1 &&
+      strangersAmong(roster, conversations.members(id)).length === 0
+    );
+  }
+
+  /**
+   * This device was let into the MLS group before it was told of the conversation: another one of its account had been
+   * faster than the one that tells. What has come so far is the conversation's.
+   */
+  private adoptNamesake(id: GroupId, wireId: GroupId): void {
+    const { context } = this;
+    const { conversations, history, mls, outbox } = context;
+    mls.giveTo(id, wireId);
+    history.moveConversation(wireId, id);
+    outbox.readdress(wireId, lanes.group(wireId), id, lanes.group(id));
+    const mutedUntilMs = conversations.mutedUntil(wireId);
+    if (mutedUntilMs > 0) conversations.setMuted(id, mutedUntilMs);
+    conversations.delete(wireId);
+    for (const name of [wireId, id]) this.communities.abandon(name);
+    context.events.append({ kind: "conversation-changed", conversation: wireId, atMs: context.now() });
+    this.entered(id, this.communities.registry.load(id).group);
+    this.afterwards(() => this.communities.openRenamed(id));
   }
 
   /** Whoever is removed knows the secret; whoever comes does not. */
@@ -439,6 +479,12 @@ export class Migrations {
     const ours = mls.epochHash(id, body.epoch);
     if (ours === undefined || !equalBytes(ours, body.authenticator)) return;
     migration.setReady(id, sender);
+    // It may have been linked after the others were told the secret.
+    if (mls.leavesOf(id, sender.accountId).length > 1) {
+      this.preparer.tellNewcomers(id, [sender.accountId]);
+      const own = this.context.isOwn(sender.accountId);
+      this.afterwards(async () => this.effects.wake(own ? lanes.own : lanes.account(sender.accountId)));
+    }
     this.wake();
   }
 

@@ -268,15 +268,17 @@ export class Preparer {
     return this.context.migration.record(id).state === "recovering" ? lanes.migration(id) : lanes.group(id);
   }
 
-  /** Inside a transaction: somebody came into the record while the group is prepared. */
+  /** Inside a transaction: these came into the record, or have a device that may not have been told. */
   tellNewcomers(id: GroupId, accounts: readonly AccountId[]): void {
     const { context } = this;
     const { generation } = context.migration.record(id);
     const { round } = context.migration.own(id);
     const secret = context.migration.secret(id, generation, round);
     if (secret === undefined) return;
-    for (const account of accounts)
-      this.sendSecret(id, { kind: "account", account }, { message: context.newMessageId(), round, secret });
+    for (const account of accounts) {
+      const kind = context.isOwn(account) ? "own" : "account";
+      this.sendSecret(id, { kind, account }, { message: context.newMessageId(), round, secret });
+    }
     secret.fill(0);
   }
 

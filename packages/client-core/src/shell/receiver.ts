@@ -48,6 +48,9 @@ const COMMUNITY_KINDS: ReadonlySet<BodyKind> = new Set([
   "pin",
 ]);
 
+/** So much may be held of one device already where it says something of a group's move that has to wait for the record. */
+const STEPS_HELD_FROM_ONE = 64;
+
 /** What a group that moves to MLS hears over pairwise sessions. */
 export type PairwiseSide = Pick<Migrations, "order" | "receiveSecret" | "receiveReady" | "release">;
 
@@ -239,7 +242,10 @@ export class Receiver {
     const known = context.conversations.group(group);
     // Who may say it is in the record, and the record has gone on.
     const isStep = content.migrationSecret !== undefined || content.migrationReady !== undefined;
-    if (isStep && known !== undefined && content.group!.revision > known.revision) {
+    if (isStep && content.group!.revision > (known?.revision ?? 0)) {
+      // Anybody who can reach us can name a group that we do not know, or a revision that nobody has.
+      if (context.held.countFrom("group", message.sender) >= STEPS_HELD_FROM_ONE)
+        throw new RejectionError("content/too-much-held");
       this.hold("group", message, group);
       return true;
     }

@@ -83,6 +83,20 @@ export class HeldStore {
     );
   }
 
+  /** How much is held of what one device said, in one group or in all. */
+  countFrom(
+    reason: HeldReason,
+    { accountId: account, deviceId: device }: DeviceAddress,
+    subject?: Bytes,
+  ): number {
+    const from = "SELECT count(*) AS n FROM held WHERE reason = ? AND sender = ? AND sender_device = ?";
+    const row =
+      subject === undefined
+        ? this.storage.get(from, [reason, account, device])
+        : this.storage.get(`${from} AND subject = ?`, [reason, account, device, subject]);
+    return row?.["n"] as number;
+  }
+
   /** When the oldest was put down, ms since 1970. */
   oldest(reason: HeldReason): number | undefined {
     const row = this.storage.get("SELECT min(held_at) AS at FROM held WHERE reason = ?", [reason]);

@@ -321,6 +321,14 @@ export class MigrationStore {
     );
   }
 
+  /** How many secrets of a generation are here. */
+  countSecrets(conversation: Bytes): number {
+    const row = this.storage.get("SELECT count(*) AS n FROM migration_secret WHERE conversation = ?", [
+      conversation,
+    ]);
+    return row?.["n"] as number;
+  }
+
   secret(conversation: Bytes, generation: number, round: number): Bytes | undefined {
     const row = this.storage.get(
       "SELECT secret FROM migration_secret WHERE conversation = ? AND generation = ? AND round = ?",

@@ -56,6 +56,8 @@ export interface MigrationEffects {
 
 /** How often something is looked at that no event announces, ms. */
 const LOOK_MS = 5_000;
+/** Secrets of a generation that are kept: one for each removal on the way, so that nobody fills a disk with them. */
+const MAX_SECRETS = 300;
 /** How often the record is read by a device that has the switching commit and was told of no switch, ms. */
 const ASK_AGAIN_MS = 30_000;
 /** Before a group that expects nobody of this account is asked again, ms. */
@@ -463,6 +465,7 @@ export class Migrations {
       equalBytes(record.creator.accountId, sender.accountId) &&
       record.creator.deviceId === sender.deviceId;
     if (!isCreator || record.generation !== generation) throw new RejectionError("migration/not-the-creator");
+    if (migration.countSecrets(id) >= MAX_SECRETS) throw new RejectionError("migration/too-many-secrets");
     migration.putSecret(id, generation, round, secret);
     this.afterwards(() => this.communities.pskCame(id));
   }

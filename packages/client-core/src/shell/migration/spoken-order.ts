@@ -4,8 +4,8 @@ import {
   type Bytes,
   type DeviceAddress,
   type DeviceId,
-  equalBytes,
   formatId,
+  RejectionError,
 } from "@murmuration/base";
 import { type Content, decodeContent } from "../../core/content.ts";
 import { decidePairwise, HOLD_MS, mustWait } from "../../core/migration/spoken-order.ts";
@@ -19,6 +19,9 @@ export interface SpokenMessage {
   readonly body: Uint8Array;
   readonly atMs: number;
 }
+
+/** What is held at the most of what one device says. */
+const HELD_FROM_ONE = 500;
 
 const keyOf = ({ accountId, deviceId }: DeviceAddress): string => `${formatId(accountId)}.${deviceId}`;
 
@@ -56,8 +59,13 @@ export class SpokenOrder {
     const hasSwitched = switchedAtMs > 0;
     if (hasSwitched && counter === 0 && !this.hasHeld(conversation)) return false;
     if (counter > 0) context.migration.noteLast(conversation, sender, counter);
-    const behind = this.heldOf(conversation).some(({ sender: other }) => isSame(other, sender));
-    const waits = behind || this.waits(conversation, sender, { counter, revision }, context.now());
+    const held = context.held.countFrom("mls", sender, conversation);
+    if (held >= HELD_FROM_ONE) {
+      // Its author announced what never came, or speaks where nothing goes on yet: it hurts what it says itself.
+      if (hasSwitched) return false;
+      throw new RejectionError("content/too-much-held");
+    }
+    const waits = held > 0 || this.waits(conversation, sender, { counter, revision }, context.now());
     if (hasSwitched && !waits) return false;
     const { body, atMs } = message;
     context.held.add(
@@ -127,6 +135,3 @@ export class SpokenOrder {
     return oldest === undefined ? undefined : oldest + HOLD_MS;
   }
 }
-
-const isSame = (a: DeviceAddress | undefined, b: DeviceAddress): boolean =>
-  a !== undefined && equalBytes(a.accountId, b.accountId) && a.deviceId === b.deviceId;

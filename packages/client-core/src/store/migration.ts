@@ -337,6 +337,12 @@ export class MigrationStore {
     return row === undefined ? undefined : bytesOf(row, "secret");
   }
 
+  secrets(conversation: Bytes): readonly Bytes[] {
+    return this.storage
+      .all("SELECT secret FROM migration_secret WHERE conversation = ?", [conversation])
+      .map((row) => bytesOf(row, "secret"));
+  }
+
   deleteSecrets(conversation: Bytes): void {
     this.storage.run("DELETE FROM migration_secret WHERE conversation = ?", [conversation]);
   }

@@ -290,6 +290,11 @@ export class OutboxStore {
     ]);
   }
 
+  /** Puts another content in the place of each that has these bytes in it, whatever became of it. O(outbox). */
+  blank(secret: Bytes, content: Bytes): void {
+    this.storage.run("UPDATE outbox SET content = ? WHERE instr(content, ?) > 0", [content, secret]);
+  }
+
   /** Rows that wait for one account each. */
   waitingForMembers(): readonly OutboxRow[] {
     return this.storage

@@ -15,7 +15,7 @@ import {
   type Group,
 } from "@murmuration/mls-groups";
 import { hasSwitched } from "@murmuration/wire";
-import { bodyKind, type Content, decodeContent } from "../../core/content.ts";
+import { bodyKind, type Content, decodeContent, emptyContent } from "../../core/content.ts";
 import { decideSwitch, type SwitchDecision } from "../../core/migration/decisions.ts";
 import { migrationPskIdOf } from "../../core/migration/psk-id.ts";
 import { planSaidAnew } from "../../core/migration/said-anew.ts";
@@ -229,22 +229,24 @@ export class Switcher {
     // An account that was only invited comes in by accepting.
     if (conversations.get(id)?.state === "invited") conversations.setState(id, "active");
     this.sayAnew(id);
-    this.dropSecrets(id);
-    migration.deleteSecrets(id);
+    this.forgetSecrets(id);
     context.eraseAfterwards();
     events.append({ kind: "protocol-changed", conversation: id, atMs });
     events.append({ kind: "conversation-changed", conversation: id, atMs });
     this.released(id);
   }
 
-  /** Whoever has not got the secret by now comes in from outside. */
-  private dropSecrets(id: GroupId): void {
-    const { outbox } = this.context;
-    for (const row of outbox.waitingRows(lanes.migration(id))) {
-      if (bodyKind(decodeContent(row.content)) !== "migrationSecret") continue;
-      for (const part of outbox.parts(row.id)) outbox.deletePart(part.id);
-      outbox.delete(row.id);
+  /**
+   * Whoever has not got a secret by now comes in from outside. What was sent stays in the outbox for a while, for those who
+   * ask for it again; a thief of this device would find the secret there.
+   */
+  private forgetSecrets(id: GroupId): void {
+    const { context } = this;
+    for (const secret of context.migration.secrets(id)) {
+      context.outbox.blank(secret, emptyContent(context.newMessageId()));
+      secret.fill(0);
     }
+    context.migration.deleteSecrets(id);
   }
 
   /** The title that the record had is the profile of the group: nobody has to be asked for it. */

@@ -623,7 +623,8 @@ export type ClientEvent = EventBase &
          * `migration/roster-mismatch`: somebody is in the MLS group who is not in this one; nothing is said there, and a
          * new attempt is made. `migration/refused-without-notice`: the service refuses what is sent to the group, and the
          * group's record does not say why. `migration/state-mismatch`: the service says of a migration what the record does
-         * not. `group/rolled-back`: the service shows less of the group's record than it had shown before.
+         * not. `migration/switch-not-found`: the group is said to go on in MLS where this device does not find it; an owner or
+         * admin whose other members do not find it either begins anew with `migrate("start")`. `group/rolled-back`: the service shows less of the group's record than it had shown before.
          */
         readonly kind: "decision-needed";
         readonly code:
@@ -635,6 +636,7 @@ export type ClientEvent = EventBase &
           | "migration/roster-mismatch"
           | "migration/refused-without-notice"
           | "migration/state-mismatch"
+          | "migration/switch-not-found"
           | "group/rolled-back";
         readonly accountId: AccountRef | undefined;
         readonly conversationId: ConversationRef | undefined;

@@ -206,6 +206,7 @@ const GROUP_DECISIONS = [
   "migration/roster-mismatch",
   "migration/refused-without-notice",
   "migration/state-mismatch",
+  "migration/switch-not-found",
   "group/rolled-back",
 ] as const;
 

@@ -1,8 +1,14 @@
 import { parseGroupId } from "@murmuration/base";
 import { expect, test } from "vitest";
 import { introduce, type SimulatedDevice, testLimits, textsOf, until, World } from "../../src/index.ts";
-import { insidesOf, untilGeneration, writeStep } from "../support/bent-creator.ts";
-import { groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
+import {
+  insidesOf,
+  insistOnSwitch,
+  pretendStep,
+  untilGeneration,
+  writeStep,
+} from "../support/bent-creator.ts";
+import { decisions, groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
 
 const MLS_WITHIN_MS = 30_000;
 const LEASE_MS = 5_000;
@@ -105,4 +111,36 @@ test("an admin who was removed after the switch brings nobody out of the MLS gro
     expect(inConversation(device, group.id).protocol).toBe("mls");
     expect(inConversation(device, group.id).migration?.generation).toBe(1);
   }
+}, 120_000);
+
+test("a creator that names a switch which there is not keeps nobody for ever: a person is told, and begins anew", async () => {
+  await using world = await World.start();
+  const [alice, bob, mallory] = [
+    await world.join("Alice"),
+    await world.join("Bob"),
+    await world.join("Mallory"),
+  ];
+  await introduce(alice, bob, mallory);
+  const group = await groupOf(alice, bob, mallory);
+  await group.setRole(mallory.id, "admin");
+  await until(() =>
+    inConversation(mallory, group.id)
+      .members()
+      .some(({ role }) => role === "admin"),
+  );
+  pretendStep(mallory, "migrate-switch", (action) => ({ ...action, epoch: 99 }));
+  insistOnSwitch(mallory);
+  await inConversation(mallory, group.id).migrate("start");
+  await until(() =>
+    [alice, bob].every((device) => inConversation(device, group.id).migration?.state === "switching"),
+  );
+  await inConversation(bob, group.id).send({ text: "anybody?" });
+  await stays(1_000, () => expect(decisions(alice, "migration/switch-not-found")).toBe(0));
+  await expect(group.migrate("start")).rejects.toThrow("migration/already-switched");
+  // A minute is over.
+  insidesOf(alice).migrations.lookAtMs.set(`behind ${group.id}`, 0);
+  await until(() => decisions(alice, "migration/switch-not-found") === 1);
+  await group.migrate("start");
+  await inMls([alice, bob, mallory], group.id);
+  await until(() => textsOf(alice.client, group.id).includes("anybody?"));
 }, 120_000);

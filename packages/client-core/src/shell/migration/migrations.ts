@@ -58,6 +58,8 @@ export interface MigrationEffects {
 const LOOK_MS = 5_000;
 /** Secrets of a generation that are kept: one for each removal on the way, so that nobody fills a disk with them. */
 const MAX_SECRETS = 300;
+/** How long the log may stay behind what the record says of the switch before a person is told, ms. */
+const BEHIND_MS = 60_000;
 /** How often the record is read by a device that has the switching commit and was told of no switch, ms. */
 const ASK_AGAIN_MS = 30_000;
 /** Before a group that expects nobody of this account is asked again, ms. */
@@ -140,7 +142,8 @@ export class Migrations {
   }
 
   /**
-   * Begins to move a group; nothing where it has begun. Resolves when the record says so. UsageError `group/not-an-admin`,
+   * Begins to move a group; nothing where it has begun. Where the record says that it has switched and this device could
+   * not follow, a new generation begins. Resolves when the record says so. UsageError `group/not-an-admin`,
    * `migration/already-switched`; RejectionError `migration/too-many-role-holders`; UnavailableError.
    */
   async start(id: GroupId): Promise<void> {
@@ -150,7 +153,9 @@ export class Migrations {
 
   private async begin(id: GroupId): Promise<void> {
     await this.groups.change(id, (state) => {
-      if (state.migration.state !== "pairwise") return undefined;
+      const { state: now, generation } = state.migration;
+      if (this.isLeftBehind(id)) return { kind: "migrate-recover", generation: generation + 1 };
+      if (now !== "pairwise") return undefined;
       requireFewRoleHolders(state);
       return { kind: "migrate-prepare", generation: state.migration.generation + 1 };
     });
@@ -178,7 +183,7 @@ export class Migrations {
 
   private requireRole(id: GroupId): void {
     this.requireAdmin(id);
-    if (hasSwitched(this.context.migration.record(id).state))
+    if (hasSwitched(this.context.migration.record(id).state) && !this.isLeftBehind(id))
       throw new UsageError("migration/already-switched");
   }
 
@@ -186,6 +191,14 @@ export class Migrations {
     const { conversations, own } = this.context;
     const role = conversations.member(id, own.accountId)?.role ?? "member";
     if (role === "member") throw new UsageError("group/not-an-admin");
+  }
+
+  /** A person was told that this device does not find the switch. */
+  private isLeftBehind(id: GroupId): boolean {
+    const { migration } = this.context;
+    const { state } = migration.record(id);
+    const isTold = this.lookAtMs.get(`behind ${formatId(id)}`) === Number.POSITIVE_INFINITY;
+    return isTold && (state === "switching" || state === "mls") && migration.own(id).switchedAtMs === 0;
   }
 
   /**
@@ -669,6 +682,7 @@ export class Migrations {
       );
       return true;
     }
+    if (step === "wait" && context.mls.group(id)?.state === "active") this.noteBehind(id);
     if (step !== "enter" || context.now() < (this.enterAtMs.get(formatId(id)) ?? 0)) return false;
     if (!(await this.mustComeFromOutside(id))) return false;
     await this.enter(id, generation);
@@ -747,6 +761,29 @@ export class Migrations {
     const { migration } = this.context;
     if (!hasSwitched(migration.record(id).state) || migration.own(id).switchedAtMs > 0) return;
     await this.communities.joinExpected(id);
+  }
+
+  /**
+   * The log does not come to where the record says that the group goes on. Its creator may have named an epoch that there
+   * is not, or the service keeps the log back: only a person can tell, and a role holder then begins anew ({@link start}).
+   */
+  private noteBehind(id: GroupId): void {
+    const { context } = this;
+    const key = `behind ${formatId(id)}`;
+    const nowMs = context.now();
+    const dueMs = this.lookAtMs.get(key);
+    if (dueMs === undefined) this.lookAtMs.set(key, nowMs + BEHIND_MS);
+    if (dueMs === undefined || nowMs < dueMs) return;
+    this.lookAtMs.set(key, Number.POSITIVE_INFINITY);
+    context.transaction(() =>
+      context.events.append({
+        kind: "decision-needed",
+        conversation: id,
+        detail: "migration/switch-not-found",
+        atMs: nowMs,
+      }),
+    );
+    context.notifier.flush();
   }
 
   /** Members that waited for the switch. They go through the same work as any that are added to a community. */

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import type { SwitchPoint } from "../../../client-core/src/core/group-change.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import {
+  followBlindly,
   generationOf,
   insistOnSwitch,
   pretendContext,
@@ -64,6 +65,20 @@ test("a creator that brings a ghost along is refused by everybody, and the group
     ).toEqual(all.map(({ id }) => id).sort());
   for (const conversation of ghost.client.conversations.list())
     expect(textsOf(ghost.client, conversation.id)).toEqual([]);
+}, 120_000);
+
+test("members who did not look at the roster would talk in a group that the ghost is in", async () => {
+  const { world, alice, bob, mallory, ghost, group } = await birds();
+  await using _ = world;
+  pretendGhost(mallory, ghost);
+  insistOnSwitch(mallory);
+  for (const device of [alice, bob, mallory]) followBlindly(device);
+  await inConversation(mallory, group.id).migrate("start");
+  const honest = [alice, bob];
+  await until(() => honest.every((device) => inConversation(device, group.id).protocol === "mls"), 40_000);
+  // Nobody is asked anything, and the ghost has a leaf where they talk.
+  for (const device of honest) expect(decisions(device, "migration/roster-mismatch")).toBe(0);
+  expect(inConversation(bob, group.id).memberCount).toBe(4);
 }, 120_000);
 
 type Bend = (mallory: SimulatedDevice, ghost: SimulatedDevice) => void;

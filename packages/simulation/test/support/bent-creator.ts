@@ -27,6 +27,7 @@ export interface Insides {
     attempt(id: GroupId): Promise<boolean>;
     readonly effects: { wake(lane: string): void };
     readonly lookAtMs: Map<string, number>;
+    readonly switcher: object;
     readonly preparer: {
       records: { state(id: GroupId): GroupState };
       contextFor(before: CommunityContext, group: Group, state: GroupState): CommunityContext;
@@ -70,6 +71,16 @@ export function pretendContext(
   const { preparer } = insidesOf(device).migrations;
   const honest = preparer.contextFor.bind(preparer);
   preparer.contextFor = (before, group, state) => change(honest(before, group, state));
+}
+
+/** A client that follows a switch wherever it leads: what a ghost would like everybody to run. */
+export function followBlindly(device: SimulatedDevice): void {
+  const { switcher } = insidesOf(device).migrations;
+  Object.assign(switcher, {
+    strangers: () => [],
+    isContextOfRecord: () => true,
+    isOtherRoster: () => false,
+  });
 }
 
 /** What the client writes into the record in the place of one of its steps. */

@@ -647,6 +647,7 @@ export class Communities {
   /** Tells the service of a group that it may have heard of already. */
   private async announce(id: GroupId): Promise<void> {
     const { group } = this.registry.load(id);
+    const wireId = this.names.wire(id);
     try {
       await this.names.ask({
         kind: "groupCreate",
@@ -658,6 +659,10 @@ export class Communities {
       // Taken before, and the answer was lost. If it is somebody else's, opening it will say so.
       if (!(error instanceof ServiceRefusal) || error.code !== "group/exists") throw error;
     }
+    // A move may have been given up meanwhile, and the next one begun: this group is not that one.
+    const isStill =
+      this.context.mls.group(id)?.state === "creating" && equalBytes(this.names.wire(id), wireId);
+    if (!isStill) return;
     this.context.transaction(() => this.context.mls.setState(id, "active"));
     this.registry.changed.notify();
   }

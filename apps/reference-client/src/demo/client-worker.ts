@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fromHex, InvariantError, MurmurationError, UnavailableError } from "@murmuration/base";
 import {
   type Client,
+  type ClientEvent,
   type Conversation,
   connectTo,
   type OwnAccount,
@@ -22,9 +23,12 @@ import {
   type Costs,
   cpuUs,
   type History,
+  type MoveNote,
   type Numbered,
   type Opened,
   type Report,
+  type ReportedEvent,
+  type Sent,
   type Usage,
 } from "./messages.ts";
 import { messageIndex } from "./tally.ts";
@@ -48,6 +52,7 @@ interface Member {
 }
 
 const members = new Map<number, Member>();
+const named = new Map<number, Set<string>>();
 
 function member(number: number): Client {
   const found = members.get(number);
@@ -55,8 +60,13 @@ function member(number: number): Client {
   return found.client;
 }
 
+/** Whoever comes when the group has moved knows it by the id of its MLS group: then it is the one group that there is. */
+function groupOf(client: Client, group: string): Conversation | undefined {
+  return client.conversations.get(group) ?? client.conversations.list().find(({ kind }) => kind === "group");
+}
+
 function conversation(client: Client, group: string): Conversation {
-  const found = client.conversations.get(group);
+  const found = groupOf(client, group);
   if (found === undefined) throw new InvariantError("demo/unknown-group");
   return found;
 }
@@ -66,7 +76,7 @@ async function open(request: Extract<ClientRequest, { op: "open" }>): Promise<Op
   const transport = connectTo(request.server);
   const path = join(request.home, "client.db");
   const storage = request.light ? openLightStorage(path) : openSqlcipher({ path, key: fromHex(request.key) });
-  const settings = request.light ? { keyPackageStock: LIGHT_STOCK } : {};
+  const settings = { ...request.settings, ...(request.light ? { keyPackageStock: LIGHT_STOCK } : {}) };
   const environment = request.member < MEASURED ? { ...systemEnvironment, cpuUs } : systemEnvironment;
   const client = await openClient({ storage, transport, settings, environment });
   members.set(request.member, { client, transport });
@@ -88,24 +98,69 @@ async function register(client: Client, name: string): Promise<OwnAccount> {
   }
 }
 
-/** Reports every new line, from the acknowledged event on: at least once, so the orchestrator de-duplicates. */
+/** Reports every stored event, from the acknowledged one on: at least once, so the orchestrator de-duplicates. */
 async function report(number: number, client: Client): Promise<void> {
-  let events: Array<[number, number | undefined]> = [];
+  let events: ReportedEvent[] = [];
+  let notes: MoveNote[] = [];
   const flush = (): void => {
-    if (events.length > 0 && process.connected) process.send!({ member: number, events } satisfies Report);
+    if (process.connected) process.send!({ member: number, events, notes } satisfies Report);
     events = [];
+    notes = [];
   };
+  const soon = (): void => {
+    if (events.length + notes.length === 0) setTimeout(flush, REPORT_DELAY_MS);
+  };
+  client.events.on((event) => {
+    const note = noteOf(event);
+    if (note === undefined) return;
+    soon();
+    notes.push(note);
+  });
   for await (const event of client.events.listen()) {
     if (event.eventId === 0) continue;
-    const added = event.kind === "line-added" && event.line?.kind === "message" ? event.line.text : undefined;
-    if (events.length === 0) setTimeout(flush, REPORT_DELAY_MS);
-    events.push([event.eventId, added === undefined ? undefined : messageIndex(added)]);
+    soon();
+    events.push(reported(event));
   }
+}
+
+function noteOf(event: ClientEvent): MoveNote | undefined {
+  const { atMs, kind } = event;
+  if (kind === "migration")
+    return { atMs, kind, state: event.state, done: event.readyAccounts, total: event.accounts };
+  if (kind === "progress") return { atMs, kind, done: event.done, total: event.total };
+  return undefined;
+}
+
+function reported(event: ClientEvent): ReportedEvent {
+  const { atMs, eventId: id } = event;
+  if (event.kind === "protocol-changed") return { id, atMs, what: "switched" };
+  if (event.kind === "conversation-changed" && event.state === "active") return { id, atMs, what: "joined" };
+  if (event.kind !== "line-added" && event.kind !== "line-changed") return { id, atMs, what: "other" };
+  const message = event.line?.kind === "message" ? messageIndex(event.line.text) : undefined;
+  if (message === undefined || event.line?.kind !== "message") return { id, atMs, what: "other" };
+  if (event.kind === "line-added") return { id, atMs, message, what: event.line.outgoing ? "said" : "came" };
+  const isAccepted = event.change === "send-state" && event.line.sendState === "accepted";
+  return isAccepted ? { id, atMs, message, what: "accepted" } : { id, atMs, what: "other" };
+}
+
+/** Accounts of the group that this process has not named for a member. O(members) where their number has changed. */
+function newlyJoined(number: number, group: Conversation): readonly string[] {
+  const known = named.get(number) ?? new Set<string>();
+  named.set(number, known);
+  if (known.size === group.memberCount) return [];
+  const joined: string[] = [];
+  let page = group.members();
+  while (page.length > 0) {
+    for (const { accountId } of page) if (!known.has(accountId)) joined.push(accountId);
+    page = group.members({ after: page.at(-1)!.accountId });
+  }
+  for (const account of joined) known.add(account);
+  return joined;
 }
 
 async function awaitGroup(client: Client, group: string, count: number): Promise<void> {
   await until(client, async () => {
-    const found = client.conversations.get(group);
+    const found = groupOf(client, group);
     if (found?.state === "request" || found?.state === "invited") await found.accept();
     return found?.state === "active" && found.memberCount === count;
   });
@@ -169,9 +224,17 @@ async function answer(request: ClientRequest): Promise<unknown> {
     }
     case "await-group":
       return awaitGroup(member(request.member), request.group, request.members);
-    case "send":
-      await conversation(member(request.member), request.group).send({ text: request.text });
+    case "add": {
+      const left = await conversation(member(request.member), request.group).add(request.accounts);
+      if (left.length > 0) throw new InvariantError("demo/left-out");
       return undefined;
+    }
+    case "send": {
+      const group = conversation(member(request.member), request.group);
+      const joined = newlyJoined(request.member, group);
+      await group.send({ text: request.text });
+      return { joined } satisfies Sent;
+    }
     case "settle":
       return member(request.member).outbox.settled({ timeoutMs: PATIENCE_MS });
     case "history":

@@ -4,8 +4,10 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { CommandFailed } from "../failures.ts";
 import type { ClientRequest, Costs, Opened, Report, Usage } from "./messages.ts";
-import type { Plan, PlannedKill } from "./plan.ts";
+import { MoveLedger } from "./move-ledger.ts";
+import { foundersOf, type Plan, type PlannedKill } from "./plan.ts";
 import { ProcessEnded, Worker } from "./processes.ts";
 import { EventLedger } from "./tally.ts";
 
@@ -39,6 +41,7 @@ interface ClientProcess {
 
 export class Crew {
   readonly events = new EventLedger();
+  readonly move = new MoveLedger();
   readonly processIds: number[] = [];
   kills = 0;
   /** Kills while the message of the plan had not reached everybody. */
@@ -54,6 +57,7 @@ export class Crew {
   private readonly clients: ClientProcess[] = [];
   private service!: Worker;
   private port = 0;
+  private ended = false;
   private readonly revivals = new Set<Promise<void>>();
 
   constructor(plan: Plan, folder: string) {
@@ -87,6 +91,7 @@ export class Crew {
   }
 
   private startClients(client: ClientProcess, opened: () => void = () => undefined): void {
+    const { move } = this.plan;
     const worker = new Worker("client-worker", []);
     this.processIds.push(worker.processId);
     worker.onReport = (report) => this.record(worker, report);
@@ -99,6 +104,10 @@ export class Crew {
         key: this.keys[member]!,
         server: `http://127.0.0.1:${this.port}`,
         light: this.plan.light,
+        settings:
+          move === undefined
+            ? {}
+            : { mlsThreshold: move.mlsThreshold, migrationMargin: move.migrationMargin },
       } satisfies ClientRequest);
       opened();
       return account;
@@ -108,13 +117,17 @@ export class Crew {
   }
 
   /** Records what a member reports, and only then lets the member forget it. */
-  private record(worker: Worker, { member, events }: Report): void {
+  private record(worker: Worker, { member, events, notes }: Report): void {
     let last = 0;
-    for (const [eventId, message] of events) {
-      this.events.record(member, eventId, message);
-      last = Math.max(last, eventId);
+    for (const event of events) {
+      const { id, message, what } = event;
+      this.events.record(member, id, what === "came" || what === "said" ? message : undefined);
+      this.move.record(member, event);
+      last = Math.max(last, id);
     }
+    for (const note of notes) this.move.note(note);
     this.lastEventAtMs = Date.now();
+    if (last === 0) return;
     worker.ask({ op: "acknowledge", member, eventId: last } satisfies ClientRequest).catch(() => undefined);
   }
 
@@ -124,6 +137,8 @@ export class Crew {
 
   /** Asks a member's process, once it is up. Rejects with ProcessEnded when it is killed meanwhile. */
   async ask<T>(request: ClientRequest & { readonly member: number }): Promise<T> {
+    // Whoever asks again and again until it is answered would do so for ever.
+    if (this.ended) throw new CommandFailed("The run is over.");
     const home = this.homeOf(request.member);
     await home.ready;
     return home.worker.ask<T>(request);
@@ -154,9 +169,9 @@ export class Crew {
   }
 
   /** Kills now, and starts again after the planned time. */
-  kill({ duringMessage, target, downMs }: PlannedKill): void {
-    const { members } = this.plan;
-    if (this.events.membersWith(duringMessage, members) < members) this.killsUnderWay++;
+  kill({ duringMessage, target, downMs }: Omit<PlannedKill, "afterMs">): void {
+    const readers = foundersOf(this.plan);
+    if (this.events.membersWith(duringMessage, readers) < readers.size) this.killsUnderWay++;
     const client = target === "service" ? undefined : this.clients[target]!;
     this.kills++;
     const revival = this.revive(client, downMs);
@@ -186,6 +201,7 @@ export class Crew {
 
   /** Ends every process, gently where `gentle`. */
   async end(gentle: boolean): Promise<void> {
+    this.ended = true;
     await Promise.allSettled(this.revivals);
     const workers = this.clients.flatMap(({ worker }) => (worker === undefined ? [] : [worker]));
     await Promise.all(workers.map((worker) => (gentle ? worker.close() : worker.kill())));

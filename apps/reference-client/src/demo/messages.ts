@@ -1,6 +1,6 @@
 /** What the demo's processes say to each other, over the channel that node:child_process gives them. */
 
-import type { CommunityCosts } from "@murmuration/client-core";
+import type { ClientSettings, CommunityCosts } from "@murmuration/client-core";
 
 /** From the orchestrator to a process of clients. */
 export type ClientRequest =
@@ -13,9 +13,17 @@ export type ClientRequest =
       readonly server: string;
       /** Storage without encryption, and a small stock of KeyPackages. */
       readonly light: boolean;
+      readonly settings: Pick<Partial<ClientSettings>, "mlsThreshold" | "migrationMargin">;
     }
   | { readonly op: "add-contacts"; readonly member: number; readonly cards: readonly string[] }
   | { readonly op: "create-group"; readonly member: number; readonly accounts: readonly string[] }
+  /** Resolves when the record says that the group has no room, or when the members are in. */
+  | {
+      readonly op: "add";
+      readonly member: number;
+      readonly group: string;
+      readonly accounts: readonly string[];
+    }
   /** Resolves when the member is in the group and sees all of its members. */
   | { readonly op: "await-group"; readonly member: number; readonly group: string; readonly members: number }
   | { readonly op: "send"; readonly member: number; readonly group: string; readonly text: string }
@@ -65,10 +73,39 @@ export interface Answer {
   readonly error?: string;
 }
 
-/** Lines that came into being at a member: event ids and, where it is one of the plan, the message's index. */
+/** Answer to `send`. */
+export interface Sent {
+  /** Accounts that were members when it was said, and have not been named by this member's process before. */
+  readonly joined: readonly string[];
+}
+
+/**
+ * A stored event of a member. `came` and `said`: a line with a message of the plan, of somebody else or its own.
+ * `accepted`: the service has such a message of its own. `switched`: its group goes on over MLS. `joined`: it is in the
+ * group. `other`: anything else, which is only acknowledged.
+ */
+export interface ReportedEvent {
+  readonly id: number;
+  readonly what: "came" | "said" | "accepted" | "switched" | "joined" | "other";
+  readonly message?: number;
+  /** When the member's client stored it. */
+  readonly atMs: number;
+}
+
+/** How far the device that prepares a move is; such events are not stored. */
+export interface MoveNote {
+  readonly atMs: number;
+  readonly kind: "migration" | "progress";
+  readonly state?: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+/** What happened at a member. */
 export interface Report {
   readonly member: number;
-  readonly events: ReadonlyArray<readonly [eventId: number, message: number | undefined]>;
+  readonly events: readonly ReportedEvent[];
+  readonly notes: readonly MoveNote[];
 }
 
 /** Sent once by the delivery service, when it listens. */

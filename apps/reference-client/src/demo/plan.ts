@@ -14,6 +14,14 @@ export const MEASURED_SENDER = 0;
 const MOST_WARM_UP = 10;
 /** Messages that are measured: a quarter, but so many for a median, and not more than half. */
 const FEWEST_MEASURED = 20;
+/** The defaults of the client core. */
+export const MLS_THRESHOLD = 256;
+const MIGRATION_MARGIN = 16;
+const WARM_UP_OF_MOVE = 2;
+const MEASURED_OF_MOVE = 5;
+/** From one message of the chatter to the next, ms: some nine a second, all talkers together. */
+export const PAUSE_MS = 110;
+const PAUSE_SPREAD_MS = 50;
 /** Most members that send after the measured part. */
 const SENDERS = 5;
 
@@ -39,8 +47,29 @@ export interface PlannedKill {
   readonly downMs: number;
 }
 
+/** What is killed on the way to MLS, when so large a part of the accounts is ready. */
+export interface MoveKill {
+  readonly target: "service" | number;
+  /** From 0 to 1. */
+  readonly whenReady: number;
+  readonly downMs: number;
+}
+
+/** A pairwise group that moves to MLS because more members are added, while some talk. */
+export interface PlannedMove {
+  /** Members who talk, all of them founders. */
+  readonly talkers: readonly number[];
+  readonly mlsThreshold: number;
+  /** So small that the group does not begin to move by itself. */
+  readonly migrationMargin: number;
+  readonly kills: readonly MoveKill[];
+}
+
 export interface Plan {
+  /** All that are in the group at the end. */
   readonly members: number;
+  /** Those who form it: the first ones. All, unless the group moves. */
+  readonly founders: number;
   readonly seed: number;
   /** Storage without encryption. */
   readonly light: boolean;
@@ -48,6 +77,12 @@ export interface Plan {
   readonly processes: readonly (readonly number[])[];
   readonly messages: readonly PlannedMessage[];
   readonly kills: readonly PlannedKill[];
+  readonly move?: PlannedMove;
+}
+
+/** Those who form the group. */
+export function foundersOf({ founders }: Plan): ReadonlySet<number> {
+  return new Set(Array.from({ length: founders }, (_, member) => member));
 }
 
 /** Makes the plan. `members` at least 2, `messages` at least 1. */
@@ -57,19 +92,85 @@ export function makePlan(members: number, messages: number, seed: number, light 
   const warmUp = Math.min(MOST_WARM_UP, Math.floor(messages / 10));
   const half = Math.floor(messages / 2);
   const measured = Math.max(1, Math.min(half, Math.max(Math.floor(messages / 4), FEWEST_MEASURED)));
-  const others = Array.from({ length: members - 1 }, (_, index) => index + 1);
-  const senders: number[] = [MEASURED_SENDER];
-  while (senders.length < Math.min(SENDERS, members)) {
-    const sender = random.pick(others);
-    if (!senders.includes(sender)) senders.push(sender);
-  }
+  const senders = pickSenders(members, random);
   const planned = Array.from({ length: messages }, (_, index): PlannedMessage => {
     if (index < warmUp) return { index, part: "warm-up", sender: MEASURED_SENDER };
     if (index < warmUp + measured) return { index, part: "measured", sender: MEASURED_SENDER };
     return { index, part: "eventful", sender: random.pick(senders) };
   });
   const kills = planKills(planned, processes, random);
-  return { members, seed, light, processes, messages: planned, kills };
+  return { members, founders: members, seed, light, processes, messages: planned, kills };
+}
+
+/** The measured sender and some others of the first `members`. */
+function pickSenders(members: number, random: ReturnType<typeof seededRandom>): number[] {
+  const others = Array.from({ length: members - 1 }, (_, index) => index + 1);
+  const senders: number[] = [MEASURED_SENDER];
+  while (senders.length < Math.min(SENDERS, members)) {
+    const sender = random.pick(others);
+    if (!senders.includes(sender)) senders.push(sender);
+  }
+  return senders;
+}
+
+export interface MoveNumbers {
+  /** Members of the pairwise group, from 2 to 255. */
+  readonly from: number;
+  /** Members at the end, more than `from`. */
+  readonly to: number;
+  readonly seed: number;
+  readonly light?: boolean;
+  /** Also kill the service and the creator on the way. */
+  readonly kills?: boolean;
+}
+
+/** Makes the plan of a move: few measured messages first, then {@link chatter} without an end of its own. */
+export function makeMovePlan({ from, to, seed, light = false, kills = false }: MoveNumbers): Plan {
+  const random = seededRandom(seed);
+  const mlsThreshold = to >= MLS_THRESHOLD ? MLS_THRESHOLD : Math.min(from + 2, to);
+  return {
+    members: to,
+    founders: from,
+    seed,
+    light,
+    processes: assignProcesses(to),
+    messages: Array.from({ length: WARM_UP_OF_MOVE + MEASURED_OF_MOVE }, (_, index) => ({
+      index,
+      part: index < WARM_UP_OF_MOVE ? "warm-up" : "measured",
+      sender: MEASURED_SENDER,
+    })),
+    kills: [],
+    move: {
+      talkers: pickSenders(from, random),
+      mlsThreshold,
+      migrationMargin: Math.min(MIGRATION_MARGIN, mlsThreshold - from - 1),
+      kills: kills
+        ? [
+            { target: "service", whenReady: random.below(40) / 100, downMs: 100 + random.below(400) },
+            {
+              target: MEASURED_SENDER,
+              whenReady: (60 + random.below(40)) / 100,
+              downMs: 100 + random.below(400),
+            },
+          ]
+        : [],
+    },
+  };
+}
+
+/** What the talkers say after the planned messages: who says what, and how long after the one before. No end. */
+export function* chatter({ messages, move, seed }: Plan): Generator<{
+  readonly index: number;
+  readonly sender: number;
+  readonly pauseMs: number;
+}> {
+  const random = seededRandom(seed + 1);
+  for (let index = messages.length; ; index++)
+    yield {
+      index,
+      sender: random.pick(move!.talkers),
+      pauseMs: PAUSE_MS - PAUSE_SPREAD_MS + random.below(2 * PAUSE_SPREAD_MS + 1),
+    };
 }
 
 function assignProcesses(members: number): number[][] {

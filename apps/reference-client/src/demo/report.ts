@@ -1,3 +1,5 @@
+import type { TimelineEntry } from "./move-ledger.ts";
+
 /** What a run over MLS has besides. Of the clients as they were before the first kill. */
 export interface MlsReport {
   readonly commits: number;
@@ -16,8 +18,22 @@ export interface MlsReport {
   readonly verifiedLeavesMean: number;
 }
 
+/** What a run has besides in which a group moves to MLS. */
+export interface MoveReport {
+  readonly timeline: readonly TimelineEntry[];
+  /** The longest time between two messages that came to one member, of those who were there all the time. */
+  readonly longestGapMs: number;
+  /** The longest time in which no message came to anybody. */
+  readonly longestSilenceMs: number;
+  /** By what carried them when the service took them. */
+  readonly messagesPairwise: number;
+  readonly messagesMls: number;
+  /** Messages in a history behind a later one of the same sender. */
+  readonly reordered: number;
+}
+
 /** The result of a demo run: as JSON with exactly these keys, and as a table for people. */
-export interface DemoReport extends Partial<MlsReport> {
+export interface DemoReport extends Partial<MlsReport>, Partial<MoveReport> {
   readonly members: number;
   readonly protocol: string;
   readonly messages: number;
@@ -41,9 +57,17 @@ export interface DemoReport extends Partial<MlsReport> {
   readonly seed: number;
 }
 
-/** True when every message is exactly once in every history. */
+export interface DemoOutcome {
+  readonly report: DemoReport;
+  /** What was lost, doubled or out of order, one sentence each. */
+  readonly faults: readonly string[];
+  /** Kills that hit while a message was on its way to somebody: without any, the run shows nothing. */
+  readonly killsUnderWay: number;
+}
+
+/** True when every message is exactly once in every history that it belongs to, and in its sender's order after a move. */
 export function isClean(report: DemoReport): boolean {
-  return report.lost === 0 && report.duplicated === 0;
+  return report.lost === 0 && report.duplicated === 0 && (report.reordered ?? 0) === 0;
 }
 
 const number = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
@@ -74,6 +98,27 @@ function mlsRows(report: DemoReport): ReadonlyArray<readonly [string, string]> {
   ];
 }
 
+function moveRows(report: DemoReport): ReadonlyArray<readonly [string, string]> {
+  if (report.timeline === undefined) return [];
+  return [
+    [
+      "carried",
+      `${number(report.messagesPairwise ?? 0)} pairwise, ${number(report.messagesMls ?? 0)} by MLS`,
+    ],
+    ["reordered", number(report.reordered ?? 0)],
+    ["longest gap between two messages at a member", `${number(report.longestGapMs ?? 0)} ms`],
+    ["longest time in which nobody got one", `${number(report.longestSilenceMs ?? 0)} ms`],
+  ];
+}
+
+/** What happened when, counted from the moment in which the new members were to be added. */
+function formatTimeline({ timeline = [] }: DemoReport): string {
+  if (timeline.length === 0) return "";
+  const times = timeline.map(({ atMs }) => `${number(atMs)} ms`);
+  const width = Math.max(...times.map((text) => text.length));
+  return `${timeline.map(({ what }, index) => `  ${times[index]!.padStart(width)}  ${what}`).join("\n")}\n\n`;
+}
+
 /** The report as aligned lines. */
 export function formatReport(report: DemoReport, killsUnderWay: number): string {
   const rows: ReadonlyArray<readonly [string, string]> = [
@@ -82,6 +127,7 @@ export function formatReport(report: DemoReport, killsUnderWay: number): string 
     ["deliveries", number(report.deliveries)],
     ["lost", number(report.lost)],
     ["duplicated", number(report.duplicated)],
+    ...moveRows(report),
     [
       "kills and restarts",
       `${number(report.kills)} and ${number(report.restarts)}; ${number(killsUnderWay)} hit a message under way`,
@@ -103,8 +149,14 @@ export function formatReport(report: DemoReport, killsUnderWay: number): string 
   ];
   const width = Math.max(...rows.map(([label]) => label.length));
   const body = rows.map(([label, value]) => `  ${label.padEnd(width)}   ${value}`).join("\n");
-  const verdict = isClean(report)
-    ? "Every message is exactly once in every member's history."
-    : "MESSAGES WERE LOST OR DOUBLED.";
-  return `${body}\n\n${verdict}\n`;
+  const verdict = verdictOn(report);
+  return `${formatTimeline(report)}${body}\n\n${verdict}\n`;
+}
+
+function verdictOn(report: DemoReport): string {
+  const moved = report.timeline !== undefined;
+  if (!isClean(report)) return `MESSAGES WERE LOST${moved ? ", DOUBLED OR OUT OF ORDER" : " OR DOUBLED"}.`;
+  return moved
+    ? "Every message is exactly once, and in its sender's order, in the history of everybody who was a member."
+    : "Every message is exactly once in every member's history.";
 }

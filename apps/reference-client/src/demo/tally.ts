@@ -13,6 +13,16 @@ export interface Tally {
   readonly faults: readonly string[];
 }
 
+export interface Said {
+  readonly index: number;
+  readonly sender: number;
+  /**
+   * Who has to have it, the sender included: whom the sender saw as members when it said it. Others may have it, those
+   * who came at that moment. Undefined: everybody.
+   */
+  readonly readers?: ReadonlySet<number>;
+}
+
 /** The text of a planned message names it: `message 17`. Any other text belongs to no message. */
 export const messageText = (index: number): string => `message ${index}`;
 export function messageIndex(text: string): number | undefined {
@@ -41,10 +51,10 @@ export class EventLedger {
     return this.counts.get(`${member}/${message}`) ?? 0;
   }
 
-  /** How many of the members have this message. */
-  membersWith(message: number, members: number): number {
+  /** How many of these members have this message. */
+  membersWith(message: number, members: Iterable<number>): number {
     let having = 0;
-    for (let member = 0; member < members; member++) if (this.count(member, message) > 0) having++;
+    for (const member of members) if (this.count(member, message) > 0) having++;
     return having;
   }
 }
@@ -54,7 +64,7 @@ export class EventLedger {
  * `histories[member]` are the message indices in that member's history, as often as they stand there.
  */
 export function tally(
-  messages: readonly { readonly index: number; readonly sender: number }[],
+  messages: readonly Said[],
   histories: readonly (readonly number[])[],
   events: EventLedger,
 ): Tally {
@@ -65,8 +75,11 @@ export function tally(
   histories.forEach((history, member) => {
     const copies = new Map<number, number>();
     for (const index of history) copies.set(index, (copies.get(index) ?? 0) + 1);
-    for (const { index, sender } of messages) {
+    for (const { index, sender, readers } of messages) {
       const found = { history: copies.get(index) ?? 0, events: events.count(member, index) };
+      // Whoever need not have it has it in neither place, or in both.
+      const mayMiss = readers !== undefined && !readers.has(member);
+      if (mayMiss && found.history + found.events === 0) continue;
       if (found.history > 0 && member !== sender) deliveries++;
       for (const source of ["history", "events"] as const) {
         const count = found[source];
@@ -85,4 +98,27 @@ export function tally(
     duplicated: Math.max(duplicated.history, duplicated.events),
     faults,
   };
+}
+
+/** Messages that stand in a history behind a later one of the same sender, one sentence each. */
+export function disorder(
+  messages: readonly Said[],
+  histories: readonly (readonly number[])[],
+): readonly string[] {
+  const senders = new Map(messages.map(({ index, sender }) => [index, sender]));
+  return histories.flatMap((history, member) => {
+    const latest = new Map<number, number>();
+    const late: string[] = [];
+    for (const index of history) {
+      const sender = senders.get(index);
+      if (sender === undefined) continue;
+      const before = latest.get(sender) ?? -1;
+      if (index < before)
+        late.push(
+          `${messageText(index)} of member ${sender}: behind ${messageText(before)} in the history of member ${member}`,
+        );
+      latest.set(sender, Math.max(before, index));
+    }
+    return late;
+  });
 }

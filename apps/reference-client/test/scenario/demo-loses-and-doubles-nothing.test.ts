@@ -61,6 +61,40 @@ test("a small run with kills of service, sender and receivers ends clean, and le
   }
 });
 
+test("a group that moves to MLS while its members talk loses, doubles and reorders nothing", async () => {
+  const file = join(stage.folder, "move.json");
+  const args = ["--from", "5", "--to", "9", "--chatter", "--light", "--seed", "3", "--json", file];
+  const { code, stdout, stderr } = await stage.run("nobody", "demo", ...args);
+  expect(stderr).not.toContain("murmuration:");
+  const report = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+  expect(report).toMatchObject({
+    members: 9,
+    protocol: "mls",
+    lost: 0,
+    duplicated: 0,
+    reordered: 0,
+    kills: 0,
+    restarts: 0,
+  });
+  expect(Object.keys(report)).toEqual(expect.arrayContaining([...KEYS, "longestGapMs", "longestSilenceMs"]));
+  const [pairwise, mls] = [report["messagesPairwise"] as number, report["messagesMls"] as number];
+  expect(pairwise).toBeGreaterThan(10);
+  expect(mls).toBeGreaterThan(10);
+  expect(pairwise + mls).toBe(report["messages"]);
+  const steps = (report["timeline"] as { atMs: number; what: string }[]).map(({ what }) => what);
+  for (const step of [
+    "preparing",
+    "5 of 5 ready",
+    "the creator has switched",
+    "the last of 4 new members is in",
+  ])
+    expect(steps).toContain(step);
+  expect(code).toBe(0);
+  expect(stdout).toContain("from 5 to 9 members, over MLS from 7 on, 5 talk: 9.1 messages a second, seed 3");
+  expect(stdout).toContain("in its sender's order");
+  for (const id of report["processIds"] as number[]) expect(() => process.kill(id, 0)).toThrow("ESRCH");
+});
+
 test("a result file that cannot be written is said before anything runs", async () => {
   const { code, stderr } = await stage.run(
     "nobody",

@@ -16,6 +16,9 @@ describe("wrong usage", () => {
     [["serve", "--log-level", "loud"]],
     [["demo", "--members", "1"]],
     [["demo", "--members", "many"]],
+    [["demo", "--from", "6", "--to", "12"]],
+    [["demo", "--from", "6", "--to", "6", "--chatter"]],
+    [["demo", "--kills"]],
     [["listen", "--nope"]],
   ])("%j", async (argv) => {
     const { code, stdout, stderr } = await stage.run("nobody", ...argv);

@@ -43,6 +43,37 @@ describe("the table", () => {
   });
 });
 
+describe("the table of a move", () => {
+  const moved: DemoReport = {
+    ...report,
+    protocol: "mls",
+    timeline: [
+      { atMs: 90, what: "preparing" },
+      { atMs: 1234, what: "the creator has switched" },
+    ],
+    longestGapMs: 1999,
+    longestSilenceMs: 210,
+    messagesPairwise: 30,
+    messagesMls: 20,
+    reordered: 0,
+  };
+
+  test("begins with what happened when", () => {
+    const text = formatReport(moved, 0);
+    expect(text).toMatch(/^ {5}90 ms {2}preparing\n {2}1,234 ms {2}the creator has switched\n\n/);
+    expect(text).toMatch(/carried +30 pairwise, 20 by MLS\n/);
+    expect(text).toMatch(/longest gap between two messages at a member +1,999 ms\n/);
+    expect(text).toMatch(/longest time in which nobody got one +210 ms\n/);
+    expect(text).toContain("in its sender's order");
+  });
+
+  test("a message out of order is never clean", () => {
+    expect(isClean(moved)).toBe(true);
+    expect(isClean({ ...moved, reordered: 1 })).toBe(false);
+    expect(formatReport({ ...moved, reordered: 1 }, 0)).toContain("OUT OF ORDER");
+  });
+});
+
 describe("progress", () => {
   test("a line shows the share and fits the terminal", () => {
     expect(progressLine("sending", 5, 10, 80)).toBe(`[${"#".repeat(15)}${".".repeat(15)}] 5/10 sending`);

@@ -1,6 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { CLIENTS_PER_WORKER, MEASURED_SENDER, MOST_WORKERS, makePlan } from "../../src/demo/plan.ts";
+import {
+  CLIENTS_PER_WORKER,
+  chatter,
+  foundersOf,
+  MEASURED_SENDER,
+  MOST_WORKERS,
+  makeMovePlan,
+  makePlan,
+  PAUSE_MS,
+} from "../../src/demo/plan.ts";
 
 const runs = fc.record({
   members: fc.integer({ min: 2, max: 255 }),
@@ -70,5 +79,67 @@ describe("the plan of a demo run", () => {
     expect(kills.some(({ target }, index) => target === homes[index])).toBe(true);
     expect(kills.some(({ target }, index) => target !== "service" && target !== homes[index])).toBe(true);
     expect(new Set(messages.map(({ sender }) => sender)).size).toBeGreaterThan(2);
+  });
+});
+
+describe("the plan of a move", () => {
+  const moves = fc
+    .record({
+      from: fc.integer({ min: 2, max: 255 }),
+      more: fc.integer({ min: 1, max: 300 }),
+      seed: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+      kills: fc.boolean(),
+    })
+    .map(({ from, more, seed, kills }) => ({ from, to: from + more, seed, kills }));
+
+  test("forms a group that stays pairwise until the others are added, and moves then", () => {
+    fc.assert(
+      fc.property(moves, (numbers) => {
+        const { founders, members, move, messages } = makeMovePlan(numbers);
+        const { mlsThreshold, migrationMargin, talkers } = move!;
+        expect([founders, members]).toEqual([numbers.from, numbers.to]);
+        expect(founders).toBeLessThan(mlsThreshold - migrationMargin);
+        expect(migrationMargin).toBeGreaterThanOrEqual(0);
+        expect(members).toBeGreaterThanOrEqual(mlsThreshold);
+        expect(new Set(talkers).size).toBe(Math.min(5, founders));
+        expect(Math.max(...talkers)).toBeLessThan(founders);
+        expect(messages.every(({ part }) => part !== "eventful")).toBe(true);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test("leaves the threshold where it is when the group comes to it", () => {
+    expect(makeMovePlan({ from: 200, to: 300, seed: 1 }).move).toMatchObject({
+      mlsThreshold: 256,
+      migrationMargin: 16,
+    });
+    expect(makeMovePlan({ from: 6, to: 12, seed: 1 }).move).toMatchObject({ mlsThreshold: 8 });
+    expect(makeMovePlan({ from: 6, to: 7, seed: 1 }).move).toMatchObject({ mlsThreshold: 7 });
+  });
+
+  test("kills the service and then the creator on the way, and only where that is wanted", () => {
+    const numbers = { from: 6, to: 12, seed: 4 };
+    expect(makeMovePlan(numbers).move!.kills).toEqual([]);
+    const kills = makeMovePlan({ ...numbers, kills: true }).move!.kills;
+    expect(kills.map(({ target }) => target)).toEqual(["service", MEASURED_SENDER]);
+    expect(kills[0]!.whenReady).toBeLessThan(kills[1]!.whenReady);
+    expect(kills[1]!.whenReady).toBeLessThan(1);
+  });
+
+  test("lets several talk at a steady rate, the same with the same seed, behind the planned messages", () => {
+    const first = (seed: number) => {
+      const plan = makeMovePlan({ from: 6, to: 12, seed });
+      const said = chatter(plan);
+      return { plan, said: Array.from({ length: 300 }, () => said.next().value!) };
+    };
+    const { plan, said } = first(7);
+    expect(first(7).said).toEqual(said);
+    expect(first(8).said).not.toEqual(said);
+    expect(said.map(({ index }) => index)).toEqual(said.map((_, at) => plan.messages.length + at));
+    expect(new Set(said.map(({ sender }) => sender))).toEqual(new Set(plan.move!.talkers));
+    const mean = said.reduce((sum, { pauseMs }) => sum + pauseMs, 0) / said.length;
+    expect(Math.abs(mean - PAUSE_MS)).toBeLessThan(10);
+    expect([...foundersOf(plan)]).toEqual([0, 1, 2, 3, 4, 5]);
   });
 });

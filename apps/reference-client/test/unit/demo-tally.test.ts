@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { EventLedger, messageIndex, messageText, tally } from "../../src/demo/tally.ts";
+import { disorder, EventLedger, messageIndex, messageText, tally } from "../../src/demo/tally.ts";
 
 const messages = [
   { index: 0, sender: 0 },
@@ -111,7 +111,11 @@ describe("counting losses and doubles", () => {
   test("who has a message", () => {
     const ledger = complete();
     ledger.record(3, 1, undefined);
-    expect([ledger.membersWith(0, 3), ledger.membersWith(0, 4), ledger.membersWith(7, 4)]).toEqual([3, 3, 0]);
+    expect([
+      ledger.membersWith(0, [0, 1, 2]),
+      ledger.membersWith(0, [0, 1, 2, 3]),
+      ledger.membersWith(7, [0, 1, 2, 3]),
+    ]).toEqual([3, 3, 0]);
   });
 });
 
@@ -119,4 +123,40 @@ test("a text names its message, and no other text does", () => {
   expect(messageIndex(messageText(17))).toBe(17);
   for (const text of ["", "message", "message 017", "message 1x", "Message 1"])
     expect(messageIndex(text)).toBeUndefined();
+});
+
+describe("messages that not everybody has to have", () => {
+  const readers = new Set([0, 1]);
+  const said = [{ index: 0, sender: 0, readers }];
+  const ledger = (...members: number[]): EventLedger => {
+    const events = new EventLedger();
+    for (const member of members) events.record(member, 1, 0);
+    return events;
+  };
+
+  test("nobody else misses them", () => {
+    expect(tally(said, [[0], [0], []], ledger(0, 1))).toMatchObject({ deliveries: 1, lost: 0 });
+    expect(tally(said, [[0], [], []], ledger(0)).lost).toBe(1);
+  });
+
+  test("whoever came at that moment has them whole and once", () => {
+    expect(tally(said, [[0], [0], [0]], ledger(0, 1, 2))).toMatchObject({ deliveries: 2, lost: 0 });
+    expect(tally(said, [[0], [0], [0]], ledger(0, 1)).lost).toBe(1);
+    expect(tally(said, [[0], [0], []], ledger(0, 1, 2)).lost).toBe(1);
+    expect(tally(said, [[0], [0], [0, 0]], ledger(0, 1, 2)).duplicated).toBe(1);
+  });
+});
+
+test("what stands behind something that its sender said later is out of order, whoever else spoke between", () => {
+  const said = [
+    { index: 0, sender: 0 },
+    { index: 1, sender: 1 },
+    { index: 2, sender: 0 },
+    { index: 3, sender: 0 },
+  ];
+  expect(disorder(said, [[0, 2, 3, 1], [1, 0, 2, 3], []])).toEqual([]);
+  expect(disorder(said, [[], [2, 1, 0, 3]])).toEqual([
+    "message 0 of member 0: behind message 2 in the history of member 1",
+  ]);
+  expect(disorder(said, [[3, 2, 0]])).toHaveLength(2);
 });

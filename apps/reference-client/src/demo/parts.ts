@@ -1,0 +1,196 @@
+/** What the runs of the demo have in common: forming the group, measuring one sender, handing over, waiting, reading. */
+import type { Progress } from "../progress.ts";
+import type { Crew } from "./crew.ts";
+import type { ClientRequest, History, Opened, Sent } from "./messages.ts";
+import { foundersOf, MEASURED_SENDER, type Plan, type PlannedKill, type PlannedMessage } from "./plan.ts";
+import { ProcessEnded } from "./processes.ts";
+import type { DemoReport, MlsReport } from "./report.ts";
+import { messageText } from "./tally.ts";
+
+/**
+ * Without a single event for this long, what has not arrived counts as lost, ms. Longer than every pause of a
+ * client, so that what is late is late and not lost.
+ */
+const PATIENCE_MS = 120_000;
+/** How long nothing may happen before a count is taken: late receipts, or a double, would show. */
+const QUIET_MS = 1_500;
+
+export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Costs of one message, from the part of the run in which nothing is killed. */
+type Costs = Pick<
+  DemoReport,
+  | "senderBytesPerMessage"
+  | "receiverBytesPerMessage"
+  | "senderCpuUsPerMessage"
+  | "receiverCpuUsPerMessage"
+  | "dsCpuUsPerMessage"
+  | "lastMemberMsMedian"
+>;
+
+export async function formGroup(
+  crew: Crew,
+  { founders }: Plan,
+  accounts: readonly Opened[],
+  progress: Progress,
+): Promise<string> {
+  progress.stage("forming the group", founders);
+  const cards = accounts.map(({ contactCard }) => contactCard);
+  const creator = cards[MEASURED_SENDER]!;
+  const others = accounts.slice(1);
+  await crew.ask({ op: "add-contacts", member: MEASURED_SENDER, cards: cards.slice(1) });
+  await Promise.all(
+    others.map((_, index) => crew.ask({ op: "add-contacts", member: index + 1, cards: [creator] })),
+  );
+  const group = await crew.ask<string>({
+    op: "create-group",
+    member: MEASURED_SENDER,
+    accounts: others.slice(0, founders - 1).map(({ accountId }) => accountId),
+  });
+  await Promise.all(
+    accounts.slice(0, founders).map(async (_, member) => {
+      await crew.ask({ op: "await-group", member, group, members: founders });
+      progress.step();
+    }),
+  );
+  return group;
+}
+
+/** The measured sender alone: one message at a time, each until every member has it. */
+export async function measuredPart(
+  crew: Crew,
+  plan: Plan,
+  group: string,
+  progress: Progress,
+): Promise<Costs> {
+  const measured = plan.messages.filter(({ part }) => part === "measured");
+  await treeIsWarm(crew, progress);
+  for (const { index, sender, part } of plan.messages) {
+    if (part !== "warm-up") break;
+    await crew.ask({ op: "send", member: sender, group, text: messageText(index) });
+    await arrived(crew, foundersOf(plan), index);
+  }
+  progress.stage("measured messages", measured.length);
+  await quiet(crew);
+  const before = await crew.usage();
+  const lastMemberMs: number[] = [];
+  for (const { index, sender } of measured) {
+    const sentAt = performance.now();
+    await crew.ask({ op: "send", member: sender, group, text: messageText(index) });
+    await arrived(crew, foundersOf(plan), index);
+    lastMemberMs.push(performance.now() - sentAt);
+    progress.step();
+  }
+  await quiet(crew);
+  const after = await crew.usage();
+  const difference = (key: "cpuUs" | "sent" | "received", from: number, to: number): number => {
+    let sum = 0;
+    for (let at = from; at < to; at++) sum += after.clients[at]![key] - before.clients[at]![key];
+    return sum;
+  };
+  const processes = plan.processes.length;
+  const pairs = measured.length * (plan.founders - 1);
+  return {
+    senderBytesPerMessage: Math.round(difference("sent", 0, 1) / measured.length),
+    receiverBytesPerMessage: Math.round(difference("received", 1, processes) / pairs),
+    senderCpuUsPerMessage: Math.round(difference("cpuUs", 0, 1) / measured.length),
+    receiverCpuUsPerMessage: Math.round(difference("cpuUs", 1, processes) / pairs),
+    dsCpuUsPerMessage: Math.round((after.service.cpuUs - before.service.cpuUs) / measured.length),
+    lastMemberMsMedian: Math.round(lastMemberMs.sort((a, b) => a - b)[Math.floor(lastMemberMs.length / 2)]!),
+  };
+}
+
+/** What commits and joins have cost until now, nothing having been killed yet. */
+export async function communityCosts(crew: Crew): Promise<MlsReport> {
+  const costs = await crew.costs();
+  const sum = (key: keyof (typeof costs)[number]) => costs.reduce((total, one) => total + one[key], 0);
+  const mean = (total: number, count: number) => (count === 0 ? 0 : Math.round(total / count));
+  const commits = sum("commitsCreated");
+  // CPU is measured at some members only.
+  const measured = (cpu: keyof (typeof costs)[number], count: keyof (typeof costs)[number]) =>
+    costs.filter((one) => one[cpu] > 0).reduce((total, one) => total + one[count], 0);
+  const joiners = costs.filter(({ welcomes }) => welcomes > 0);
+  return {
+    commits,
+    commitBytesMean: mean(sum("commitBytes"), commits),
+    welcomeBytesMean: mean(sum("welcomeBytes"), sum("welcomes")),
+    commitCpuUsSender: mean(sum("commitCreateCpuUs"), measured("commitCreateCpuUs", "commitsCreated")),
+    commitCpuUsReceiver: mean(sum("commitReceiveCpuUs"), measured("commitReceiveCpuUs", "commitsReceived")),
+    refusedSubmits: sum("refusedSubmits"),
+    unreadable: sum("unreadable"),
+    refusedCommits: sum("refusedCommits"),
+    rejoins: sum("rejoins"),
+    verifiedLeavesLeast: Math.min(...joiners.map(({ verifiedLeaves }) => verifiedLeaves)),
+    verifiedLeavesMean: mean(sum("verifiedLeaves"), joiners.length),
+  };
+}
+
+/**
+ * Hands a message to its sender exactly once: when the sender's process died without an answer, its history says
+ * after the restart whether the message had been persisted. Resolves with what the sender answered, if it could.
+ */
+export async function sendOnce(
+  crew: Crew,
+  { index, sender }: Pick<PlannedMessage, "index" | "sender">,
+  group: string,
+  kill?: PlannedKill,
+): Promise<Sent | undefined> {
+  const request = { op: "send", member: sender, group, text: messageText(index) } as const;
+  if (kill !== undefined) {
+    // The next kill comes when everything is up again, and the message is handed over to a living sender.
+    await crew.allAlive();
+    setTimeout(() => crew.kill(kill), kill.afterMs);
+  }
+  let sent: Sent | undefined;
+  for (;;) {
+    try {
+      sent = await crew.ask<Sent>(request);
+      break;
+    } catch (error) {
+      if (!(error instanceof ProcessEnded)) throw error;
+    }
+    await crew.allAlive();
+    const { messages } = await crew.askUntilAnswered<History>({ op: "history", member: sender, group });
+    if (messages.includes(index)) break;
+  }
+  if (kill !== undefined) await sleep(kill.afterMs);
+  return sent;
+}
+
+/** Resolves when everybody of `readers` has reported the message, or when nothing at all happens for too long. */
+export async function arrived(crew: Crew, readers: ReadonlySet<number>, index: number): Promise<void> {
+  while (crew.events.membersWith(index, readers) < readers.size) {
+    if (Date.now() - crew.lastEventAtMs > PATIENCE_MS) return;
+    await sleep(10);
+  }
+}
+
+/** The service warms the tree of a community turn by turn: a message is measured when no commit comes any more. */
+async function treeIsWarm(crew: Crew, progress: Progress): Promise<void> {
+  const commits = async () => (await crew.costs()).reduce((sum, one) => sum + one.commitsReceived, 0);
+  let before = await commits();
+  if (before === 0) return;
+  progress.stage("warming the tree", 1);
+  for (;;) {
+    await sleep(QUIET_MS);
+    const now = await commits();
+    if (now === before) return;
+    before = now;
+  }
+}
+
+export async function quiet(crew: Crew): Promise<void> {
+  const since = Date.now();
+  while (Date.now() - Math.max(since, crew.lastEventAtMs) < QUIET_MS) await sleep(50);
+}
+
+export function readHistories(crew: Crew, plan: Plan, group: string, progress: Progress): Promise<History[]> {
+  progress.stage("reading histories", plan.members);
+  return Promise.all(
+    Array.from({ length: plan.members }, async (_, member) => {
+      const history = await crew.ask<History>({ op: "history", member, group } satisfies ClientRequest);
+      progress.step();
+      return history;
+    }),
+  );
+}

@@ -118,8 +118,9 @@ export class Encryptor {
    * The group has moved to MLS while this was encrypted. What was made of it is of no use: the row was begun anew with the
    * move, and nothing of the other protocol may be put to it.
    */
-  private hasMoved({ target }: OutboxRow): boolean {
-    return target.kind === "group" && this.context.conversations.get(target.group)?.protocol === "mls";
+  private hasMoved({ lane, target }: OutboxRow): boolean {
+    if (target.kind !== "group" || lane === lanes.migration(target.group)) return false;
+    return this.context.conversations.get(target.group)?.protocol === "mls";
   }
 
   private finish(row: OutboxRow, splitLanes: readonly string[]): EncryptProgress {

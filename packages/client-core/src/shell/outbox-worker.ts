@@ -337,6 +337,8 @@ export class OutboxWorker {
     decision: SubmitDecision,
     failures: number,
   ): Promise<Pause | undefined> {
+    // The group went over to MLS while the service was asked: the row has begun anew, and this was its past.
+    if (this.isOfCommunity(row)) return undefined;
     switch (decision.kind) {
       case "accepted":
         this.partAccepted(row, part);
@@ -412,6 +414,7 @@ export class OutboxWorker {
     const { group, fence } = part;
     if (group === undefined || fence === undefined) throw new InvariantError("outbox/fence-without-group");
     const known = await this.groups.refresh(group);
+    if (this.isOfCommunity(row)) return undefined;
     if (!known) return { kind: "woken" };
     // It goes over MLS as soon as this device does.
     if (this.waitsForSwitch(row)) return { kind: "woken" };

@@ -53,6 +53,8 @@ export class SpokenOrder {
    */
   holds(conversation: Bytes, message: SpokenMessage, content: Content): boolean {
     const { context } = this;
+    // A group of another name whose conversation has no record was never pairwise.
+    if (context.migration.record(conversation).generation === 0) return false;
     const sender = { accountId: message.author, deviceId: message.device };
     const { counter = 0, revision = 0 } = content.group ?? {};
     const { switchedAtMs } = context.migration.own(conversation);

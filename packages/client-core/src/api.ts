@@ -64,6 +64,12 @@ export interface ClientSettings {
   readonly migrationDeadlineMs: number;
   /** The same, where somebody waits to be added, ms. Default 60,000. */
   readonly migrationUrgentDeadlineMs: number;
+  /**
+   * How long a device that follows a switch waits for its Welcome, or for the secret, before it comes in from outside, ms.
+   * Default 90,000: both are brought to a mailbox that was full within a minute, and whoever comes in from outside misses
+   * what was said before.
+   */
+  readonly migrationPatienceMs: number;
   /** Messages of unknown accounts open a conversation at once instead of a message request. Default false. */
   readonly acceptUnknown: boolean;
   /** Send read receipts, and show those of others. Default true. */

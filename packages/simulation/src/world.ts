@@ -40,6 +40,7 @@ export const testSettings: Partial<ClientSettings> = {
   reconnectMinMs: 20,
   reconnectMaxMs: 200,
   requestTimeoutMs: 5_000,
+  migrationPatienceMs: 3_000,
 };
 
 export interface WorldOptions {

@@ -449,7 +449,9 @@ export class ClientConversation implements Conversation {
   async remove(member: AccountRef): Promise<void> {
     const account = callersAccount(member);
     if (this.parts.context.isOwn(account)) throw new UsageError("group/leave-instead");
-    if (this.protocol === "mls") {
+    // While a group recovers its record says who is in it: there is no MLS group that does.
+    const isRecovering = this.parts.context.migration.record(this.group).state === "recovering";
+    if (this.protocol === "mls" && !isRecovering) {
       this.requireActive();
       const [left] = await this.parts.communities.changeMembers(this.group, [account], "remove");
       if (left !== undefined) throw new RejectionError(left.code);

@@ -34,6 +34,7 @@ export const defaultSettings: ClientSettings = {
   migrationMargin: 0,
   migrationDeadlineMs: 86_400_000,
   migrationUrgentDeadlineMs: 60_000,
+  migrationPatienceMs: 90_000,
   acceptUnknown: false,
   readReceipts: true,
   typingNotices: true,

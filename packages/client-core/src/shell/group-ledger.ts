@@ -119,11 +119,16 @@ export class GroupLedger {
     };
     conversations.saveGroup(group, row);
     conversations.dropPendingKeys(group, state.revision);
-    // A conversation that has moved goes by its MLS group.
-    if (conversations.get(group)?.protocol === "mls") return;
+    if (this.goesByMls(group)) return;
     conversations.saveMembers(group, [...state.members.values()], this.context.now());
     conversations.setTitle(group, state.title);
     conversations.setExpiry(group, state.expireAfterSeconds);
+  }
+
+  /** A conversation that has moved goes by its MLS group, and by its record again while it recovers. */
+  private goesByMls(group: GroupId): boolean {
+    const { conversations, migration } = this.context;
+    return conversations.get(group)?.protocol === "mls" && !migration.isMoving(group);
   }
 
   /** Own membership may have ended, or begun. */
@@ -131,7 +136,7 @@ export class GroupLedger {
     const { context } = this;
     const self = state.members.get(formatId(context.own.accountId));
     const conversation = context.conversations.get(group);
-    if (conversation === undefined || conversation.protocol === "mls") return;
+    if (conversation === undefined || this.goesByMls(group)) return;
     if (self === undefined && conversation.state !== "left" && conversation.state !== "removed") {
       const left = changes.some((c) => c.action.kind === "leave" && context.isOwn(c.author.accountId));
       context.conversations.setState(group, left ? "left" : "removed");

@@ -66,6 +66,7 @@ export class GroupMessages {
       group,
       { groupKey: { groupKey, fence, revision } },
       action.kind === "remove" ? [action.account] : [],
+      hasSwitched(this.context.migration.record(group).state) ? lanes.migration(group) : lanes.group(group),
     );
   }
 

@@ -66,11 +66,6 @@ const ASK_AGAIN_MS = 30_000;
 const ENTER_AGAIN_MS = 60_000;
 /** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
 const TAKE_OVER_LOOK_MS = 45_000;
-/**
- * How long a device that was added waits for its Welcome, or for the secret, before it comes in from outside, ms. Both are
- * brought to a mailbox that was full within a minute, and whoever comes in from outside misses what was said before.
- */
-const OUTSIDE_AFTER_MS = 90_000;
 
 export class Migrations {
   readonly order: SpokenOrder;
@@ -667,8 +662,7 @@ export class Migrations {
     const step = decideFollow({
       state,
       hasSwitched: false,
-      // Not what was noted of a commit that was made anew since.
-      isRefused: this.switcher.decide(id).decision.kind === "refuse",
+      isRefused: this.isRefused(id),
       isRoleHolder: (context.conversations.member(id, context.own.accountId)?.role ?? "member") !== "member",
       place: this.placeIn(id),
       isStandingStill: this.communities.isStandingStill(id),
@@ -712,7 +706,7 @@ export class Migrations {
     if (!isIn && !(await this.communities.joiner.isAdded(id))) return true;
     const sinceMs = this.standsStillSinceMs.get(key) ?? this.context.now();
     this.standsStillSinceMs.set(key, sinceMs);
-    return this.context.now() >= sinceMs + OUTSIDE_AFTER_MS;
+    return this.context.now() >= sinceMs + this.context.settings.migrationPatienceMs;
   }
 
   private placeIn(id: GroupId): "in" | "outside" | "out" {
@@ -735,6 +729,12 @@ export class Migrations {
       if (!isTemporary(error)) this.enterAtMs.set(formatId(id), this.context.now() + ENTER_AGAIN_MS);
       throw error;
     }
+  }
+
+  /** At the door, or by what this device has seen: not what was noted of a commit that was made anew since. */
+  private isRefused(id: GroupId): boolean {
+    const { reached, refusal } = this.context.migration.own(id);
+    return reached === undefined ? refusal !== "" : this.switcher.decide(id).decision.kind === "refuse";
   }
 
   /** A Welcome or a secret may have come, and the work on it not begun. */

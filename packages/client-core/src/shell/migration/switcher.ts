@@ -178,8 +178,10 @@ export class Switcher {
     if (reached !== undefined) return strangersAmong(reached.roster, members);
     const { switchPoint } = migration.record(id);
     if (group === undefined || switchPoint === undefined) return [];
+    // Behind the switch come those whom the group expects: this account, and whoever was only invited before.
+    const expected = members.map((member) => ({ ...member, invited: false }));
     const present = accountsOf(leavesOf(group));
-    if (Number(group.epoch) === switchPoint.epoch + 1) return strangersAmong(present, members);
+    if (Number(group.epoch) === switchPoint.epoch + 1) return strangersAmong(present, expected);
     return present
       .filter(({ account, identityKey }) => {
         const member = members.find((one) => equalBytes(one.account, account));

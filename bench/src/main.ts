@@ -4,6 +4,7 @@ import { compareHelp, runCompare } from "./compare.ts";
 import { fanoutHelp, runFanout } from "./fanout/run.ts";
 import { growHelp, runGrow } from "./grow.ts";
 import { mlsHelp, runMls } from "./mls/run.ts";
+import { reportHelp, runReport } from "./report/run.ts";
 
 interface SubCommand {
   readonly help: string;
@@ -11,6 +12,7 @@ interface SubCommand {
 }
 
 const subCommands: Readonly<Record<string, SubCommand>> = {
+  report: { help: reportHelp, run: runReport },
   fanout: { help: fanoutHelp, run: runFanout },
   mls: { help: mlsHelp, run: runMls },
   grow: { help: growHelp, run: runGrow },
@@ -18,13 +20,14 @@ const subCommands: Readonly<Record<string, SubCommand>> = {
 };
 
 async function main(argv: readonly string[]): Promise<number> {
-  const [name = "mls", ...rest] = argv;
+  // Flags alone are those of the whole report.
+  const [name, ...rest] = argv[0]?.startsWith("--") === false ? argv : ["report", ...argv];
   const names = Object.keys(subCommands).join(", ");
-  if (name === "--help" || name === "help") {
+  if (name === "help" || argv[0] === "--help") {
     for (const { help } of Object.values(subCommands)) console.log(`${help}\n`);
     return 0;
   }
-  const subCommand = Object.hasOwn(subCommands, name) ? subCommands[name] : undefined;
+  const subCommand = name !== undefined && Object.hasOwn(subCommands, name) ? subCommands[name] : undefined;
   if (subCommand === undefined) throw new UsageError("bench/arguments", `"${name}" is none of: ${names}`);
   if (rest.includes("--help")) {
     console.log(subCommand.help);

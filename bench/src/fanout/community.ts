@@ -10,6 +10,7 @@ import {
   encodeKeyBinding,
   encodeMemberCredential,
   KEY_BINDING_LABEL,
+  type MemberCredential,
   nativeCrypto,
 } from "@murmuration/mls-groups";
 import { type AdoptedLeaf, adoptEpoch } from "@murmuration/mls-groups/bench";
@@ -45,8 +46,8 @@ function identityKeys(seed: string, index: number, whose: string): IdentityKeyPa
   return new IdentityKeyPair(key.getPublicKey(), key);
 }
 
-/** The credential of a member's device; `signed` false leaves the two signatures out. */
-function credentialOf(seed: string, index: number, signatureKey: Uint8Array, signed: boolean): Bytes {
+/** The credential of a member's device, with the two signatures that the service verifies. */
+function credentialOf(seed: string, index: number, signatureKey: Uint8Array): Bytes {
   const { accountId } = accountAt(seed, index);
   const account = identityKeys(seed, index, "account-identity");
   const device = identityKeys(seed, index, "device-identity");
@@ -55,12 +56,31 @@ function credentialOf(seed: string, index: number, signatureKey: Uint8Array, sig
     utf8(`Murmuration ${KEY_BINDING_LABEL}\0`),
     encodeKeyBinding({ ...about, signatureKey }),
   );
-  const credential = encodeMemberCredential({
+  return identityOf({
     ...about,
     deviceIdentityKey: device.publicKey.serialize(),
-    accountSignature: signed ? account.signAlternateIdentity(device.publicKey) : new Uint8Array(64),
-    keySignature: signed ? device.privateKey.sign(binding) : new Uint8Array(64),
+    accountSignature: account.signAlternateIdentity(device.publicKey),
+    keySignature: device.privateKey.sign(binding),
   });
+}
+
+/** One of the same size that nobody will verify: making a real one takes longer than making its leaf. */
+function standInCredential(seed: string, index: number): Bytes {
+  const { accountId } = accountAt(seed, index);
+  const key = concatBytes(Uint8Array.of(5), derived(seed, "stand-in-identity", index));
+  const accountSignature = new Uint8Array(64);
+  return identityOf({
+    accountId,
+    deviceId: DEVICE_ID,
+    accountIdentityKey: key,
+    deviceIdentityKey: key,
+    accountSignature,
+    keySignature: accountSignature,
+  });
+}
+
+function identityOf(member: MemberCredential): Bytes {
+  const credential = encodeMemberCredential(member);
   if (credential.kind !== "basic") throw new Error("a member's credential is a basic one");
   return credential.identity as Bytes;
 }
@@ -70,7 +90,9 @@ export function communityForm(seed: string, newcomersFrom = Number.POSITIVE_INFI
   const { extensions = [], proposals = [] } = communityLeaf.capabilities!;
   return {
     identity: (index, signatureKey) =>
-      credentialOf(seed, index, signatureKey, index < SIGNED_LEAVES || index >= newcomersFrom),
+      index < SIGNED_LEAVES || index >= newcomersFrom
+        ? credentialOf(seed, index, signatureKey)
+        : standInCredential(seed, index),
     extensionTypes: extensions,
     proposalTypes: proposals,
     contextExtensions: communityExtensions(settings(seed)),
@@ -79,6 +101,7 @@ export function communityForm(seed: string, newcomersFrom = Number.POSITIVE_INFI
 
 /** A community as data, for all processes of a benchmark. */
 export interface CommunityFile {
+  readonly seeds: CommunitySeeds;
   readonly members: number;
   readonly groupId: Bytes;
   readonly epoch: number;
@@ -94,13 +117,19 @@ export interface CommunityFile {
   readonly leaves: readonly AdoptedLeaf[];
 }
 
+/** `accounts`: the seed of the accounts behind the leaves; `group`: that of the group's own keys. */
+export interface CommunitySeeds {
+  readonly accounts: string;
+  readonly group: string;
+}
+
 export function makeCommunity(
-  seed: string,
+  seeds: CommunitySeeds,
   members: number,
   temperature: Temperature,
   leaves: readonly number[],
 ): CommunityFile {
-  const fixture = makeGroup(`${seed}/${members}`, members, temperature, communityForm(seed));
+  const fixture = makeGroup(seeds.group, members, temperature, communityForm(seeds.accounts));
   const adopted = [...new Set([0, ...leaves])].map((leaf) => ({
     leaf,
     signaturePrivateKey: fixture.leaves[leaf]!.signatureKeys.privateKey,
@@ -108,6 +137,7 @@ export function makeCommunity(
   }));
   const { group } = adoptEpoch(communityCrypto, fixture)(adopted[0]!);
   return {
+    seeds,
     members,
     groupId: fixture.groupId,
     epoch: Number(fixture.epoch),

@@ -1,7 +1,4 @@
 /** Runs the fan-out: three processes take turns, sizes from small to large, protocols and payloads interleaved. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { median } from "../median.ts";
 import {
   type FanoutRow,
@@ -11,12 +8,11 @@ import {
   protocols,
   type Spread,
 } from "../report/schema.ts";
-import { WorkerLink } from "../worker-link.ts";
 import { type CommunityFile, makeCommunity } from "./community.ts";
 import { saveFile } from "./files.ts";
+import type { FanoutProcesses } from "./processes.ts";
 import {
   isMls,
-  type OpenedSender,
   type ReceiverResult,
   type SenderResult,
   type ServiceResult,
@@ -28,15 +24,14 @@ import {
 export interface FanoutPlan {
   /** Cells by size: what is measured with how many members. */
   readonly cells: readonly { readonly members: number; readonly payloadBytes: readonly number[] }[];
-  readonly seed: string;
   /** Runs that the medians are of, by size. */
   readonly runs: (members: number) => number;
   /** Whether code is compiled before anything is measured. */
   readonly warmUp: boolean;
 }
 
-/** Five runs; three where one takes seconds. */
-export const defaultRuns = (members: number): number => (members <= 1_000 ? 5 : 3);
+/** Fewer where one message is thousands of operations: each run is an average by itself. */
+export const defaultRuns = (members: number): number => (members <= 256 ? 5 : members <= 1_024 ? 3 : 2);
 
 interface Series {
   readonly sender: number[];
@@ -52,7 +47,8 @@ function timesOf(protocol: Protocol, members: number): number {
   return Math.max(1, Math.round(16 / (members - 1)));
 }
 
-const WARM_UP_MEMBERS = 48;
+/** Members of the group that code is compiled on. */
+export const WARM_UP_MEMBERS = 48;
 const WARM_UP_ROUNDS = 12;
 
 export const fanoutDefinitions: readonly string[] = [
@@ -78,38 +74,21 @@ function inOrder(a: FanoutRow, b: FanoutRow): number {
 
 export class FanoutBenchmark {
   private readonly plan: FanoutPlan;
-  private readonly folder = mkdtempSync(join(tmpdir(), "murmuration-bench-"));
-  private readonly sender: WorkerLink;
-  private readonly service: WorkerLink;
-  private readonly receivers: WorkerLink;
+  private readonly processes: FanoutProcesses;
   private readonly rows: { readonly row: FanoutRow; readonly spread: FanoutSpread }[] = [];
   private readonly show: (what: string) => void;
-  private tasks = 0;
 
-  constructor(plan: FanoutPlan, show: (what: string) => void) {
+  constructor(plan: FanoutPlan, processes: FanoutProcesses, show: (what: string) => void) {
     this.plan = plan;
+    this.processes = processes;
     this.show = show;
-    const worker = (name: string) => new WorkerLink(new URL(`./${name}-worker.ts`, import.meta.url), name);
-    this.sender = worker("sender");
-    this.service = worker("service");
-    this.receivers = worker("receiver");
-    for (const link of [this.sender, this.service]) link.onNote = (text) => show(`preparing: ${text}`);
   }
 
   /** Throws when a process fails; rows that were complete by then stay. */
   async run(step: () => void = () => {}): Promise<void> {
-    const { cells, seed, warmUp } = this.plan;
-    const recipients = Math.max(...cells.map(({ members }) => members), warmUp ? WARM_UP_MEMBERS : 0) - 1;
-    const directory = join(this.folder, "service");
-    // The one waits for the disk and the other computes: side by side, since neither is measured.
-    const [opened] = await Promise.all([
-      this.sender.request<OpenedSender>("open", { seed, recipients }),
-      this.service.request("open", { directory, seed, recipients }),
-    ]);
-    await this.receivers.request("open", { seed, opened });
-    if (warmUp) await this.warmUp();
+    if (this.plan.warmUp) await this.warmUp();
     step();
-    for (const { members, payloadBytes } of cells) {
+    for (const { members, payloadBytes } of this.plan.cells) {
       await this.runSize(members, payloadBytes, this.plan.runs(members));
       step();
     }
@@ -126,14 +105,8 @@ export class FanoutBenchmark {
   private async openGroups(members: number): Promise<void> {
     for (const protocol of protocols) {
       if (!isMls(protocol)) continue;
-      const path = join(this.folder, "community");
       this.show(`${members} members: making the ${protocol} group`);
-      const seed = `${this.plan.seed}/${this.tasks++}`;
-      const file: CommunityFile = makeCommunity(seed, members, temperatureOf(protocol), timedLeaves(members));
-      saveFile(path, file);
-      for (const link of [this.service, this.sender, this.receivers]) {
-        await link.request("group", { protocol, path });
-      }
+      await openCommunity(this.processes, members, protocol);
     }
   }
 
@@ -179,18 +152,19 @@ export class FanoutBenchmark {
   }
 
   private async once(protocol: Protocol, members: number, payloadBytes: number) {
+    const { processes } = this;
     const task: Task = {
       protocol,
       members,
       payloadBytes,
       times: timesOf(protocol, members),
-      name: `${this.plan.seed}/${this.tasks++}`,
-      frames: join(this.folder, "frames"),
-      delivered: join(this.folder, "delivered"),
+      name: processes.nextName(),
+      frames: processes.path("frames"),
+      delivered: processes.path("delivered"),
     };
-    const sender = await this.sender.request<SenderResult>("send", task);
-    const service = await this.service.request<ServiceResult>("submit", task);
-    const receiver = await this.receivers.request<ReceiverResult>("receive", task);
+    const sender = await processes.sender.request<SenderResult>("send", task);
+    const service = await processes.service.request<ServiceResult>("submit", task);
+    const receiver = await processes.receivers.request<ReceiverResult>("receive", task);
     return { sender, service, receiver };
   }
 
@@ -202,11 +176,22 @@ export class FanoutBenchmark {
       definitions: fanoutDefinitions,
     };
   }
+}
 
-  stop(): void {
-    for (const link of [this.sender, this.service, this.receivers]) link.stop();
-    rmSync(this.folder, { recursive: true, force: true });
+/** Makes a community of this size and opens it in all three processes under the protocol's name. */
+export async function openCommunity(
+  processes: FanoutProcesses,
+  members: number,
+  protocol: "mls-warm" | "mls-cold",
+): Promise<CommunityFile> {
+  const path = processes.path("community");
+  const seeds = { accounts: processes.seed, group: processes.nextName() };
+  const file = makeCommunity(seeds, members, temperatureOf(protocol), timedLeaves(members));
+  saveFile(path, file);
+  for (const link of [processes.service, processes.sender, processes.receivers]) {
+    await link.request("group", { protocol, path });
   }
+  return file;
 }
 
 function emptySeries(): Series {

@@ -4,11 +4,12 @@ import { describeMachine, packageVersions } from "../machine.ts";
 import { Progress } from "../progress.ts";
 import { type FanoutReport, type FanoutSection, REPORT_SCHEMA } from "../report/schema.ts";
 import { writeReport } from "../write-report.ts";
-import { defaultRuns, FanoutBenchmark, type FanoutPlan } from "./measure.ts";
+import { defaultRuns, FanoutBenchmark, type FanoutPlan, WARM_UP_MEMBERS } from "./measure.ts";
+import { FanoutProcesses } from "./processes.ts";
 import { printFanout } from "./table.ts";
 
 export const MOST_FANOUT_MEMBERS = 20_000;
-const MOST_PAYLOAD = 16_384;
+export const MOST_PAYLOAD = 16_384;
 export const DEFAULT_FANOUT_MEMBERS = "2,8,32,128,255,256,1000,5000,10000";
 export const DEFAULT_PAYLOADS = "32,256,1024";
 
@@ -46,10 +47,9 @@ export function parseFanoutOptions(argv: readonly string[]): FanoutOptions {
   };
 }
 
-export function planOf({ members, payloadBytes, quick, seed }: FanoutOptions): FanoutPlan {
+export function planOf({ members, payloadBytes, quick }: FanoutOptions): FanoutPlan {
   return {
     cells: members.map((count) => ({ members: count, payloadBytes })),
-    seed,
     runs: quick ? () => 1 : defaultRuns,
     warmUp: !quick,
   };
@@ -59,8 +59,10 @@ export function planOf({ members, payloadBytes, quick, seed }: FanoutOptions): F
 export async function runFanout(argv: readonly string[]): Promise<number> {
   const options = parseFanoutOptions(argv);
   const startedAt = new Date();
-  const progress = new Progress(options.members.length + 1);
-  const benchmark = new FanoutBenchmark(planOf(options), (what) => progress.show(what));
+  const progress = new Progress(options.members.length + 2);
+  const show = (what: string): void => progress.show(what);
+  const processes = new FanoutProcesses(options.seed, show);
+  const benchmark = new FanoutBenchmark(planOf(options), processes, show);
   console.log(`fanout: ${options.members.join(", ")} members, ${options.payloadBytes.join(", ")} bytes.`);
   const finish = (partial: boolean): void => {
     progress.clear();
@@ -71,18 +73,20 @@ export async function runFanout(argv: readonly string[]): Promise<number> {
   let interrupted = false;
   process.once("SIGINT", () => {
     interrupted = true;
-    benchmark.stop();
+    processes.stop();
     finish(true);
     process.exit(130);
   });
   try {
+    await processes.open(Math.max(...options.members, WARM_UP_MEMBERS) - 1);
+    progress.step();
     await benchmark.run(() => progress.step());
   } catch (error) {
     // Processes that an interrupt ended fail; the handler has said what there is.
     if (!interrupted) throw error;
   } finally {
     progress.clear();
-    benchmark.stop();
+    processes.stop();
   }
   if (interrupted) return 130;
   finish(false);

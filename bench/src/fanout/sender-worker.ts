@@ -38,6 +38,8 @@ const YEAR_MS = 365 * 86_400_000;
 const OPERATIONS_PER_YIELD = 8;
 const DISTRIBUTION_ID = "00000000-0000-4000-8000-000000000001";
 
+const FIVE_BYTE_VARINT = 2 ** 28;
+
 const breathe = () => new Promise((resolve) => setImmediate(resolve));
 
 /** The sender of pairwise groups, with a session to everybody. */
@@ -72,15 +74,25 @@ class PairwiseSender {
       if (index % OPERATIONS_PER_YIELD === 0) await breathe();
       if (index % 250 === 0) note(`${index} of ${recipients} sessions`);
     }
-    const { address, senderKeys } = this.device;
-    const distribution = await SenderKeyDistributionMessage.create(address, DISTRIBUTION_ID, senderKeys);
-    this.senderKey = senderKeys.records.get(this.device.account.uuid)!.serialize();
+    const distribution = await this.distribute();
     return {
       receivers,
       senderIdentityKey: this.device.identity.publicKey.serialize(),
       trustRoot: this.trustRoot.getPublicKey().serialize(),
       senderKeyDistribution: distribution.serialize(),
     };
+  }
+
+  /** Chain ids are drawn at random and take up to five bytes in each message: as almost all do, ours takes five. */
+  private async distribute(): Promise<SenderKeyDistributionMessage> {
+    const { account, address, senderKeys } = this.device;
+    for (;;) {
+      senderKeys.records.clear();
+      const distribution = await SenderKeyDistributionMessage.create(address, DISTRIBUTION_ID, senderKeys);
+      if (distribution.chainId() < FIVE_BYTE_VARINT) continue;
+      this.senderKey = senderKeys.records.get(account.uuid)!.serialize();
+      return distribution;
+    }
   }
 
   async send(task: Task): Promise<{ readonly cpuUs: number; readonly frames: SentFrames }> {

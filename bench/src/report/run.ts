@@ -1,0 +1,198 @@
+/** `npm run bench` without a sub-command: every section, into one report. */
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArguments, parseSizes, usage } from "../arguments.ts";
+import { defaultRuns, FanoutBenchmark, WARM_UP_MEMBERS } from "../fanout/measure.ts";
+import { FanoutProcesses } from "../fanout/processes.ts";
+import {
+  DEFAULT_FANOUT_MEMBERS,
+  DEFAULT_PAYLOADS,
+  MOST_FANOUT_MEMBERS,
+  MOST_PAYLOAD,
+} from "../fanout/run.ts";
+import { printFanout } from "../fanout/table.ts";
+import { describeMachine, packageVersions } from "../machine.ts";
+import { MlsBenchmark, parseMlsOptions } from "../mls/run.ts";
+import { printReport } from "../mls/table.ts";
+import { Progress } from "../progress.ts";
+import { writeReport } from "../write-report.ts";
+import { growthSection } from "./growth.ts";
+import { findPeers } from "./peers.ts";
+import { REPORT_SCHEMA, type Report, type ReportOptions } from "./schema.ts";
+import { VectorRun } from "./vectors.ts";
+
+const DEFAULT_MLS_SIZES = "64,256,1000,1024";
+const DEFAULT_JSON = resolve(fileURLToPath(import.meta.url), "../../../out/report.json");
+
+export const reportHelp = `murmuration bench: all sections, into bench/out/report.json
+  --members ${DEFAULT_FANOUT_MEMBERS}    of the fan-out, from 2 to ${MOST_FANOUT_MEMBERS}
+  --payload ${DEFAULT_PAYLOADS}    bytes, from 1 to ${MOST_PAYLOAD}
+  --sizes ${DEFAULT_MLS_SIZES}    of the MLS groups, from 8 to 65536
+  --messages-per-day N    of all members together, instead of each profile's own
+  --churn-per-day N       members that join and as many that leave, instead of each profile's own
+  --full                  peers go on beyond 1,000 members
+  --quick                 few runs of each
+  --json FILE             where the report goes
+  --seed TEXT             seed of keys and groups`;
+
+export interface RunOptions extends ReportOptions {
+  readonly json: string;
+  readonly quick: boolean;
+  readonly seed: string;
+}
+
+export function parseReportOptions(argv: readonly string[]): RunOptions {
+  const { switches, values } = parseArguments(argv, {
+    values: ["members", "payload", "sizes", "messages-per-day", "churn-per-day", "json", "seed"],
+    switches: ["full", "quick"],
+    positional: [],
+  });
+  const list = (flag: string, otherwise: string, least: number, most: number) => {
+    const sizes = parseSizes(values.get(flag) ?? otherwise, flag, least, most);
+    return [...new Set(sizes)].sort((a, b) => a - b);
+  };
+  return {
+    members: list("members", DEFAULT_FANOUT_MEMBERS, 2, MOST_FANOUT_MEMBERS),
+    payloadBytes: list("payload", DEFAULT_PAYLOADS, 1, MOST_PAYLOAD),
+    mlsSizes: list("sizes", DEFAULT_MLS_SIZES, 8, 65_536),
+    messagesPerDay: rate(values.get("messages-per-day"), "messages-per-day"),
+    churnPerDay: rate(values.get("churn-per-day"), "churn-per-day"),
+    full: switches.has("full"),
+    quick: switches.has("quick"),
+    json: values.get("json") ?? DEFAULT_JSON,
+    seed: values.get("seed") ?? "murmuration",
+  };
+}
+
+function rate(text: string | undefined, flag: string): number | null {
+  if (text === undefined) return null;
+  const value = Number(text);
+  if (!/^\d+(?:\.\d+)?$/.test(text) || value > 1e9)
+    throw usage(`--${flag} takes a number from 0 to 1e9, not "${text}"`);
+  return value;
+}
+
+type Sections = { -readonly [K in "fanout" | "mls" | "vectors"]?: Report[K] };
+
+/** One run: its sections as far as they are, and how to stop what is under way. */
+class ReportRun {
+  private readonly options: RunOptions;
+  private readonly startedAt = new Date();
+  private readonly sections: Sections = {};
+  private readonly processes: FanoutProcesses;
+  private readonly fanout: FanoutBenchmark;
+  private readonly vectors = new VectorRun();
+  private readonly progress: Progress;
+  private mls: MlsBenchmark | undefined;
+
+  constructor(options: RunOptions) {
+    this.options = options;
+    this.progress = new Progress(options.members.length + 3);
+    const show = (what: string): void => this.progress.show(what);
+    this.processes = new FanoutProcesses(options.seed, show);
+    this.fanout = new FanoutBenchmark(
+      {
+        cells: options.members.map((members) => ({ members, payloadBytes: options.payloadBytes })),
+        runs: options.quick ? () => 1 : defaultRuns,
+        warmUp: !options.quick,
+      },
+      this.processes,
+      show,
+    );
+  }
+
+  async run(): Promise<void> {
+    const { members } = this.options;
+    // Neither is measured, so one may take the other's core.
+    const [vectors] = await Promise.all([
+      this.vectors.run(),
+      this.processes.open(Math.max(...members, WARM_UP_MEMBERS) - 1),
+    ]);
+    this.sections.vectors = vectors;
+    this.progress.step();
+    await this.fanout.run(() => this.progress.step());
+    this.processes.stop();
+    this.progress.clear();
+    await this.runMls();
+  }
+
+  private async runMls(): Promise<void> {
+    const { full, mlsSizes, seed } = this.options;
+    const flags = ["--sizes", mlsSizes.join(","), "--seed", seed, "--quick", ...(full ? ["--full"] : [])];
+    this.mls = new MlsBenchmark(parseMlsOptions(flags), new Date().toISOString());
+    if (full)
+      console.log(
+        `MLS by all implementations: about ${Math.round(this.mls.estimateSeconds() / 60)} minutes.`,
+      );
+    await this.mls.run();
+    this.sections.mls = this.mls.report(false);
+  }
+
+  stop(): void {
+    this.progress.clear();
+    this.vectors.stop();
+    this.processes.stop();
+    this.mls?.stop();
+  }
+
+  async report(partial: boolean): Promise<Report> {
+    const { json, quick, seed, ...options } = this.options;
+    const fanout = this.fanout.section();
+    const mls = this.sections.mls ?? this.mls?.report(true);
+    const growth = growthSection(fanout, mls);
+    return {
+      benchmark: "report",
+      schema: REPORT_SCHEMA,
+      startedAt: this.startedAt.toISOString(),
+      durationSeconds: Math.round((Date.now() - this.startedAt.getTime()) / 100) / 10,
+      seed,
+      partial,
+      options,
+      machine: describeMachine(),
+      versions: packageVersions(),
+      peers: await findPeers(mls),
+      ...(fanout.rows.length === 0 ? {} : { fanout }),
+      ...(mls === undefined ? {} : { mls }),
+      ...(growth === undefined ? {} : { growth }),
+      ...(this.sections.vectors === undefined ? {} : { vectors: this.sections.vectors }),
+    };
+  }
+}
+
+/** Runs everything and returns the exit code: 1 when a vector failed, 130 after an interrupt. */
+export async function runReport(argv: readonly string[]): Promise<number> {
+  const options = parseReportOptions(argv);
+  console.log(`bench: ${options.members.join(", ")} members; under five minutes on two idle cores.`);
+  const run = new ReportRun(options);
+  let interrupted: Promise<void> | undefined;
+  const finish = async (partial: boolean): Promise<Report> => {
+    const report = await run.report(partial);
+    writeReport(options.json, report);
+    return report;
+  };
+  process.once("SIGINT", () => {
+    run.stop();
+    interrupted = finish(true).then(() => {
+      console.log(`interrupted; what was measured is in ${options.json}`);
+      process.exit(130);
+    });
+  });
+  try {
+    await run.run();
+  } catch (error) {
+    // Processes that an interrupt ended fail, and the report is being written.
+    if (interrupted === undefined) throw error;
+  } finally {
+    run.stop();
+  }
+  if (interrupted !== undefined) {
+    await interrupted;
+    return 130;
+  }
+  const report = await finish(false);
+  if (report.fanout !== undefined) printFanout(report.fanout);
+  if (report.mls !== undefined) printReport(report.mls);
+  const { failed, passed } = report.vectors!;
+  console.log(`\nvectors: ${passed} passed, ${failed} failed. ${report.durationSeconds} s. ${options.json}`);
+  return failed === 0 ? 0 : 1;
+}

@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArguments, parseSizes, usage } from "../arguments.ts";
+import { countsSection } from "../counts/fixture.ts";
 import { defaultRuns, FanoutBenchmark, WARM_UP_MEMBERS } from "../fanout/measure.ts";
 import { FanoutProcesses } from "../fanout/processes.ts";
 import {
@@ -35,7 +36,9 @@ export const reportHelp = `murmuration bench: all sections, into bench/out/repor
   --json FILE             where the report goes
   --seed TEXT             seed of keys and groups`;
 
-export interface RunOptions extends ReportOptions {
+export interface RunOptions {
+  /** What the report repeats. */
+  readonly report: ReportOptions;
   readonly json: string;
   readonly quick: boolean;
   readonly seed: string;
@@ -51,13 +54,16 @@ export function parseReportOptions(argv: readonly string[]): RunOptions {
     const sizes = parseSizes(values.get(flag) ?? otherwise, flag, least, most);
     return [...new Set(sizes)].sort((a, b) => a - b);
   };
-  return {
+  const report = {
     members: list("members", DEFAULT_FANOUT_MEMBERS, 2, MOST_FANOUT_MEMBERS),
     payloadBytes: list("payload", DEFAULT_PAYLOADS, 1, MOST_PAYLOAD),
     mlsSizes: list("sizes", DEFAULT_MLS_SIZES, 8, 65_536),
     messagesPerDay: rate(values.get("messages-per-day"), "messages-per-day"),
     churnPerDay: rate(values.get("churn-per-day"), "churn-per-day"),
     full: switches.has("full"),
+  };
+  return {
+    report,
     quick: switches.has("quick"),
     json: values.get("json") ?? DEFAULT_JSON,
     seed: values.get("seed") ?? "murmuration",
@@ -72,7 +78,7 @@ function rate(text: string | undefined, flag: string): number | null {
   return value;
 }
 
-type Sections = { -readonly [K in "fanout" | "mls" | "vectors"]?: Report[K] };
+type Sections = { -readonly [K in "counts" | "mls" | "vectors"]?: Report[K] };
 
 /** One run: its sections as far as they are, and how to stop what is under way. */
 class ReportRun {
@@ -87,12 +93,13 @@ class ReportRun {
 
   constructor(options: RunOptions) {
     this.options = options;
-    this.progress = new Progress(options.members.length + 3);
+    const { members, payloadBytes } = options.report;
+    this.progress = new Progress(members.length + 3);
     const show = (what: string): void => this.progress.show(what);
     this.processes = new FanoutProcesses(options.seed, show);
     this.fanout = new FanoutBenchmark(
       {
-        cells: options.members.map((members) => ({ members, payloadBytes: options.payloadBytes })),
+        cells: members.map((count) => ({ members: count, payloadBytes })),
         runs: options.quick ? () => 1 : defaultRuns,
         warmUp: !options.quick,
       },
@@ -102,13 +109,15 @@ class ReportRun {
   }
 
   async run(): Promise<void> {
-    const { members } = this.options;
+    const { members } = this.options.report;
     // Neither is measured, so one may take the other's core.
     const [vectors] = await Promise.all([
       this.vectors.run(),
       this.processes.open(Math.max(...members, WARM_UP_MEMBERS) - 1),
     ]);
     this.sections.vectors = vectors;
+    this.progress.show("counting operations");
+    this.sections.counts = countsSection();
     this.progress.step();
     await this.fanout.run(() => this.progress.step());
     this.processes.stop();
@@ -117,7 +126,8 @@ class ReportRun {
   }
 
   private async runMls(): Promise<void> {
-    const { full, mlsSizes, seed } = this.options;
+    const { seed } = this.options;
+    const { full, mlsSizes } = this.options.report;
     const flags = ["--sizes", mlsSizes.join(","), "--seed", seed, "--quick", ...(full ? ["--full"] : [])];
     this.mls = new MlsBenchmark(parseMlsOptions(flags), new Date().toISOString());
     if (full)
@@ -136,7 +146,6 @@ class ReportRun {
   }
 
   async report(partial: boolean): Promise<Report> {
-    const { json, quick, seed, ...options } = this.options;
     const fanout = this.fanout.section();
     const mls = this.sections.mls ?? this.mls?.report(true);
     const growth = growthSection(fanout, mls);
@@ -145,24 +154,25 @@ class ReportRun {
       schema: REPORT_SCHEMA,
       startedAt: this.startedAt.toISOString(),
       durationSeconds: Math.round((Date.now() - this.startedAt.getTime()) / 100) / 10,
-      seed,
+      seed: this.options.seed,
       partial,
-      options,
+      options: this.options.report,
       machine: describeMachine(),
       versions: packageVersions(),
       peers: await findPeers(mls),
       ...(fanout.rows.length === 0 ? {} : { fanout }),
       ...(mls === undefined ? {} : { mls }),
       ...(growth === undefined ? {} : { growth }),
+      ...(this.sections.counts === undefined ? {} : { counts: this.sections.counts }),
       ...(this.sections.vectors === undefined ? {} : { vectors: this.sections.vectors }),
     };
   }
 }
 
-/** Runs everything and returns the exit code: 1 when a vector failed, 130 after an interrupt. */
+/** Runs everything and returns the exit code: 1 when a vector failed or a count is not the reviewed one, 130 after an interrupt. */
 export async function runReport(argv: readonly string[]): Promise<number> {
   const options = parseReportOptions(argv);
-  console.log(`bench: ${options.members.join(", ")} members; under five minutes on two idle cores.`);
+  console.log(`bench: ${options.report.members.join(", ")} members; under five minutes on two idle cores.`);
   const run = new ReportRun(options);
   let interrupted: Promise<void> | undefined;
   const finish = async (partial: boolean): Promise<Report> => {
@@ -193,6 +203,7 @@ export async function runReport(argv: readonly string[]): Promise<number> {
   if (report.fanout !== undefined) printFanout(report.fanout);
   if (report.mls !== undefined) printReport(report.mls);
   const { failed, passed } = report.vectors!;
+  for (const difference of report.counts!.differences) console.log(`counts: ${difference}`);
   console.log(`\nvectors: ${passed} passed, ${failed} failed. ${report.durationSeconds} s. ${options.json}`);
-  return failed === 0 ? 0 : 1;
+  return failed === 0 && report.counts!.differences.length === 0 ? 0 : 1;
 }

@@ -9,6 +9,7 @@ import {
   communityLeaf,
   encodeKeyBinding,
   encodeMemberCredential,
+  type InviteLink,
   KEY_BINDING_LABEL,
   type MemberCredential,
   nativeCrypto,
@@ -16,7 +17,7 @@ import {
 import { type AdoptedLeaf, adoptEpoch } from "@murmuration/mls-groups/bench";
 import { IdentityKeyPair, PrivateKey } from "@murmuration/pairwise/bench";
 import { type GroupFixture, type GroupForm, makeGroup, privateKeysOf } from "../mls/fixture.ts";
-import { derived, SUITE } from "../mls/key-material.ts";
+import { derived, keyPairOf, SUITE } from "../mls/key-material.ts";
 import { accountAt, DEVICE_ID } from "./accounts.ts";
 import type { Temperature } from "./protocols.ts";
 
@@ -25,10 +26,20 @@ export const communityCrypto = nativeCrypto(SUITE);
 /** Whose credentials the service verifies: leaves that commit, and members that are added. The others' are of the right size. */
 const SIGNED_LEAVES = 32;
 
+/** An invite link of every community, with the private key that stands in its URL. */
+export function communityLink(seed: string): { readonly linkId: Bytes; readonly linkSeed: Bytes } {
+  return { linkId: derived(seed, "link-id").slice(0, 16), linkSeed: derived(seed, "link-seed") };
+}
+
+const linkOf = (seed: string): InviteLink => {
+  const { linkId, linkSeed } = communityLink(seed);
+  return { linkId, publicKey: keyPairOf("Ed25519", linkSeed).publicKey, maxUses: 0, approval: false };
+};
+
 const settings = (seed: string): CommunityContext => ({
   generation: 1,
   roleHolders: [{ accountId: accountAt(seed, 0).accountId, role: "owner" }],
-  links: [],
+  links: [linkOf(seed)],
   addBy: "member",
   profileBy: "admin",
   announcementOnly: false,
@@ -67,15 +78,17 @@ function credentialOf(seed: string, index: number, signatureKey: Uint8Array): By
 /** One of the same size that nobody will verify: making a real one takes longer than making its leaf. */
 function standInCredential(seed: string, index: number): Bytes {
   const { accountId } = accountAt(seed, index);
-  const key = concatBytes(Uint8Array.of(5), derived(seed, "stand-in-identity", index));
-  const accountSignature = new Uint8Array(64);
+  const random = (name: string) => derived(seed, "stand-in", index, name);
+  const key = (name: string) => concatBytes(Uint8Array.of(5), random(name));
+  // As little compressible as real ones: trees are served compressed.
+  const signature = (name: string) => concatBytes(random(`${name}/r`), random(`${name}/s`));
   return identityOf({
     accountId,
     deviceId: DEVICE_ID,
-    accountIdentityKey: key,
-    deviceIdentityKey: key,
-    accountSignature,
-    keySignature: accountSignature,
+    accountIdentityKey: key("account"),
+    deviceIdentityKey: key("device"),
+    accountSignature: signature("account"),
+    keySignature: signature("device"),
   });
 }
 
@@ -129,7 +142,7 @@ export function makeCommunity(
   temperature: Temperature,
   leaves: readonly number[],
 ): CommunityFile {
-  const fixture = makeGroup(seeds.group, members, temperature, communityForm(seeds.accounts));
+  const fixture = makeGroup(seeds.group, members, temperature, communityForm(seeds.accounts, members - 1));
   const adopted = [...new Set([0, ...leaves])].map((leaf) => ({
     leaf,
     signaturePrivateKey: fixture.leaves[leaf]!.signatureKeys.privateKey,

@@ -1,6 +1,6 @@
 /** The receivers' process: decodes what the service delivered to the timed ones, and decrypts it. */
-import type { Bytes } from "@murmuration/base";
-import type { Group } from "@murmuration/mls-groups";
+import { type Bytes, concatBytes, equalBytes } from "@murmuration/base";
+import { decodeMlsMessage, type Group, joinGroup, type KeyPackageBundle } from "@murmuration/mls-groups";
 import { adoptEpoch } from "@murmuration/mls-groups/bench";
 import {
   groupDecrypt,
@@ -15,6 +15,7 @@ import {
 import { decodeServiceFrame } from "@murmuration/wire";
 import { cpuSince, serveRequests } from "../worker-link.ts";
 import { accountAt } from "./accounts.ts";
+import type { CommitReceiverResult, CommitTask, DeliveredCommit, NewcomerKeys } from "./commits.ts";
 import { type CommunityFile, communityCrypto } from "./community.ts";
 import { loadFile } from "./files.ts";
 import type { DeliveredFrames, OpenedSender, ReceiverResult, Task } from "./protocols.ts";
@@ -114,8 +115,62 @@ class MlsReceivers {
   }
 }
 
+/** Members of a community that changes. */
+class Followers {
+  private readonly members: readonly Group[];
+  private readonly file: CommunityFile;
+
+  constructor(file: CommunityFile) {
+    this.file = file;
+    const adopt = adoptEpoch(communityCrypto, file);
+    this.members = file.leaves.slice(1).map((leaf) => adopt(leaf).group);
+  }
+
+  follow(task: CommitTask): CommitReceiverResult {
+    const { entries, ratchetTree, welcomes } = loadFile<DeliveredCommit>(task.delivered);
+    const before = process.cpuUsage();
+    for (const group of this.members) {
+      const { body } = decodeServiceFrame(entries);
+      if (body.kind !== "groupEntries") throw new Error(`a ${body.kind} came instead of GroupEntries`);
+      const received = group.receive(body.entries.at(-1)!.commit!.commit);
+      if (received.kind !== "commit") throw new Error(`a ${received.kind} came instead of a commit`);
+      group.merge(received.commit, { nowMs: 0 });
+    }
+    const receiverCpuUs = cpuSince(before) / this.members.length;
+    if (welcomes.length === 0) return { receiverCpuUs, newcomerCpuUs: null };
+    return { receiverCpuUs, newcomerCpuUs: this.join(task, welcomes[0]!, ratchetTree) };
+  }
+
+  /** The first newcomer enters, validates the whole tree, and must be in the epoch of the others. */
+  private join(task: CommitTask, welcome: Bytes, ratchetTree: Bytes): number {
+    const keyPackage = bundleOf(loadFile<NewcomerKeys>(task.keys)[0]!);
+    const before = process.cpuUsage();
+    const { body } = decodeServiceFrame(welcome);
+    if (body.kind !== "deliver") throw new Error(`a ${body.kind} came instead of a Welcome`);
+    const request = { welcome: body.envelopes[0]!.welcome!.welcome, ratchetTree, keyPackage };
+    const { group } = joinGroup(communityCrypto, request);
+    const cpuUs = cpuSince(before);
+    if (!equalBytes(group.epochAuthenticator(), this.members[0]!.epochAuthenticator()))
+      throw new Error(`a newcomer of ${this.file.members} members is in another epoch`);
+    return cpuUs;
+  }
+}
+
+/** Joining wipes what it spent, so each run gets copies. */
+function bundleOf(fixture: NewcomerKeys[number]): KeyPackageBundle {
+  const message = decodeMlsMessage(concatBytes(Uint8Array.of(0, 1, 0, 5), fixture.keyPackage));
+  if (message.wireFormat !== "mls_key_package") throw new Error("not a KeyPackage");
+  return {
+    keyPackage: message.keyPackage,
+    initPrivateKey: fixture.initKeys.privateKey.slice(),
+    leafPrivateKey: fixture.encryptionKeys.privateKey.slice(),
+    signaturePrivateKey: fixture.signatureKeys.privateKey.slice(),
+  };
+}
+
 let pairwise: PairwiseReceivers | undefined;
 const groups = new Map<string, MlsReceivers>();
+let followers: Followers | undefined;
 
 serveRequests({
   async open({ seed, opened }: { seed: string; opened: OpenedSender }): Promise<void> {
@@ -124,6 +179,10 @@ serveRequests({
   group({ protocol, path }: { protocol: string; path: string }): void {
     groups.set(protocol, new MlsReceivers(loadFile(path)));
   },
+  changing({ path }: { path: string }): void {
+    followers = new Followers(loadFile(path));
+  },
+  commit: (task: CommitTask): CommitReceiverResult => followers!.follow(task),
   receive(task: Task): Promise<ReceiverResult> {
     const receivers = isMls(task.protocol) ? groups.get(task.protocol)! : pairwise!;
     return receivers.receive(task, loadFile<DeliveredFrames>(task.delivered));

@@ -1,7 +1,19 @@
 /** The sender's process: encrypts for everybody and encodes the frames. */
+import { deflateRawSync } from "node:zlib";
 import type { Bytes } from "@murmuration/base";
-import { groupId, submitId } from "@murmuration/base";
-import type { Group } from "@murmuration/mls-groups";
+import { concatBytes, groupId, submitId } from "@murmuration/base";
+import {
+  communityLeaf,
+  createJoinTicket,
+  credentialIn,
+  decodeMlsMessage,
+  encodeJoinTicket,
+  type Group,
+  joinGroupExternally,
+  type KeyPackage,
+  leafOfSignatureKey,
+  type Proposal,
+} from "@murmuration/mls-groups";
 import { type AdoptedLeaf, adoptEpoch } from "@murmuration/mls-groups/bench";
 import {
   ContentHint,
@@ -16,11 +28,12 @@ import {
   sealedSenderMultiRecipientEncrypt,
   UnidentifiedSenderMessageContent,
 } from "@murmuration/pairwise/bench";
-import { encodeClientFrame } from "@murmuration/wire";
+import { encodeClientFrame, type WelcomeRecipient } from "@murmuration/wire";
 import { derived } from "../mls/key-material.ts";
 import { cpuSince, note, serveRequests } from "../worker-link.ts";
-import { accountAt, type Fence, fenceOf } from "./accounts.ts";
-import { type CommunityFile, communityCrypto } from "./community.ts";
+import { accountAt, DEVICE_ID, type Fence, fenceOf } from "./accounts.ts";
+import type { CommitFrames, CommitSenderResult, CommitTask, NewcomerKeys, Proof } from "./commits.ts";
+import { type CommunityFile, communityCrypto, communityLink } from "./community.ts";
 import { loadFile, saveFile } from "./files.ts";
 import {
   type Addressed,
@@ -38,6 +51,8 @@ const YEAR_MS = 365 * 86_400_000;
 const OPERATIONS_PER_YIELD = 8;
 const DISTRIBUTION_ID = "00000000-0000-4000-8000-000000000001";
 
+/** MLSMessage header of a KeyPackage: version 1, wire format 5. */
+const KEY_PACKAGE_HEADER = Uint8Array.of(0, 1, 0, 5);
 const FIVE_BYTE_VARINT = 2 ** 28;
 
 const breathe = () => new Promise((resolve) => setImmediate(resolve));
@@ -193,8 +208,132 @@ class MlsSender {
   }
 }
 
+/** Leaf 0 of a community that changes: it commits, and stays in step when somebody else does. */
+class Committer {
+  private readonly file: CommunityFile;
+  private readonly group: Group;
+
+  constructor(file: CommunityFile) {
+    this.file = file;
+    this.group = adoptEpoch(communityCrypto, file)(file.leaves[0]!).group;
+  }
+
+  commit(task: CommitTask): CommitSenderResult {
+    const treeBefore = this.group.ratchetTree();
+    const made =
+      task.kind === "rejoin" || task.kind === "join"
+        ? this.comeIn(task, treeBefore)
+        : this.commitAsOwner(task);
+    saveFile(task.frames, made.frames);
+    const treeAfter = this.group.ratchetTree();
+    saveFile(task.delivered, treeAfter);
+    // Who is added fetches the new tree; who comes by itself the one before.
+    const fetched = task.kind === "add" ? treeAfter : treeBefore;
+    return {
+      cpuUs: made.cpuUs,
+      uploadBytes: webSocketBytes(made.frames.commit.length, "client"),
+      treeBytes: deflateRawSync(fetched).length,
+    };
+  }
+
+  private commitAsOwner(task: CommitTask): MadeCommit {
+    const keys = task.kind === "add" ? loadFile<NewcomerKeys>(task.keys) : [];
+    const before = process.cpuUsage();
+    const made = this.group.createCommit({ proposals: this.proposals(task, keys) });
+    const recipients = task.newcomers.map((index) => ({
+      accountId: accountAt(this.file.seeds.accounts, index).accountId,
+      deviceId: DEVICE_ID,
+    }));
+    const commit = this.encode(made, task.kind === "add" ? recipients : []);
+    this.group.mergePending({ nowMs: 0 });
+    const cpuUs = cpuSince(before);
+    return { cpuUs, frames: { proof: undefined, commit, connection: 0 } };
+  }
+
+  private proposals(task: CommitTask, keys: NewcomerKeys): readonly Proposal[] {
+    if (task.kind === "add")
+      return keys.map(({ keyPackage }) => ({ kind: "add", keyPackage: decodeKeyPackage(keyPackage) }));
+    if (task.kind === "self-update") return [];
+    // Those that were added last, who stand behind all others.
+    const { newcomers } = task;
+    const leaves = loadFile<NewcomerKeys>(task.keys).map(
+      ({ signatureKeys }) =>
+        leafOfSignatureKey(communityCrypto, this.group.ratchetTree(), signatureKeys.publicKey)!,
+    );
+    if (leaves.length !== newcomers.length) throw new Error("who is to be removed is not in the group");
+    return leaves.map((removed) => ({ kind: "remove", removed }));
+  }
+
+  private encode(
+    made: { readonly message: Bytes; readonly groupInfo: Bytes; readonly welcome?: Bytes | undefined },
+    recipients: readonly WelcomeRecipient[],
+  ): Bytes {
+    const body = {
+      kind: "groupCommit",
+      groupId: groupId(this.file.groupId),
+      commit: made.message,
+      groupInfo: made.groupInfo,
+      ...(made.welcome === undefined ? {} : { welcome: made.welcome }),
+      recipients: [...recipients],
+    } as const;
+    return encodeClientFrame({ requestId: FIRST_REQUEST, body });
+  }
+
+  /** By external commit: a member that lost its state, or the holder of a link. */
+  private comeIn(task: CommitTask, ratchetTree: Bytes): MadeCommit {
+    const { file } = this;
+    const [newcomer] = loadFile<NewcomerKeys>(task.keys);
+    const { identity, signatureKeys } = newcomer!;
+    const groupInfo = this.group.groupInfo();
+    const back = task.kind === "rejoin";
+    // As it stands at the leaf: signatures come out differently when they are made again.
+    const own = back ? credentialIn(this.group, this.group.epoch, task.newcomers[0]!) : undefined;
+    const before = process.cpuUsage();
+    const linkUse = {
+      groupId: file.groupId,
+      ...communityLink(file.seeds.accounts),
+      signatureKey: signatureKeys.publicKey,
+    };
+    const extensions = back
+      ? {}
+      : { extensions: [encodeJoinTicket(createJoinTicket(communityCrypto, linkUse))] };
+    const removes = back
+      ? leafOfSignatureKey(communityCrypto, ratchetTree, signatureKeys.publicKey)
+      : undefined;
+    const joined = joinGroupExternally(communityCrypto, {
+      groupInfo,
+      ratchetTree,
+      identity: { credential: own ?? { kind: "basic", identity }, signatureKeys },
+      leaf: { ...communityLeaf, ...extensions },
+      removes,
+    });
+    const commit = this.encode(joined, []);
+    const cpuUs = cpuSince(before);
+    const received = this.group.receive(joined.message);
+    if (received.kind !== "commit") throw new Error(`a ${received.kind} was made instead of a commit`);
+    this.group.merge(received.commit, { nowMs: 0 });
+    const link = communityLink(file.seeds.accounts);
+    const proof: Proof = back
+      ? { kind: "leaf", id: signatureKeys.publicKey, privateKey: signatureKeys.privateKey }
+      : { kind: "link", id: link.linkId, privateKey: link.linkSeed };
+    return { cpuUs, frames: { proof, commit, connection: task.newcomers[0]! } };
+  }
+}
+
+interface MadeCommit {
+  readonly cpuUs: number;
+  readonly frames: CommitFrames;
+}
+
+function decodeKeyPackage(bytes: Uint8Array): KeyPackage {
+  const message = decodeMlsMessage(concatBytes(KEY_PACKAGE_HEADER, bytes));
+  if (message.wireFormat !== "mls_key_package") throw new Error("not a KeyPackage");
+  return message.keyPackage;
+}
+
 let pairwise: PairwiseSender | undefined;
 const groups = new Map<string, MlsSender>();
+let committer: Committer | undefined;
 
 serveRequests({
   async open({ seed, recipients }: { seed: string; recipients: number }): Promise<OpenedSender> {
@@ -204,6 +343,10 @@ serveRequests({
   group({ protocol, path }: { protocol: string; path: string }): void {
     groups.set(protocol, new MlsSender(loadFile(path)));
   },
+  changing({ path }: { path: string }): void {
+    committer = new Committer(loadFile(path));
+  },
+  commit: (task: CommitTask): CommitSenderResult => committer!.commit(task),
   async send(task: Task): Promise<SenderResult> {
     const sender = isMls(task.protocol) ? groups.get(task.protocol)! : pairwise!;
     const { cpuUs, frames } = await sender.send(task);

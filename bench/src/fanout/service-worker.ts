@@ -19,6 +19,7 @@ import {
 import { signWithLabel } from "../mls/key-material.ts";
 import { cpuSince, note, serveRequests } from "../worker-link.ts";
 import { accountAt, DEVICE_ID, fenceOf, REGISTRATION_ID } from "./accounts.ts";
+import type { CommitFrames, CommitServiceResult, CommitTask, DeliveredCommit, Proof } from "./commits.ts";
 import type { CommunityFile } from "./community.ts";
 import { loadFile, saveFile } from "./files.ts";
 import { webSocketBytes } from "./frames.ts";
@@ -37,6 +38,8 @@ const NO_BYTES: Bytes = new Uint8Array(0);
 const KEY_BYTES = 33;
 const ACCOUNTS_PER_TRANSACTION = 500;
 const OPENED_AT_A_TIME = 64;
+/** Something is wrong when an answer takes this long. */
+const EXCHANGE_LIMIT_MS = 60_000;
 
 /** One client's end. Frames that come are counted, and the last one is kept. */
 class Client {
@@ -57,6 +60,13 @@ class Client {
     this.bytes += webSocketBytes(frame.length, "service");
     this.lastFrame = frame;
     this.came();
+  }
+
+  /** What came last, for whoever looks for a mistake. */
+  describe(): string {
+    if (this.lastFrame.length === 0) return "nothing";
+    const body = this.lastBody;
+    return body.kind === "rejection" ? body.code : body.kind;
   }
 
   get lastBody(): ServiceBody {
@@ -169,10 +179,16 @@ class ServiceUnderTest {
   private async exchange(expected: number, send: () => void): Promise<void> {
     this.arrived = 0;
     this.wanted = expected;
-    await new Promise<void>((resolve) => {
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve, reject) => {
       this.wake = resolve;
+      timer = setTimeout(() => {
+        const kinds = [this.submitter, ...this.anonymous.slice(0, 3)].map((client) => client.describe());
+        reject(new Error(`${this.arrived} of ${expected} frames came; the last ones: ${kinds.join(", ")}`));
+      }, EXCHANGE_LIMIT_MS);
       send();
     });
+    clearTimeout(timer);
     this.wanted = Number.POSITIVE_INFINITY;
   }
 
@@ -294,9 +310,78 @@ class ServiceUnderTest {
     return cpuUs;
   }
 
+  /** One commit, until everybody has it: members their entry, newcomers their Welcome, its maker the answer. */
+  async commit(task: CommitTask): Promise<CommitServiceResult> {
+    const { commit, connection, proof } = loadFile<CommitFrames>(task.frames);
+    const ratchetTree = loadFile<Bytes>(task.delivered);
+    const sender = this.anonymous[connection]!;
+    // Who comes in from outside is no reader yet, unless it comes back.
+    const readers = this.anonymous.slice(0, task.members);
+    const receivers = readers.filter((client) => client !== sender);
+    const welcomed = task.kind === "add" ? task.newcomers.map((index) => this.devices[index]!) : [];
+    for (const client of [sender, ...receivers, ...welcomed]) {
+      client.bytes = 0;
+      client.frames = 0;
+    }
+    const before = this.storedOfGroups();
+    const expected = readers.length + 1 + welcomed.length;
+    const request = proof && this.requestInfo(task, sender, proof);
+    const start = process.cpuUsage();
+    if (request !== undefined) await this.exchange(1, () => sender.connection.receive(request));
+    await this.exchange(expected, () => sender.connection.receive(commit));
+    const cpuUs = cpuSince(start);
+    const entries = receivers[0]!.lastBody;
+    if (entries.kind !== "groupEntries") throw new Error(`a ${entries.kind} came instead of GroupEntries`);
+    const stored = this.storedOfGroups() - before;
+    const sum = (clients: readonly Client[]) => clients.reduce((total, { bytes }) => total + bytes, 0);
+    const delivered: DeliveredCommit = {
+      entries: receivers[0]!.lastFrame as Bytes,
+      welcomes: welcomed.map(({ lastFrame }) => lastFrame as Bytes),
+      ratchetTree,
+    };
+    saveFile(task.delivered, delivered);
+    await this.vouch(entries, receivers[0]!);
+    if (task.kind === "add") this.empty();
+    return {
+      cpuUs,
+      senderUploadBytes: request === undefined ? 0 : webSocketBytes(request.length, "client"),
+      senderDownloadBytes: sender.bytes,
+      storedBytes: stored,
+      egressBytes: sum(receivers) + sum(welcomed),
+      receiverBytes: Math.round(sum(receivers) / receivers.length),
+      newcomerBytes: welcomed.length === 0 ? 0 : Math.round(sum(welcomed) / welcomed.length),
+    };
+  }
+
+  /** A commit counts once another member has followed it. */
+  private vouch(entries: Extract<ServiceBody, { kind: "groupEntries" }>, by: Client): Promise<void> {
+    const { groupId: id, lastSequence } = entries;
+    return this.say(by, { kind: "groupAcknowledge", groupId: id, throughSequence: lastSequence });
+  }
+
+  /** What somebody asks who comes in by itself: signed for this connection's challenge. */
+  private requestInfo(task: CommitTask, client: Client, { id, kind, privateKey }: Proof): Bytes {
+    const group = groupId(this.groups.get(task.protocol)!.groupId);
+    const service = this.service.context.authority.trustRootPublicKey;
+    const access = { service, challenge: client.challenge, groupId: group, epoch: 0, leafIndex: 0 };
+    const signature = signWithLabel(privateKey, GROUP_ACCESS_LABEL, encodeLeafAccessTbs(access));
+    const body =
+      kind === "leaf"
+        ? ({ kind: "groupInfoRequest", groupId: group, leaf: { signatureKey: id, signature } } as const)
+        : ({ kind: "groupInfoRequest", groupId: group, link: { linkId: id, signature } } as const);
+    return encodeClientFrame({ requestId: 1, body });
+  }
+
   /** Empties the mailboxes, which is measured as little as what their devices would say to that end. */
   private empty(): void {
     this.database.exec("DELETE FROM envelopes; UPDATE mailboxes SET envelopes = 0, bytes = 0");
+  }
+
+  /** Bytes in the rows that commits change, Welcomes in their mailboxes included. */
+  private storedOfGroups(): number {
+    const tables = ["mls_entries", "mls_epochs", "mls_former_leaves", "mls_outbox", "envelopes"];
+    const sums = tables.map((table) => this.database.prepare(rowBytes(this.database, table)).get()!);
+    return sums.reduce((sum, row) => sum + (row["bytes"] as number), 0);
   }
 
   /** Bytes in the rows that messages make. */
@@ -316,5 +401,6 @@ serveRequests({
   group({ protocol, path }: { protocol: string; path: string }): Promise<void> {
     return service!.openGroup(protocol, loadFile(path));
   },
+  commit: (task: CommitTask): Promise<CommitServiceResult> => service!.commit(task),
   submit: (task: Task): Promise<ServiceResult> => service!.submit(task),
 });

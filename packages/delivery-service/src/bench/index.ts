@@ -65,6 +65,7 @@ function benchLimits(): Limits {
 /** Opens the service on a directory, which it creates. */
 export async function openBenchService(dataDirectory: string): Promise<BenchService> {
   const stores = openSqliteStores(dataDirectory);
+  const validator = createInProcessValidator(VALIDATOR_BYTES);
   const context: ServiceContext = {
     stores,
     clock: systemClock,
@@ -73,7 +74,8 @@ export async function openBenchService(dataDirectory: string): Promise<BenchServ
     metrics: createPrometheusMetrics(),
     signals: new MemoryMailboxSignals(),
     groupSignals: new MemoryGroupSignals(),
-    validator: createInProcessValidator(VALIDATOR_BYTES),
+    // Nobody is asked to commit: a turn that somebody else holds would refuse the commits that are measured.
+    validator: { ...validator, nextTurn: async () => undefined },
     rateLimits: new MemoryRateLimits(systemClock),
     registrationVerifier: openRegistration,
     limits: benchLimits(),

@@ -59,6 +59,7 @@ export const areas: Readonly<Record<string, Area>> = {
       "@murmuration/pairwise",
       "@murmuration/pairwise/bench",
       "@murmuration/client-core",
+      "@murmuration/client-core/bench",
       "@murmuration/delivery-service",
       "@murmuration/delivery-service/bench",
       "@murmuration/spec-vectors",

@@ -98,7 +98,7 @@ export class FanoutBenchmark {
     await this.openGroups(WARM_UP_MEMBERS);
     for (let round = 0; round < WARM_UP_ROUNDS; round++) {
       this.show(`warming up, ${round + 1} of ${WARM_UP_ROUNDS}`);
-      for (const protocol of protocols) await this.once(protocol, WARM_UP_MEMBERS, 64);
+      for (const protocol of protocols) await sendOnce(this.processes, protocol, WARM_UP_MEMBERS, 64);
     }
   }
 
@@ -118,7 +118,7 @@ export class FanoutBenchmark {
     for (let run = 0; run < runs; run++) {
       for (const { payloadBytes, protocol, series } of cells) {
         this.show(`${members} members, ${protocol}, ${payloadBytes} bytes, run ${run + 1} of ${runs}`);
-        const { receiver, sender, service } = await this.once(protocol, members, payloadBytes);
+        const { receiver, sender, service } = await sendOnce(this.processes, protocol, members, payloadBytes);
         series.sender.push(sender.cpuUs);
         series.service.push(service.cpuUs);
         series.receiver.push(receiver.cpuUs);
@@ -151,23 +151,6 @@ export class FanoutBenchmark {
       throw new Error(`${what}: ${JSON.stringify(series.bytes)} became ${JSON.stringify(bytes)}`);
   }
 
-  private async once(protocol: Protocol, members: number, payloadBytes: number) {
-    const { processes } = this;
-    const task: Task = {
-      protocol,
-      members,
-      payloadBytes,
-      times: timesOf(protocol, members),
-      name: processes.nextName(),
-      frames: processes.path("frames"),
-      delivered: processes.path("delivered"),
-    };
-    const sender = await processes.sender.request<SenderResult>("send", task);
-    const service = await processes.service.request<ServiceResult>("submit", task);
-    const receiver = await processes.receivers.request<ReceiverResult>("receive", task);
-    return { sender, service, receiver };
-  }
-
   section(): FanoutSection {
     const all = [...this.rows].sort((a, b) => inOrder(a.row, b.row));
     return {
@@ -176,6 +159,34 @@ export class FanoutBenchmark {
       definitions: fanoutDefinitions,
     };
   }
+}
+
+export interface SentOnce {
+  readonly sender: SenderResult;
+  readonly service: ServiceResult;
+  readonly receiver: ReceiverResult;
+}
+
+/** One message (short ones several times over) through all three processes. */
+export async function sendOnce(
+  processes: FanoutProcesses,
+  protocol: Protocol,
+  members: number,
+  payloadBytes: number,
+): Promise<SentOnce> {
+  const task: Task = {
+    protocol,
+    members,
+    payloadBytes,
+    times: timesOf(protocol, members),
+    name: processes.nextName(),
+    frames: processes.path("frames"),
+    delivered: processes.path("delivered"),
+  };
+  const sender = await processes.sender.request<SenderResult>("send", task);
+  const service = await processes.service.request<ServiceResult>("submit", task);
+  const receiver = await processes.receivers.request<ReceiverResult>("receive", task);
+  return { sender, service, receiver };
 }
 
 /** Makes a community of this size and opens it in all three processes under the protocol's name. */

@@ -20,6 +20,7 @@ import { type CommunityFile, communityCrypto } from "./community.ts";
 import { loadFile } from "./files.ts";
 import type { DeliveredFrames, OpenedSender, ReceiverResult, Task } from "./protocols.ts";
 import { isMls } from "./protocols.ts";
+import { type RecordTask, readRecord } from "./records.ts";
 import { restoreSession, SignalDevice } from "./signal-device.ts";
 
 interface PairwiseReceiver {
@@ -179,6 +180,7 @@ serveRequests({
   group({ protocol, path }: { protocol: string; path: string }): void {
     groups.set(protocol, new MlsReceivers(loadFile(path)));
   },
+  read: (task: RecordTask): number => readRecord(task),
   changing({ path }: { path: string }): void {
     followers = new Followers(loadFile(path));
   },

@@ -44,6 +44,7 @@ import {
 } from "./frames.ts";
 import type { OpenedSender, SenderResult, SentFrames, Task } from "./protocols.ts";
 import { isMls, TIMED_RECEIVERS } from "./protocols.ts";
+import { RecordAuthor, type RecordAuthorResult, type RecordTask } from "./records.ts";
 import { type EstablishedPeer, establish, restoreSession, SignalDevice } from "./signal-device.ts";
 
 const YEAR_MS = 365 * 86_400_000;
@@ -331,6 +332,7 @@ function decodeKeyPackage(bytes: Uint8Array): KeyPackage {
   return message.keyPackage;
 }
 
+let records: RecordAuthor | undefined;
 let pairwise: PairwiseSender | undefined;
 const groups = new Map<string, MlsSender>();
 let committer: Committer | undefined;
@@ -343,6 +345,10 @@ serveRequests({
   group({ protocol, path }: { protocol: string; path: string }): void {
     groups.set(protocol, new MlsSender(loadFile(path)));
   },
+  record({ members, seed }: { members: number; seed: string }): void {
+    records = new RecordAuthor(seed, members);
+  },
+  write: (task: RecordTask): RecordAuthorResult => records!.write(task),
   changing({ path }: { path: string }): void {
     committer = new Committer(loadFile(path));
   },

@@ -6,6 +6,7 @@ import {
   type BenchConnection,
   type BenchService,
   openBenchService,
+  type ServiceContext,
   sha256,
 } from "@murmuration/delivery-service/bench";
 import {
@@ -33,6 +34,8 @@ import {
   TIMED_RECEIVERS,
   timedLeaves,
 } from "./protocols.ts";
+import type { RecordTask } from "./records.ts";
+import { storeRecord } from "./records-service.ts";
 
 const NO_BYTES: Bytes = new Uint8Array(0);
 const KEY_BYTES = 33;
@@ -241,6 +244,10 @@ class ServiceUnderTest {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
+  get context(): ServiceContext {
+    return this.service.context;
+  }
+
   async submit(task: Task): Promise<ServiceResult> {
     const sent = loadFile<SentFrames>(task.frames);
     const group = isMls(task.protocol) ? this.groups.get(task.protocol)! : undefined;
@@ -401,6 +408,7 @@ serveRequests({
   group({ protocol, path }: { protocol: string; path: string }): Promise<void> {
     return service!.openGroup(protocol, loadFile(path));
   },
+  write: (task: RecordTask) => storeRecord(service!.context, task),
   commit: (task: CommitTask): Promise<CommitServiceResult> => service!.commit(task),
   submit: (task: Task): Promise<ServiceResult> => service!.submit(task),
 });

@@ -46,27 +46,37 @@ export class MlsMembership {
   }
 
   async run(runs: number, show: (what: string) => void): Promise<MembershipRow[]> {
-    const { members, processes, protocol } = this;
+    const { members, protocol } = this;
     show(`${members} members, ${protocol}: making the group`);
-    this.community = await openCommunity(processes, members, protocol);
-    const path = processes.path("community");
-    for (const link of [processes.sender, processes.receivers]) await link.request("changing", { path });
+    await this.open();
     for (let run = 0; run < runs; run++) {
       show(`${members} members, ${protocol}: membership, run ${run + 1} of ${runs}`);
       await this.commit("self-update", "self-update", []);
       const added = this.newcomers(1);
       await this.commit("add-1", "add", added);
       await this.commit("remove-1", "remove", added);
-      const joiner = this.newcomers(1);
-      await this.commit("join", "join", joiner);
-      await this.commit(undefined, "remove", joiner);
-      await this.commit("rejoin", "rejoin", [members - 1]);
       if (run > 0) continue;
       const many = this.newcomers(ADDED_AT_ONCE);
       await this.commit("add-k", "add", many);
       await this.commit(undefined, "remove", many);
     }
+    // Those who come in by themselves warm the tree from another side: they come last, and into a cold one once.
+    for (let run = 0; run < (protocol === "mls-warm" ? runs : 1); run++) {
+      show(`${members} members, ${protocol}: coming in, run ${run + 1}`);
+      await this.commit("rejoin", "rejoin", [members - 1]);
+      if (protocol === "mls-cold") await this.open();
+      const joiner = this.newcomers(1);
+      await this.commit("join", "join", joiner);
+      await this.commit(undefined, "remove", joiner);
+    }
     return [...this.outcomes].map(([operation, outcomes]) => this.row(operation, outcomes));
+  }
+
+  private async open(): Promise<void> {
+    const { members, processes, protocol } = this;
+    this.community = await openCommunity(processes, members, protocol);
+    const path = processes.path("community");
+    for (const link of [processes.sender, processes.receivers]) await link.request("changing", { path });
   }
 
   private newcomers(count: number): number[] {
@@ -116,7 +126,9 @@ export class MlsMembership {
       senderBytes: alone ? ownBytes + sender.treeBytes : ownBytes,
       storedBytes: service.storedBytes,
       egressBytes:
-        service.egressBytes + sender.treeBytes * (operation === "add-k" ? ADDED_AT_ONCE : added ? 1 : 0),
+        service.egressBytes +
+        sender.treeBytes * (operation === "add-k" ? ADDED_AT_ONCE : added || alone ? 1 : 0) +
+        (alone ? service.senderDownloadBytes : 0),
       receiverBytes: service.receiverBytes,
       newcomerBytes: added
         ? service.newcomerBytes + sender.treeBytes

@@ -13,6 +13,8 @@ import {
 } from "../fanout/run.ts";
 import { printFanout } from "../fanout/table.ts";
 import { describeMachine, packageVersions } from "../machine.ts";
+import { MembershipBenchmark, recipientsFor } from "../membership/measure.ts";
+import { printMembership } from "../membership/table.ts";
 import { MlsBenchmark, parseMlsOptions } from "../mls/run.ts";
 import { printReport } from "../mls/table.ts";
 import { Progress } from "../progress.ts";
@@ -23,11 +25,13 @@ import { REPORT_SCHEMA, type Report, type ReportOptions } from "./schema.ts";
 import { VectorRun } from "./vectors.ts";
 
 const DEFAULT_MLS_SIZES = "64,256,1000,1024";
+const DEFAULT_MEMBERSHIP_SIZES = "8,200,256,1000,5000";
 const DEFAULT_JSON = resolve(fileURLToPath(import.meta.url), "../../../out/report.json");
 
 export const reportHelp = `murmuration bench: all sections, into bench/out/report.json
   --members ${DEFAULT_FANOUT_MEMBERS}    of the fan-out, from 2 to ${MOST_FANOUT_MEMBERS}
   --payload ${DEFAULT_PAYLOADS}    bytes, from 1 to ${MOST_PAYLOAD}
+  --membership ${DEFAULT_MEMBERSHIP_SIZES}    members of the groups that change, from 8 to ${MOST_FANOUT_MEMBERS}
   --sizes ${DEFAULT_MLS_SIZES}    of the MLS groups, from 8 to 65536
   --messages-per-day N    of all members together, instead of each profile's own
   --churn-per-day N       members that join and as many that leave, instead of each profile's own
@@ -39,6 +43,7 @@ export const reportHelp = `murmuration bench: all sections, into bench/out/repor
 export interface RunOptions {
   /** What the report repeats. */
   readonly report: ReportOptions;
+  readonly membershipSizes: readonly number[];
   readonly json: string;
   readonly quick: boolean;
   readonly seed: string;
@@ -46,7 +51,16 @@ export interface RunOptions {
 
 export function parseReportOptions(argv: readonly string[]): RunOptions {
   const { switches, values } = parseArguments(argv, {
-    values: ["members", "payload", "sizes", "messages-per-day", "churn-per-day", "json", "seed"],
+    values: [
+      "members",
+      "payload",
+      "membership",
+      "sizes",
+      "messages-per-day",
+      "churn-per-day",
+      "json",
+      "seed",
+    ],
     switches: ["full", "quick"],
     positional: [],
   });
@@ -64,6 +78,7 @@ export function parseReportOptions(argv: readonly string[]): RunOptions {
   };
   return {
     report,
+    membershipSizes: list("membership", DEFAULT_MEMBERSHIP_SIZES, 8, MOST_FANOUT_MEMBERS),
     quick: switches.has("quick"),
     json: values.get("json") ?? DEFAULT_JSON,
     seed: values.get("seed") ?? "murmuration",
@@ -89,12 +104,13 @@ class ReportRun {
   private readonly fanout: FanoutBenchmark;
   private readonly vectors = new VectorRun();
   private readonly progress: Progress;
+  private readonly membership: MembershipBenchmark;
   private mls: MlsBenchmark | undefined;
 
   constructor(options: RunOptions) {
     this.options = options;
     const { members, payloadBytes } = options.report;
-    this.progress = new Progress(members.length + 3);
+    this.progress = new Progress(members.length + options.membershipSizes.length + 3);
     const show = (what: string): void => this.progress.show(what);
     this.processes = new FanoutProcesses(options.seed, show);
     this.fanout = new FanoutBenchmark(
@@ -106,6 +122,8 @@ class ReportRun {
       this.processes,
       show,
     );
+    const sizes = options.membershipSizes;
+    this.membership = new MembershipBenchmark(this.processes, sizes, options.quick, show);
   }
 
   async run(): Promise<void> {
@@ -113,13 +131,16 @@ class ReportRun {
     // Neither is measured, so one may take the other's core.
     const [vectors] = await Promise.all([
       this.vectors.run(),
-      this.processes.open(Math.max(...members, WARM_UP_MEMBERS) - 1),
+      this.processes.open(
+        Math.max(...members, WARM_UP_MEMBERS, ...this.options.membershipSizes.map(recipientsFor)),
+      ),
     ]);
     this.sections.vectors = vectors;
     this.progress.show("counting operations");
     this.sections.counts = countsSection();
     this.progress.step();
     await this.fanout.run(() => this.progress.step());
+    await this.membership.run(() => this.progress.step());
     this.processes.stop();
     this.progress.clear();
     await this.runMls();
@@ -148,6 +169,7 @@ class ReportRun {
   async report(partial: boolean): Promise<Report> {
     const fanout = this.fanout.section();
     const mls = this.sections.mls ?? this.mls?.report(true);
+    const membership = this.membership.section();
     const growth = growthSection(fanout, mls);
     return {
       benchmark: "report",
@@ -161,6 +183,7 @@ class ReportRun {
       versions: packageVersions(),
       peers: await findPeers(mls),
       ...(fanout.rows.length === 0 ? {} : { fanout }),
+      ...(membership.rows.length === 0 ? {} : { membership }),
       ...(mls === undefined ? {} : { mls }),
       ...(growth === undefined ? {} : { growth }),
       ...(this.sections.counts === undefined ? {} : { counts: this.sections.counts }),
@@ -201,6 +224,7 @@ export async function runReport(argv: readonly string[]): Promise<number> {
   }
   const report = await finish(false);
   if (report.fanout !== undefined) printFanout(report.fanout);
+  if (report.membership !== undefined) printMembership(report.membership);
   if (report.mls !== undefined) printReport(report.mls);
   const { failed, passed } = report.vectors!;
   for (const difference of report.counts!.differences) console.log(`counts: ${difference}`);

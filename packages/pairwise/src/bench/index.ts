@@ -41,4 +41,5 @@ export {
   UnidentifiedSenderMessageContent,
 } from "@signalapp/libsignal-client";
 export { default as SealedSenderMultiRecipientMessage } from "@signalapp/libsignal-client/dist/SealedSenderMultiRecipientMessage.js";
+export { createListedDevice, signDeviceList } from "../device-list.ts";
 export { openSealedSenderFloor } from "./sealed-floor.ts";

@@ -1,0 +1,176 @@
+/**
+ * Membership of pairwise groups: a signed change in the encrypted record, which every member reads again, and control
+ * messages through the same path as any other message. A removal gives those who stay a new group key first.
+ */
+
+import { type SentOnce, sendOnce } from "../fanout/measure.ts";
+import type { FanoutProcesses } from "../fanout/processes.ts";
+import type { RecordAuthorResult, RecordTask } from "../fanout/records.ts";
+import type { RecordServiceResult } from "../fanout/records-service.ts";
+import { median } from "../median.ts";
+import type { MembershipOperation, MembershipRow } from "../report/schema.ts";
+import { ADDED_AT_ONCE } from "./mls.ts";
+
+/** The smallest size that a content of the client has, which all control messages fit in. */
+export const CONTROL_BYTES = 160;
+
+type Operation = Extract<MembershipOperation, "create" | "add-1" | "add-k" | "remove-1">;
+
+interface Step {
+  readonly operation: Operation;
+  readonly kind: RecordTask["kind"];
+  readonly changed: number;
+  /** Members of the group to which each control message goes. */
+  readonly told: number;
+  readonly messages: number;
+}
+
+/** Add before remove: the record then is as long as before, but for the changes themselves. */
+function stepsOf(members: number, every: boolean): Step[] {
+  const create: Step = {
+    operation: "create",
+    kind: "create",
+    changed: members - 1,
+    told: members,
+    messages: 1,
+  };
+  const add: Step = { operation: "add-1", kind: "add", changed: 1, told: members + 1, messages: 1 };
+  const remove: Step = { operation: "remove-1", kind: "remove", changed: 1, told: members - 1, messages: 2 };
+  const many: Step = {
+    operation: "add-k",
+    kind: "add",
+    changed: ADDED_AT_ONCE,
+    told: members + ADDED_AT_ONCE,
+    messages: 1,
+  };
+  return every ? [create, add, remove, many] : [create, add, remove];
+}
+
+interface Outcome {
+  readonly author: RecordAuthorResult;
+  readonly service: RecordServiceResult;
+  readonly readCpuUs: number;
+  readonly messages: readonly SentOnce[];
+}
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+/** `every`: with add-k, which large groups are spared. */
+export async function pairwiseMembership(
+  processes: FanoutProcesses,
+  protocol: "pairwise" | "pairwise-sealed",
+  members: number,
+  runs: number,
+  every: boolean,
+): Promise<MembershipRow[]> {
+  const outcomes = new Map<Step["operation"], { readonly step: Step; readonly taken: Outcome[] }>();
+  for (let run = 0; run < runs; run++) {
+    await processes.sender.request("record", { seed: processes.seed, members });
+    for (const step of stepsOf(members, every)) {
+      const known = outcomes.get(step.operation) ?? { step, taken: [] };
+      known.taken.push(await takeStep(processes, protocol, step));
+      outcomes.set(step.operation, known);
+    }
+  }
+  return [...outcomes.values()].map(({ step, taken }) => rowOf(protocol, members, step, taken));
+}
+
+async function takeStep(
+  processes: FanoutProcesses,
+  protocol: "pairwise" | "pairwise-sealed",
+  step: Step,
+): Promise<Outcome> {
+  const messages: SentOnce[] = [];
+  for (let i = 0; i < step.messages; i++) {
+    messages.push(await sendOnce(processes, protocol, step.told, CONTROL_BYTES));
+  }
+  const task: RecordTask = {
+    kind: step.kind,
+    count: step.changed,
+    frames: processes.path("record"),
+    delivered: processes.path("record-read"),
+    readers: step.told - 1,
+  };
+  const author = await processes.sender.request<RecordAuthorResult>("write", task);
+  const service = await processes.service.request<RecordServiceResult>("write", task);
+  const readCpuUs = await processes.receivers.request<number>("read", task);
+  return { author, service, readCpuUs, messages };
+}
+
+function rowOf(
+  protocol: "pairwise" | "pairwise-sealed",
+  members: number,
+  step: Step,
+  taken: readonly Outcome[],
+): MembershipRow {
+  const { author, messages, service } = taken[0]!;
+  const receivers = step.told - 1;
+  const one =
+    Math.round(sum(messages.map(({ service: sent }) => sent.egressBytes)) / receivers) + service.readBytes;
+  const middle = (of: (outcome: Outcome) => number) => Number(median(taken.map(of)).toPrecision(4));
+  const receive = middle(
+    (outcome) => outcome.readCpuUs + sum(outcome.messages.map(({ receiver }) => receiver.cpuUs)),
+  );
+  const isNew = step.kind !== "remove";
+  return {
+    operation: step.operation,
+    protocol,
+    members,
+    changed: step.changed,
+    senderBytes:
+      author.uploadBytes +
+      service.answerBytes +
+      sum(messages.map(({ sender, service: sent }) => sender.uploadBytes + sent.senderDownloadBytes)),
+    storedBytes: service.storedBytes + sum(messages.map(({ service: sent }) => sent.storedBytes)),
+    egressBytes: sum(messages.map(({ service: sent }) => sent.egressBytes)) + service.readBytes * receivers,
+    receiverBytes: step.kind === "create" ? 0 : one,
+    newcomerBytes: isNew ? one : null,
+    senderCpuUs: middle(
+      (outcome) => outcome.author.cpuUs + sum(outcome.messages.map(({ sender }) => sender.cpuUs)),
+    ),
+    dsCpuUs: middle(
+      (outcome) => outcome.service.cpuUs + sum(outcome.messages.map(({ service: sent }) => sent.cpuUs)),
+    ),
+    receiverCpuUs: step.kind === "create" ? 0 : receive,
+    newcomerCpuUs: isNew ? receive : null,
+    runs: taken.length,
+  };
+}
+
+/** What one sender of sender keys has to do when somebody comes or goes, beside what the group does anyway. */
+export async function senderKeyMembership(
+  processes: FanoutProcesses,
+  members: number,
+  runs: number,
+): Promise<MembershipRow[]> {
+  const rows: MembershipRow[] = [];
+  for (const operation of ["add-1", "remove-1"] as const) {
+    const told = operation === "add-1" ? 2 : members - 1;
+    const taken: SentOnce[] = [];
+    for (let run = 0; run < runs; run++) {
+      taken.push(await sendOnce(processes, "pairwise-sealed", told, CONTROL_BYTES));
+    }
+    const { sender, service } = taken[0]!;
+    const middle = (of: (sent: SentOnce) => number) => Number(median(taken.map(of)).toPrecision(4));
+    const one = Math.round(service.egressBytes / (told - 1));
+    const receive = middle(({ receiver }) => receiver.cpuUs);
+    const isNew = operation === "add-1";
+    rows.push({
+      operation,
+      protocol: "sender-key-sealed",
+      members,
+      changed: 1,
+      senderBytes: sender.uploadBytes + service.senderDownloadBytes,
+      storedBytes: service.storedBytes,
+      egressBytes: service.egressBytes,
+      receiverBytes: isNew ? 0 : one,
+      newcomerBytes: isNew ? one : null,
+      senderCpuUs: middle((sent) => sent.sender.cpuUs),
+      dsCpuUs: middle((sent) => sent.service.cpuUs),
+      receiverCpuUs: isNew ? 0 : receive,
+      newcomerCpuUs: isNew ? receive : null,
+      runs: taken.length,
+    });
+  }
+  return rows;
+}

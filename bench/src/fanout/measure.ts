@@ -38,6 +38,7 @@ interface Series {
   readonly service: number[];
   readonly receiver: number[];
   bytes: Pick<FanoutRow, "senderBytes" | "storedBytes" | "egressBytes"> | undefined;
+  uploadBytes: number;
   receiversTimed: number;
 }
 
@@ -138,6 +139,7 @@ export class FanoutBenchmark {
       storedBytes: service.storedBytes,
       egressBytes: service.egressBytes,
     };
+    if (series.bytes === undefined) series.uploadBytes = sender.uploadBytes;
     series.bytes ??= bytes;
     const drift = Object.entries(series.bytes).filter(
       ([name, value]) => bytes[name as keyof typeof bytes] !== value,
@@ -206,7 +208,7 @@ export async function openCommunity(
 }
 
 function emptySeries(): Series {
-  return { sender: [], service: [], receiver: [], bytes: undefined, receiversTimed: 0 };
+  return { sender: [], service: [], receiver: [], bytes: undefined, uploadBytes: 0, receiversTimed: 0 };
 }
 
 function finished(protocol: Protocol, members: number, payloadBytes: number, series: Series) {
@@ -223,6 +225,7 @@ function finished(protocol: Protocol, members: number, payloadBytes: number, ser
   };
   const spread: FanoutSpread = {
     ...cell,
+    senderUploadBytes: series.uploadBytes,
     runs: series.sender.length,
     receiversTimed: series.receiversTimed,
     senderCpu: spreadOf(series.sender),

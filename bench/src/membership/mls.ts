@@ -124,6 +124,7 @@ export class MlsMembership {
       members: this.members,
       changed: operation === "add-k" ? ADDED_AT_ONCE : operation === "self-update" ? 0 : 1,
       senderBytes: alone ? ownBytes + sender.treeBytes : ownBytes,
+      senderUploadBytes: sender.uploadBytes + service.senderUploadBytes,
       storedBytes: service.storedBytes,
       egressBytes:
         service.egressBytes +

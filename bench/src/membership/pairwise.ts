@@ -121,6 +121,7 @@ function rowOf(
       author.uploadBytes +
       service.answerBytes +
       sum(messages.map(({ sender, service: sent }) => sender.uploadBytes + sent.senderDownloadBytes)),
+    senderUploadBytes: author.uploadBytes + sum(messages.map(({ sender }) => sender.uploadBytes)),
     storedBytes: service.storedBytes + sum(messages.map(({ service: sent }) => sent.storedBytes)),
     egressBytes: sum(messages.map(({ service: sent }) => sent.egressBytes)) + service.readBytes * receivers,
     receiverBytes: step.kind === "create" ? 0 : one,
@@ -161,6 +162,7 @@ export async function senderKeyMembership(
       members,
       changed: 1,
       senderBytes: sender.uploadBytes + service.senderDownloadBytes,
+      senderUploadBytes: sender.uploadBytes,
       storedBytes: service.storedBytes,
       egressBytes: service.egressBytes,
       receiverBytes: isNew ? 0 : one,

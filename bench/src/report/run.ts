@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArguments, parseSizes, usage } from "../arguments.ts";
 import { countsSection } from "../counts/fixture.ts";
-import { defaultRuns, FanoutBenchmark, WARM_UP_MEMBERS } from "../fanout/measure.ts";
+import { defaultRuns, FanoutBenchmark, type FanoutPlan, WARM_UP_MEMBERS } from "../fanout/measure.ts";
 import { FanoutProcesses } from "../fanout/processes.ts";
 import {
   DEFAULT_FANOUT_MEMBERS,
@@ -19,6 +19,7 @@ import { MlsBenchmark, parseMlsOptions } from "../mls/run.ts";
 import { printReport } from "../mls/table.ts";
 import { Progress } from "../progress.ts";
 import { writeReport } from "../write-report.ts";
+import { dailySection, PROFILE_PAYLOAD, printDaily, profilesOf } from "./daily.ts";
 import { growthSection } from "./growth.ts";
 import { findPeers } from "./peers.ts";
 import { REPORT_SCHEMA, type Report, type ReportOptions } from "./schema.ts";
@@ -26,6 +27,8 @@ import { VectorRun } from "./vectors.ts";
 
 const DEFAULT_MLS_SIZES = "64,256,1000,1024";
 const DEFAULT_MEMBERSHIP_SIZES = "8,200,256,1000,5000";
+/** The club of the daily totals, and a sixteenth of the largest group. */
+const EXTRA_CELLS = [200, 625].map((members) => ({ members, payloadBytes: [PROFILE_PAYLOAD] }));
 const DEFAULT_JSON = resolve(fileURLToPath(import.meta.url), "../../../out/report.json");
 
 export const reportHelp = `murmuration bench: all sections, into bench/out/report.json
@@ -44,6 +47,8 @@ export interface RunOptions {
   /** What the report repeats. */
   readonly report: ReportOptions;
   readonly membershipSizes: readonly number[];
+  /** Sizes beside the stated ones that daily totals and growth are computed from. */
+  readonly extraCells: FanoutPlan["cells"];
   readonly json: string;
   readonly quick: boolean;
   readonly seed: string;
@@ -78,6 +83,7 @@ export function parseReportOptions(argv: readonly string[]): RunOptions {
   };
   return {
     report,
+    extraCells: values.has("members") || values.has("payload") ? [] : EXTRA_CELLS,
     membershipSizes: list("membership", DEFAULT_MEMBERSHIP_SIZES, 8, MOST_FANOUT_MEMBERS),
     quick: switches.has("quick"),
     json: values.get("json") ?? DEFAULT_JSON,
@@ -110,12 +116,16 @@ class ReportRun {
   constructor(options: RunOptions) {
     this.options = options;
     const { members, payloadBytes } = options.report;
-    this.progress = new Progress(members.length + options.membershipSizes.length + 3);
+    this.progress = new Progress(
+      members.length + options.extraCells.length + options.membershipSizes.length + 3,
+    );
     const show = (what: string): void => this.progress.show(what);
     this.processes = new FanoutProcesses(options.seed, show);
     this.fanout = new FanoutBenchmark(
       {
-        cells: members.map((count) => ({ members: count, payloadBytes })),
+        cells: [...members.map((count) => ({ members: count, payloadBytes })), ...options.extraCells].sort(
+          (a, b) => a.members - b.members,
+        ),
         runs: options.quick ? () => 1 : defaultRuns,
         warmUp: !options.quick,
       },
@@ -171,6 +181,9 @@ class ReportRun {
     const mls = this.sections.mls ?? this.mls?.report(true);
     const membership = this.membership.section();
     const growth = growthSection(fanout, mls);
+    const { churnPerDay, messagesPerDay } = this.options.report;
+    const profiles = profilesOf(messagesPerDay, churnPerDay);
+    const daily = dailySection(profiles, fanout, membership);
     return {
       benchmark: "report",
       schema: REPORT_SCHEMA,
@@ -186,6 +199,7 @@ class ReportRun {
       ...(membership.rows.length === 0 ? {} : { membership }),
       ...(mls === undefined ? {} : { mls }),
       ...(growth === undefined ? {} : { growth }),
+      ...(daily.rows.length === 0 ? {} : { daily }),
       ...(this.sections.counts === undefined ? {} : { counts: this.sections.counts }),
       ...(this.sections.vectors === undefined ? {} : { vectors: this.sections.vectors }),
     };
@@ -225,6 +239,7 @@ export async function runReport(argv: readonly string[]): Promise<number> {
   const report = await finish(false);
   if (report.fanout !== undefined) printFanout(report.fanout);
   if (report.membership !== undefined) printMembership(report.membership);
+  if (report.daily !== undefined) printDaily(report.daily);
   if (report.mls !== undefined) printReport(report.mls);
   const { failed, passed } = report.vectors!;
   for (const difference of report.counts!.differences) console.log(`counts: ${difference}`);

@@ -60,6 +60,8 @@ export interface FanoutSpread {
   readonly protocol: Protocol;
   readonly members: number;
   readonly payloadBytes: number;
+  /** The part of `senderBytes` that goes up. */
+  readonly senderUploadBytes: number;
   /** Runs that the medians are of. */
   readonly runs: number;
   /** Receivers whose decryption was timed in each run; everybody's ciphertext was made, stored and encoded. */
@@ -102,6 +104,8 @@ export interface MembershipRow {
   readonly changed: number;
   /** What the acting member sends and is answered. */
   readonly senderBytes: number;
+  /** The part of it that goes up. */
+  readonly senderUploadBytes: number;
   readonly storedBytes: number;
   /** To all members and newcomers together. */
   readonly egressBytes: number;
@@ -168,6 +172,8 @@ export interface Profile {
   /** Messages of all members together. */
   readonly messagesPerDay: number;
   readonly payloadBytes: number;
+  /** Members that write on a day: whoever uses sender keys has one to give out after each leave. */
+  readonly activeSenders: number;
   /** Members that come; each is added by one operation of its own. */
   readonly joinsPerDay: number;
   /** Members that go; each is removed by one operation of its own. */

@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import { parseArguments, usage } from "./arguments.ts";
 import type { MlsReport, Row } from "./mls/rows.ts";
 import { alignTable, formatMs } from "./mls/table.ts";
+import { type Comparable, driftOf, judgeReports, type ReportBounds } from "./report/compare.ts";
+import { REPORT_SCHEMA } from "./report/schema.ts";
 
 export interface Comparison {
   readonly key: string;
@@ -53,18 +55,26 @@ function regressionsOf(old: Row, row: Row, timeRatio: number | null, bounds: Bou
 }
 
 export const compareHelp = `murmuration bench compare A.json B.json: ratios of B to A
-  --time 1.25     most that a median of murmuration may grow (factor)
+  --time 1.25     most that a median of murmuration may grow (factor); 1.5 between reports of all sections or of
+                  the fan-out, where groups of rows are judged after the machine's own drift
   --exact 1.02    most that its bytes and counts may grow (factor)`;
 
-function readReport(path: string): MlsReport {
+function readReport(path: string): MlsReport | Comparable {
   let parsed: unknown;
   try {
     parsed = JSON.parse(readFileSync(path, "utf8"));
   } catch {
     throw usage(`${path} is not a readable JSON file`);
   }
-  if (!Array.isArray((parsed as MlsReport | null)?.rows)) throw usage(`${path} is not a benchmark report`);
-  return parsed as MlsReport;
+  const { benchmark, rows, schema } = (parsed ?? {}) as {
+    benchmark?: string;
+    rows?: unknown;
+    schema?: string;
+  };
+  const hasSections = benchmark === "report" || benchmark === "fanout";
+  if (hasSections && schema !== REPORT_SCHEMA) throw usage(`${path} is not of schema ${REPORT_SCHEMA}`);
+  if (!hasSections && !Array.isArray(rows)) throw usage(`${path} is not a benchmark report`);
+  return parsed as MlsReport | Comparable;
 }
 
 function factor(text: string | undefined, flag: string, otherwise: number): number {
@@ -81,14 +91,21 @@ export function runCompare(argv: readonly string[]): number {
     switches: [],
     positional: ["A.json", "B.json"],
   });
-  const bounds = {
-    time: factor(values.get("time"), "time", 1.25),
-    exact: factor(values.get("exact"), "exact", 1.02),
-  };
-  const [before, after] = positional.map(readReport) as [MlsReport, MlsReport];
-  if (before.machine.cpu !== after.machine.cpu) {
-    console.log(`Different machines: ${before.machine.cpu}; ${after.machine.cpu}.`);
+  const reports = positional.map(readReport);
+  const [hasA, hasB] = reports.map(({ benchmark }) => benchmark === "report" || benchmark === "fanout");
+  if (hasA !== hasB || (hasA === true && reports[0]!.benchmark !== reports[1]!.benchmark)) {
+    throw usage("the two reports are of different kinds");
   }
+  if (reports[0]!.machine?.cpu !== reports[1]!.machine?.cpu) {
+    console.log(`Different machines: ${reports[0]!.machine?.cpu}; ${reports[1]!.machine?.cpu}.`);
+  }
+  const exact = factor(values.get("exact"), "exact", 1.02);
+  if (hasA === true) {
+    const bounds = { time: factor(values.get("time"), "time", 1.5), exact };
+    return compareSections(reports[0] as Comparable, reports[1] as Comparable, bounds);
+  }
+  const bounds = { time: factor(values.get("time"), "time", 1.25), exact };
+  const [before, after] = reports as [MlsReport, MlsReport];
   const comparisons = compareReports(before, after, bounds);
   if (comparisons.length === 0) throw usage("the two reports have no row in common");
   const lines = comparisons.map((each) => [
@@ -101,5 +118,25 @@ export function runCompare(argv: readonly string[]): number {
   console.log(alignTable(["", "A", "B", "B/A", "regression"], lines).join("\n"));
   const regressed = comparisons.filter(({ regressions }) => regressions.length > 0).length;
   console.log(`\n${comparisons.length} rows compared, ${regressed} regressed beyond the bounds.`);
+  return regressed === 0 ? 0 : 1;
+}
+
+/** Prints every group of times, and of the exact figures those that changed. */
+function compareSections(before: Comparable, after: Comparable, bounds: ReportBounds): number {
+  const judgements = judgeReports(before, after, bounds);
+  if (judgements.length === 0) throw usage("the two reports have no row in common");
+  const shown = judgements.filter(({ bound, ratio }) => bound !== bounds.exact || ratio !== 1);
+  const lines = shown.map(({ bound, ratio, regressed, what }) => [
+    what,
+    `x${ratio.toFixed(3)}`,
+    `x${bound.toFixed(2)}`,
+    regressed ? "regression" : "",
+  ]);
+  console.log(alignTable(["", "B/A", "at most", ""], lines).join("\n"));
+  const regressed = judgements.filter((each) => each.regressed).length;
+  const drift = driftOf(before, after).toFixed(2);
+  console.log(
+    `\nThe machine's primitives took x${drift} of A's time in B. ${judgements.length} figures compared, ${regressed} regressed beyond the bounds.`,
+  );
   return regressed === 0 ? 0 : 1;
 }

@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { arch, cpus, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
+import { median } from "./median.ts";
+import { measurePrimitives, type PrimitiveCosts } from "./mls/primitives.ts";
 import type { Machine } from "./mls/rows.ts";
 
 export function describeMachine(): Machine {
@@ -41,4 +43,20 @@ export function packageVersions(): Record<string, string> {
     libsignal: packageVersion("@signalapp/libsignal-client"),
     "ts-mls": packageVersion("ts-mls"),
   };
+}
+
+/** How fast the machine is while a run lasts: primitives between its parts, of which the median counts. */
+export class MachineSpeed {
+  private readonly taken: PrimitiveCosts[] = [];
+
+  take(): void {
+    this.taken.push(measurePrimitives());
+  }
+
+  primitivesUs(): Record<string, number> {
+    const names = Object.keys(this.taken[0] ?? {}) as (keyof PrimitiveCosts)[];
+    return Object.fromEntries(
+      names.map((name) => [name, Number(median(this.taken.map((costs) => costs[name])).toPrecision(4))]),
+    );
+  }
 }

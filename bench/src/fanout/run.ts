@@ -1,6 +1,6 @@
 /** The `fanout` sub-command. */
 import { parseArguments, parseSizes } from "../arguments.ts";
-import { describeMachine, packageVersions } from "../machine.ts";
+import { describeMachine, MachineSpeed, packageVersions } from "../machine.ts";
 import { Progress } from "../progress.ts";
 import { type FanoutReport, type FanoutSection, REPORT_SCHEMA } from "../report/schema.ts";
 import { writeReport } from "../write-report.ts";
@@ -61,6 +61,7 @@ export async function runFanout(argv: readonly string[]): Promise<number> {
   const startedAt = new Date();
   const progress = new Progress(options.members.length + 2);
   const show = (what: string): void => progress.show(what);
+  const speed = new MachineSpeed();
   const processes = new FanoutProcesses(options.seed, show);
   const benchmark = new FanoutBenchmark(planOf(options), processes, show);
   console.log(`fanout: ${options.members.join(", ")} members, ${options.payloadBytes.join(", ")} bytes.`);
@@ -68,7 +69,7 @@ export async function runFanout(argv: readonly string[]): Promise<number> {
     progress.clear();
     const section = benchmark.section();
     printFanout(section);
-    if (options.json !== undefined) writeReport(options.json, reportOf(section, startedAt, partial));
+    if (options.json !== undefined) writeReport(options.json, reportOf(section, startedAt, partial, speed));
   };
   let interrupted = false;
   process.once("SIGINT", () => {
@@ -80,7 +81,9 @@ export async function runFanout(argv: readonly string[]): Promise<number> {
   try {
     await processes.open(Math.max(...options.members, WARM_UP_MEMBERS) - 1);
     progress.step();
+    speed.take();
     await benchmark.run(() => progress.step());
+    speed.take();
   } catch (error) {
     // Processes that an interrupt ended fail; the handler has said what there is.
     if (!interrupted) throw error;
@@ -93,7 +96,12 @@ export async function runFanout(argv: readonly string[]): Promise<number> {
   return 0;
 }
 
-function reportOf(section: FanoutSection, startedAt: Date, partial: boolean): FanoutReport {
+function reportOf(
+  section: FanoutSection,
+  startedAt: Date,
+  partial: boolean,
+  speed: MachineSpeed,
+): FanoutReport {
   return {
     benchmark: "fanout",
     schema: REPORT_SCHEMA,
@@ -102,6 +110,7 @@ function reportOf(section: FanoutSection, startedAt: Date, partial: boolean): Fa
     partial,
     machine: describeMachine(),
     versions: packageVersions(),
+    primitivesUs: speed.primitivesUs(),
     ...section,
   };
 }

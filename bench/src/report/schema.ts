@@ -264,6 +264,8 @@ export interface Report {
   readonly machine: Machine;
   /** By name: node, openssl, murmuration, libsignal, ts-mls, ... */
   readonly versions: Readonly<Record<string, string>>;
+  /** What primitives cost on this machine in this run, by name: how fast it was, for `compare`. */
+  readonly primitivesUs: Readonly<Record<string, number>>;
   readonly peers: readonly Peer[];
   readonly fanout?: FanoutSection;
   readonly membership?: MembershipSection;
@@ -284,4 +286,6 @@ export interface FanoutReport extends FanoutSection {
   readonly partial: boolean;
   readonly machine: Machine;
   readonly versions: Readonly<Record<string, string>>;
+  /** As in {@link Report}. */
+  readonly primitivesUs: Readonly<Record<string, number>>;
 }

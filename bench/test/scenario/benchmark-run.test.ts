@@ -61,7 +61,7 @@ describe("growing one group", () => {
 describe("the benchmark", () => {
   test.each([
     [["mls", "--sizes", "3"], '--sizes takes whole numbers from 8 to 65536, not "3"'],
-    [["fan-out"], '"fan-out" is none of: mls, grow, compare'],
+    [["fan-out"], '"fan-out" is none of: report, fanout, mls, grow, compare'],
     [["grow", "--members", "7"], '--members takes whole numbers from 16 to 65536, not "7"'],
     [["compare", "one.json"], "expected <A.json> <B.json>"],
   ])("ends with exit code 2 and one sentence when called with %j", async (argv, sentence) => {

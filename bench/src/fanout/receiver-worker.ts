@@ -137,7 +137,7 @@ class Followers {
       if (received.kind !== "commit") throw new Error(`a ${received.kind} came instead of a commit`);
       group.merge(received.commit, { nowMs: 0 });
     }
-    const receiverCpuUs = cpuSince(before) / this.members.length;
+    const receiverCpuUs = this.members.length === 0 ? 0 : cpuSince(before) / this.members.length;
     if (welcomes.length === 0) return { receiverCpuUs, newcomerCpuUs: null };
     return { receiverCpuUs, newcomerCpuUs: this.join(task, welcomes[0]!, ratchetTree) };
   }
@@ -151,7 +151,8 @@ class Followers {
     const request = { welcome: body.envelopes[0]!.welcome!.welcome, ratchetTree, keyPackage };
     const { group } = joinGroup(communityCrypto, request);
     const cpuUs = cpuSince(before);
-    if (!equalBytes(group.epochAuthenticator(), this.members[0]!.epochAuthenticator()))
+    const [other] = this.members;
+    if (other !== undefined && !equalBytes(group.epochAuthenticator(), other.epochAuthenticator()))
       throw new Error(`a newcomer of ${this.file.members} members is in another epoch`);
     return cpuUs;
   }

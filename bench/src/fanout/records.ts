@@ -16,8 +16,12 @@ import { cpuSince } from "../worker-link.ts";
 import { accountAt, DEVICE_ID } from "./accounts.ts";
 import { loadFile, saveFile } from "./files.ts";
 
+/** The changes by which a group moves to MLS. */
+export const migrationSteps = ["migrate-prepare", "migrate-ready", "migrate-switch", "migrate-done"] as const;
+type MigrationStep = (typeof migrationSteps)[number];
+
 export interface RecordTask {
-  readonly kind: "create" | "add" | "remove";
+  readonly kind: "create" | "add" | "remove" | MigrationStep;
   /** Members added. */
   readonly count: number;
   readonly frames: string;
@@ -86,6 +90,9 @@ export class RecordAuthor {
     if (kind === "create")
       return { kind, title: "A group", expireAfterSeconds: 0, members: some(0, this.members) };
     if (kind === "remove") return { kind, account: accountAt(this.seed, this.next - 1).accountId };
+    if (kind === "migrate-switch")
+      return { kind, generation: 1, epoch: 2, authenticator: NO_HASH, rosterHash: NO_HASH };
+    if (kind !== "add") return { kind, generation: 1 };
     this.next += count;
     return { kind, members: some(this.next - count, count) };
   }
@@ -108,8 +115,8 @@ export class RecordAuthor {
       },
       sign,
     );
-    // A removal comes with a new key and a new fence.
-    const fresh = task.kind !== "add";
+    // A removal comes with a new key and a new fence; where the group switches nobody is to know the fence.
+    const fresh = task.kind === "create" || task.kind === "remove" || task.kind === "migrate-switch";
     if (fresh) this.groupKey = derived(this.seed, "group-key", revision);
     const record = encodeRecord([...this.changes, encoded]);
     const nonce = derived(this.seed, "nonce", revision).slice(0, 12);

@@ -28,6 +28,9 @@ interface Outcome {
   readonly receiver: CommitReceiverResult;
 }
 
+/** A community of one adds everybody else in one commit, which is as many as one takes. */
+export const MOST_CREATED = 257;
+
 /** Newcomers that so many runs need accounts for. */
 export const newcomersOf = (runs: number): number => 2 * runs + ADDED_AT_ONCE;
 
@@ -37,6 +40,8 @@ export class MlsMembership {
   private readonly members: number;
   private readonly outcomes = new Map<MembershipOperation, Outcome[]>();
   private community: CommunityFile | undefined;
+  /** Members that are in the group and online. */
+  private present = 0;
   private came = 0;
 
   constructor(processes: FanoutProcesses, protocol: "mls-warm" | "mls-cold", members: number) {
@@ -72,8 +77,9 @@ export class MlsMembership {
     return [...this.outcomes].map(([operation, outcomes]) => this.row(operation, outcomes));
   }
 
-  private async open(): Promise<void> {
-    const { members, processes, protocol } = this;
+  private async open(members = this.members): Promise<void> {
+    const { processes, protocol } = this;
+    this.present = members;
     this.community = await openCommunity(processes, members, protocol);
     const path = processes.path("community");
     for (const link of [processes.sender, processes.receivers]) await link.request("changing", { path });
@@ -85,15 +91,27 @@ export class MlsMembership {
     return Array.from({ length: count }, (_, i) => first + i);
   }
 
+  /** The creator adds everybody in one commit, each run in a group of its own. */
+  async create(runs: number, show: (what: string) => void): Promise<MembershipRow> {
+    const everybody = Array.from({ length: this.members - 1 }, (_, i) => i + 1);
+    for (let run = 0; run < runs; run++) {
+      show(`${this.members} members, MLS: creating, run ${run + 1} of ${runs}`);
+      await this.open(1);
+      await this.commit("create", "add", everybody);
+    }
+    return this.row("create", this.outcomes.get("create")!);
+  }
+
   /** `operation` undefined: only sets the group back. */
   private async commit(
     operation: MembershipOperation | undefined,
     kind: CommitKind,
     newcomers: readonly number[],
   ): Promise<void> {
-    const { members, processes, protocol } = this;
+    const { present: members, processes, protocol } = this;
     const { accounts, group } = this.community!.seeds;
-    const keys = newcomers.map((index) => makeKeyPackage(group, index, communityForm(accounts, members - 1)));
+    const form = communityForm(accounts, members - 1);
+    const keys = newcomers.map((index) => makeKeyPackage(group, index, form));
     saveFile(processes.path("keys"), keys);
     const task: CommitTask = {
       protocol,
@@ -115,20 +133,21 @@ export class MlsMembership {
     // Later runs find a tree that the earlier ones changed.
     const { sender, service } = outcomes[0]!;
     const middle = (of: (outcome: Outcome) => number) => Number(median(outcomes.map(of)).toPrecision(4));
-    const added = operation === "add-1" || operation === "add-k";
+    const newcomers = operation === "create" ? this.members - 1 : operation === "add-k" ? ADDED_AT_ONCE : 1;
+    const added = operation === "create" || operation === "add-1" || operation === "add-k";
     const alone = operation === "join" || operation === "rejoin";
     const ownBytes = sender.uploadBytes + service.senderUploadBytes + service.senderDownloadBytes;
     return {
       operation,
       protocol: this.protocol,
       members: this.members,
-      changed: operation === "add-k" ? ADDED_AT_ONCE : operation === "self-update" ? 0 : 1,
+      changed: operation === "self-update" ? 0 : newcomers,
       senderBytes: alone ? ownBytes + sender.treeBytes : ownBytes,
       senderUploadBytes: sender.uploadBytes + service.senderUploadBytes,
       storedBytes: service.storedBytes,
       egressBytes:
         service.egressBytes +
-        sender.treeBytes * (operation === "add-k" ? ADDED_AT_ONCE : added || alone ? 1 : 0) +
+        sender.treeBytes * (added || alone ? newcomers : 0) +
         (alone ? service.senderDownloadBytes : 0),
       receiverBytes: service.receiverBytes,
       newcomerBytes: added

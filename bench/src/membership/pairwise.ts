@@ -5,7 +5,7 @@
 
 import { type SentOnce, sendOnce } from "../fanout/measure.ts";
 import type { FanoutProcesses } from "../fanout/processes.ts";
-import type { RecordAuthorResult, RecordTask } from "../fanout/records.ts";
+import { migrationSteps, type RecordAuthorResult, type RecordTask } from "../fanout/records.ts";
 import type { RecordServiceResult } from "../fanout/records-service.ts";
 import { median } from "../median.ts";
 import type { MembershipOperation, MembershipRow } from "../report/schema.ts";
@@ -111,7 +111,7 @@ function rowOf(
   const receive = middle(
     (outcome) => outcome.readCpuUs + sum(outcome.messages.map(({ receiver }) => receiver.cpuUs)),
   );
-  const isNew = step.kind !== "remove";
+  const isNew = step.kind === "create" || step.kind === "add";
   return {
     operation: step.operation,
     protocol,
@@ -175,4 +175,62 @@ export async function senderKeyMembership(
     });
   }
   return rows;
+}
+
+/** Control messages of a move to MLS: the secret that the switch is bound to, and the notice that switches. */
+const MIGRATION_MESSAGES = 2;
+
+/**
+ * A pairwise group of this size moves to MLS: the MLS group is made with everybody, the secret is sent to each over its
+ * session, the record goes through its four changes, which everybody reads, and one commit with a path switches. `made`
+ * and `switched` are the rows of creating that group and of a self-update in it, both measured at this size.
+ */
+export async function migrationRow(
+  processes: FanoutProcesses,
+  members: number,
+  runs: number,
+  made: MembershipRow,
+  switched: MembershipRow,
+): Promise<MembershipRow> {
+  const taken: Outcome[][] = [];
+  for (let run = 0; run < runs; run++) {
+    await processes.sender.request("record", { seed: processes.seed, members });
+    const begin = { operation: "create", kind: "create", changed: 0, told: members, messages: 0 } as const;
+    await takeStep(processes, "pairwise-sealed", begin);
+    const steps: Outcome[] = [];
+    for (const [i, kind] of migrationSteps.entries()) {
+      const messages = i < MIGRATION_MESSAGES ? 1 : 0;
+      steps.push(await takeStep(processes, "pairwise-sealed", { ...begin, kind, messages }));
+    }
+    taken.push(steps);
+  }
+  const step: Step = { operation: "create", kind: "migrate-done", changed: 0, told: members, messages: 1 };
+  const parts = migrationSteps.map((_, i) =>
+    rowOf(
+      "pairwise-sealed",
+      members,
+      step,
+      taken.map((steps) => steps[i]!),
+    ),
+  );
+  const all = [made, switched, ...parts];
+  const add = (of: (row: MembershipRow) => number) => Number(sum(all.map(of)).toPrecision(10));
+  return {
+    operation: "migrate",
+    protocol: "mls-cold",
+    members,
+    changed: members - 1,
+    senderBytes: add((row) => row.senderBytes),
+    senderUploadBytes: add((row) => row.senderUploadBytes),
+    storedBytes: add((row) => row.storedBytes),
+    egressBytes: add((row) => row.egressBytes),
+    // Every member but the creator is both: told pairwise, and new in the MLS group.
+    receiverBytes: (made.newcomerBytes ?? 0) + add((row) => (row === made ? 0 : row.receiverBytes)),
+    newcomerBytes: null,
+    senderCpuUs: add((row) => row.senderCpuUs),
+    dsCpuUs: add((row) => row.dsCpuUs),
+    receiverCpuUs: (made.newcomerCpuUs ?? 0) + add((row) => (row === made ? 0 : row.receiverCpuUs)),
+    newcomerCpuUs: null,
+    runs,
+  };
 }

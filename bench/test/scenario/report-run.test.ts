@@ -75,7 +75,18 @@ describe("the fan-out", () => {
 describe("the whole report", () => {
   test("of small groups has every section", async () => {
     const path = join(folder, "report.json");
-    const sizes = ["--members", "8", "--payload", "256", "--membership", "8", "--sizes", "8"];
+    const sizes = [
+      "--members",
+      "8",
+      "--payload",
+      "256",
+      "--membership",
+      "8",
+      "--sizes",
+      "8",
+      "--only",
+      "murmuration",
+    ];
     const { code, stderr, stdout } = await bench([...sizes, "--quick", "--no-vectors", "--json", path]);
     expect(code, stderr + stdout).toBe(0);
     const report = load<Report>("report.json");
@@ -86,13 +97,15 @@ describe("the whole report", () => {
     expect(report.daily!.rows.map(({ profile }) => profile)).toEqual(Array(5).fill("family"));
     expect(report.counts).toMatchObject({ equalsFixture: true, differences: [] });
     expect(report.peers.map(({ measured, name }) => [name, measured])).toEqual([
-      ["ts-mls", true],
+      ["ts-mls", false],
       ["@wireapp/core-crypto", false],
     ]);
     const membership = report.membership!.rows.filter(({ protocol }) => protocol === "mls-warm");
     expect(membership.map(({ operation }) => operation).sort()).toEqual(
       expect.arrayContaining(["add-1", "add-k", "join", "rejoin", "remove-1", "self-update"]),
     );
+    const moved = report.membership!.rows.find(({ operation }) => operation === "migrate");
+    expect(moved).toMatchObject({ protocol: "mls-cold", members: 8, changed: 7 });
   }, 120_000);
 
   test("is saved as partial when it is interrupted", async () => {

@@ -31,7 +31,11 @@ export interface FanoutPlan {
 }
 
 /** Fewer where one message is thousands of operations: each run is an average by itself. */
-export const defaultRuns = (members: number): number => (members <= 256 ? 5 : members <= 1_024 ? 3 : 2);
+export function defaultRuns(members: number): number {
+  if (members <= 256) return 5;
+  if (members <= 1_024) return 3;
+  return members <= 5_000 ? 2 : 1;
+}
 
 interface Series {
   readonly sender: number[];

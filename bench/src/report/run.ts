@@ -25,7 +25,10 @@ import { findPeers } from "./peers.ts";
 import { REPORT_SCHEMA, type Report, type ReportOptions } from "./schema.ts";
 import { VectorRun } from "./vectors.ts";
 
-const DEFAULT_MLS_SIZES = "64,256,1000,1024";
+/** 16 and 256 show the growth, 1,000 is where peers stop. */
+const DEFAULT_MLS_SIZES = "16,256,1000";
+/** Slow operations of peers once, everything else three times: the section has a minute. */
+const MLS_BUDGET = { leastRuns: 1, mostRuns: 3, unitMs: 500 };
 const DEFAULT_MEMBERSHIP_SIZES = "8,200,256,1000,5000";
 /** The club of the daily totals, and a sixteenth of the largest group. */
 const EXTRA_CELLS = [200, 625].map((members) => ({ members, payloadBytes: [PROFILE_PAYLOAD] }));
@@ -181,7 +184,8 @@ class ReportRun {
       ...(full ? ["--full"] : []),
       ...(only === undefined ? [] : ["--only", only]),
     ];
-    this.mls = new MlsBenchmark(parseMlsOptions(flags), new Date().toISOString());
+    const mlsOptions = { ...parseMlsOptions(flags), budget: MLS_BUDGET };
+    this.mls = new MlsBenchmark(mlsOptions, new Date().toISOString());
     if (full)
       console.log(
         `MLS by all implementations: about ${Math.round(this.mls.estimateSeconds() / 60)} minutes.`,

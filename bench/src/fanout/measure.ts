@@ -56,7 +56,7 @@ function timesOf(protocol: Protocol, members: number): number {
 export const WARM_UP_MEMBERS = 48;
 const WARM_UP_ROUNDS = 12;
 
-export const fanoutDefinitions: readonly string[] = [
+const fanoutDefinitions: readonly string[] = [
   "Every member is one account with one device; everybody is online.",
   "pairwise and pairwise-sealed go in SubmitSealed frames of at most 256 recipients each; pairwise has the session's ciphertext in them where pairwise-sealed has the sealed one, so that the difference is what sealed sender v1 adds.",
   "sender-key-sealed goes in one frame that Murmuration's protocol does not have: one sealed sender v2 message with a submit id and a fence. The service stores each recipient's part as it would be delivered. No endorsement is checked. The sender key is with everybody already; giving it to them, and giving out a new one when somebody leaves, is in the membership table.",

@@ -28,7 +28,7 @@ export interface FanoutOptions {
   readonly quick: boolean;
 }
 
-export function parseFanoutOptions(argv: readonly string[]): FanoutOptions {
+function parseFanoutOptions(argv: readonly string[]): FanoutOptions {
   const { values, switches } = parseArguments(argv, {
     values: ["members", "payload", "json", "seed"],
     switches: ["quick"],
@@ -47,7 +47,7 @@ export function parseFanoutOptions(argv: readonly string[]): FanoutOptions {
   };
 }
 
-export function planOf({ members, payloadBytes, quick }: FanoutOptions): FanoutPlan {
+function planOf({ members, payloadBytes, quick }: FanoutOptions): FanoutPlan {
   return {
     cells: members.map((count) => ({ members: count, payloadBytes })),
     runs: quick ? () => 1 : defaultRuns,

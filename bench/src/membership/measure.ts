@@ -18,7 +18,7 @@ export function recipientsFor(members: number): number {
   return members + newcomersOf(3);
 }
 
-export const membershipDefinitions: readonly string[] = [
+const membershipDefinitions: readonly string[] = [
   `Groups have the stated size before the operation; add-1 and remove-1 follow each other, so a removal finds one member more. add-k adds ${ADDED_AT_ONCE}. Smaller groups than ${LEAST_MEMBERS} are not measured.`,
   "MLS: real commits of a community in Murmuration's form (credentials of 212 bytes), validated by the service's follower, stored with GroupInfo and tree delta, and followed by real members; leaf 0, the owner, commits, with a path. The Welcome and the whole tree, compressed as the service serves it, are what a newcomer receives; join is by invite link and rejoin by a member that lost its state, both by external commit, and what they fetch and send themselves is in senderBytes and newcomerBytes. Members run the engine's checks without those of identities. Claiming KeyPackages is not in it. No member is asked to warm the tree.",
   "mls-cold: all parent nodes are blank but for those that leaf 0's own commits fill; join and rejoin find a tree in which nobody else has committed.",

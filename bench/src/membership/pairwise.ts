@@ -12,7 +12,7 @@ import type { MembershipOperation, MembershipRow } from "../report/schema.ts";
 import { ADDED_AT_ONCE } from "./mls.ts";
 
 /** The smallest size that a content of the client has, which all control messages fit in. */
-export const CONTROL_BYTES = 160;
+const CONTROL_BYTES = 160;
 
 type Operation = Extract<MembershipOperation, "create" | "add-1" | "add-k" | "remove-1">;
 

@@ -249,6 +249,6 @@ export async function runMls(argv: readonly string[]): Promise<number> {
   return benchmark.report(false).floorVoid.some((reason) => reason.includes("claims")) ? 1 : 0;
 }
 
-export function duration(seconds: number): string {
+function duration(seconds: number): string {
   return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} minutes`;
 }

@@ -48,7 +48,7 @@ export const reportHelp = `murmuration bench: all sections, into bench/out/repor
   --json FILE             where the report goes
   --seed TEXT             seed of keys and groups`;
 
-export interface RunOptions {
+interface RunOptions {
   /** What the report repeats. */
   readonly report: ReportOptions;
   readonly membershipSizes: readonly number[];
@@ -61,7 +61,7 @@ export interface RunOptions {
   readonly seed: string;
 }
 
-export function parseReportOptions(argv: readonly string[]): RunOptions {
+function parseReportOptions(argv: readonly string[]): RunOptions {
   const { switches, values } = parseArguments(argv, {
     values: [
       "members",

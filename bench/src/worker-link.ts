@@ -1,6 +1,7 @@
 /** A process of its own that answers requests one after the other, so that its CPU is what they cost. */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { median } from "./median.ts";
 
 interface Request {
   readonly id: number;
@@ -99,4 +100,25 @@ export function note(text: string): void {
 export function cpuSince(before: NodeJS.CpuUsage): number {
   const { user, system } = process.cpuUsage(before);
   return user + system;
+}
+
+/**
+ * Runs something for each item and returns the results with the CPU of one, in microseconds: the mean of all, or, with
+ * `alone`, the median of each by itself. That is for what had to be prepared one by one: collecting what preparing left
+ * behind would fall into some of them and belongs to none.
+ */
+export function cpuOfEach<T, R>(
+  items: readonly T[],
+  alone: boolean,
+  run: (item: T) => R,
+): { readonly results: R[]; readonly cpuUs: number } {
+  const singles: number[] = [];
+  const before = process.cpuUsage();
+  const results = items.map((item) => {
+    const start = process.cpuUsage();
+    const result = run(item);
+    singles.push(cpuSince(start));
+    return result;
+  });
+  return { results, cpuUs: alone ? median(singles) : cpuSince(before) / items.length };
 }

@@ -13,7 +13,7 @@ import {
   sealedSenderDecryptToUsmc,
 } from "@murmuration/pairwise/bench";
 import { decodeServiceFrame } from "@murmuration/wire";
-import { cpuSince, serveRequests } from "../worker-link.ts";
+import { cpuOfEach, cpuSince, serveRequests } from "../worker-link.ts";
 import { accountAt } from "./accounts.ts";
 import type { CommitReceiverResult, CommitTask, DeliveredCommit, NewcomerKeys } from "./commits.ts";
 import { type CommunityFile, communityCrypto } from "./community.ts";
@@ -100,14 +100,13 @@ class MlsReceivers {
   async receive(task: Task, delivered: DeliveredFrames): Promise<ReceiverResult> {
     const messages = delivered.flat().map(({ frame, index }) => ({ frame, group: this.member(task, index) }));
     await breathe();
-    const before = process.cpuUsage();
-    for (const { frame, group } of messages) {
+    const { cpuUs } = cpuOfEach(messages, task.protocol === "mls-cold", ({ frame, group }) => {
       const { body } = decodeServiceFrame(frame);
       if (body.kind !== "groupEntries") throw new Error(`a ${body.kind} came instead of GroupEntries`);
       const received = group.receive(body.entries[0]!.application!.message);
       if (received.kind !== "application") throw new Error(`a ${received.kind} came instead of a message`);
-    }
-    return { cpuUs: cpuSince(before) / messages.length, receivers: delivered[0]!.length };
+    });
+    return { cpuUs, receivers: delivered[0]!.length };
   }
 
   private member(task: Task, index: number): Group {

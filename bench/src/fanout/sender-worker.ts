@@ -30,7 +30,7 @@ import {
 } from "@murmuration/pairwise/bench";
 import { encodeClientFrame, type WelcomeRecipient } from "@murmuration/wire";
 import { derived } from "../mls/key-material.ts";
-import { cpuSince, note, serveRequests } from "../worker-link.ts";
+import { cpuOfEach, cpuSince, note, serveRequests } from "../worker-link.ts";
 import { accountAt, DEVICE_ID, type Fence, fenceOf } from "./accounts.ts";
 import type { CommitFrames, CommitSenderResult, CommitTask, NewcomerKeys, Proof } from "./commits.ts";
 import { type CommunityFile, communityCrypto, communityLink } from "./community.ts";
@@ -193,19 +193,22 @@ class MlsSender {
     );
     const payload = new Uint8Array(task.payloadBytes);
     await breathe();
-    const before = process.cpuUsage();
-    const frames = senders.map((group, i) => [
+    const numbered = senders.map((group, i) => ({
+      group,
+      name: submitId(derived(task.name, i).subarray(0, 16)),
+    }));
+    const { cpuUs, results } = cpuOfEach(numbered, task.protocol === "mls-cold", ({ group, name }) => [
       encodeClientFrame({
         requestId: FIRST_REQUEST,
         body: {
           kind: "groupSubmit",
           groupId: groupId(this.file.groupId),
-          submitId: submitId(derived(task.name, i).subarray(0, 16)),
+          submitId: name,
           message: group.createApplicationMessage(payload).message,
         },
       }),
     ]);
-    return { cpuUs: cpuSince(before) / task.times, frames };
+    return { cpuUs, frames: results };
   }
 }
 

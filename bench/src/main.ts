@@ -4,6 +4,7 @@ import { compareHelp, runCompare } from "./compare.ts";
 import { fanoutHelp, runFanout } from "./fanout/run.ts";
 import { growHelp, runGrow } from "./grow.ts";
 import { mlsHelp, runMls } from "./mls/run.ts";
+import { pageHelp, runPage } from "./report/page-file.ts";
 import { reportHelp, runReport } from "./report/run.ts";
 
 interface SubCommand {
@@ -12,16 +13,17 @@ interface SubCommand {
 }
 
 const subCommands: Readonly<Record<string, SubCommand>> = {
-  report: { help: reportHelp, run: runReport },
+  all: { help: reportHelp, run: runReport },
   fanout: { help: fanoutHelp, run: runFanout },
   mls: { help: mlsHelp, run: runMls },
   grow: { help: growHelp, run: runGrow },
   compare: { help: compareHelp, run: runCompare },
+  report: { help: pageHelp, run: runPage },
 };
 
 async function main(argv: readonly string[]): Promise<number> {
   // Flags alone are those of the whole report.
-  const [name, ...rest] = argv[0]?.startsWith("--") === false ? argv : ["report", ...argv];
+  const [name, ...rest] = argv[0]?.startsWith("--") === false ? argv : ["all", ...argv];
   const names = Object.keys(subCommands).join(", ");
   if (name === "help" || argv[0] === "--help") {
     for (const { help } of Object.values(subCommands)) console.log(`${help}\n`);

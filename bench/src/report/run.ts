@@ -21,6 +21,7 @@ import { Progress } from "../progress.ts";
 import { writeReport } from "../write-report.ts";
 import { dailySection, PROFILE_PAYLOAD, printDaily, profilesOf } from "./daily.ts";
 import { growthSection } from "./growth.ts";
+import { writePage } from "./page-file.ts";
 import { findPeers } from "./peers.ts";
 import { REPORT_SCHEMA, type Report, type ReportOptions } from "./schema.ts";
 import { VectorRun } from "./vectors.ts";
@@ -34,7 +35,7 @@ const DEFAULT_MEMBERSHIP_SIZES = "8,200,256,1000,5000";
 const EXTRA_CELLS = [200, 625].map((members) => ({ members, payloadBytes: [PROFILE_PAYLOAD] }));
 const DEFAULT_JSON = resolve(fileURLToPath(import.meta.url), "../../../out/report.json");
 
-export const reportHelp = `murmuration bench: all sections, into bench/out/report.json
+export const reportHelp = `murmuration bench: all sections, into bench/out/report.json and report.html
   --members ${DEFAULT_FANOUT_MEMBERS}    of the fan-out, from 2 to ${MOST_FANOUT_MEMBERS}
   --payload ${DEFAULT_PAYLOADS}    bytes, from 1 to ${MOST_PAYLOAD}
   --membership ${DEFAULT_MEMBERSHIP_SIZES}    members of the groups that change, from 8 to ${MOST_FANOUT_MEMBERS}
@@ -240,7 +241,9 @@ export async function runReport(argv: readonly string[]): Promise<number> {
   let interrupted: Promise<void> | undefined;
   const finish = async (partial: boolean): Promise<Report> => {
     const report = await run.report(partial);
+    // The figures first: no fault of the page may lose them.
     writeReport(options.json, report);
+    console.log(`page: ${writePage(report, options.json)}`);
     return report;
   };
   process.once("SIGINT", () => {

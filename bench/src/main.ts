@@ -5,6 +5,7 @@ import { fanoutHelp, runFanout } from "./fanout/run.ts";
 import { growHelp, runGrow } from "./grow.ts";
 import { mlsHelp, runMls } from "./mls/run.ts";
 import { pageHelp, runPage } from "./report/page-file.ts";
+import { readmeHelp, runReadme } from "./report/readme.ts";
 import { reportHelp, runReport } from "./report/run.ts";
 
 interface SubCommand {
@@ -19,6 +20,7 @@ const subCommands: Readonly<Record<string, SubCommand>> = {
   grow: { help: growHelp, run: runGrow },
   compare: { help: compareHelp, run: runCompare },
   report: { help: pageHelp, run: runPage },
+  readme: { help: readmeHelp, run: runReadme },
 };
 
 async function main(argv: readonly string[]): Promise<number> {

@@ -61,11 +61,12 @@ describe("growing one group", () => {
 describe("the benchmark", () => {
   test.each([
     [["mls", "--sizes", "3"], '--sizes takes whole numbers from 8 to 65536, not "3"'],
-    [["fan-out"], '"fan-out" is none of: all, fanout, mls, grow, compare, report'],
+    [["fan-out"], '"fan-out" is none of: all, fanout, mls, grow, compare, report, readme'],
     [["grow", "--members", "7"], '--members takes whole numbers from 16 to 65536, not "7"'],
     [["compare", "one.json"], "expected <A.json> <B.json>"],
     [["report"], "expected <FILE.json>"],
     [["report", "nowhere.json"], "nowhere.json is not a readable JSON file"],
+    [["readme", "package.json"], "package.json is not a report of the whole benchmark"],
   ])("ends with exit code 2 and one sentence when called with %j", async (argv, sentence) => {
     const { code, stderr } = await bench(argv);
     expect(code).toBe(2);

@@ -4,7 +4,7 @@ import { on } from "../support/communities.ts";
 import { killAroundEachEffect, swallow } from "../support/crashes.ts";
 import { movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
 
-const EVERY = process.env["SLOW"] === "1" ? 1 : 7;
+const EVERY = process.env["SLOW"] === "1" ? 1 : 19;
 
 // The faults that this finds: a step that is not taken up again after a restart, or that is taken twice and leaves two
 // groups, two switches or a message said twice behind.

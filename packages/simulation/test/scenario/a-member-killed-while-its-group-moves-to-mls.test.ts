@@ -4,7 +4,7 @@ import { countOf, on } from "../support/communities.ts";
 import { killAroundEachEffect, swallow } from "../support/crashes.ts";
 import { movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
 
-const EVERY = process.env["SLOW"] === "1" ? 1 : 7;
+const EVERY = process.env["SLOW"] === "1" ? 1 : 17;
 
 // The faults that this finds: a commit that is taken without the secret that it needs, and a switch of which a part was
 // written down and another was not.

@@ -187,7 +187,7 @@ function applyAction(
  * One step of the table of docs/migration.md, as far as members judge it: leases and fences are the service's, roles the
  * caller's. RejectionError `migration/not-possible`, `migration/wrong-generation`, `migration/not-the-creator`.
  */
-export function migrate(
+function migrate(
   before: RecordMigration,
   step: MigrationAction,
   author: DeviceAddress,

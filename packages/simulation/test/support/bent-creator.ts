@@ -39,7 +39,7 @@ export interface Insides {
 export const insidesOf = ({ client }: SimulatedDevice): Insides => client as unknown as Insides;
 
 /** Whom the client takes for a member when it makes the MLS group, beside those of the record or in their place. */
-export function pretendMembers(
+function pretendMembers(
   device: SimulatedDevice,
   members: (real: ReadonlyMap<string, RecordMember>) => ReadonlyMap<string, RecordMember>,
 ): void {

@@ -6,7 +6,7 @@
  */
 
 /** How long after the switch what was said pairwise is still taken, ms. Longer than a mailbox keeps anything for a device that is used. */
-export const PAIRWISE_UNTIL_MS = 7 * 86_400_000;
+const PAIRWISE_UNTIL_MS = 7 * 86_400_000;
 /** How long something said over MLS waits for what the same device had said before, ms. */
 export const HOLD_MS = 60_000;
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Options, WrongUsage } from "../arguments.ts";
 import type { Command } from "../command.ts";
-import { MLS_THRESHOLD, makeMovePlan, makePlan, PAUSE_MS, type Plan } from "../demo/plan.ts";
+import { MLS_THRESHOLD, makeMovePlan, makePlan, type Plan, pauseMsOf } from "../demo/plan.ts";
 import { formatReport, isClean } from "../demo/report.ts";
 import { runDemo } from "../demo/run.ts";
 import { CommandFailed, EXIT_FAILED } from "../failures.ts";
@@ -86,7 +86,7 @@ function describePlan({ members, founders, messages, move }: Plan): string {
   if (move === undefined) return `${members} members, ${messages.length} messages`;
   return (
     `from ${founders} to ${members} members, over MLS from ${move.mlsThreshold} on, ` +
-    `${move.talkers.length} talk: ${(1000 / PAUSE_MS).toFixed(1)} messages a second`
+    `${move.talkers.length} talk: ${(1000 / pauseMsOf(founders)).toFixed(1)} messages a second`
   );
 }
 

@@ -19,9 +19,14 @@ export const MLS_THRESHOLD = 256;
 const MIGRATION_MARGIN = 16;
 const WARM_UP_OF_MOVE = 2;
 const MEASURED_OF_MOVE = 5;
-/** From one message of the chatter to the next, ms: some nine a second, all talkers together. */
-export const PAUSE_MS = 110;
+/** From one message of the chatter to the next, ms: some nine a second at the most, all talkers together. */
+const PAUSE_MS = 110;
 const PAUSE_SPREAD_MS = 50;
+/** As much of it for each reader: what a message costs all of them together must leave one machine time for the move. */
+const PAUSE_FOR_EACH_MS = 4;
+
+/** The mean pause of the chatter in a group that begins with so many members, ms. */
+export const pauseMsOf = (founders: number): number => Math.max(PAUSE_MS, PAUSE_FOR_EACH_MS * founders);
 /** Most members that send after the measured part. */
 const SENDERS = 5;
 
@@ -159,7 +164,7 @@ export function makeMovePlan({ from, to, seed, light = false, kills = false }: M
 }
 
 /** What the talkers say after the planned messages: who says what, and how long after the one before. No end. */
-export function* chatter({ messages, move, seed }: Plan): Generator<{
+export function* chatter({ founders, messages, move, seed }: Plan): Generator<{
   readonly index: number;
   readonly sender: number;
   readonly pauseMs: number;
@@ -169,7 +174,7 @@ export function* chatter({ messages, move, seed }: Plan): Generator<{
     yield {
       index,
       sender: random.pick(move!.talkers),
-      pauseMs: PAUSE_MS - PAUSE_SPREAD_MS + random.below(2 * PAUSE_SPREAD_MS + 1),
+      pauseMs: pauseMsOf(founders) - PAUSE_SPREAD_MS + random.below(2 * PAUSE_SPREAD_MS + 1),
     };
 }
 

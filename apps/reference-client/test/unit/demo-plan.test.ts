@@ -8,7 +8,7 @@ import {
   MOST_WORKERS,
   makeMovePlan,
   makePlan,
-  PAUSE_MS,
+  pauseMsOf,
 } from "../../src/demo/plan.ts";
 
 const runs = fc.record({
@@ -139,7 +139,7 @@ describe("the plan of a move", () => {
     expect(said.map(({ index }) => index)).toEqual(said.map((_, at) => plan.messages.length + at));
     expect(new Set(said.map(({ sender }) => sender))).toEqual(new Set(plan.move!.talkers));
     const mean = said.reduce((sum, { pauseMs }) => sum + pauseMs, 0) / said.length;
-    expect(Math.abs(mean - PAUSE_MS)).toBeLessThan(10);
+    expect(Math.abs(mean - pauseMsOf(plan.founders))).toBeLessThan(10);
     expect([...foundersOf(plan)]).toEqual([0, 1, 2, 3, 4, 5]);
   });
 });

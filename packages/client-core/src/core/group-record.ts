@@ -187,11 +187,7 @@ function applyAction(
  * One step of the table of docs/migration.md, as far as members judge it: leases and fences are the service's, roles the
  * caller's. RejectionError `migration/not-possible`, `migration/wrong-generation`, `migration/not-the-creator`.
  */
-function migrate(
-  before: RecordMigration,
-  step: MigrationAction,
-  author: DeviceAddress,
-): RecordMigration {
+function migrate(before: RecordMigration, step: MigrationAction, author: DeviceAddress): RecordMigration {
   const change = migrationChangeOf(step);
   const next = change === undefined ? undefined : nextMigration(before, change);
   refuseUnless(change !== undefined && next !== undefined, "migration/not-possible");

@@ -11,6 +11,7 @@
  */
 import { type AccountId, equalBytes, formatId, InvariantError } from "@murmuration/base";
 import { hasSwitched, type ServiceBody } from "@murmuration/wire";
+import { decodeContent, emptyContent } from "../core/content.ts";
 import {
   decideOnAnswer,
   decideOnFailure,
@@ -473,9 +474,20 @@ export class OutboxWorker {
     if (settled) this.settled.notify();
   }
 
+  /** The secret of a switch that is over has reached the last who waited for it, and must not be found here. */
+  private forgetSecret({ confirm, content, historyId, id, target }: OutboxRow): void {
+    if (confirm || historyId !== undefined || target.kind !== "account") return;
+    const { group, migrationSecret } = decodeContent(content);
+    if (group === undefined || migrationSecret === undefined) return;
+    if (this.context.migration.own(group.groupId).switchedAtMs === 0) return;
+    this.context.outbox.setContent(id, emptyContent(this.context.newMessageId()));
+    this.context.eraseAfterwards();
+  }
+
   private settle(row: OutboxRow, state: "accepted" | "failed", code?: string): void {
     const atMs = this.context.now();
     this.context.outbox.setState(row.id, state, atMs, code);
+    this.forgetSecret(row);
     this.settleLine(row, state, atMs, code);
   }
 

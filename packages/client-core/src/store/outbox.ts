@@ -262,6 +262,10 @@ export class OutboxStore {
     ]);
   }
 
+  setContent(id: number, content: Bytes): void {
+    this.storage.run("UPDATE outbox SET content = ? WHERE id = ?", [content, id]);
+  }
+
   /** As if nothing had been encrypted for anybody; its parts are gone. */
   beginAnew(id: number): void {
     this.storage.run(
@@ -290,9 +294,12 @@ export class OutboxStore {
     ]);
   }
 
-  /** Puts another content in the place of each that has these bytes in it, whatever became of it. O(outbox). */
+  /** Puts another content in the place of each that has these bytes in it, and was accepted or given up. O(outbox). */
   blank(secret: Bytes, content: Bytes): void {
-    this.storage.run("UPDATE outbox SET content = ? WHERE instr(content, ?) > 0", [content, secret]);
+    this.storage.run(
+      "UPDATE outbox SET content = ? WHERE instr(content, ?) > 0 AND state IN ('accepted', 'failed')",
+      [content, secret],
+    );
   }
 
   /** Rows that wait for one account each. */

@@ -239,8 +239,8 @@ export class Switcher {
   }
 
   /**
-   * Whoever has not got a secret by now comes in from outside. What was sent stays in the outbox for a while, for those who
-   * ask for it again; a thief of this device would find the secret there.
+   * What was sent stays in the outbox for a while, for those who ask for it again; a thief of this device would find the
+   * secret there. What waits for a mailbox that is full goes when it has gone (OutboxWorker).
    */
   private forgetSecrets(id: GroupId): void {
     const { context } = this;

@@ -33,16 +33,17 @@ test("a removed member that pretends nothing happened reads nothing, writes noth
   await group.remove(mallory.id);
   await until(() => on(mallory).state === "removed" && on(bob).memberCount === 2);
 
-  // A client that lies to itself: everything it knew before the removal is back.
-  database!.exec("UPDATE conversation SET state = 'active' WHERE kind = 'group'");
-  database!.exec("UPDATE group_member SET removed_at = NULL");
-  database!.run("UPDATE group_state SET revision = ?, hash = ?, group_key = ?, fence = ?", [
+  // A client that lies to itself: everything it knew before the removal is back. By its own storage, which keeps rows.
+  const { storage } = (mallory.client as unknown as { context: { storage: Storage } }).context;
+  storage.exec("UPDATE conversation SET state = 'active' WHERE kind = 'group'");
+  storage.exec("UPDATE group_member SET removed_at = NULL");
+  storage.run("UPDATE group_state SET revision = ?, hash = ?, group_key = ?, fence = ?", [
     state[0]!["revision"]!,
     state[0]!["hash"]!,
     state[0]!["group_key"]!,
     state[0]!["fence"]!,
   ]);
-  database!.run("DELETE FROM group_log WHERE revision > ?", [state[0]!["revision"]!]);
+  storage.run("DELETE FROM group_log WHERE revision > ?", [state[0]!["revision"]!]);
   expect(members).toHaveLength(3);
 
   await expect(on(mallory).setTitle("Mine now")).rejects.toThrow("group/access-denied");

@@ -140,7 +140,9 @@ test("attachments, the title and the timer change hands while the group moves, a
 test("a member whose mailbox is full at the switch gets all of it when it is back, once and in order", async () => {
   await using world = await World.start({ service: { limits: { ...testLimits, mailboxEnvelopes: 24 } } });
   // Her Welcome and the secret wait for room in her mailbox.
-  const devices = await movers(world, ["Alice", "Bob", "Carol"], { settings: { migrationPatienceMs: 90_000 } });
+  const devices = await movers(world, ["Alice", "Bob", "Carol"], {
+    settings: { migrationPatienceMs: 90_000 },
+  });
   const [alice, bob, carol] = devices;
   const { id } = await pairwiseGroup(alice, [bob, carol]);
   const talk = new Talk(id);

@@ -32,7 +32,7 @@ export interface FanoutPlan {
 
 /** Fewer where one message is thousands of operations: each run is an average by itself. */
 export function defaultRuns(members: number): number {
-  if (members <= 256) return 5;
+  if (members <= 256) return 4;
   return members <= 1_024 ? 3 : 1;
 }
 

@@ -30,7 +30,7 @@ import { VectorRun } from "./vectors.ts";
 const DEFAULT_MLS_SIZES = "16,256,1000";
 /** Slow operations of peers once, everything else three times: the section has a minute. */
 const MLS_BUDGET = { leastRuns: 1, mostRuns: 3, unitMs: 500 };
-const DEFAULT_MEMBERSHIP_SIZES = "8,200,256,1000,5000";
+const DEFAULT_MEMBERSHIP_SIZES = "8,200,256,5000";
 /** The club of the daily totals, and a sixteenth of the largest group. */
 const EXTRA_CELLS = [200, 625].map((members) => ({ members, payloadBytes: [PROFILE_PAYLOAD] }));
 const DEFAULT_JSON = resolve(fileURLToPath(import.meta.url), "../../../out/report.json");

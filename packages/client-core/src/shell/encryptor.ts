@@ -150,6 +150,8 @@ export class Encryptor {
     const stuck = accounts.filter((account) => failed.has(formatId(account)));
     if (stuck.length === 0) return [];
     context.transaction(() => {
+      // Deleted while it was encrypted: nobody is to get it any more.
+      if (context.outbox.state(row.id) === undefined) return;
       for (const account of stuck) {
         if (failed.get(formatId(account))?.kind === "unknown-account") continue;
         const { content, messageId, reference, confirm, createdAtMs } = row;

@@ -393,20 +393,22 @@ export class OutboxStore {
 
   // Parts.
 
-  addPart(outboxId: number, part: Omit<OutboxPart, "id">): number {
-    return this.storage.run(
+  /** Undefined, and nothing done, where the row is gone: its message may be deleted, or expire, while it is encrypted. */
+  addPart(outboxId: number, part: Omit<OutboxPart, "id">): number | undefined {
+    const { changes, lastId } = this.storage.run(
       `INSERT INTO outbox_part (outbox_id, submit_id, mode, recipients, group_id, fence, certificate_until)
-         VALUES (?, ?, ?, ?, ?, ?, ?)`,
+         SELECT id, ?, ?, ?, ?, ?, ? FROM outbox WHERE id = ?`,
       [
-        outboxId,
         part.submitId,
         part.mode,
         encodeRecipients(part.recipients),
         part.group ?? null,
         part.fence ?? null,
         part.certificateUntilMs,
+        outboxId,
       ],
-    ).lastId;
+    );
+    return changes === 0 ? undefined : lastId;
   }
 
   parts(outboxId: number): readonly OutboxPart[] {

@@ -59,11 +59,34 @@ describe("row numbers", () => {
       fence: undefined,
       certificateUntilMs: 0,
     });
-    const first = outbox.addPart(row, part());
+    const first = outbox.addPart(row, part())!;
     outbox.deletePart(first);
     const second = outbox.addPart(row, part());
     outbox.deletePart(first);
     expect(outbox.parts(row).map(({ id }) => id)).toEqual([second]);
+  });
+
+  it("a part of a row that is gone is not put down", () => {
+    const outbox = new OutboxStore(new KeptStorage(storage));
+    const gone = outbox.append({
+      lane: "lane",
+      target: { kind: "account", account: accountId(bytes(16)) },
+      messageId: messageId(bytes(16)),
+      content: bytes(8),
+      confirm: true,
+      createdAtMs: 1,
+    });
+    outbox.delete(gone);
+    const part = {
+      submitId: submitId(bytes(16)),
+      mode: "sealed" as const,
+      recipients: [],
+      group: undefined,
+      fence: undefined,
+      certificateUntilMs: 0,
+    };
+    expect(outbox.addPart(gone, part)).toBeUndefined();
+    expect(outbox.parts(gone)).toEqual([]);
   });
 
   it("every numbered table of the schema gives a number out once", () => {

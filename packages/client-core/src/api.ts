@@ -70,6 +70,11 @@ export interface ClientSettings {
    * what was said before.
    */
   readonly migrationPatienceMs: number;
+  /**
+   * Longest pause between two tries to reach an account whose mailbox was full, ms; the first one is a second, and each one
+   * is twice the one before. Default 60,000.
+   */
+  readonly fullMailboxRetryMs: number;
   /** Messages of unknown accounts open a conversation at once instead of a message request. Default false. */
   readonly acceptUnknown: boolean;
   /** Send read receipts, and show those of others. Default true. */

@@ -41,6 +41,7 @@ export const testSettings: Partial<ClientSettings> = {
   reconnectMaxMs: 200,
   requestTimeoutMs: 5_000,
   migrationPatienceMs: 3_000,
+  fullMailboxRetryMs: 2_000,
 };
 
 export interface WorldOptions {

@@ -35,6 +35,7 @@ export const defaultSettings: ClientSettings = {
   migrationDeadlineMs: 86_400_000,
   migrationUrgentDeadlineMs: 60_000,
   migrationPatienceMs: 90_000,
+  fullMailboxRetryMs: 60_000,
   acceptUnknown: false,
   readReceipts: true,
   typingNotices: true,

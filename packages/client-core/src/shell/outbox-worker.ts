@@ -66,9 +66,8 @@ const SHOWN_WITHIN_MS = 2_000;
 const CERTIFICATE_MARGIN_MS = 60_000;
 /** Repairs of one row that follow each other without a pause. */
 const FREE_REPAIRS = 3;
-/** Pause before the first and between later tries to reach an account whose mailbox is full. */
+/** Pause before the first try to reach an account again whose mailbox was full; {@link ClientSettings.fullMailboxRetryMs}. */
 const FULL_MIN_MS = 1_000;
-const FULL_MAX_MS = 60_000;
 /** Pause before the first and between later tries where the service refuses a fence that the record says is the present one. */
 const UNEXPLAINED_MIN_MS = 500;
 const UNEXPLAINED_MAX_MS = 60_000;
@@ -401,7 +400,8 @@ export class OutboxWorker {
     accounts: readonly AccountId[],
     failures: number,
   ): Pause | undefined {
-    const later: Pause = { kind: "after", ms: Math.min(FULL_MAX_MS, FULL_MIN_MS * 2 ** failures) };
+    const { fullMailboxRetryMs } = this.context.settings;
+    const later: Pause = { kind: "after", ms: Math.min(fullMailboxRetryMs, FULL_MIN_MS * 2 ** failures) };
     for (const account of accounts) this.encryptor.full.add(formatId(account));
     if (row.target.kind !== "group") return later;
     const woken = this.encryptor.leaveOut(row.id, part, accounts);

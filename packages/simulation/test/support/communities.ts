@@ -42,9 +42,14 @@ function viewOf(device: SimulatedDevice, group: string): string {
 }
 
 /** Waits until these devices have the same title, members, roles and settings. */
-export async function agree(devices: readonly SimulatedDevice[], group: string, what = ""): Promise<void> {
+export async function agree(
+  devices: readonly SimulatedDevice[],
+  group: string,
+  what = "",
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
   const views = () => devices.map((device) => viewOf(device, group));
-  await until(() => new Set(views()).size === 1, PATIENCE_MS, `agreement ${what}`).catch((error: Error) => {
+  await until(() => new Set(views()).size === 1, patienceMs, `agreement ${what}`).catch((error: Error) => {
     throw new Error(`${error.message}\n${views().join("\n")}`);
   });
 }
@@ -54,12 +59,13 @@ export async function hearEachOther(
   devices: readonly SimulatedDevice[],
   group: string,
   word: string,
+  patienceMs = PATIENCE_MS,
 ): Promise<void> {
   const texts = devices.map((_, index) => `${word}, member ${index}`);
   await Promise.all(devices.map((device, index) => on(device, group).send({ text: texts[index]! })));
   await until(
     () => devices.every((device) => texts.every((text) => countOf(device, group, text) > 0)),
-    PATIENCE_MS,
+    patienceMs,
     `everybody hears: ${word}`,
   );
   for (const device of devices) requireNoneTwice(device, group);

@@ -157,6 +157,8 @@ export const limits = {
   groupEpochsBehind: 4,
   /** Time for which a turn is granted, ms. */
   turnMs: 5000,
+  /** Time after which a Welcome that found its mailbox full is tried again, ms. */
+  welcomeRetryMs: 60_000,
   /** Entries that a client names when it opens a group, to find where its log and the service's part. */
   marksPerAccess: 32,
   /** Refusals in a void entry: as many as take a commit back. */

@@ -6,15 +6,13 @@ import type { ServiceContext } from "./context.ts";
 import { toRefusal } from "./refusals.ts";
 
 const BATCH = 100;
-/** Time after which a Welcome that found its mailbox full is tried again. */
-const RETRY_MS = 60_000;
 /** Part of a mailbox, as a divisor, that Welcomes may fill: a stranger may send them. */
 const WELCOME_SHARE = 2;
 
 /**
  * Carries Welcomes from accepted commits into mailboxes. The outbox is written in the commit's transaction and emptied
  * after a Welcome is durable in its mailbox; a crash in between repeats the step, and the mailbox knows it by its hash.
- * A full mailbox holds nobody up: it is tried once in a pass, and a pass in each {@link RETRY_MS} sees what stayed; in
+ * A full mailbox holds nobody up: it is tried once in a pass, and a pass in each `limits.welcomeRetryMs` sees what stayed; in
  * between only what is new is read.
  */
 export class WelcomeOutbox {
@@ -115,7 +113,7 @@ export class WelcomeOutbox {
   }
 
   private retryLater(): void {
-    this.stopRetry ??= this.context.clock.after(RETRY_MS, () => {
+    this.stopRetry ??= this.context.clock.after(this.context.limits.welcomeRetryMs, () => {
       this.stopRetry = undefined;
       this.startOver = true;
       this.pump();

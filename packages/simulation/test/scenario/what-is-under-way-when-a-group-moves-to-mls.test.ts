@@ -146,7 +146,9 @@ test("attachments, the title and the timer change hands while the group moves, a
 }, 120_000);
 
 test("a member whose mailbox is full at the switch gets all of it when it is back, once and in order", async () => {
-  await using world = await World.start({ service: { limits: { ...testLimits, mailboxEnvelopes: 24 } } });
+  await using world = await World.start({
+    service: { limits: { ...testLimits, mailboxEnvelopes: 24, welcomeRetryMs: 3_000 } },
+  });
   // Her Welcome and the secret wait for room in her mailbox.
   const devices = await movers(world, ["Alice", "Bob", "Carol"], {
     settings: { migrationPatienceMs: 90_000 },
@@ -166,7 +168,6 @@ test("a member whose mailbox is full at the switch gets all of it when it is bac
   await allMoved([alice, bob], id);
   for (const device of [alice, bob]) await talk.say(device, "mls");
   await carol.start();
-  // Whatever found no room is tried again within a minute.
   await requireMoved(devices, id, "all", 150_000);
   await talk.heardBy(devices, 150_000);
 }, 330_000);

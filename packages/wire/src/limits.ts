@@ -157,6 +157,8 @@ export const limits = {
   groupEpochsBehind: 4,
   /** Time for which a turn is granted, ms. */
   turnMs: 5000,
+  /** How long no leaf may have come before a member is asked to warm the tree, ms; a minute after a commit it is anyway. */
+  warmUpQuietMs: 5000,
   /** Time after which a Welcome that found its mailbox full is tried again, ms. */
   welcomeRetryMs: 60_000,
   /** Entries that a client names when it opens a group, to find where its log and the service's part. */

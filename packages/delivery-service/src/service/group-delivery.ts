@@ -87,6 +87,11 @@ export class GroupReader {
     return this.opened.removedAt !== undefined;
   }
 
+  /** The newest entry that its device has put down. */
+  get acknowledged(): number {
+    return this.acknowledgedThrough;
+  }
+
   /** The newest entry that this leaf may read. */
   get mayReadThrough(): number {
     return Math.min(this.opened.removedAt ?? Number.POSITIVE_INFINITY, this.group.lastSequence);

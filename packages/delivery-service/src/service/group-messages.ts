@@ -80,6 +80,7 @@ async function countingFirst(
   try {
     const outcome = await append();
     appended = outcome.kind === "appended";
+    if (appended) live.saidAtMs = message.atMs;
     return outcome;
   } finally {
     if (!appended && live.lastMessages.get(name) === message) {

@@ -16,6 +16,7 @@ import {
   type TurnEvent,
   type TurnLine,
 } from "../core/turn-line.ts";
+import { mostTook, type Pace, warmUpDueAt } from "../core/warm-up-pace.ts";
 import type { FollowedLeaf } from "../ports/commit-validator.ts";
 import type { ServiceContext } from "./context.ts";
 import type { LiveGroup } from "./live-group.ts";
@@ -56,6 +57,7 @@ export class GroupTurns {
   private readonly origins = new Map<string, string>();
   /** Leaves, their accounts, and addresses of joiners, that let turns of the line pass. */
   private readonly idlers = new Map<string, Idleness>();
+  private pace: Omit<Pace, "saidAtMs">;
   private stopTimer: () => void = () => {};
   private stopRetry: (() => void) | undefined;
   private offering: Promise<void> | undefined;
@@ -66,6 +68,8 @@ export class GroupTurns {
     this.context = context;
     this.live = live;
     this.idle = idle;
+    const now = context.clock.now();
+    this.pace = { committedAtMs: now, takenAtMs: now, cameAtMs: 0 };
   }
 
   /** True while somebody has a turn or waits for one. */
@@ -124,6 +128,7 @@ export class GroupTurns {
 
   committed(name: string): void {
     this.coolDown.delete(name);
+    this.pace = { ...this.pace, committedAtMs: this.context.clock.now(), takenAtMs: undefined };
     this.step({ kind: "committed", who: name });
     this.offer();
   }
@@ -147,6 +152,7 @@ export class GroupTurns {
 
   /** A leaf came (back): its turn is said to it again, and it may be the one that the service waits for. */
   came(name: string): void {
+    this.pace = { ...this.pace, cameAtMs: this.context.clock.now() };
     if (this.line.current?.holder === name) this.tell(this.line.current);
     else this.offer();
   }
@@ -183,6 +189,8 @@ export class GroupTurns {
     const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
     const able = this.ableLeaves(proposals);
     if (able.size === 0) return;
+    const isWarmUp = proposals.length === 0 && live.bannedLeaves.length === 0;
+    if (isWarmUp && !this.mayWarmUp()) return;
     const { value: next } = await live.ask(async (base) =>
       validator.nextTurn(base, {
         online: [...able.keys()],
@@ -193,7 +201,22 @@ export class GroupTurns {
     const who = next && able.get(next.leafIndex);
     if (next === undefined || who === undefined || this.stopped) return;
     if (this.line.current !== undefined && next.reason !== "ban") return;
+    if (next.reason === "warm-up" && !this.mayWarmUp()) return;
     this.step({ kind: "offered", who, reason: next.reason });
+  }
+
+  /** Whether it is time for it; if not, it is looked at again when it is. O(readers). */
+  private mayWarmUp(): boolean {
+    const { clock, limits } = this.context;
+    const now = clock.now();
+    if (this.pace.takenAtMs === undefined) {
+      const readers = this.live.allReaders().map((reader) => reader.acknowledged);
+      if (mostTook(readers, this.live.lastCommitSequence)) this.pace = { ...this.pace, takenAtMs: now };
+    }
+    const pace = { ...this.pace, saidAtMs: this.live.saidAtMs };
+    const dueAt = warmUpDueAt(pace, now, limits.warmUpQuietMs);
+    if (dueAt > now) this.retryAt(dueAt);
+    return dueAt <= now;
   }
 
   /** Leaves that are here and may be asked: by index, without those that propose to leave. O(readers). */

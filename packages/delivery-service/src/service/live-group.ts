@@ -58,6 +58,8 @@ export class LiveGroup implements GroupListener {
   readonly suspended = new Set<string>();
   /** When each leaf last sent an application message, for slow mode. */
   readonly lastMessages = new Map<string, { readonly atMs: number; readonly submit: string }>();
+  /** When a leaf last sent an application message. */
+  saidAtMs = 0;
   private readonly context: ServiceContext;
   private readonly readers = new Map<string, Set<GroupReader>>();
   private bannedNames: ReadonlySet<string> = new Set();

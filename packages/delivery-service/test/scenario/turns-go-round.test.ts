@@ -146,7 +146,7 @@ describe("turns go round", () => {
 
   it("a cold tree is warmed by turns of who is here, after each commit, until it is warm enough", async () => {
     // Time enough to use a turn, however busy the machine is.
-    const patient = await startTestService({ limits: { turnMs: 60_000 } });
+    const patient = await startTestService({ limits: { turnMs: 60_000, warmUpQuietMs: 50 } });
     const [owner, ...others] = [await Member.register(patient), ...(await Member.strangers(patient, 31))] as [
       Member,
       ...Member[],
@@ -164,14 +164,45 @@ describe("turns go round", () => {
       if (asked === undefined) break;
       expect(asked.turn).toMatchObject({ reason: "warm-up", proposals: [], bannedLeaves: [] });
       const { member } = asked;
-      if (turns > 0) for (const each of here) await each.catchUp(1 + turns);
       expectKind(
         await member.commit(member.makeCommit({}, { turn: asked.turn.turn })),
         "groupCommitAccepted",
       );
+      for (const each of here) {
+        await each.catchUp(2 + turns);
+        await each.acknowledge(2 + turns);
+      }
     }
     expect(turns).toBeGreaterThan(0);
     expect(turns).toBeLessThan(8);
+    await patient.stop();
+  });
+
+  it("nobody is asked to warm the tree while most of those who are here have not taken the newest commit", async () => {
+    const patient = await startTestService({ limits: { turnMs: 60_000, warmUpQuietMs: 50 } });
+    const [owner, ...others] = [await Member.register(patient), ...(await Member.strangers(patient, 31))] as [
+      Member,
+      ...Member[],
+    ];
+    await startCommunity(patient, [owner, ...others]);
+    const here = [owner, ...others.slice(0, 3)];
+    await owner.catchUp(1);
+    for (const member of here.slice(1)) await member.open(patient, 1);
+    const asked = await turnOf(here);
+    expectKind(
+      await asked.member.commit(asked.member.makeCommit({}, { turn: asked.turn.turn })),
+      "groupCommitAccepted",
+    );
+    for (const member of here) await member.catchUp(2);
+    for (const member of here.slice(0, 2)) await member.acknowledge(2);
+    const isAsked = () =>
+      Promise.race([
+        turnOf(here).then(() => true),
+        new Promise<boolean>((go) => setTimeout(go, TURN_MS, false)),
+      ]);
+    expect(await isAsked()).toBe(false);
+    await here[2]!.acknowledge(2);
+    expect(await isAsked()).toBe(true);
     await patient.stop();
   });
 });

@@ -390,6 +390,16 @@ export class Member {
     this.takeIn();
   }
 
+  /** It has put down everything up to this entry. */
+  async acknowledge(throughSequence: number): Promise<void> {
+    const answer = await this.socket.request({
+      kind: "groupAcknowledge",
+      groupId: this.groupId,
+      throughSequence,
+    });
+    expectKind(answer, "groupDone");
+  }
+
   private follow(commit: Bytes): void {
     const own = this.group.pendingCommitMessage;
     if (own !== undefined && equalBytes(own, commit)) this.merge();

@@ -14,6 +14,10 @@ import { messageText } from "./tally.ts";
 const PATIENCE_MS = 120_000;
 /** How long nothing may happen before a count is taken: late receipts, or a double, would show. */
 const QUIET_MS = 1_500;
+/** How long no commit may come before a tree is taken for warm: the service waits 5 s after the last member that came, ms. */
+const WARM_QUIET_MS = 6_500;
+/** The longest that is waited for a tree to be warm, ms. */
+const MOST_WARM_MS = 30_000;
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -56,7 +60,14 @@ export async function formGroup(
   return group;
 }
 
-/** The measured sender alone: one message at a time, each until every member has it. */
+/** Everybody's usage at one moment. */
+type Snapshot = Awaited<ReturnType<Crew["usage"]>>;
+
+/**
+ * The measured sender alone: one message at a time, each until every member has it. In a community a commit may come in
+ * between, which has lines of its own in the report: there the median of the messages counts. A pairwise message goes on to
+ * cost something when all have it, by its receipts: there the mean counts, with what came until all was quiet.
+ */
 export async function measuredPart(
   crew: Crew,
   plan: Plan,
@@ -64,7 +75,7 @@ export async function measuredPart(
   progress: Progress,
 ): Promise<Costs> {
   const measured = plan.messages.filter(({ part }) => part === "measured");
-  await treeIsWarm(crew, progress);
+  const isCommunity = await treeIsWarm(crew, progress);
   for (const { index, sender, part } of plan.messages) {
     if (part !== "warm-up") break;
     await crew.ask({ op: "send", member: sender, group, text: messageText(index) });
@@ -72,32 +83,41 @@ export async function measuredPart(
   }
   progress.stage("measured messages", measured.length);
   await quiet(crew);
-  const before = await crew.usage();
+  const snapshots = [await crew.usage()];
   const lastMemberMs: number[] = [];
   for (const { index, sender } of measured) {
     const sentAt = performance.now();
     await crew.ask({ op: "send", member: sender, group, text: messageText(index) });
     await arrived(crew, foundersOf(plan), index);
     lastMemberMs.push(performance.now() - sentAt);
+    if (isCommunity) snapshots.push(await crew.usage());
     progress.step();
   }
-  await quiet(crew);
-  const after = await crew.usage();
-  const difference = (key: "cpuUs" | "sent" | "received", from: number, to: number): number => {
-    let sum = 0;
-    for (let at = from; at < to; at++) sum += after.clients[at]![key] - before.clients[at]![key];
-    return sum;
+  if (!isCommunity) {
+    await quiet(crew);
+    snapshots.push(await crew.usage());
+  }
+  const messages = isCommunity ? 1 : measured.length;
+  /** What one message cost, of what a snapshot adds up. */
+  const cost = (total: (snapshot: Snapshot) => number): number => {
+    const totals = snapshots.map(total);
+    return median(totals.slice(1).map((value, at) => (value - totals[at]!) / messages));
   };
-  const processes = plan.processes.length;
-  const pairs = measured.length * (plan.founders - 1);
+  const receivers = (key: "cpuUs" | "received") => (snapshot: Snapshot) =>
+    snapshot.clients.slice(1).reduce((sum, client) => sum + client[key], 0) / (plan.founders - 1);
   return {
-    senderBytesPerMessage: Math.round(difference("sent", 0, 1) / measured.length),
-    receiverBytesPerMessage: Math.round(difference("received", 1, processes) / pairs),
-    senderCpuUsPerMessage: Math.round(difference("cpuUs", 0, 1) / measured.length),
-    receiverCpuUsPerMessage: Math.round(difference("cpuUs", 1, processes) / pairs),
-    dsCpuUsPerMessage: Math.round((after.service.cpuUs - before.service.cpuUs) / measured.length),
-    lastMemberMsMedian: Math.round(lastMemberMs.sort((a, b) => a - b)[Math.floor(lastMemberMs.length / 2)]!),
+    senderBytesPerMessage: cost(({ clients }) => clients[0]!.sent),
+    receiverBytesPerMessage: cost(receivers("received")),
+    senderCpuUsPerMessage: cost(({ clients }) => clients[0]!.cpuUs),
+    receiverCpuUsPerMessage: cost(receivers("cpuUs")),
+    dsCpuUsPerMessage: cost(({ service }) => service.cpuUs),
+    lastMemberMsMedian: median(lastMemberMs),
   };
+}
+
+/** Rounded. */
+function median(values: readonly number[]): number {
+  return Math.round([...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!);
 }
 
 /** What commits and joins have cost until now, nothing having been killed yet. */
@@ -165,18 +185,23 @@ export async function arrived(crew: Crew, readers: ReadonlySet<number>, index: n
   }
 }
 
-/** The service warms the tree of a community turn by turn: a message is measured when no commit comes any more. */
-async function treeIsWarm(crew: Crew, progress: Progress): Promise<void> {
+/**
+ * The service warms the tree of a community turn by turn: a message is measured when no commit comes any more, or after a
+ * while all the same. Resolves with whether there were commits at all.
+ */
+async function treeIsWarm(crew: Crew, progress: Progress): Promise<boolean> {
   const commits = async () => (await crew.costs()).reduce((sum, one) => sum + one.commitsReceived, 0);
   let before = await commits();
-  if (before === 0) return;
+  if (before === 0) return false;
   progress.stage("warming the tree", 1);
-  for (;;) {
-    await sleep(QUIET_MS);
+  const deadline = Date.now() + MOST_WARM_MS;
+  while (Date.now() < deadline) {
+    await sleep(WARM_QUIET_MS);
     const now = await commits();
-    if (now === before) return;
+    if (now === before) break;
     before = now;
   }
+  return true;
 }
 
 export async function quiet(crew: Crew): Promise<void> {

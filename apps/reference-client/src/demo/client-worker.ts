@@ -198,6 +198,16 @@ function history(client: Client, group: string): History {
   return { messages, protocol: found.protocol };
 }
 
+/** What is measured is a client that has been running for a while: a new process interprets most of its code. */
+async function practise(client: Client, messages: number): Promise<void> {
+  const { conversations, outbox } = client;
+  const group = await conversations.createGroup({ title: "practice", members: [], protocol: "mls" });
+  for (let index = 0; index < messages; index++) {
+    await group.send({ text: "practice" });
+    await outbox.settled({ timeoutMs: PATIENCE_MS });
+  }
+}
+
 function usage(): Usage {
   let sent = 0;
   let received = 0;
@@ -235,6 +245,8 @@ async function answer(request: ClientRequest): Promise<unknown> {
       await group.send({ text: request.text });
       return { joined } satisfies Sent;
     }
+    case "practise":
+      return practise(member(request.member), request.messages);
     case "settle":
       return member(request.member).outbox.settled({ timeoutMs: PATIENCE_MS });
     case "history":

@@ -27,6 +27,8 @@ export type ClientRequest =
   /** Resolves when the member is in the group and sees all of its members. */
   | { readonly op: "await-group"; readonly member: number; readonly group: string; readonly members: number }
   | { readonly op: "send"; readonly member: number; readonly group: string; readonly text: string }
+  /** Says things in a community of its own, one after the other, until its code is compiled. */
+  | { readonly op: "practise"; readonly member: number; readonly messages: number }
   /** Resolves when everything sent so far is accepted. */
   | { readonly op: "settle"; readonly member: number }
   | { readonly op: "history"; readonly member: number; readonly group: string }

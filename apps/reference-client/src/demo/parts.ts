@@ -14,6 +14,8 @@ import { messageText } from "./tally.ts";
 const PATIENCE_MS = 120_000;
 /** How long nothing may happen before a count is taken: late receipts, or a double, would show. */
 const QUIET_MS = 1_500;
+/** Messages of the measured sender to itself, after which its code is compiled. */
+const PRACTICE = 400;
 /** How long no commit may come before a tree is taken for warm: the service waits 5 s after the last member that came, ms. */
 const WARM_QUIET_MS = 6_500;
 /** The longest that is waited for a tree to be warm, ms. */
@@ -76,6 +78,7 @@ export async function measuredPart(
 ): Promise<Costs> {
   const measured = plan.messages.filter(({ part }) => part === "measured");
   const isCommunity = await treeIsWarm(crew, progress);
+  if (isCommunity) await crew.ask({ op: "practise", member: MEASURED_SENDER, messages: PRACTICE });
   for (const { index, sender, part } of plan.messages) {
     if (part !== "warm-up") break;
     await crew.ask({ op: "send", member: sender, group, text: messageText(index) });

@@ -83,7 +83,10 @@ export interface ClientSettings {
   readonly typingNotices: boolean;
   /** How long a message without a receipt can be sent again after the service lost it, ms. Default 30 days. */
   readonly resendMemoryMs: number;
-  /** Time in which delivery receipts to one author are gathered into one, ms. Default 250. */
+  /**
+   * Time in which receipts to one author are gathered into one, ms; in a group of more than 8 members as much longer as it
+   * is larger, up to 40 times. Default 250.
+   */
   readonly receiptDelayMs: number;
   /** Shortest and longest pause before connecting again, ms. Default 250 and 30,000, with full jitter. */
   readonly reconnectMinMs: number;

@@ -23,7 +23,7 @@ const MEASURED_OF_MOVE = 5;
 const PAUSE_MS = 110;
 const PAUSE_SPREAD_MS = 50;
 /** As much of it for each reader: what a message costs all of them together must leave one machine time for the move. */
-const PAUSE_FOR_EACH_MS = 4;
+const PAUSE_FOR_EACH_MS = 5;
 
 /** The mean pause of the chatter in a group that begins with so many members, ms. */
 export const pauseMsOf = (founders: number): number => Math.max(PAUSE_MS, PAUSE_FOR_EACH_MS * founders);

@@ -267,11 +267,12 @@ export class ClientConversation implements Conversation {
     const atMs = context.now();
     const { state, protocol } = this.row;
     const confirm = context.settings.readReceipts && mayConfirm(state) && protocol === "pairwise";
+    const members = this.memberCount;
     context.transaction(() => {
       for (const line of lines) {
         context.history.markRead(line.id, atMs);
         context.history.startExpiry(line.id, atMs);
-        if (confirm) receipts.due(line.author, line.messageId, true);
+        if (confirm) receipts.due(line.author, line.messageId, true, members);
       }
       for (let at = 0; at < lines.length; at += SYNC_PAGE) {
         const messages = lines
@@ -344,8 +345,10 @@ export class ClientConversation implements Conversation {
         sender.shareProfile(this.key as AccountId);
       }
       const confirm = this.row.protocol === "pairwise";
+      const members = this.memberCount;
       for (const line of confirm ? context.history.after(this.key, 0, -1) : []) {
-        if (!line.outgoing && line.kind === "message") receipts.due(line.author, line.messageId, false);
+        if (!line.outgoing && line.kind === "message")
+          receipts.due(line.author, line.messageId, false, members);
       }
       sender.sync({ conversation: { conversationId: this.key, accepted: true } });
       context.events.append({ kind: "conversation-changed", conversation: this.key, atMs: context.now() });

@@ -14,18 +14,31 @@ import { type Content, encodeContent, MAX_RECEIPT_IDS } from "../core/content.ts
 import type { Context } from "./context.ts";
 import { lanes } from "./lanes.ts";
 
+/** Members of a group for whose sake the receipts of its messages wait as long as those of a direct message. */
+const MEMBERS_AT_ONCE = 8;
+/** The longest that a receipt waits for others, as a multiple of {@link ClientSettings.receiptDelayMs}. */
+const MOST_DELAYS = 40;
+
 export class Receipts {
   private readonly context: Context;
   private readonly wake: (lane: string) => void;
-  private gathering: Promise<void> | undefined;
+  private gathering: { readonly untilMs: number; readonly over: AbortController } | undefined;
+  /** When the first of those that are due has to go. */
+  private dueAtMs = Number.POSITIVE_INFINITY;
 
   constructor(context: Context, wake: (lane: string) => void) {
     this.context = context;
     this.wake = wake;
   }
 
-  /** Inside a transaction: this message of this author is to be confirmed. */
-  due(author: AccountId, message: MessageId, read: boolean): void {
+  /**
+   * Inside a transaction: this message of this author is to be confirmed. In a group each message brings its author a
+   * receipt of every member: the larger the group (`members`, 2 for a direct message), the longer they wait for more.
+   */
+  due(author: AccountId, message: MessageId, read: boolean, members: number): void {
+    const delays = Math.min(MOST_DELAYS, Math.max(1, members / MEMBERS_AT_ONCE));
+    const dueAtMs = this.context.now() + this.context.settings.receiptDelayMs * delays;
+    this.dueAtMs = Math.min(this.dueAtMs, dueAtMs);
     this.context.storage.run(
       "INSERT INTO receipt_due (author, message_id, read) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
       [author, message, read ? 1 : 0],
@@ -52,13 +65,22 @@ export class Receipts {
 
   /** Sends what is due after a short while, in which more may come. */
   gather(): void {
-    if (this.gathering !== undefined || !this.anyDue()) return;
+    if (!this.anyDue()) return;
     const { closing, environment, settings } = this.context;
-    this.gathering = environment
-      .sleep(settings.receiptDelayMs, closing.signal)
+    // What a crash has left waits no longer than what is due now.
+    if (this.dueAtMs === Number.POSITIVE_INFINITY)
+      this.dueAtMs = this.context.now() + settings.receiptDelayMs;
+    if (this.gathering !== undefined && this.gathering.untilMs <= this.dueAtMs) return;
+    this.gathering?.over.abort();
+    const gathering = { untilMs: this.dueAtMs, over: new AbortController() };
+    this.gathering = gathering;
+    const abort = AbortSignal.any([gathering.over.signal, closing.signal]);
+    environment
+      .sleep(Math.max(0, this.dueAtMs - this.context.now()), abort)
       .then(() => {
+        if (abort.aborted || this.gathering !== gathering) return;
         this.gathering = undefined;
-        if (!closing.signal.aborted) this.sendDue();
+        this.sendDue();
       })
       .catch(this.context.failed);
   }
@@ -71,6 +93,7 @@ export class Receipts {
   sendDue(): void {
     const { context } = this;
     const woken: string[] = [];
+    this.dueAtMs = Number.POSITIVE_INFINITY;
     context.transaction(() => {
       const groups = context.storage.all("SELECT DISTINCT author, read FROM receipt_due");
       for (const row of groups) {

@@ -168,7 +168,8 @@ export class Receiver {
     // Keys and changes of a group are confirmed in any state: without them nobody could be reached again.
     const technical = content.groupKey !== undefined || content.groupChange !== undefined;
     if (technical || (state !== undefined && mayConfirm(state))) {
-      this.receipts.due(message.sender.accountId, content.messageId, false);
+      const members = content.group === undefined ? 2 : this.context.conversations.countMembers(conversation);
+      this.receipts.due(message.sender.accountId, content.messageId, false, members);
     }
   }
 

@@ -364,8 +364,12 @@ export class MigrationStore {
       .map((row) => accountId(bytesOf(row, "account")));
   }
 
-  deleteWaiting(conversation: Bytes): void {
-    this.storage.run("DELETE FROM migration_waiting WHERE conversation = ?", [conversation]);
+  deleteWaiting(conversation: Bytes, accounts: readonly AccountId[]): void {
+    for (const account of accounts)
+      this.storage.run("DELETE FROM migration_waiting WHERE conversation = ? AND account = ?", [
+        conversation,
+        account,
+      ]);
   }
 
   // Numbers of what is said pairwise.

@@ -42,8 +42,11 @@ export {
   validateLifetime,
 } from "./leaf-validation.ts";
 
-/** Signatures handed to the pool at a time: enough to keep it busy, few enough to hold in memory. */
-const BATCH = 256;
+/**
+ * Signatures handed to the pool at a time: enough to keep it busy, and so few that what is done beside them on the main
+ * thread (two verifications for each, where the policy is that of communities) holds nothing else up for long.
+ */
+const BATCH = 32;
 
 /**
  * Everything a joiner verifies about a tree (RFC 9420 section 12.4.3.1): unmerged leaves, parent hashes, each

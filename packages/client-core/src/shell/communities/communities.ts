@@ -837,7 +837,9 @@ export class Communities {
   async prepareMembers(id: GroupId, accounts: readonly AccountId[]): Promise<void> {
     const { mls } = this.context;
     this.context.transaction(() => {
-      for (const { account } of mls.failedJobs(id, "add")) mls.deleteJob(id, account, "add");
+      const asked = new Set(accounts.map(formatId));
+      for (const { account } of mls.failedJobs(id, "add"))
+        if (asked.has(formatId(account))) mls.deleteJob(id, account, "add");
       mls.addJob(id, accounts, "add");
     });
     await this.jobs.run(id, "add");

@@ -45,6 +45,7 @@ import { fingerprintOf } from "../../core/profile.ts";
 import { isTemporary, ServiceRefusal } from "../../core/refusal.ts";
 import type { KeyPackageRow, WelcomeRow } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
+import { oneAtATime } from "../one-at-a-time.ts";
 import type { Access } from "./access.ts";
 import type { Approvals, Inviter } from "./approvals.ts";
 import type { EpochReports } from "./epoch-reports.ts";
@@ -176,10 +177,12 @@ export class Joiner {
     if (this.waitsForLog(row)) return false;
     const ratchetTree = await fetchTree(this.context, row.treeHash);
     const signatureKey = communityIdentity(this.context).signatureKeys.privateKey;
-    const { group, writes, signer } = await joinGroupInBatches(
-      communityCrypto,
-      { welcome: row.welcome, keyPackage: bundleOf(keyPackage, signatureKey), ratchetTree },
-      this.registry.config(),
+    const { group, writes, signer } = await oneAtATime(() =>
+      joinGroupInBatches(
+        communityCrypto,
+        { welcome: row.welcome, keyPackage: bundleOf(keyPackage, signatureKey), ratchetTree },
+        this.registry.config(),
+      ),
     );
     const wireId = this.names.wire(id);
     if (!equalBytes(group.groupId, wireId)) throw new RejectionError("group/foreign-welcome");

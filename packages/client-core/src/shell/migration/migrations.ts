@@ -40,6 +40,7 @@ import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { Signal } from "../signal.ts";
+import { GENTLE_ADDS, GENTLE_PAUSE_MS } from "./gentle.ts";
 import { Preparer } from "./preparer.ts";
 import { accountsOf, leavesOf, strangersAmong } from "./roster.ts";
 import { type SpokenMessage, SpokenOrder } from "./spoken-order.ts";
@@ -786,16 +787,18 @@ export class Migrations {
     context.notifier.flush();
   }
 
-  /** Members that waited for the switch. They go through the same work as any that are added to a community. */
+  /** Some of the members that waited for the switch. They go through the same work as any that are added to a community. */
   private async addWaiting(id: GroupId): Promise<void> {
     const { migration } = this.context;
-    const accounts = migration.waiting(id);
-    if (accounts.length === 0) return;
+    const key = `add ${formatId(id)}`;
+    const accounts = migration.waiting(id).slice(0, GENTLE_ADDS);
+    if (accounts.length === 0 || this.context.now() < (this.lookAtMs.get(key) ?? 0)) return;
     this.context.transaction(() => {
       this.communities.planMembers(id, accounts);
-      migration.deleteWaiting(id);
+      migration.deleteWaiting(id, accounts);
     });
     await this.communities.runMembers(id);
+    this.lookAtMs.set(key, this.context.now() + GENTLE_PAUSE_MS);
   }
 
   /** The creator may have vanished. */

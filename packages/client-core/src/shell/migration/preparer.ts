@@ -49,6 +49,7 @@ import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
+import { GENTLE_ADDS, GENTLE_PAUSE_MS } from "./gentle.ts";
 import { hashOfRoster, type LeafOfRoster, leavesOf } from "./roster.ts";
 
 /** Before an account that could not be added is tried again, ms. */
@@ -75,6 +76,8 @@ export class Preparer {
   private readonly wake: (lane: string) => void;
   /** When an account that could not be added was last tried, by conversation. */
   private readonly triedAtMs = new Map<string, number>();
+  /** When the next ones are added where there are many, by conversation. */
+  private readonly addAgainAtMs = new Map<string, number>();
   private readonly renewedAtMs = new Map<string, number>();
 
   constructor(
@@ -289,14 +292,20 @@ export class Preparer {
     return foreignLeaves(this.communities.registry.load(id).group, this.records.state(id));
   }
 
-  /** Accounts of the record without a leaf, except for those whose last try is not long ago. */
+  /**
+   * Accounts of the record without a leaf that the next commit brings: some at a time ({@link GENTLE_ADDS}), and without
+   * those whose last try is not long ago.
+   */
   private missing(id: GroupId): readonly AccountId[] {
     const { mls } = this.context;
-    const open = mls.jobs(id, "add").map(({ account }) => account);
-    if (open.length > 0) return open;
-    const tried = this.triedAtMs.get(formatId(id));
-    if (tried !== undefined && this.context.now() < tried + ADD_AGAIN_MS) return [];
-    return this.withoutLeaf(id);
+    const nowMs = this.context.now();
+    const key = formatId(id);
+    if (nowMs < (this.addAgainAtMs.get(key) ?? 0)) return [];
+    const failed = mls.failedJobs(id, "add").map(({ account }) => formatId(account));
+    const mayRepeat = nowMs >= (this.triedAtMs.get(key) ?? Number.NEGATIVE_INFINITY) + ADD_AGAIN_MS;
+    return this.withoutLeaf(id)
+      .filter((account) => mayRepeat || !failed.includes(formatId(account)))
+      .slice(0, GENTLE_ADDS);
   }
 
   private withoutLeaf(id: GroupId): readonly AccountId[] {
@@ -307,8 +316,13 @@ export class Preparer {
   }
 
   private async add(id: GroupId): Promise<void> {
-    this.triedAtMs.set(formatId(id), this.context.now());
-    await this.communities.prepareMembers(id, this.withoutLeaf(id));
+    const { mls } = this.context;
+    const key = formatId(id);
+    const accounts = this.missing(id);
+    await this.communities.prepareMembers(id, accounts);
+    const nowMs = this.context.now();
+    if (accounts.length === GENTLE_ADDS) this.addAgainAtMs.set(key, nowMs + GENTLE_PAUSE_MS);
+    if (accounts.some((account) => mls.leavesOf(id, account).length === 0)) this.triedAtMs.set(key, nowMs);
   }
 
   private async remove(id: GroupId): Promise<void> {

@@ -1,0 +1,99 @@
+import { type AccountId, accountId, type MessageId, messageId } from "@murmuration/base";
+import { expect, test } from "vitest";
+import { Receipts } from "../../src/shell/receipts.ts";
+
+const ALICE = accountId(new Uint8Array(16).fill(1));
+const BOB = accountId(new Uint8Array(16).fill(2));
+const message = (n: number): MessageId => messageId(new Uint8Array(16).fill(n));
+
+/** Receipts on a clock that a test moves; `sent` tells how many messages each envelope confirms. */
+function gathering() {
+  let now = 0;
+  let due: { author: AccountId; message_id: MessageId; read: number }[] = [];
+  const timers: { atMs: number; done: () => void }[] = [];
+  const sent: { atMs: number; author: AccountId }[] = [];
+  const context = {
+    now: () => now,
+    settings: { receiptDelayMs: 250 },
+    closing: new AbortController(),
+    failed: (error: unknown) => {
+      throw error;
+    },
+    environment: {
+      sleep: (ms: number) => new Promise<void>((done) => timers.push({ atMs: now + ms, done })),
+    },
+    transaction: (body: () => unknown) => body(),
+    newMessageId: () => message(99),
+    outbox: {
+      append: ({ target }: { target: { account: AccountId } }) =>
+        sent.push({ atMs: now, author: target.account }),
+    },
+    storage: {
+      run: (sql: string, values: readonly unknown[] = []) => {
+        if (sql.startsWith("DELETE")) due = [];
+        else
+          due.push({
+            author: values[0] as AccountId,
+            message_id: values[1] as MessageId,
+            read: Number(values[2]),
+          });
+      },
+      get: () => (due.length > 0 ? {} : undefined),
+      all: (sql: string) =>
+        sql.includes("DISTINCT") ? [...new Map(due.map((row) => [row.author, row])).values()] : due,
+    },
+  };
+  const receipts = new Receipts(context as never, () => undefined);
+  return {
+    sent,
+    receipts,
+    async at(ms: number) {
+      now = ms;
+      for (const timer of timers.filter(({ atMs }) => atMs <= ms)) timer.done();
+      await new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+}
+
+test("the receipt of a direct message goes after a moment", async () => {
+  const { at, receipts, sent } = gathering();
+  receipts.due(ALICE, message(1), false, 2);
+  receipts.gather();
+  await at(249);
+  expect(sent).toEqual([]);
+  await at(250);
+  expect(sent).toEqual([{ atMs: 250, author: ALICE }]);
+});
+
+test("receipts of a large group wait for more of them, and what is due sooner takes them along", async () => {
+  const { at, receipts, sent } = gathering();
+  receipts.due(ALICE, message(1), false, 200);
+  receipts.gather();
+  await at(1_000);
+  receipts.due(ALICE, message(2), false, 200);
+  receipts.gather();
+  await at(6_249);
+  expect(sent).toEqual([]);
+  await at(6_250);
+  expect(sent).toEqual([{ atMs: 6_250, author: ALICE }]);
+
+  receipts.due(ALICE, message(3), false, 200);
+  receipts.gather();
+  receipts.due(BOB, message(4), false, 2);
+  receipts.gather();
+  await at(6_500);
+  expect(sent.slice(1).map(({ author }) => author)).toEqual([ALICE, BOB]);
+});
+
+test("what a crash has left waits a moment, and no group is so large that a receipt waits longer than 40 of them", async () => {
+  const { at, receipts, sent } = gathering();
+  receipts.due(ALICE, message(1), false, 1_000);
+  receipts.gather();
+  await at(9_999);
+  expect(sent).toEqual([]);
+  await at(10_000);
+  expect(sent).toHaveLength(1);
+  receipts.gather();
+  await at(20_000);
+  expect(sent).toHaveLength(1);
+});

@@ -4,6 +4,7 @@ export { DATABASE_KEY_BYTES, openSqlcipher, type SqlcipherOptions } from "./adap
 export { systemEnvironment } from "./adapters/system-environment.ts";
 export type * from "./api.ts";
 export { openClient } from "./client/client.ts";
+export { receiptDelayOf } from "./core/receipt-delay.ts";
 export type { Parameters, Row, Storage, Value } from "./ports/storage.ts";
 export type {
   HttpReply,
@@ -12,3 +13,4 @@ export type {
   SocketHandlers,
   Transport,
 } from "./ports/transport.ts";
+export { defaultSettings } from "./shell/context.ts";

@@ -1,4 +1,5 @@
 /** What the runs of the demo have in common: forming the group, measuring one sender, handing over, waiting, reading. */
+import { defaultSettings, receiptDelayOf } from "@murmuration/client-core";
 import type { Progress } from "../progress.ts";
 import type { Crew } from "./crew.ts";
 import type { ClientRequest, History, Opened, Sent } from "./messages.ts";
@@ -85,6 +86,7 @@ export async function measuredPart(
     await arrived(crew, foundersOf(plan), index);
   }
   progress.stage("measured messages", measured.length);
+  if (!isCommunity) await receiptsCame(plan);
   await quiet(crew);
   const snapshots = [await crew.usage()];
   const lastMemberMs: number[] = [];
@@ -97,6 +99,7 @@ export async function measuredPart(
     progress.step();
   }
   if (!isCommunity) {
+    await receiptsCame(plan);
     await quiet(crew);
     snapshots.push(await crew.usage());
   }
@@ -117,6 +120,13 @@ export async function measuredPart(
     lastMemberMsMedian: median(lastMemberMs),
   };
 }
+
+/**
+ * Receipts of a group come late, the larger it is: the session of a member who has not answered yet carries the key
+ * exchange with each message, and what receipts cost belongs to the messages that they confirm.
+ */
+const receiptsCame = ({ founders }: Plan): Promise<void> =>
+  sleep(receiptDelayOf(founders, defaultSettings.receiptDelayMs));
 
 /** Rounded. */
 function median(values: readonly number[]): number {

@@ -17,7 +17,6 @@ const FEWEST_MEASURED = 20;
 /** The defaults of the client core. */
 export const MLS_THRESHOLD = 256;
 const MIGRATION_MARGIN = 16;
-const WARM_UP_OF_MOVE = 2;
 const MEASURED_OF_MOVE = 5;
 /** From one message of the chatter to the next, ms: some nine a second at the most, all talkers together. */
 const PAUSE_MS = 110;
@@ -132,21 +131,23 @@ export interface MoveNumbers {
 /** Makes the plan of a move: few measured messages first, then {@link chatter} without an end of its own. */
 export function makeMovePlan({ from, to, seed, light = false, kills = false }: MoveNumbers): Plan {
   const random = seededRandom(seed);
+  const talkers = pickSenders(from, random);
   const mlsThreshold = to >= MLS_THRESHOLD ? MLS_THRESHOLD : Math.min(from + 2, to);
   return {
     members: to,
     founders: from,
     seed,
     light,
-    processes: assignProcesses(to),
-    messages: Array.from({ length: WARM_UP_OF_MOVE + MEASURED_OF_MOVE }, (_, index) => ({
+    processes: assignProcesses(to, talkers),
+    // Everybody who talks has said something before: the first message of a session costs several times as much.
+    messages: Array.from({ length: talkers.length + MEASURED_OF_MOVE }, (_, index) => ({
       index,
-      part: index < WARM_UP_OF_MOVE ? "warm-up" : "measured",
-      sender: MEASURED_SENDER,
+      part: index < talkers.length ? "warm-up" : "measured",
+      sender: talkers[index] ?? MEASURED_SENDER,
     })),
     kills: [],
     move: {
-      talkers: pickSenders(from, random),
+      talkers,
       mlsThreshold,
       migrationMargin: Math.min(MIGRATION_MARGIN, mlsThreshold - from - 1),
       kills: kills
@@ -178,13 +179,17 @@ export function* chatter({ founders, messages, move, seed }: Plan): Generator<{
     };
 }
 
-function assignProcesses(members: number): number[][] {
-  const rest = members - 1;
+/** Each of these has a process of its own, as everybody's client has: the measured sender first. The others share some. */
+function assignProcesses(members: number, alone: readonly number[] = [MEASURED_SENDER]): number[][] {
+  const others = Array.from({ length: members }, (_, member) => member).filter((one) => !alone.includes(one));
   // At least two, where there are two clients, so that a kill never takes all receivers.
-  const count = Math.max(Math.min(2, rest), Math.min(MOST_WORKERS, Math.ceil(rest / CLIENTS_PER_WORKER)));
-  const processes: number[][] = [[MEASURED_SENDER], ...Array.from({ length: count }, () => [])];
-  for (let member = 1; member < members; member++) processes[1 + ((member - 1) % count)]!.push(member);
-  return processes;
+  const wanted = Math.min(MOST_WORKERS, Math.ceil(others.length / CLIENTS_PER_WORKER));
+  const count = Math.max(Math.min(2, others.length), wanted);
+  const shared: number[][] = Array.from({ length: count }, () => []);
+  others.forEach((member, index) => {
+    shared[index % count]!.push(member);
+  });
+  return [...alone.map((member) => [member]), ...shared];
 }
 
 /**

@@ -8,6 +8,7 @@ import {
   InvariantError,
   messageId,
   RejectionError,
+  toHex,
   utf8,
 } from "@murmuration/base";
 import type { Notice } from "../api.ts";
@@ -43,13 +44,14 @@ export class GroupLedger {
 
   /** The verified state as it is stored. */
   state(group: GroupId): GroupState {
-    const { contacts, conversations } = this.context;
+    const { conversations } = this.context;
     const row = conversations.group(group);
     const conversation = conversations.get(group);
     if (row === undefined || conversation === undefined) return emptyGroup(group);
     const members = new Map<string, RecordMember>();
+    const names = conversations.namesOfMembers(group);
     for (const member of conversations.members(group)) {
-      const name = contacts.get(member.account)?.name ?? "";
+      const name = names.get(toHex(member.account)) ?? "";
       members.set(formatId(member.account), { ...member, profileKey: undefined, name });
     }
     return {

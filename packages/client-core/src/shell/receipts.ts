@@ -11,13 +11,9 @@ import {
   messageId,
 } from "@murmuration/base";
 import { type Content, encodeContent, MAX_RECEIPT_IDS } from "../core/content.ts";
+import { receiptDelayOf } from "../core/receipt-delay.ts";
 import type { Context } from "./context.ts";
 import { lanes } from "./lanes.ts";
-
-/** Members of a group for whose sake the receipts of its messages wait as long as those of a direct message. */
-const MEMBERS_AT_ONCE = 8;
-/** The longest that a receipt waits for others, as a multiple of {@link ClientSettings.receiptDelayMs}. */
-const MOST_DELAYS = 40;
 
 export class Receipts {
   private readonly context: Context;
@@ -32,13 +28,12 @@ export class Receipts {
   }
 
   /**
-   * Inside a transaction: this message of this author is to be confirmed. In a group each message brings its author a
-   * receipt of every member: the larger the group (`members`, 2 for a direct message), the longer they wait for more.
+   * Inside a transaction: this message of this author is to be confirmed, in a conversation of so many members
+   * ({@link receiptDelayOf}).
    */
   due(author: AccountId, message: MessageId, read: boolean, members: number): void {
-    const delays = Math.min(MOST_DELAYS, Math.max(1, members / MEMBERS_AT_ONCE));
-    const dueAtMs = this.context.now() + this.context.settings.receiptDelayMs * delays;
-    this.dueAtMs = Math.min(this.dueAtMs, dueAtMs);
+    const delayMs = receiptDelayOf(members, this.context.settings.receiptDelayMs);
+    this.dueAtMs = Math.min(this.dueAtMs, this.context.now() + delayMs);
     this.context.storage.run(
       "INSERT INTO receipt_due (author, message_id, read) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
       [author, message, read ? 1 : 0],

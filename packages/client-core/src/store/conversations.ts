@@ -1,4 +1,4 @@
-import { type AccountId, accountId, type Bytes } from "@murmuration/base";
+import { type AccountId, accountId, type Bytes, equalBytes, toHex } from "@murmuration/base";
 import type { ConversationState, Role } from "../api.ts";
 import type { Row, Storage } from "../ports/storage.ts";
 import { KeptRows, type KeptStorage, keyOf } from "./kept-storage.ts";
@@ -30,6 +30,9 @@ export interface MemberRow {
   readonly invited: boolean;
   readonly identityKey: Bytes;
 }
+
+const isSameMember = (a: MemberRow, b: MemberRow): boolean =>
+  a.role === b.role && a.invited === b.invited && equalBytes(a.identityKey, b.identityKey);
 
 export interface PendingKey {
   readonly revision: number;
@@ -178,6 +181,16 @@ export class ConversationStore {
       .map(memberOf);
   }
 
+  /** What present members call themselves, by account in hex: one question, whatever their number. */
+  namesOfMembers(id: Bytes): ReadonlyMap<string, string> {
+    const rows = this.storage.all(
+      `SELECT lower(hex(m.account)) AS account, c.name FROM group_member m JOIN contact c ON c.account = m.account
+         WHERE m.group_id = ? AND m.removed_at IS NULL`,
+      [id],
+    );
+    return new Map(rows.map((row) => [row["account"] as string, row["name"] as string]));
+  }
+
   /** Members whose name, given by us or by themselves, has this text in it. */
   findMembers(
     id: Bytes,
@@ -223,11 +236,15 @@ export class ConversationStore {
     return (row?.["removed_at"] as number | null | undefined) ?? undefined;
   }
 
-  /** Replaces the member list. Those who are gone stay as a mark, with the time at which we learned it. */
+  /**
+   * Replaces the member list: writes who is another than before. Those who are gone stay as a mark, with the time at which
+   * we learned it.
+   */
   saveMembers(id: Bytes, members: readonly MemberRow[], atMs: number): void {
-    const present = new Set(members.map((member) => Buffer.from(member.account).toString("hex")));
-    for (const { account } of this.members(id)) {
-      if (present.has(Buffer.from(account).toString("hex"))) continue;
+    const present = new Set(members.map((member) => toHex(member.account)));
+    const before = new Map(this.members(id).map((member) => [toHex(member.account), member]));
+    for (const [key, { account }] of before) {
+      if (present.has(key)) continue;
       this.storage.run("UPDATE group_member SET removed_at = ? WHERE group_id = ? AND account = ?", [
         atMs,
         id,
@@ -235,6 +252,8 @@ export class ConversationStore {
       ]);
     }
     for (const member of members) {
+      const known = before.get(toHex(member.account));
+      if (known !== undefined && isSameMember(known, member)) continue;
       this.storage.run(
         `INSERT INTO group_member (group_id, account, role, invited, identity_key) VALUES (?, ?, ?, ?, ?)
            ON CONFLICT DO UPDATE SET role = excluded.role, invited = excluded.invited,

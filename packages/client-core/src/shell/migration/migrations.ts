@@ -40,7 +40,7 @@ import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { Signal } from "../signal.ts";
-import { GENTLE_ADDS, GENTLE_PAUSE_MS } from "./gentle.ts";
+import { GENTLE_ADDS, GENTLE_PAUSE_MS, SWITCH_MS_PER_MEMBER } from "./gentle.ts";
 import { Preparer } from "./preparer.ts";
 import { accountsOf, leavesOf, strangersAmong } from "./roster.ts";
 import { type SpokenMessage, SpokenOrder } from "./spoken-order.ts";
@@ -594,7 +594,9 @@ export class Migrations {
   private async pause(): Promise<void> {
     const done = new AbortController();
     const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
-    await Promise.race([this.changed.wait(abort), this.context.environment.sleep(LOOK_MS, abort)]);
+    const { environment } = this.context;
+    const untilRested = Math.max(1, this.preparer.nextStepAtMs - this.context.now());
+    await Promise.race([this.changed.wait(abort), environment.sleep(Math.min(LOOK_MS, untilRested), abort)]);
     done.abort();
   }
 
@@ -792,7 +794,10 @@ export class Migrations {
     const { migration } = this.context;
     const key = `add ${formatId(id)}`;
     const accounts = migration.waiting(id).slice(0, GENTLE_ADDS);
-    if (accounts.length === 0 || this.context.now() < (this.lookAtMs.get(key) ?? 0)) return;
+    if (accounts.length === 0) return;
+    const members = this.context.conversations.countMembers(id);
+    const restsUntilMs = migration.own(id).switchedAtMs + SWITCH_MS_PER_MEMBER * members;
+    if (this.context.now() < Math.max(restsUntilMs, this.lookAtMs.get(key) ?? 0)) return;
     this.context.transaction(() => {
       this.communities.planMembers(id, accounts);
       migration.deleteWaiting(id, accounts);

@@ -49,7 +49,7 @@ import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
-import { GENTLE_ADDS, GENTLE_PAUSE_MS } from "./gentle.ts";
+import { GENTLE_ADDS, GENTLE_PAUSE_MS, REST_MS_PER_MEMBER } from "./gentle.ts";
 import { hashOfRoster, type LeafOfRoster, leavesOf } from "./roster.ts";
 
 /** Before an account that could not be added is tried again, ms. */
@@ -76,8 +76,10 @@ export class Preparer {
   private readonly wake: (lane: string) => void;
   /** When an account that could not be added was last tried, by conversation. */
   private readonly triedAtMs = new Map<string, number>();
-  /** When the next ones are added where there are many, by conversation. */
-  private readonly addAgainAtMs = new Map<string, number>();
+  /** Until when members rest from what was done last, by conversation. */
+  private readonly restsUntilMs = new Map<string, number>();
+  /** Conversations that rest before their switch, with their generation. */
+  private readonly aboutToSwitch = new Map<string, number>();
   private readonly renewedAtMs = new Map<string, number>();
 
   constructor(
@@ -112,20 +114,23 @@ export class Preparer {
     switch (step) {
       case "create":
         await this.create(id);
+        this.rest(id);
         return true;
       case "draw-secret":
+        if (this.isResting(formatId(id))) return false;
         this.drawSecret(id);
+        this.rest(id);
         return true;
       case "remove":
         await this.remove(id);
         return true;
       case "add":
-        await this.add(id);
-        return true;
+        return this.add(id);
       case "mark-ready":
         await this.step(id, (generation) => ({ kind: "migrate-ready", generation }));
         return true;
       case "switch":
+        if (this.restsBeforeSwitch(id)) return false;
         await this.switch(id);
         return true;
       case "finish":
@@ -300,7 +305,6 @@ export class Preparer {
     const { mls } = this.context;
     const nowMs = this.context.now();
     const key = formatId(id);
-    if (nowMs < (this.addAgainAtMs.get(key) ?? 0)) return [];
     const failed = mls.failedJobs(id, "add").map(({ account }) => formatId(account));
     const mayRepeat = nowMs >= (this.triedAtMs.get(key) ?? Number.NEGATIVE_INFINITY) + ADD_AGAIN_MS;
     return this.withoutLeaf(id)
@@ -315,14 +319,17 @@ export class Preparer {
       .filter((account) => this.context.mls.leavesOf(id, account).length === 0);
   }
 
-  private async add(id: GroupId): Promise<void> {
+  /** False while members rest from the last ones. */
+  private async add(id: GroupId): Promise<boolean> {
     const { mls } = this.context;
     const key = formatId(id);
+    if (this.isResting(key)) return false;
     const accounts = this.missing(id);
     await this.communities.prepareMembers(id, accounts);
     const nowMs = this.context.now();
-    if (accounts.length === GENTLE_ADDS) this.addAgainAtMs.set(key, nowMs + GENTLE_PAUSE_MS);
+    if (accounts.length === GENTLE_ADDS) this.restsUntilMs.set(key, nowMs + GENTLE_PAUSE_MS);
     if (accounts.some((account) => mls.leavesOf(id, account).length === 0)) this.triedAtMs.set(key, nowMs);
+    return true;
   }
 
   private async remove(id: GroupId): Promise<void> {
@@ -375,6 +382,32 @@ export class Preparer {
       const next = action(generation);
       return isDone(state, next) ? undefined : next;
     });
+  }
+
+  /** Members have just been told something of the move: each has work with it. */
+  private rest(id: GroupId): void {
+    const members = this.context.conversations.countMembers(id);
+    this.restsUntilMs.set(formatId(id), this.context.now() + REST_MS_PER_MEMBER * members);
+  }
+
+  private isResting(key: string): boolean {
+    return this.context.now() < (this.restsUntilMs.get(key) ?? 0);
+  }
+
+  /** When the first of those who rest goes on, ms. O(conversations that move). */
+  get nextStepAtMs(): number {
+    const nowMs = this.context.now();
+    return Math.min(...[...this.restsUntilMs.values()].filter((untilMs) => untilMs > nowMs));
+  }
+
+  private restsBeforeSwitch(id: GroupId): boolean {
+    const key = formatId(id);
+    const { generation } = this.context.migration.record(id);
+    if (this.aboutToSwitch.get(key) !== generation) {
+      this.aboutToSwitch.set(key, generation);
+      this.rest(id);
+    }
+    return this.isResting(key);
   }
 
   private async switch(id: GroupId): Promise<void> {

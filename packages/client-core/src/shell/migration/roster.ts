@@ -15,8 +15,17 @@ export interface LeafOfRoster extends RosterLeaf, RosterAccount {
   readonly leaf: LeafIndex;
 }
 
-/** Every leaf with whom it stands for. O(members). */
+/** Of the epochs that were asked about: one switch asks several times. A GroupContext is that of one epoch. */
+const known = new WeakMap<Group["context"], readonly LeafOfRoster[]>();
+
+/** Every leaf with whom it stands for. O(members) the first time in an epoch. */
 export function leavesOf(group: Group): readonly LeafOfRoster[] {
+  const leaves = known.get(group.context) ?? readLeaves(group);
+  known.set(group.context, leaves);
+  return leaves;
+}
+
+function readLeaves(group: Group): readonly LeafOfRoster[] {
   const community = communityContextOf(group.context.extensions);
   return [...group.members()].map(({ leaf, leafNode }) => {
     const { accountId, deviceId, accountIdentityKey, deviceIdentityKey } = decodeMemberCredential(

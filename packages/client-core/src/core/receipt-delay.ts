@@ -1,0 +1,11 @@
+/** Members of a group for whose sake the receipts of its messages wait as long as those of a direct message. */
+const MEMBERS_AT_ONCE = 8;
+/** The longest that a receipt waits for others, as a multiple of the delay of a direct message. */
+const MOST_DELAYS = 40;
+
+/**
+ * How long a receipt waits for others to the same author, ms; `delayMs` for a direct message (2 members). In a group each
+ * message brings its author a receipt of every member: the larger it is, the longer they wait for more.
+ */
+export const receiptDelayOf = (members: number, delayMs: number): number =>
+  delayMs * Math.min(MOST_DELAYS, Math.max(1, members / MEMBERS_AT_ONCE));

@@ -32,8 +32,8 @@ export interface FanoutPlan {
 
 /** Fewer where one message is thousands of operations: each run is an average by itself. */
 export function defaultRuns(members: number): number {
-  if (members <= 256) return 4;
-  return members <= 1_024 ? 3 : 1;
+  if (members <= 256) return 3;
+  return members <= 1_024 ? 2 : 1;
 }
 
 interface Series {
@@ -53,7 +53,7 @@ function timesOf(protocol: Protocol, members: number): number {
 
 /** Members of the group that code is compiled on. */
 export const WARM_UP_MEMBERS = 48;
-const WARM_UP_ROUNDS = 12;
+const WARM_UP_ROUNDS = 8;
 
 const fanoutDefinitions: readonly string[] = [
   "Every member is one account with one device; everybody is online.",

@@ -11,7 +11,7 @@ import { migrationRow, pairwiseMembership, senderKeyMembership } from "./pairwis
 
 /** Larger groups are measured once, and spared what nothing else in the report is computed from. */
 const FEW_RUNS_FROM = 1_001;
-const runsOf = (members: number, quick: boolean): number => (quick || members >= FEW_RUNS_FROM ? 1 : 3);
+const runsOf = (members: number, quick: boolean): number => (quick || members >= FEW_RUNS_FROM ? 1 : 2);
 
 /** Accounts beside the sender's that groups of this size need. */
 export function recipientsFor(members: number): number {

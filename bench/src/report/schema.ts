@@ -243,7 +243,7 @@ export interface ReportOptions {
   readonly members: readonly number[];
   readonly payloadBytes: readonly number[];
   readonly mlsSizes: readonly number[];
-  /** Whether peers go on beyond 1,000 members. */
+  /** Whether peers go on beyond 1,000 members, and ts-mls over its own crypto beyond 256. */
   readonly full: boolean;
   /** null: each profile's own. */
   readonly messagesPerDay: number | null;

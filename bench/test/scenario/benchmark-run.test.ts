@@ -112,7 +112,7 @@ describe("the benchmark", () => {
 
   test("cuts an operation at its limit, kills the process, and goes on with the next", async () => {
     const options = {
-      ...parseMlsOptions(["--sizes", "900", "--quick", "--only", "ts-mls"]),
+      ...parseMlsOptions(["--sizes", "900", "--quick", "--only", "ts-mls", "--full"]),
       operationLimitMs: 500,
       warmUp: false,
     };

@@ -7,7 +7,7 @@ import { introduce, seededRandom } from "../../src/index.ts";
 import { on } from "../support/communities.ts";
 import { movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
 
-const RANDOM_ROUNDS = process.env["SLOW"] === "1" ? 20 : 5;
+const RANDOM_ROUNDS = process.env["SLOW"] === "1" ? 20 : 3;
 
 /** Tells of each request and frame of a client, as it leaves and as its answer comes. */
 class Witness {

@@ -4,6 +4,18 @@ import { startTestService, type TestService } from "../support/service.ts";
 
 const TURN_MS = 1000;
 
+/** A community of 32 whose tree is cold, and the four of them who are here. */
+async function coldCommunity(): Promise<{ readonly patient: TestService; readonly here: readonly Member[] }> {
+  // Time enough to use a turn, however busy the machine is.
+  const patient = await startTestService({ limits: { turnMs: 60_000, warmUpQuietMs: 50 } });
+  const members = [await Member.register(patient), ...(await Member.strangers(patient, 31))];
+  await startCommunity(patient, members);
+  const here = members.slice(0, 4);
+  await here[0]!.catchUp(1);
+  for (const member of here.slice(1)) await member.open(patient, 1);
+  return { patient, here };
+}
+
 describe("turns go round", () => {
   let service: TestService;
   let alice: Member;
@@ -145,16 +157,7 @@ describe("turns go round", () => {
   });
 
   it("a cold tree is warmed by turns of who is here, after each commit, until it is warm enough", async () => {
-    // Time enough to use a turn, however busy the machine is.
-    const patient = await startTestService({ limits: { turnMs: 60_000, warmUpQuietMs: 50 } });
-    const [owner, ...others] = [await Member.register(patient), ...(await Member.strangers(patient, 31))] as [
-      Member,
-      ...Member[],
-    ];
-    await startCommunity(patient, [owner, ...others]);
-    const here = [owner, ...others.slice(0, 3)];
-    await owner.catchUp(1);
-    for (const member of here.slice(1)) await member.open(patient, 1);
+    const { here, patient } = await coldCommunity();
     let turns = 0;
     for (; turns < 8; turns++) {
       const asked = await Promise.race([
@@ -179,15 +182,7 @@ describe("turns go round", () => {
   });
 
   it("nobody is asked to warm the tree while most of those who are here have not taken the newest commit", async () => {
-    const patient = await startTestService({ limits: { turnMs: 60_000, warmUpQuietMs: 50 } });
-    const [owner, ...others] = [await Member.register(patient), ...(await Member.strangers(patient, 31))] as [
-      Member,
-      ...Member[],
-    ];
-    await startCommunity(patient, [owner, ...others]);
-    const here = [owner, ...others.slice(0, 3)];
-    await owner.catchUp(1);
-    for (const member of here.slice(1)) await member.open(patient, 1);
+    const { here, patient } = await coldCommunity();
     const asked = await turnOf(here);
     expectKind(
       await asked.member.commit(asked.member.makeCommit({}, { turn: asked.turn.turn })),

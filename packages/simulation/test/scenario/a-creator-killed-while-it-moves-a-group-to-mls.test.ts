@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { World } from "../../src/index.ts";
 import { on } from "../support/communities.ts";
 import { killAroundEachEffect, swallow } from "../support/crashes.ts";
-import { movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
+import { killable } from "../support/moves.ts";
 
 const EVERY = process.env["SLOW"] === "1" ? 1 : 19;
 
@@ -10,22 +10,16 @@ const EVERY = process.env["SLOW"] === "1" ? 1 : 19;
 // groups, two switches or a message said twice behind.
 test("a creator killed around any effect of moving its group: the move ends, and all is there once, in order", async () => {
   await using world = await World.start();
-  const [alice, bob, carol] = await movers(world, ["Alice", "Bob", "Carol"]);
-  const everybody = [alice, bob, carol];
-  let id = "";
-  let talk = new Talk(id);
+  const story = await killable(world);
+  const { alice, bob, carol } = story;
 
   const effects = await killAroundEachEffect({
     name: "moving a group to MLS",
     device: alice,
     tells: (point) => point % EVERY === Math.floor(point / EVERY) % EVERY,
-    async prepare(point) {
-      id = (await pairwiseGroup(alice, [bob, carol], `Birds ${point}`)).id;
-      talk = new Talk(id);
-      for (const device of everybody) await talk.say(device, "before");
-      await talk.heardBy(everybody);
-    },
+    prepare: story.begin,
     async act() {
+      const { id, talk } = story;
       await talk.say(bob, "meanwhile");
       const started = on(alice, id).migrate("start");
       const said = (async () => {
@@ -36,13 +30,11 @@ test("a creator killed around any effect of moving its group: the move ends, and
       await Promise.all([started.catch(swallow), said.catch(swallow)]);
       await talk.say(bob, "meanwhile");
     },
-    done: () => on(alice, id)?.migration?.state === "mls",
+    done: () => on(alice, story.id)?.migration?.state === "mls",
     async check() {
-      if (on(alice, id)?.migration === undefined) await on(alice, id).migrate("start");
-      await talk.say(alice, "after");
-      await requireMoved(everybody, id, "all are in");
-      await talk.heardBy(everybody);
-      await untilIn(everybody, id, () => on(alice, id).migration?.state === "mls", "the record is done");
+      if (on(alice, story.id)?.migration === undefined) await on(alice, story.id).migrate("start");
+      await story.talk.say(alice, "after");
+      await story.ended();
     },
   });
   expect(effects.length).toBeGreaterThan(20);

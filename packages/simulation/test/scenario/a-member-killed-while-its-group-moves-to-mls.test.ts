@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { World } from "../../src/index.ts";
 import { countOf, on } from "../support/communities.ts";
 import { killAroundEachEffect, swallow } from "../support/crashes.ts";
-import { movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
+import { killable } from "../support/moves.ts";
 
 const EVERY = process.env["SLOW"] === "1" ? 1 : 17;
 
@@ -10,35 +10,28 @@ const EVERY = process.env["SLOW"] === "1" ? 1 : 17;
 // written down and another was not.
 test("a member killed around any effect of following its group to MLS: it is there, and has all of it once, in order", async () => {
   await using world = await World.start();
-  const [alice, bob, carol] = await movers(world, ["Alice", "Bob", "Carol"]);
-  const everybody = [alice, bob, carol];
-  let id = "";
-  let talk = new Talk(id);
+  const story = await killable(world);
+  const { alice, bob, carol } = story;
 
   const effects = await killAroundEachEffect({
     name: "following a group to MLS",
     device: carol,
     tells: (point) => point % EVERY === Math.floor(point / EVERY) % EVERY,
-    async prepare(point) {
-      id = (await pairwiseGroup(alice, [bob, carol], `Birds ${point}`)).id;
-      talk = new Talk(id);
-      for (const device of everybody) await talk.say(device, "before");
-      await talk.heardBy(everybody);
-    },
+    prepare: story.begin,
     async act() {
+      const { id, talk } = story;
       await on(alice, id).migrate("start");
       await talk.say(bob, "meanwhile");
       await talk.say(carol, "member").catch(swallow);
       await talk.say(alice, "meanwhile");
     },
-    done: () => on(carol, id)?.protocol === "mls" && countOf(carol, id, talk.all.at(-1)!) > 0,
+    done: () =>
+      on(carol, story.id)?.protocol === "mls" && countOf(carol, story.id, story.talk.all.at(-1)!) > 0,
     async check() {
-      await talk.say(bob, "after");
-      await talk.say(carol, "after");
+      await story.talk.say(bob, "after");
+      await story.talk.say(carol, "after");
       // The creator waits for a device that said nothing before it died, unless it says so now.
-      await requireMoved(everybody, id, "all are in");
-      await talk.heardBy(everybody);
-      await untilIn(everybody, id, () => on(alice, id).migration?.state === "mls", "the record is done");
+      await story.ended();
     },
   });
   expect(effects.length).toBeGreaterThan(15);

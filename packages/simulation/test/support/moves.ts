@@ -141,3 +141,32 @@ export async function requireMoved(
   await Promise.all(devices.map((device) => talk.say(device, word)));
   await talk.heardBy(devices, ms);
 }
+
+/** Three members of whom one is killed again and again while their groups move, one group for each moment. */
+export async function killable(place: Place) {
+  const devices = await movers(place, ["Alice", "Bob", "Carol"]);
+  const [alice, bob, carol] = devices;
+  const story = {
+    alice,
+    bob,
+    carol,
+    everybody: devices as readonly SimulatedDevice[],
+    id: "",
+    talk: new Talk(""),
+    /** A pairwise group of all three in which each has said something. */
+    async begin(point: number): Promise<void> {
+      story.id = (await pairwiseGroup(alice, [bob, carol], `Birds ${point}`)).id;
+      story.talk = new Talk(story.id);
+      for (const device of story.everybody) await story.talk.say(device, "before");
+      await story.talk.heardBy(story.everybody);
+    },
+    /** All are in MLS with all that was said, and the record says that the move is over. */
+    async ended(): Promise<void> {
+      const { everybody, id, talk } = story;
+      await requireMoved(everybody, id, "all are in");
+      await talk.heardBy(everybody);
+      await untilIn(everybody, id, () => on(alice, id).migration?.state === "mls", "the record is done");
+    },
+  };
+  return story;
+}

@@ -86,6 +86,8 @@ export class Migrations {
   private readonly reading = new Set<string>();
   /** When a group that has let nobody in is asked again, by conversation. */
   private readonly enterAtMs = new Map<string, number>();
+  /** When the next of those who waited for a switch may be added, ms. */
+  private nextAddAtMs = Number.POSITIVE_INFINITY;
   private running = false;
   private again = false;
   private waitsForMailbox = false;
@@ -595,7 +597,9 @@ export class Migrations {
     const done = new AbortController();
     const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
     const { environment } = this.context;
-    const untilRested = Math.max(1, this.preparer.nextStepAtMs - this.context.now());
+    const nextAtMs = Math.min(this.preparer.nextStepAtMs, this.nextAddAtMs);
+    this.nextAddAtMs = Number.POSITIVE_INFINITY;
+    const untilRested = Math.max(1, nextAtMs - this.context.now());
     await Promise.race([this.changed.wait(abort), environment.sleep(Math.min(LOOK_MS, untilRested), abort)]);
     done.abort();
   }
@@ -797,7 +801,11 @@ export class Migrations {
     if (accounts.length === 0) return;
     const members = this.context.conversations.countMembers(id);
     const restsUntilMs = migration.own(id).switchedAtMs + SWITCH_MS_PER_MEMBER * members;
-    if (this.context.now() < Math.max(restsUntilMs, this.lookAtMs.get(key) ?? 0)) return;
+    const dueAtMs = Math.max(restsUntilMs, this.lookAtMs.get(key) ?? 0);
+    if (this.context.now() < dueAtMs) {
+      this.nextAddAtMs = Math.min(this.nextAddAtMs, dueAtMs);
+      return;
+    }
     this.context.transaction(() => {
       this.communities.planMembers(id, accounts);
       migration.deleteWaiting(id, accounts);

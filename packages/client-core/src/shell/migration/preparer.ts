@@ -56,6 +56,8 @@ import { hashOfRoster, type LeafOfRoster, leavesOf } from "./roster.ts";
 const ADD_AGAIN_MS = 15_000;
 /** How often a lease of 60 s is renewed, ms. */
 const RENEW_EVERY_MS = 20_000;
+/** No rest of a pairwise group is longer, ms. */
+const LONGEST_REST_MS = 10_000;
 /** KDF.Nh of the cipher suite (RFC 9420 section 8.4). */
 const PSK_NONCE_BYTES = 32;
 /** How often a switch is made anew because the record has gone on. */
@@ -391,7 +393,9 @@ export class Preparer {
   }
 
   private isResting(key: string): boolean {
-    return this.context.now() < (this.restsUntilMs.get(key) ?? 0);
+    const leftMs = (this.restsUntilMs.get(key) ?? 0) - this.context.now();
+    // A clock that was set back makes no rest longer.
+    return leftMs > 0 && leftMs <= LONGEST_REST_MS;
   }
 
   /** When the first of those who rest goes on, ms. O(conversations that move). */

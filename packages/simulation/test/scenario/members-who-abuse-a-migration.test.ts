@@ -1,30 +1,9 @@
 import { parseGroupId } from "@murmuration/base";
 import { expect, test } from "vitest";
-import { type Content, encodeContent } from "../../../client-core/src/core/content.ts";
-import { lanes } from "../../../client-core/src/shell/lanes.ts";
+import type { Content } from "../../../client-core/src/core/content.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
-import { insidesOf } from "../support/bent-creator.ts";
+import { insidesOf, tell } from "../support/bent-creator.ts";
 import { groupOf, inConversation } from "../support/pairwise-groups.ts";
-
-/** Says things over pairwise sessions to one account, whatever the rules are. */
-function tell(from: SimulatedDevice, to: SimulatedDevice, bodies: readonly Partial<Content>[]): void {
-  const { context, migrations } = insidesOf(from);
-  const account = insidesOf(to).context.own.accountId;
-  context.transaction(() => {
-    for (const body of bodies) {
-      const messageId = context.newMessageId();
-      context.outbox.append({
-        lane: lanes.account(account),
-        target: { kind: "account", account },
-        messageId,
-        content: encodeContent({ messageId, ...body }),
-        confirm: false,
-        createdAtMs: context.now(),
-      });
-    }
-  });
-  migrations.effects.wake(lanes.account(account));
-}
 
 const count = (device: SimulatedDevice, table: string): number =>
   insidesOf(device).context.storage.get(`SELECT count(*) AS n FROM ${table}`)?.["n"] as number;

@@ -1,9 +1,7 @@
 import { type GroupId, parseGroupId, toBase64Url } from "@murmuration/base";
 import { expect, test } from "vitest";
-import { type Content, encodeContent } from "../../../client-core/src/core/content.ts";
-import { lanes } from "../../../client-core/src/shell/lanes.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
-import { insidesOf, writeStep } from "../support/bent-creator.ts";
+import { insidesOf, tell, writeStep } from "../support/bent-creator.ts";
 import { Outlaw, opens } from "../support/outlaw.ts";
 import { groupOf, inConversation } from "../support/pairwise-groups.ts";
 import { storedLog } from "../support/service-rows.ts";
@@ -28,21 +26,6 @@ const tablesWith = (device: SimulatedDevice, secret: Uint8Array): string[] => [
       .map(({ table }) => table),
   ),
 ];
-
-function tell(from: SimulatedDevice, to: SimulatedDevice, body: Partial<Content>): void {
-  const { context, migrations } = insidesOf(from);
-  const account = insidesOf(to).context.own.accountId;
-  const messageId = context.newMessageId();
-  context.outbox.append({
-    lane: lanes.account(account),
-    target: { kind: "account", account },
-    messageId,
-    content: encodeContent({ messageId, ...body }),
-    confirm: false,
-    createdAtMs: context.now(),
-  });
-  migrations.effects.wake(lanes.account(account));
-}
 
 test("a member removed while its group was prepared opens nothing said in MLS, and is heard by nobody", async () => {
   await using world = await World.start();
@@ -102,11 +85,13 @@ test("a member removed while its group was prepared opens nothing said in MLS, a
   }));
   await expect(step).rejects.toThrow(/access-denied|not-possible|chain/u);
   for (const counter of [1, 2, 0, 2 ** 40])
-    tell(dave, bob, {
-      group: { groupId: id, revision: 3, ...(counter === 0 ? {} : { counter }) },
-      text: { text: `Dave says ${counter}`, attachments: [] } as never,
-    });
-  tell(dave, bob, { text: { text: "to Bob alone", attachments: [] } as never });
+    tell(dave, bob, [
+      {
+        group: { groupId: id, revision: 3, ...(counter === 0 ? {} : { counter }) },
+        text: { text: `Dave says ${counter}`, attachments: [] } as never,
+      },
+    ]);
+  tell(dave, bob, [{ text: { text: "to Bob alone", attachments: [] } as never }]);
   await until(() => textsOf(bob.client, dave.id).includes("to Bob alone"));
   expect(textsOf(bob.client, group.id).filter((text) => text.startsWith("Dave says"))).toEqual([]);
 

@@ -1,9 +1,11 @@
 /** A member whose client breaks the rules of a migration: what it runs is the product, with some of its parts bent. */
 import { type AccountId, type Bytes, type GroupId, parseAccountId, parseGroupId } from "@murmuration/base";
 import type { CommunityContext, Group } from "@murmuration/mls-groups";
+import { type Content, encodeContent } from "../../../client-core/src/core/content.ts";
 import type { GroupAction } from "../../../client-core/src/core/group-change.ts";
 import type { GroupState, RecordMember } from "../../../client-core/src/core/group-record.ts";
 import type { Context } from "../../../client-core/src/shell/context.ts";
+import { lanes } from "../../../client-core/src/shell/lanes.ts";
 import { type SimulatedDevice, until } from "../../src/index.ts";
 
 /** What lies behind a client's API. */
@@ -124,3 +126,23 @@ export const untilGeneration = (generation: number, id: string, ...devices: read
     40_000,
     `generation ${generation}`,
   );
+
+/** Says things over pairwise sessions to one account, whatever the rules are. */
+export function tell(from: SimulatedDevice, to: SimulatedDevice, bodies: readonly Partial<Content>[]): void {
+  const { context, migrations } = insidesOf(from);
+  const account = insidesOf(to).context.own.accountId;
+  context.transaction(() => {
+    for (const body of bodies) {
+      const messageId = context.newMessageId();
+      context.outbox.append({
+        lane: lanes.account(account),
+        target: { kind: "account", account },
+        messageId,
+        content: encodeContent({ messageId, ...body }),
+        confirm: false,
+        createdAtMs: context.now(),
+      });
+    }
+  });
+  migrations.effects.wake(lanes.account(account));
+}

@@ -56,7 +56,7 @@ function regressionsOf(old: Row, row: Row, timeRatio: number | null, bounds: Bou
 
 export const compareHelp = `murmuration bench compare A.json B.json: ratios of B to A
   --time 1.25     most that a median of murmuration may grow (factor); 1.5 between reports of all sections or of
-                  the fan-out, where groups of rows are judged after the machine's own drift
+                  the fan-out, where groups of rows are judged after the weather of their section
   --exact 1.02    most that its bytes and counts may grow (factor)`;
 
 function readReport(path: string): MlsReport | Comparable {

@@ -2,8 +2,10 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Bytes } from "@murmuration/base";
 import { WorkerLink } from "../worker-link.ts";
 import type { OpenedSender } from "./protocols.ts";
+import { halvesOf, type SessionsTask } from "./sessions.ts";
 
 export class FanoutProcesses {
   readonly seed: string;
@@ -26,11 +28,16 @@ export class FanoutProcesses {
   async open(recipients: number): Promise<void> {
     const { seed } = this;
     const directory = this.path("service");
-    // The one waits for the disk and the other computes: side by side, since neither is measured.
-    const [opened] = await Promise.all([
-      this.sender.request<OpenedSender>("open", { seed, recipients }),
+    const path = this.path("sessions");
+    const identity = await this.sender.request<Bytes>("identity", { seed });
+    const [own, others] = halvesOf(recipients);
+    // Side by side, since none of it is measured.
+    await Promise.all([
+      this.sender.request("sessions", own),
+      this.receivers.request("sessions", { seed, identity, range: others, path } satisfies SessionsTask),
       this.service.request("open", { directory, seed, recipients }),
     ]);
+    const opened = await this.sender.request<OpenedSender>("open", { others: path });
     await this.receivers.request("open", { seed, opened });
   }
 

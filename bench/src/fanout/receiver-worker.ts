@@ -17,10 +17,11 @@ import { cpuOfEach, cpuSince, serveRequests } from "../worker-link.ts";
 import { accountAt } from "./accounts.ts";
 import type { CommitReceiverResult, CommitTask, DeliveredCommit, NewcomerKeys } from "./commits.ts";
 import { type CommunityFile, communityCrypto } from "./community.ts";
-import { loadFile } from "./files.ts";
+import { loadFile, saveFile } from "./files.ts";
 import type { DeliveredFrames, OpenedSender, ReceiverResult, Task } from "./protocols.ts";
 import { isMls } from "./protocols.ts";
 import { type RecordTask, readRecord } from "./records.ts";
+import { type MadeSession, makeSessions, type SessionsTask } from "./sessions.ts";
 import { restoreSession, SignalDevice } from "./signal-device.ts";
 
 interface PairwiseReceiver {
@@ -174,6 +175,17 @@ const groups = new Map<string, MlsReceivers>();
 let followers: Followers | undefined;
 
 serveRequests({
+  /** Half of the sender's sessions, made here because the other half keeps its own process busy. */
+  async sessions({ identity, path, range, seed }: SessionsTask): Promise<void> {
+    const sender = new SignalDevice(accountAt(seed, 0), IdentityKeyPair.deserialize(identity));
+    const { peers } = await makeSessions(sender, seed, range);
+    const made: MadeSession[] = peers.map(({ account, identityKey, session }) => ({
+      index: account.index,
+      identityKey: identityKey.serialize(),
+      session,
+    }));
+    saveFile(path, made);
+  },
   async open({ seed, opened }: { seed: string; opened: OpenedSender }): Promise<void> {
     pairwise = await PairwiseReceivers.open(seed, opened);
   },
@@ -182,6 +194,8 @@ serveRequests({
   },
   read: (task: RecordTask): number => readRecord(task),
   changing({ path }: { path: string }): void {
+    // Groups for messages are as large as the largest fan-out, and nobody writes to them any more.
+    groups.clear();
     followers = new Followers(loadFile(path));
   },
   commit: (task: CommitTask): CommitReceiverResult => followers!.follow(task),

@@ -18,7 +18,6 @@ import { type AdoptedLeaf, adoptEpoch } from "@murmuration/mls-groups/bench";
 import {
   ContentHint,
   groupEncrypt,
-  KEMKeyPair,
   PrivateKey,
   SenderCertificate,
   SenderKeyDistributionMessage,
@@ -43,9 +42,10 @@ import {
   webSocketBytes,
 } from "./frames.ts";
 import type { OpenedSender, SenderResult, SentFrames, Task } from "./protocols.ts";
-import { isMls, TIMED_RECEIVERS } from "./protocols.ts";
+import { isMls } from "./protocols.ts";
 import { RecordAuthor, type RecordAuthorResult, type RecordTask } from "./records.ts";
-import { type EstablishedPeer, establish, restoreSession, SignalDevice } from "./signal-device.ts";
+import { type AccountRange, type MadeSession, makeSessions, takeSessions } from "./sessions.ts";
+import { type EstablishedPeer, type ReceiverState, restoreSession, SignalDevice } from "./signal-device.ts";
 
 const YEAR_MS = 365 * 86_400_000;
 /** As the client's engine does: what is never yielded puts the finalizers of native objects off. */
@@ -64,10 +64,13 @@ class PairwiseSender {
   readonly trustRoot = PrivateKey.generate();
   private readonly certificate: SenderCertificate;
   private readonly fence: Fence;
+  private readonly seed: string;
   private readonly peers: EstablishedPeer[] = [];
+  private readonly receivers: ReceiverState[] = [];
   private senderKey: Bytes = new Uint8Array();
 
   constructor(seed: string) {
+    this.seed = seed;
     this.device = new SignalDevice(accountAt(seed, 0));
     this.fence = fenceOf(seed);
     const signer = PrivateKey.generate();
@@ -78,21 +81,20 @@ class PairwiseSender {
     this.certificate = SenderCertificate.new(uuid, null, 1, key, until, server, signer);
   }
 
-  async open(seed: string, recipients: number): Promise<OpenedSender> {
-    const receivers: OpenedSender["receivers"][number][] = [];
-    // One for all receivers: making it is no part of what is measured, and each signs it with its own identity.
-    const kyber = KEMKeyPair.generate();
-    for (let index = 1; index <= recipients; index++) {
-      const account = accountAt(seed, index);
-      const { peer, receiver } = await establish(this.device, account, kyber, index <= TIMED_RECEIVERS);
-      this.peers.push(peer);
-      if (receiver !== undefined) receivers.push(receiver);
-      if (index % OPERATIONS_PER_YIELD === 0) await breathe();
-      if (index % 250 === 0) note(`${index} of ${recipients} sessions`);
-    }
+  /** Makes sessions with these accounts, the first of which are those whose receivers are timed. */
+  async makeSessions(range: AccountRange): Promise<void> {
+    const told = (done: number) => note(`${done} of ${range.last} sessions`);
+    const { peers, receivers } = await makeSessions(this.device, this.seed, range, told);
+    this.peers.push(...peers);
+    this.receivers.push(...receivers);
+  }
+
+  /** With the sessions that another process has made for it. */
+  async open(others: readonly MadeSession[]): Promise<OpenedSender> {
+    this.peers.push(...(await takeSessions(this.device, this.seed, others)));
     const distribution = await this.distribute();
     return {
-      receivers,
+      receivers: this.receivers,
       senderIdentityKey: this.device.identity.publicKey.serialize(),
       trustRoot: this.trustRoot.getPublicKey().serialize(),
       senderKeyDistribution: distribution.serialize(),
@@ -113,7 +115,9 @@ class PairwiseSender {
 
   async send(task: Task): Promise<{ readonly cpuUs: number; readonly frames: SentFrames }> {
     const peers = this.peers.slice(0, task.members - 1);
-    for (const { account, session } of peers) restoreSession(this.device, account.uuid, session);
+    // Sealing one message for all reads the sessions and turns none of them.
+    if (task.protocol !== "sender-key-sealed")
+      for (const { account, session } of peers) restoreSession(this.device, account.uuid, session);
     const { account, senderKeys } = this.device;
     senderKeys.records.set(account.uuid, SenderKeyRecord.deserialize(this.senderKey));
     const payload = new Uint8Array(task.payloadBytes);
@@ -341,10 +345,12 @@ const groups = new Map<string, MlsSender>();
 let committer: Committer | undefined;
 
 serveRequests({
-  async open({ seed, recipients }: { seed: string; recipients: number }): Promise<OpenedSender> {
+  identity({ seed }: { seed: string }): Bytes {
     pairwise = new PairwiseSender(seed);
-    return pairwise.open(seed, recipients);
+    return pairwise.device.identity.serialize();
   },
+  sessions: (range: AccountRange): Promise<void> => pairwise!.makeSessions(range),
+  open: ({ others }: { others: string }): Promise<OpenedSender> => pairwise!.open(loadFile(others)),
   group({ protocol, path }: { protocol: string; path: string }): void {
     groups.set(protocol, new MlsSender(loadFile(path)));
   },
@@ -353,6 +359,8 @@ serveRequests({
   },
   write: (task: RecordTask): RecordAuthorResult => records!.write(task),
   changing({ path }: { path: string }): void {
+    // Groups for messages are as large as the largest fan-out, and nobody writes to them any more.
+    groups.clear();
     committer = new Committer(loadFile(path));
   },
   commit: (task: CommitTask): CommitSenderResult => committer!.commit(task),

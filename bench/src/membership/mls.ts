@@ -80,9 +80,7 @@ export class MlsMembership {
   private async open(members = this.members): Promise<void> {
     const { processes, protocol } = this;
     this.present = members;
-    this.community = await openCommunity(processes, members, protocol);
-    const path = processes.path("community");
-    for (const link of [processes.sender, processes.receivers]) await link.request("changing", { path });
+    this.community = await openCommunity(processes, members, protocol, "changing");
   }
 
   private newcomers(count: number): number[] {

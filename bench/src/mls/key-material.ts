@@ -2,7 +2,7 @@
  * Keys and labels for fixtures, on node:crypto: everything follows from a seed, so that each implementation
  * measures on the same group, and building one needs no protocol.
  */
-import { createHmac, createPrivateKey, hash, sign as platformSign } from "node:crypto";
+import { createHmac, createPrivateKey, hash, type KeyObject, sign as platformSign } from "node:crypto";
 import { type Bytes, encode, utf8, Writer } from "@murmuration/base";
 
 export const SUITE = 1;
@@ -26,11 +26,33 @@ export function derived(seed: string, ...purpose: readonly (string | number)[]):
   return sha256(utf8([seed, ...purpose].join("/")));
 }
 
-/** The key object of a raw private key. The platform computes the public key and ignores the one it is given. */
-function privateKeyObject(curve: "X25519" | "Ed25519", privateKey: Uint8Array) {
+const ANY_PUBLIC_KEY = Buffer.alloc(32, 1).toString("base64url");
+/** A leaf's key signs the leaf right after its public key was asked for. */
+const imported = new WeakMap<Uint8Array, KeyObject>();
+
+/**
+ * The key object of a raw private key. The platform computes the public key and ignores the one it is given; without
+ * stacks of errors, since it finds out what it was given by catching two.
+ */
+function privateKeyObject(curve: "X25519" | "Ed25519", privateKey: Uint8Array): KeyObject {
+  const known = imported.get(privateKey);
+  if (known !== undefined) return known;
   const d = Buffer.from(privateKey).toString("base64url");
-  const x = Buffer.alloc(32, 1).toString("base64url");
-  return createPrivateKey({ format: "jwk", key: { kty: "OKP", crv: curve, d, x } });
+  const jwk = { kty: "OKP", crv: curve, d, x: ANY_PUBLIC_KEY };
+  const key = withoutStacks(() => createPrivateKey({ format: "jwk", key: jwk }));
+  if (curve === "Ed25519") imported.set(privateKey, key);
+  return key;
+}
+
+/** Runs something while errors record no stack. */
+export function withoutStacks<T>(action: () => T): T {
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 0;
+  try {
+    return action();
+  } finally {
+    Error.stackTraceLimit = limit;
+  }
 }
 
 export function keyPairOf(curve: "X25519" | "Ed25519", privateKey: Bytes): KeyPair {

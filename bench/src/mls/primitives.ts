@@ -15,6 +15,7 @@ import {
   sign,
   verify,
 } from "node:crypto";
+import { withoutStacks } from "./key-material.ts";
 
 /** Microseconds of one call, or of one byte where the name says so. */
 export interface PrimitiveCosts {
@@ -39,7 +40,7 @@ export interface PrimitiveCosts {
 }
 
 /** Best mean of several batches, in microseconds: the floor is what the machine can do, not what it did once. */
-function cost(action: () => unknown, batches = 7, budgetMs = 12): number {
+function cost(action: () => unknown, batches = 5, budgetMs = 8): number {
   action();
   let best = Number.POSITIVE_INFINITY;
   for (let batch = 0; batch < batches; batch++) {
@@ -61,13 +62,7 @@ function cost(action: () => unknown, batches = 7, budgetMs = 12): number {
  * KeyObject by catching two errors, and their stack traces take three times as long as the import.
  */
 function importCost(importKey: () => unknown): number {
-  const limit = Error.stackTraceLimit;
-  Error.stackTraceLimit = 0;
-  try {
-    return cost(importKey);
-  } finally {
-    Error.stackTraceLimit = limit;
-  }
+  return withoutStacks(() => cost(importKey));
 }
 
 /** From the raw bytes where this Node has that, which its types do not know yet; as a JWK before. */

@@ -100,6 +100,11 @@ export class MlsBenchmark {
     return estimateSeconds(plan, budget, operationLimitMs);
   }
 
+  /** Compiles the code of each implementation, one after the other; {@link run} does it when each has its first turn. */
+  async start(): Promise<void> {
+    for (const worker of this.workers) await worker.start();
+  }
+
   async run(): Promise<void> {
     const { sizes } = this.options;
     const progress = new Progress(sizes.length * (units.length + 1) + 1);

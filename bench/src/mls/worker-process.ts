@@ -26,6 +26,11 @@ export class WorkerProcess {
     this.warmUp = warmUp;
   }
 
+  /** Starts the process and waits until its code is compiled, which {@link run} does otherwise. */
+  async start(): Promise<void> {
+    await this.ready();
+  }
+
   /** Runs one unit once. Each of its parts has the whole time limit. */
   async run(unit: Unit | "memory", members: number): Promise<UnitOutcome> {
     const child = await this.ready();

@@ -1,8 +1,10 @@
 /**
  * Holds one report to another. Bytes and counts are judged row by row, since they are exact. Times are judged by
- * groups, such as all fan-outs of one protocol: the median ratio of a group's rows, after the ratio of the two runs'
- * primitives, which is how much faster or slower the machine was. So one disturbed row is no regression, and the
- * bound grows with how far the runs behind the rows scattered.
+ * groups, such as all fan-outs of one protocol: the median ratio of a group's rows, after the section's weather, which
+ * is the median of its groups. What a shared machine did while the section ran slows all of it, what it did to one row
+ * does not move a median, and the bound grows with how far the runs behind the rows scattered. Whether the section as a
+ * whole became slower than the machine's primitives did is judged by itself, and generously: primitives are measured now
+and then, the section all the time.
  */
 import { median } from "../median.ts";
 import type { FanoutReport, FanoutSection, MembershipSection, Report } from "./schema.ts";
@@ -23,13 +25,18 @@ export interface ReportBounds {
   readonly exact: number;
 }
 
+type Section = "fanout" | "membership" | "mls";
+
 interface Figure {
+  readonly section: Section;
   /** Rows of one group are judged together. */
   readonly group: string;
   readonly key: string;
   readonly value: number;
   /** Most over least of the runs behind it; 1 where there was one. */
   readonly scatter: number;
+  /** Peers' code is not ours to judge; it meets the same weather. */
+  readonly isPeer?: boolean;
 }
 
 interface Figures {
@@ -52,7 +59,8 @@ function addFanout({ rows, spreads }: FanoutSection, exact: Map<string, number>,
     for (const [name, spread] of FANOUT_TIMES) {
       const { leastUs, mostUs } = spreads[i]![spread];
       const group = `fanout ${row.protocol} ${name}`;
-      times.push({ group, key, value: row[name], scatter: leastUs > 0 ? mostUs / leastUs : 1 });
+      const scatter = leastUs > 0 ? mostUs / leastUs : 1;
+      times.push({ section: "fanout", group, key, value: row[name], scatter });
     }
   }
 }
@@ -63,7 +71,8 @@ function addMembership({ rows }: MembershipSection, exact: Map<string, number>, 
     for (const name of BYTES) exact.set(`${key} ${name}`, row[name]);
     for (const name of MEMBERSHIP_TIMES) {
       const value = row[name];
-      if (value !== null) times.push({ group: `membership ${row.protocol} ${name}`, key, value, scatter: 1 });
+      const group = `membership ${row.protocol} ${name}`;
+      if (value !== null) times.push({ section: "membership", group, key, value, scatter: 1 });
     }
   }
 }
@@ -81,12 +90,15 @@ function figuresOf(report: Comparable): Figures {
     }
   }
   for (const row of mls?.rows ?? []) {
-    if (row.implementation !== "murmuration" || row.medianMs === null || row.bestMs === null) continue;
-    const key = `${row.operation} ${row.members} members`;
+    if (row.implementation === "floor" || row.medianMs === null || row.bestMs === null) continue;
     // Its time is that of the cores that are free, which nothing here measures.
     if (row.operation.endsWith("-pooled")) continue;
-    if (row.bytes !== null) exact.set(`mls ${key} bytes`, row.bytes);
-    times.push({ group: `mls ${row.operation}`, key, value: row.bestMs, scatter: row.medianMs / row.bestMs });
+    const key = `${row.operation} ${row.members} members`;
+    const isPeer = row.implementation !== "murmuration";
+    if (row.bytes !== null && !isPeer) exact.set(`mls ${key} bytes`, row.bytes);
+    const group = isPeer ? `mls ${row.operation} ${row.implementation}` : `mls ${row.operation}`;
+    const scatter = row.medianMs / row.bestMs;
+    times.push({ section: "mls", group, key, value: row.bestMs, scatter, isPeer });
   }
   return { exact, times };
 }
@@ -122,21 +134,50 @@ function judgeExact(
   });
 }
 
-function judgeTimes(was: readonly Figure[], is: readonly Figure[], time: number, drift: number): Judgement[] {
+/** Fewer groups have no middle to speak of: the primitives stand for the weather then. */
+const LEAST_GROUPS = 5;
+
+interface Group {
+  readonly what: string;
+  readonly section: Section;
+  readonly isPeer: boolean;
+  readonly ratio: number;
+  readonly scatter: number;
+}
+
+function groupsOf(was: readonly Figure[], is: readonly Figure[]): Group[] {
   const earlier = new Map(was.map((figure) => [`${figure.group}/${figure.key}`, figure]));
-  const groups = new Map<string, { ratios: number[]; scatters: number[] }>();
+  const found = new Map<string, { readonly of: Figure; ratios: number[]; scatters: number[] }>();
   for (const figure of is) {
     const old = earlier.get(`${figure.group}/${figure.key}`);
     if (old === undefined || old.value === 0) continue;
-    const group = groups.get(figure.group) ?? { ratios: [], scatters: [] };
-    group.ratios.push(figure.value / old.value / drift);
+    const group = found.get(figure.group) ?? { of: figure, ratios: [], scatters: [] };
+    group.ratios.push(figure.value / old.value);
     // Half of the scatter, as a factor, to either side of a median.
     group.scatters.push(Math.sqrt(Math.max(figure.scatter, old.scatter)));
-    groups.set(figure.group, group);
+    found.set(figure.group, group);
   }
-  return [...groups].map(([what, { ratios, scatters }]) => {
-    const ratio = median(ratios);
-    const bound = time * median(scatters);
-    return { what, ratio, bound, regressed: ratio > bound };
-  });
+  return [...found].map(([what, { of, ratios, scatters }]) => ({
+    what,
+    section: of.section,
+    isPeer: of.isPeer === true,
+    ratio: median(ratios),
+    scatter: median(scatters),
+  }));
+}
+
+function judgeTimes(was: readonly Figure[], is: readonly Figure[], time: number, drift: number): Judgement[] {
+  const groups = groupsOf(was, is);
+  const judgements: Judgement[] = [];
+  const judge = (what: string, ratio: number, bound: number) =>
+    judgements.push({ what, ratio, bound, regressed: ratio > bound });
+  for (const section of ["fanout", "membership", "mls"] as const) {
+    const present = groups.filter((group) => group.section === section);
+    const hasMiddle = present.length >= LEAST_GROUPS;
+    const weather = hasMiddle ? median(present.map(({ ratio }) => ratio)) : drift;
+    for (const { isPeer, ratio, scatter, what } of present)
+      if (!isPeer) judge(what, ratio / weather, time * scatter);
+    if (hasMiddle) judge(`${section}, all of it, beside the primitives`, weather / drift, time ** 2);
+  }
+  return judgements;
 }

@@ -54,18 +54,52 @@ describe("comparing two reports", () => {
     expect(regressed(slower)).toEqual(["fanout mls-cold dsCpuUs"]);
   });
 
-  test("leaves out by how much the machine itself was slower", () => {
-    const slower = withRows((row) => ({
-      senderCpuUs: row.senderCpuUs * 2,
-      dsCpuUs: row.dsCpuUs * 2,
-      receiverCpuUs: row.receiverCpuUs * 2,
+  /** Everything in the fan-out takes so many times as long. */
+  const slowed = (factor: number) =>
+    withRows((row) => ({
+      senderCpuUs: row.senderCpuUs * factor,
+      dsCpuUs: row.dsCpuUs * factor,
+      receiverCpuUs: row.receiverCpuUs * factor,
     }));
+
+  test("takes what slows a whole section for the machine's weather", () => {
+    expect(regressed(slowed(2))).toEqual([]);
+  });
+
+  test("finds a section that became slower altogether where the machine's primitives did not", () => {
+    const slower = slowed(3);
+    expect(regressed(slower)).toEqual(["fanout, all of it, beside the primitives"]);
     const primitivesUs = Object.fromEntries(
-      Object.entries(handMade.primitivesUs).map(([name, us]) => [name, us * 2]),
+      Object.entries(handMade.primitivesUs).map(([name, us]) => [name, us * 3]),
     );
-    expect(regressed(slower)).not.toEqual([]);
-    expect(driftOf(handMade, { ...slower, primitivesUs })).toBe(2);
+    expect(driftOf(handMade, { ...slower, primitivesUs })).toBe(3);
     expect(regressed({ ...slower, primitivesUs })).toEqual([]);
+  });
+
+  test("finds one slower protocol in a section that the weather made faster", () => {
+    const rows = slowed(0.5).fanout!.rows.map((row) =>
+      row.protocol === "mls-cold" ? { ...row, dsCpuUs: row.dsCpuUs * 2 } : row,
+    );
+    expect(regressed({ ...handMade, fanout: { ...handMade.fanout!, rows } })).toEqual([
+      "fanout mls-cold dsCpuUs",
+    ]);
+  });
+
+  test("holds the engine to what its peers took beside it, and judges no peer", () => {
+    const mls = handMade.mls!;
+    const slowest = (implementation: string) => ({
+      ...handMade,
+      mls: {
+        ...mls,
+        rows: mls.rows.map((row) =>
+          row.implementation === implementation && row.operation === "application-create"
+            ? { ...row, bestMs: row.bestMs! * 2, medianMs: row.medianMs! * 2 }
+            : row,
+        ),
+      },
+    });
+    expect(regressed(slowest("murmuration"))).toEqual(["mls application-create"]);
+    expect(regressed(slowest("ts-mls-native"))).toEqual([]);
   });
 });
 

@@ -88,9 +88,20 @@ export function bytes(size: number | { readonly min?: number; readonly max: numb
       if (value.length === 0 && min > 0) refuse("wire/missing-field", path);
       if (value.length > max) refuse("wire/field-too-large", path);
       if (value.length < min) refuse("wire/invalid-field", path);
-      return new Uint8Array(value);
+      return ownBytes(value);
     },
   };
+}
+
+/**
+ * The bytes in an array of their own: what is decoded lies in the frame, which is not kept for it. What has its memory to
+ * itself stays where it is, since records of half a megabyte are copied often enough.
+ */
+function ownBytes(value: Uint8Array): Bytes {
+  const { buffer } = value;
+  const isAlone = value.byteLength === buffer.byteLength && buffer instanceof ArrayBuffer;
+  if (!isAlone) return new Uint8Array(value);
+  return value.constructor === Uint8Array ? (value as Bytes) : new Uint8Array(buffer);
 }
 
 /** Bytes that a constructor brands, such as an id: its RejectionError becomes `wire/invalid-field`. */
@@ -261,7 +272,7 @@ export function parse(name: string, input: Uint8Array, maxBytes: number): Raw {
 
 /** Serialises what `toRaw` made. The result is an array of its own. */
 export function serialise(name: string, raw: Raw): Bytes {
-  return new Uint8Array(generated[name]!.encode(raw).finish());
+  return ownBytes(generated[name]!.encode(raw).finish());
 }
 
 /**

@@ -290,8 +290,25 @@ export class ConversationStore {
     ]);
   }
 
-  deleteMembers(id: Bytes): void {
-    this.storage.run("DELETE FROM group_member WHERE group_id = ?", [id]);
+  /**
+   * Replaces the member list of a group that this device has come into: who was there before leaves no mark. Returns the
+   * accounts that were not present before. One question, and a write for each member that is another than before.
+   */
+  replaceMembers(id: Bytes, members: readonly MemberRow[]): readonly AccountId[] {
+    this.storage.run("DELETE FROM group_member WHERE group_id = ? AND removed_at IS NOT NULL", [id]);
+    const before = new Map(this.members(id).map((member) => [toHex(member.account), member]));
+    const fresh: AccountId[] = [];
+    for (const member of members) {
+      const key = toHex(member.account);
+      const known = before.get(key);
+      before.delete(key);
+      if (known === undefined) fresh.push(member.account);
+      else if (isSameMember(known, member)) continue;
+      this.putMember(id, member);
+    }
+    for (const { account } of before.values())
+      this.storage.run("DELETE FROM group_member WHERE group_id = ? AND account = ?", [id, account]);
+    return fresh;
   }
 
   countMembers(id: Bytes): number {

@@ -604,8 +604,16 @@ export class MlsStore {
     this.storage.run("DELETE FROM mls_leaf WHERE group_id = ? AND leaf = ?", [id, leaf]);
   }
 
-  deleteLeaves(id: Bytes): void {
-    this.storage.run("DELETE FROM mls_leaf WHERE group_id = ?", [id]);
+  /** Replaces all leaves. One question, and a write for each that is another than before. */
+  saveLeaves(id: Bytes, leaves: readonly LeafRow[]): void {
+    const before = new Map(this.leaves(id).map((row) => [row.leaf, row]));
+    for (const row of leaves) {
+      const known = before.get(row.leaf);
+      before.delete(row.leaf);
+      if (known?.device === row.device && equalBytes(known.account, row.account)) continue;
+      this.putLeaf(id, row);
+    }
+    for (const leaf of before.keys()) this.deleteLeaf(id, leaf);
   }
 
   /** Every leaf. O(members). */

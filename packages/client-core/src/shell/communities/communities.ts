@@ -864,15 +864,8 @@ export class Communities {
 
   /** Inside the transaction that makes the MLS group what the conversation goes by: from here on it says who is in it. */
   carry(id: GroupId): void {
-    const { conversations } = this.context;
-    const before = new Set(conversations.members(id).map(({ account }) => formatId(account)));
-    this.ledger.entered(id, this.registry.load(id).group);
-    const fresh = conversations.members(id).filter(({ account }) => !before.has(formatId(account)));
-    this.ledger.cameMeanwhile(
-      id,
-      fresh.map(({ account }) => account),
-      this.context.now(),
-    );
+    const fresh = this.ledger.entered(id, this.registry.load(id).group);
+    this.ledger.cameMeanwhile(id, fresh, this.context.now());
   }
 
   private async untilLetIn(id: GroupId, timeoutMs: number): Promise<void> {

@@ -21,6 +21,8 @@ import {
   roleOf,
 } from "@murmuration/mls-groups";
 import type { Notice, Role } from "../../api.ts";
+import type { MemberRow } from "../../store/conversations.ts";
+import type { LeafRow } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 import type { Lines, Place } from "../lines.ts";
@@ -52,30 +54,36 @@ export class CommunityLedger {
     this.lines = lines;
   }
 
-  /** Everybody who is in a group that was just created or joined, or that carries its conversation from now on. O(members). */
-  entered(id: GroupId, group: Group): void {
+  /**
+   * Everybody who is in a group that was just created or joined, or that carries its conversation from now on. Returns
+   * the accounts that the conversation did not have before. O(members) to read, and one write for each that is another
+   * than before: a conversation that moves has them all, and everybody in it moves at the same moment.
+   */
+  entered(id: GroupId, group: Group): readonly AccountId[] {
     const { contacts, conversations, mls } = this.context;
     const community = communityContextOf(group.context.extensions);
-    const carries = this.carries(id);
-    mls.deleteLeaves(id);
-    if (carries) conversations.deleteMembers(id);
+    const leaves: LeafRow[] = [];
+    const members = new Map<string, MemberRow>();
     for (const { leaf, leafNode } of group.members()) {
       const {
         accountId: account,
         deviceId: device,
-        accountIdentityKey,
+        accountIdentityKey: identityKey,
       } = decodeMemberCredential(leafNode.credential);
-      mls.putLeaf(id, { leaf, account, device });
-      if (!carries) continue;
-      contacts.ensure(account);
-      conversations.putMember(id, {
+      leaves.push({ leaf, account, device });
+      members.set(formatId(account), {
         account,
         role: roleOf(community, account),
         invited: false,
-        identityKey: accountIdentityKey,
+        identityKey,
       });
     }
-    if (carries) conversations.setExpiry(id, community.expireAfterSeconds);
+    mls.saveLeaves(id, leaves);
+    if (!this.carries(id)) return [];
+    const fresh = conversations.replaceMembers(id, [...members.values()]);
+    for (const account of fresh) contacts.ensure(account);
+    conversations.setExpiry(id, community.expireAfterSeconds);
+    return fresh;
   }
 
   /** Whether the MLS group is what the conversation goes by. */

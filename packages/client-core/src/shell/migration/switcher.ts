@@ -222,8 +222,9 @@ export class Switcher {
     migration.setOwn(id, { switchedAtMs: atMs, refusal: "", lease: undefined });
     this.communities.carry(id);
     // What they had said before is still taken; they come into the group by themselves.
+    const present = new Set(conversations.members(id).map(({ account }) => formatId(account)));
     for (const { account, identityKey } of before) {
-      if (conversations.member(id, account) !== undefined) continue;
+      if (present.has(formatId(account))) continue;
       conversations.putMember(id, { account, identityKey, role: "member", invited: false });
       conversations.removeMember(id, account, atMs);
     }

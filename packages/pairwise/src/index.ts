@@ -12,4 +12,5 @@ export {
 } from "./attachment-mac.ts";
 export { verifyDeviceList } from "./device-list.ts";
 export { openPairwiseEngine } from "./engine.ts";
+export { verifyXEdDsa } from "./public-keys.ts";
 export { verifyAlternateIdentity, verifyDeviceSignature } from "./server/uploads.ts";

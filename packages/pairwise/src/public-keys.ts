@@ -36,6 +36,22 @@ export function verifySignature(key: PublicKey, content: Uint8Array, signature: 
   );
 }
 
+const EC_KEY_TYPE = 0x05;
+
+/** The same for a bare Montgomery public key of 32 bytes: false also for one that libsignal does not take. */
+export function verifyXEdDsa(montgomeryKey: Bytes, content: Uint8Array, signature: Bytes): boolean {
+  const serialized = new Uint8Array(PUBLIC_KEY_BYTES);
+  serialized[0] = EC_KEY_TYPE;
+  serialized.set(montgomeryKey, 1);
+  let key: PublicKey;
+  try {
+    key = PublicKey.deserialize(serialized);
+  } catch {
+    return false;
+  }
+  return verifySignature(key, content, signature);
+}
+
 /** `by` vouches for `other` (signAlternateIdentity). */
 export function verifyAlternateIdentity(by: PublicKey, other: PublicKey, signature: Uint8Array): boolean {
   return signature.length === SIGNATURE_BYTES && by.verifyAlternateIdentity(other, new Uint8Array(signature));

@@ -1,4 +1,5 @@
 import type { Bytes } from "@murmuration/base";
+import type { XEdDsaVerifier } from "./ed25519-as-xeddsa.ts";
 import type { CipherSuite } from "./suites.ts";
 
 /** Returns `length` unpredictable bytes that the caller owns. Tests inject a seeded source. */
@@ -41,6 +42,11 @@ export interface CryptoOptions {
    * ECDSA signatures of the native provider: OpenSSL draws their nonces itself.
    */
   readonly random?: RandomSource;
+  /**
+   * Verifies XEdDSA signatures, by which Ed25519 is verified then ({@link Ed25519AsXEdDsa}); of the native provider,
+   * which leaves it to OpenSSL otherwise. Arguments: a Montgomery public key of 32 bytes, what is signed, a signature of 64.
+   */
+  readonly verifyXEdDsa?: XEdDsaVerifier;
 }
 
 /**

@@ -29,6 +29,7 @@ describe("entry points", () => {
       "verifyAlternateIdentity",
       "verifyDeviceList",
       "verifyDeviceSignature",
+      "verifyXEdDsa",
     ]);
   });
 

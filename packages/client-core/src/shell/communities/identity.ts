@@ -13,12 +13,21 @@ import {
   type MemberIdentity,
   nativeCrypto,
 } from "@murmuration/mls-groups";
-import { verifyAlternateIdentity, verifyDeviceList, verifyDeviceSignature } from "@murmuration/pairwise";
+import {
+  verifyAlternateIdentity,
+  verifyDeviceList,
+  verifyDeviceSignature,
+  verifyXEdDsa,
+} from "@murmuration/pairwise";
 import { fingerprintOf } from "../../core/profile.ts";
 import type { Context } from "../context.ts";
 
-/** The cipher suite of communities: MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519. */
-export const communityCrypto: CryptoProvider = nativeCrypto(1);
+/**
+ * The cipher suite of communities: MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519. libsignal verifies its signatures in
+ * half of the time that OpenSSL takes, and they are most of what joining a large group costs
+ * (docs/adr/0011-ed25519-verified-by-libsignal.md).
+ */
+export const communityCrypto: CryptoProvider = nativeCrypto(1, { verifyXEdDsa });
 
 /** Checks the signatures of credentials with libsignal. */
 export const identityVerifier: IdentityVerifier = { verifyAlternateIdentity, verifyDeviceSignature };

@@ -9,6 +9,8 @@ export interface TimelineEntry {
 
 /** Parts of the accounts whose readiness the timeline tells. */
 const QUARTERS = [0.25, 0.5, 0.75, 1];
+/** Parts of the members whose switch the timeline tells. */
+const PARTS_SWITCHED = [0.5, 0.9];
 
 interface Switched {
   readonly id: number;
@@ -86,6 +88,10 @@ export class MoveLedger {
       .map(([, { atMs }]) => atMs)
       .sort(byNumber);
     add(others[0], "the first other member has switched");
+    for (const part of PARTS_SWITCHED) {
+      const count = Math.floor(part * others.length);
+      if (count > 1) add(others[count - 1], `${count} of ${others.length} other members have switched`);
+    }
     add(others.at(-1), `the last of ${others.length} other members has switched`);
     for (const { atMs, done, total, kind } of notes)
       if (kind === "progress" && atMs >= (switchedAtMs ?? Number.POSITIVE_INFINITY))

@@ -20,7 +20,7 @@ const PRACTICE = 400;
 /** How long no commit may come before a tree is taken for warm: the service waits 5 s after the last member that came, ms. */
 const WARM_QUIET_MS = 6_500;
 /** The longest that is waited for a tree to be warm, ms. */
-const MOST_WARM_MS = 30_000;
+const MOST_WARM_MS = 12_000;
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -78,8 +78,14 @@ export async function measuredPart(
   progress: Progress,
 ): Promise<Costs> {
   const measured = plan.messages.filter(({ part }) => part === "measured");
-  const isCommunity = await treeIsWarm(crew, progress);
-  if (isCommunity) await crew.ask({ op: "practise", member: MEASURED_SENDER, messages: PRACTICE });
+  const isCommunity = await hasCommits(crew);
+  if (isCommunity) {
+    progress.stage("warming the tree", 1);
+    await Promise.all([
+      treeIsWarm(crew),
+      crew.ask({ op: "practise", member: MEASURED_SENDER, messages: PRACTICE }),
+    ]);
+  }
   for (const { index, sender, part } of plan.messages) {
     if (part !== "warm-up") break;
     await crew.ask({ op: "send", member: sender, group, text: messageText(index) });
@@ -198,23 +204,26 @@ export async function arrived(crew: Crew, readers: ReadonlySet<number>, index: n
   }
 }
 
+/** Commits that everybody has received until now, added up. */
+async function commitsReceived(crew: Crew): Promise<number> {
+  return (await crew.costs()).reduce((sum, one) => sum + one.commitsReceived, 0);
+}
+
+const hasCommits = async (crew: Crew): Promise<boolean> => (await commitsReceived(crew)) > 0;
+
 /**
  * The service warms the tree of a community turn by turn: a message is measured when no commit comes any more, or after a
- * while all the same. Resolves with whether there were commits at all.
+ * while all the same.
  */
-async function treeIsWarm(crew: Crew, progress: Progress): Promise<boolean> {
-  const commits = async () => (await crew.costs()).reduce((sum, one) => sum + one.commitsReceived, 0);
-  let before = await commits();
-  if (before === 0) return false;
-  progress.stage("warming the tree", 1);
+async function treeIsWarm(crew: Crew): Promise<void> {
+  let before = await commitsReceived(crew);
   const deadline = Date.now() + MOST_WARM_MS;
   while (Date.now() < deadline) {
     await sleep(WARM_QUIET_MS);
-    const now = await commits();
+    const now = await commitsReceived(crew);
     if (now === before) break;
     before = now;
   }
-  return true;
 }
 
 export async function quiet(crew: Crew): Promise<void> {

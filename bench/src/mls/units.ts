@@ -300,7 +300,8 @@ export class UnitRunner<M> {
    * turn. Every other member processes it.
    */
   private async commits(temperature: "warm" | "cold"): Promise<Sample[]> {
-    if (temperature === "cold") return this.commitRound(temperature);
+    // What leaf 0 fills is its own path, so each round finds the same tree.
+    if (temperature === "cold") return this.rounds(() => this.commitRound(temperature));
     // The turn stays: runs go on round the team, and the first one begins with leaf 0.
     const turn = this.prepared.get("turn");
     await this.settle(() => this.commitRound(temperature));

@@ -157,3 +157,23 @@ test("members that are added while the group is prepared come along, whoever add
   await requireMoved([alice, bob, carol, dave, erin, frank], id, "with newcomers");
   await talk.heardBy([alice, bob, carol, dave]);
 }, 120_000);
+
+// The fault that this finds: a group that is joined as a community by itself, because its Welcome was taken up before the
+// record had named it, and in which nobody looks for the member then.
+test("a member whose Welcome is faster than its record comes into the conversation, and into no other", async () => {
+  await using world = await World.start();
+  const { alice, bob, carol, creator, id } = await waitingFlock(world);
+  const trees = new HeldRequests();
+  const erin = await world.join("Erin", { settings: movable, wrapTransport: trees.wrapTransport });
+  await introduce(alice, bob, carol, erin);
+  trees.keep("GET /v1/trees");
+  creator.frames.keep("submitSealed");
+  await on(alice, id).add([erin.id]);
+  await untilIn([alice], id, () => trees.count > 0, "she has the Welcome and no record");
+  expect(on(erin, id)).toBeUndefined();
+  creator.frames.letGo();
+  await untilIn([alice], id, () => on(erin, id)?.migration?.generation === 1, "she has the record");
+  trees.letGo();
+  await untilIn([alice, erin], id, () => on(alice, id).migration?.readyAccounts === 4, "she is ready");
+  expect(erin.client.conversations.list().map((conversation) => conversation.id)).toEqual([id]);
+}, 120_000);

@@ -184,6 +184,10 @@ export class Joiner {
         this.registry.config(),
       ),
     );
+    // The record of a conversation may have named this group its own meanwhile: it is that conversation's then, and no
+    // community by itself, in which nobody would look for this device.
+    const now = this.names.conversation(row.groupId);
+    if (!equalBytes(now, id)) return this.isOfMove(now, row) ? false : this.join(now, row);
     const wireId = this.names.wire(id);
     if (!equalBytes(group.groupId, wireId)) throw new RejectionError("group/foreign-welcome");
     // A pairwise group has no other group under its own id; the one that it migrates to is known by another.

@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-const conditions = ["@murmuration/source", "node", "import", "module", "default"];
+const conditions = ["@murmuration/source", "node", "module", "default"];
 const shared = {
   resolve: { conditions },
   ssr: { resolve: { conditions } },
@@ -34,6 +34,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: "slow",
+          globalSetup: "./packages/delivery-service/test/support/cluster-setup.ts",
           include: [`${roots}/test/{scenario,property,model,adversary,contract,bench}/**/*.test.ts`],
           testTimeout: 120_000,
           hookTimeout: 120_000,

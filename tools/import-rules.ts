@@ -30,8 +30,13 @@ export const areas: Readonly<Record<string, Area>> = {
   },
   "packages/delivery-service": {
     ours: [base, wire, "@murmuration/mls-groups/public-group", "@murmuration/pairwise/server"],
-    npm: ["ws", "pino", "prom-client"],
-    io: ["adapters/", "main.ts", "worker"],
+    npm: ["ws", "pino", "prom-client", "pg", "ioredis"],
+    io: ["adapters/", "main.ts", "worker", "local-engines/"],
+  },
+  "packages/push-gateway": {
+    ours: [base],
+    npm: ["pino", "web-push", "@parse/node-apn", "google-auth-library"],
+    io: ["adapters/", "main.ts"],
   },
   "packages/client-core": {
     ours: [base, wire, "@murmuration/pairwise", "@murmuration/mls-groups"],

@@ -1,7 +1,7 @@
 import { type AccountId, accountId, type DeviceId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { AccountStore, DeviceRecord, NewAccount } from "../../src/ports/accounts.ts";
-import { engines } from "../support/engines.ts";
+import { engines, type OpenedEngine } from "../support/engines.ts";
 import { random } from "../support/random.ts";
 
 const device = (deviceId: number, lastSeenDay = 100): DeviceRecord => ({
@@ -31,10 +31,10 @@ const update = (id: AccountId, expectedVersion: number, added: DeviceRecord[], r
 });
 
 describe.each(engines)("account store on $name", (engine) => {
-  let opened: ReturnType<typeof engine.open>;
+  let opened: OpenedEngine;
   let accounts: AccountStore;
-  beforeEach(() => {
-    opened = engine.open();
+  beforeEach(async () => {
+    opened = await engine.open();
     accounts = opened.stores.accounts;
   });
   afterEach(() => opened.dispose());

@@ -6,7 +6,7 @@ import { accountId, type DeviceAddress, type DeviceId, toHex } from "@murmuratio
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openSqliteStores } from "../../src/adapters/sqlite-stores.ts";
 import type { KeyPackageStore, KeyPackageUploadRow, StoredKeyPackage } from "../../src/ports/key-packages.ts";
-import { engines } from "../support/engines.ts";
+import { engines, type OpenedEngine } from "../support/engines.ts";
 import { scan } from "../support/leak-scan.ts";
 import { random } from "../support/random.ts";
 import { temporaryDirectory } from "../support/service.ts";
@@ -29,11 +29,11 @@ const messagesOf = (keyPackages: readonly StoredKeyPackage[]) =>
   keyPackages.map(({ message }) => toHex(message)).sort();
 
 describe.each(engines)("KeyPackage store on $name", (engine) => {
-  let opened: ReturnType<typeof engine.open>;
+  let opened: OpenedEngine;
   let keyPackages: KeyPackageStore;
   let owner: DeviceAddress;
-  beforeEach(() => {
-    opened = engine.open();
+  beforeEach(async () => {
+    opened = await engine.open();
     keyPackages = opened.stores.keyPackages;
     owner = newOwner();
   });

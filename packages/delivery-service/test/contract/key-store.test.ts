@@ -1,7 +1,7 @@
 import { accountId, type DeviceAddress, type DeviceId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { KeyStore, KeyUpload, SignedPublicPreKey } from "../../src/ports/keys.ts";
-import { engines } from "../support/engines.ts";
+import { engines, type OpenedEngine } from "../support/engines.ts";
 import { random } from "../support/random.ts";
 
 const signed = (id: number): SignedPublicPreKey => ({ id, publicKey: random(33), signature: random(64) });
@@ -17,11 +17,11 @@ const upload = (from: number, count: number, given: Partial<KeyUpload> = {}): Ke
 });
 
 describe.each(engines)("key store on $name", (engine) => {
-  let opened: ReturnType<typeof engine.open>;
+  let opened: OpenedEngine;
   let keys: KeyStore;
   let owner: DeviceAddress;
-  beforeEach(() => {
-    opened = engine.open();
+  beforeEach(async () => {
+    opened = await engine.open();
     keys = opened.stores.keys;
     owner = { accountId: accountId(random(16)), deviceId: 1 as DeviceId };
   });

@@ -1,7 +1,7 @@
 import { accountId, type DeviceAddress, type DeviceId, envelopeId, groupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Append, MailboxStore } from "../../src/ports/mailboxes.ts";
-import { engines } from "../support/engines.ts";
+import { engines, type OpenedEngine } from "../support/engines.ts";
 import { random } from "../support/random.ts";
 
 const NOW = 1_800_000_000_000;
@@ -24,10 +24,10 @@ function to(recipients: readonly DeviceAddress[], given: Partial<Append> = {}): 
 }
 
 describe.each(engines)("mailbox store on $name", (engine) => {
-  let opened: ReturnType<typeof engine.open>;
+  let opened: OpenedEngine;
   let mailboxes: MailboxStore;
-  beforeEach(() => {
-    opened = engine.open();
+  beforeEach(async () => {
+    opened = await engine.open();
     mailboxes = opened.stores.mailboxes;
   });
   afterEach(() => opened.dispose());

@@ -17,7 +17,7 @@ import {
   WELCOMES_WAITING,
 } from "../../src/ports/mls-groups.ts";
 import { query } from "../support/database.ts";
-import { engines } from "../support/engines.ts";
+import { engines, type OpenedEngine } from "../support/engines.ts";
 import { scan } from "../support/leak-scan.ts";
 import {
   ALL,
@@ -40,12 +40,12 @@ const welcomes = (count: number): AppendCommit["welcomes"] =>
   Array.from({ length: count }, () => ({ recipient: newDevice(), welcome: random(70) }));
 
 describe.each(engines)("MLS group store on $name", (engine) => {
-  let opened: ReturnType<typeof engine.open>;
+  let opened: OpenedEngine;
   let store: MlsGroupStore;
   let group: ReturnType<typeof newGroup>;
   let id: GroupId;
   beforeEach(async () => {
-    opened = engine.open();
+    opened = await engine.open();
     store = opened.stores.mlsGroups;
     group = newGroup();
     id = group.groupId;

@@ -2,7 +2,7 @@ import { blobId, groupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { GroupMigration, GroupRecord, MigrationWrite } from "../../src/ports/group-records.ts";
 import type { Stores } from "../../src/service/context.ts";
-import { engines } from "../support/engines.ts";
+import { engines, type OpenedEngine } from "../support/engines.ts";
 import { random } from "../support/random.ts";
 
 const NOW = 1_800_000_000_000;
@@ -36,10 +36,10 @@ async function* inPieces(bytes: Uint8Array) {
 }
 
 describe.each(engines)("group records, blobs, certificates and retention log on $name", (engine) => {
-  let opened: ReturnType<typeof engine.open>;
+  let opened: OpenedEngine;
   let stores: Stores;
-  beforeEach(() => {
-    opened = engine.open();
+  beforeEach(async () => {
+    opened = await engine.open();
     stores = opened.stores;
   });
   afterEach(() => opened.dispose());

@@ -236,7 +236,7 @@ describe(`group logs behave like their model, seed ${seed} (replay with SEED=${s
     const seen = { commits: 0, voids: 0, expired: 0, epochs: 0 };
     await fc.assert(
       fc.asyncProperty(runs, async (run) => {
-        const opened = engine.open();
+        const opened = await engine.open();
         try {
           const model = await runOn(opened.stores.mlsGroups, run);
           seen.commits += model.log.filter(({ entry }) => entry.kind === "commit").length;

@@ -1,0 +1,11 @@
+/** PostgreSQL and Redis on this machine, for tests, benchmarks and `npm run services`. Not for production. */
+export { type LocalPostgres, startLocalPostgres } from "./postgres.ts";
+export { type LocalRedis, startLocalRedis } from "./redis.ts";
+export {
+  type ClusterUrls,
+  clusterUrls,
+  installServices,
+  startServices,
+  stopServices,
+  whyNoCluster,
+} from "./services.ts";

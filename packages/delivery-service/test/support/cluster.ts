@@ -1,0 +1,69 @@
+import { randomBytes } from "node:crypto";
+import pg from "pg";
+import { inject } from "vitest";
+import { PostgresDatabase } from "../../src/adapters/postgres-database.ts";
+import { RedisClient } from "../../src/adapters/redis-client.ts";
+
+/** A schema and a key prefix of a test's own. */
+export interface OpenedCluster {
+  readonly database: PostgresDatabase;
+  readonly redis: RedisClient;
+  readonly schema: string;
+  readonly prefix: string;
+  /** Opens another connection to the same tables and keys, as another node does. */
+  another(): Promise<{ readonly database: PostgresDatabase; readonly redis: RedisClient }>;
+  /** Closes everything and deletes the test's tables and keys, and nothing else. */
+  dispose(): Promise<void>;
+}
+
+/** Opens both engines. Throws where they do not answer: ask `inject("cluster")` first. */
+export async function openCluster(): Promise<OpenedCluster> {
+  const urls = inject("cluster");
+  if (urls === undefined) throw new Error("the cluster's engines do not answer: npm run services");
+  const name = `test_${randomBytes(6).toString("hex")}`;
+  const prefix = `${name}:`;
+  const opened: { readonly database: PostgresDatabase; readonly redis: RedisClient }[] = [];
+  const another = async () => {
+    const database = await PostgresDatabase.open({
+      url: urls.postgres,
+      schema: name,
+      writers: 4,
+      readers: 2,
+    });
+    const redis = await RedisClient.open({ url: urls.redis, prefix });
+    opened.push({ database, redis });
+    return { database, redis };
+  };
+  return {
+    ...(await another()),
+    schema: name,
+    prefix,
+    another,
+    dispose: async () => {
+      await Promise.all(opened.flatMap(({ database, redis }) => [database.close(), redis.close()]));
+      await Promise.all([dropSchema(urls.postgres, name), dropKeys(urls.redis, prefix)]);
+    },
+  };
+}
+
+async function dropSchema(url: string, schema: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  await client.query("SET client_min_messages = warning");
+  await client.query(`DROP SCHEMA IF EXISTS ${schema} CASCADE`);
+  await client.end();
+}
+
+async function dropKeys(url: string, prefix: string): Promise<void> {
+  const redis = await RedisClient.open({ url, prefix });
+  let cursor = "0";
+  do {
+    const [next, keys] = (await redis.call("SCAN", cursor, "MATCH", `${prefix}*`, "COUNT", 1_000)) as [
+      Buffer,
+      Buffer[],
+    ];
+    cursor = next.toString();
+    if (keys.length > 0) await redis.call("DEL", ...keys);
+  } while (cursor !== "0");
+  await redis.close();
+}

@@ -123,7 +123,7 @@ export class ClientConversation implements Conversation {
       const { search } = page;
       const rows =
         search === undefined
-          ? context.conversations.members(this.key, after, limit)
+          ? context.conversations.membersAfter(this.key, after, limit)
           : context.conversations.findMembers(this.key, { search, after, limit });
       return rows.map((member) => ({
         accountId: formatId(member.account),

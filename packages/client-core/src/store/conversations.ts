@@ -31,6 +31,9 @@ export interface MemberRow {
   readonly identityKey: Bytes;
 }
 
+/** Lists of members that are kept: a large group's takes some hundred bytes for each. */
+const MAX_LISTS = 2;
+
 const isSameMember = (a: MemberRow, b: MemberRow): boolean =>
   a.role === b.role && a.invited === b.invited && equalBytes(a.identityKey, b.identityKey);
 
@@ -78,10 +81,13 @@ const memberOf = (row: Row): MemberRow => ({
 export class ConversationStore {
   private readonly storage: Storage;
   private readonly rows: KeptRows<ConversationRow>;
+  /** Whole lists: whoever looks at all members of a group looks at them again while it does. */
+  private readonly lists: KeptRows<readonly MemberRow[]>;
 
   constructor(storage: KeptStorage) {
     this.storage = storage;
     this.rows = new KeptRows(storage, "conversation");
+    this.lists = new KeptRows(storage, "group_member", MAX_LISTS);
   }
 
   get(id: Bytes): ConversationRow | undefined {
@@ -171,7 +177,13 @@ export class ConversationStore {
     );
   }
 
-  members(id: Bytes, after: Bytes = new Uint8Array(0), limit = -1): readonly MemberRow[] {
+  /** Everybody who is present, by account id. O(members) where the list was not asked for since it last changed. */
+  members(id: Bytes): readonly MemberRow[] {
+    return this.lists.read(keyOf(id), () => this.membersAfter(id));
+  }
+
+  /** A page of them. */
+  membersAfter(id: Bytes, after: Bytes = new Uint8Array(0), limit = -1): readonly MemberRow[] {
     return this.storage
       .all(
         `SELECT account, role, invited, identity_key FROM group_member

@@ -101,11 +101,13 @@ export class KeptStorage implements Storage {
   }
 }
 
-/** What was read of one table, by a key of the reader's choice, until the table is written to. At most 256 entries. */
+/** What was read of one table, by a key of the reader's choice, until the table is written to. At most `most` entries. */
 export class KeptRows<T> {
+  private readonly most: number;
   private rows = new Map<string, T>();
 
-  constructor(storage: KeptStorage, table: string) {
+  constructor(storage: KeptStorage, table: string, most = MAX_KEPT) {
+    this.most = most;
     storage.watch(table, () => {
       if (this.rows.size > 0) this.rows = new Map();
     });
@@ -120,6 +122,11 @@ export class KeptRows<T> {
     return found;
   }
 
+  /** The same of what is always there. */
+  read(key: string, read: () => T): T {
+    return this.get(key, read)!;
+  }
+
   /** What is kept under the key, if anything is. */
   peek(key: string): T | undefined {
     return this.rows.get(key);
@@ -131,7 +138,7 @@ export class KeptRows<T> {
 
   /** What was just read or written. */
   put(key: string, row: T): void {
-    if (this.rows.size >= MAX_KEPT) this.rows.clear();
+    if (this.rows.size >= this.most) this.rows.clear();
     this.rows.set(key, row);
   }
 

@@ -14,6 +14,7 @@ import type { Role } from "../api.ts";
 import type { SwitchPoint } from "../core/group-change.ts";
 import { noMigration, type RecordMigration } from "../core/group-record.ts";
 import type { Row, Storage } from "../ports/storage.ts";
+import { KeptRows, type KeptStorage, keyOf } from "./kept-storage.ts";
 
 /** What this device itself knows of a migration, beside what the record says. */
 export interface OwnMigration {
@@ -116,42 +117,72 @@ const decodeRoster = (bytes: Bytes): Pick<Reached, "roster" | "context"> =>
     context: new Uint8Array(reader.bytes()),
   }));
 
+interface KeptMigration {
+  readonly record: RecordMigration;
+  readonly own: OwnMigration;
+}
+
+const NO_ROW: KeptMigration = { record: noMigration, own: NONE };
+
+function recordOf(row: Row): RecordMigration {
+  const creator = optionalBytes(row, "creator");
+  return {
+    state: row["state"] as MigrationState,
+    generation: row["generation"] as number,
+    creator:
+      creator === undefined
+        ? undefined
+        : { accountId: accountId(creator), deviceId: deviceId(row["creator_device"] as number) },
+    switchPoint: pointOf(row, ""),
+  };
+}
+
+function ownOf(row: Row): OwnMigration {
+  return {
+    lease: optionalBytes(row, "lease"),
+    startedAtMs: row["started_at"] as number,
+    deadlineAtMs: row["deadline_at"] as number,
+    finishNow: row["finish_now"] === 1,
+    round: row["round"] as number,
+    secretDue: row["secret_due"] === 1,
+    secretMessage: row["secret_message"] === null ? undefined : messageId(bytesOf(row, "secret_message")),
+    reached: reachedOf(row),
+    enteredEpoch: row["entered_epoch"] as number,
+    refusal: row["refusal"] as string,
+    switchedAtMs: row["switched_at"] as number,
+  };
+}
+
 /** Moves of pairwise groups to MLS, and the numbers of what is said pairwise. */
 export class MigrationStore {
   private readonly storage: Storage;
+  /** Both are asked for with each thing that is said, and the roster of a switch lies in the row. */
+  private readonly rows: KeptRows<KeptMigration>;
 
-  constructor(storage: Storage) {
+  constructor(storage: KeptStorage) {
     this.storage = storage;
+    this.rows = new KeptRows(storage, "migration");
+  }
+
+  private row(conversation: Bytes): KeptMigration {
+    return this.rows.read(keyOf(conversation), () => {
+      const row = this.storage.get("SELECT * FROM migration WHERE conversation = ?", [conversation]);
+      return row === undefined ? NO_ROW : { record: recordOf(row), own: ownOf(row) };
+    });
   }
 
   // What the record says.
 
   record(conversation: Bytes): RecordMigration {
-    const row = this.storage.get("SELECT * FROM migration WHERE conversation = ?", [conversation]);
-    if (row === undefined) return noMigration;
-    const creator = optionalBytes(row, "creator");
-    return {
-      state: row["state"] as MigrationState,
-      generation: row["generation"] as number,
-      creator:
-        creator === undefined
-          ? undefined
-          : { accountId: accountId(creator), deviceId: deviceId(row["creator_device"] as number) },
-      switchPoint: pointOf(row, ""),
-    };
+    return this.row(conversation).record;
   }
 
   /**
    * Whether the MLS group of a conversation is being prepared: it does not go by it yet, or (where it recovers) not again.
-   * One statement, where the group has an id of its own; others never move.
    */
   isMoving(conversation: Bytes): boolean {
-    return (
-      this.storage.get(
-        "SELECT 1 AS ok FROM migration WHERE conversation = ? AND generation > 0 AND switched_at = 0",
-        [conversation],
-      ) !== undefined
-    );
+    const { record, own } = this.row(conversation);
+    return record.generation > 0 && own.switchedAtMs === 0;
   }
 
   /** Conversations that have begun to move, and have not ended in MLS, or not for this device. */
@@ -194,21 +225,7 @@ export class MigrationStore {
   // What this device does.
 
   own(conversation: Bytes): OwnMigration {
-    const row = this.storage.get("SELECT * FROM migration WHERE conversation = ?", [conversation]);
-    if (row === undefined) return NONE;
-    return {
-      lease: optionalBytes(row, "lease"),
-      startedAtMs: row["started_at"] as number,
-      deadlineAtMs: row["deadline_at"] as number,
-      finishNow: row["finish_now"] === 1,
-      round: row["round"] as number,
-      secretDue: row["secret_due"] === 1,
-      secretMessage: row["secret_message"] === null ? undefined : messageId(bytesOf(row, "secret_message")),
-      reached: reachedOf(row),
-      enteredEpoch: row["entered_epoch"] as number,
-      refusal: row["refusal"] as string,
-      switchedAtMs: row["switched_at"] as number,
-    };
+    return this.row(conversation).own;
   }
 
   /** Changes what is named and leaves the rest. The conversation has a row: its record names a migration. */

@@ -7,6 +7,7 @@ import { ConversationStore } from "../../src/store/conversations.ts";
 import { EventStore } from "../../src/store/events.ts";
 import { HistoryStore } from "../../src/store/history.ts";
 import { KeptRows, KeptStorage } from "../../src/store/kept-storage.ts";
+import { MigrationStore } from "../../src/store/migration.ts";
 import { MlsStore } from "../../src/store/mls.ts";
 import { OutboxStore } from "../../src/store/outbox.ts";
 import { prepareSchema } from "../../src/store/schema.ts";
@@ -276,4 +277,69 @@ it("keeps a bounded number of rows", () => {
   const rows = new KeptRows<number>(storage, "meta");
   for (let i = 0; i < 10_000; i++) rows.put(String(i), i);
   expect([...rows.values()].length).toBeLessThanOrEqual(256);
+});
+
+describe("the members of a group and its move", () => {
+  let conversations: ConversationStore;
+  let migration: MigrationStore;
+  beforeEach(() => {
+    conversations = new ConversationStore(storage);
+    migration = new MigrationStore(storage);
+  });
+  const group = new Uint8Array(16).fill(9);
+  const account = (n: number) => accountId(new Uint8Array(16).fill(n));
+  const member = (n: number) => ({
+    account: account(n),
+    role: "member" as const,
+    invited: false,
+    identityKey: new Uint8Array(33).fill(n),
+  });
+  const present = () => conversations.members(group).map((row) => row.account[0]);
+
+  it("are asked for once, and again after any change of them, also one that is undone", () => {
+    conversations.saveMembers(group, [member(1), member(2)], 0);
+    expect(present()).toEqual([1, 2]);
+    queries = 0;
+    expect(present()).toEqual([1, 2]);
+    expect(queries).toBe(0);
+    conversations.removeMember(group, account(1), 5);
+    expect(present()).toEqual([2]);
+    conversations.setRole(group, account(2), "admin");
+    expect(conversations.members(group)[0]?.role).toBe("admin");
+    const undone = () =>
+      storage.transaction(() => {
+        conversations.putMember(group, member(3));
+        expect(present()).toEqual([2, 3]);
+        throw new Error("after all not");
+      });
+    expect(undone).toThrow("after all not");
+    expect(present()).toEqual([2]);
+    expect(conversations.membersAfter(group, account(2))).toEqual([]);
+  });
+
+  it("a move is read once, roster included, and as it was written", () => {
+    expect(migration.isMoving(group)).toBe(false);
+    migration.saveRecord(group, {
+      state: "preparing",
+      generation: 1,
+      creator: undefined,
+      switchPoint: undefined,
+    });
+    expect(migration.isMoving(group)).toBe(true);
+    const reached = {
+      epoch: 7,
+      authenticator: new Uint8Array(32).fill(1),
+      rosterHash: new Uint8Array(32).fill(2),
+      roster: [{ account: account(1), identityKey: new Uint8Array(33).fill(1), role: "owner" as const }],
+      context: new Uint8Array([1, 2, 3]),
+    };
+    migration.setOwn(group, { reached });
+    expect(migration.own(group).reached).toEqual(reached);
+    queries = 0;
+    for (let i = 0; i < 5; i++) expect(migration.own(group).reached?.roster).toHaveLength(1);
+    expect(queries).toBe(0);
+    migration.setOwn(group, { switchedAtMs: 5 });
+    expect(migration.isMoving(group)).toBe(false);
+    expect(migration.own(group).reached).toEqual(reached);
+  });
 });

@@ -1,3 +1,4 @@
+import { MemoryGroupMemory } from "./adapters/memory-group-memory.ts";
 import { MemoryGroupSignals } from "./adapters/memory-group-signals.ts";
 import { MemoryMailboxSignals } from "./adapters/memory-mailbox-signals.ts";
 import { MemoryRateLimits } from "./adapters/memory-rate-limits.ts";
@@ -63,6 +64,7 @@ export async function startDeliveryService(
       metrics,
       signals: new MemoryMailboxSignals(),
       groupSignals: new MemoryGroupSignals(),
+      groupMemory: new MemoryGroupMemory(clock),
       validator:
         replacements.validator ??
         createWorkerValidator({

@@ -1,14 +1,15 @@
 import { formatId, type GroupId } from "@murmuration/base";
-import type { GroupListener, GroupSignals } from "../ports/group-signals.ts";
+import type { GroupChange, GroupListener, GroupSignals } from "../ports/group-signals.ts";
 
 /** {@link GroupSignals} within one process. */
 export class MemoryGroupSignals implements GroupSignals {
   private readonly listeners = new Map<string, Set<GroupListener>>();
 
-  publish(groupId: GroupId, change: "entries" | "members"): void {
+  publish(groupId: GroupId, change: GroupChange): void {
     for (const listener of this.listeners.get(formatId(groupId)) ?? []) {
       if (change === "entries") listener.lookAgain();
-      else listener.membersChanged();
+      else if (change === "members") listener.membersChanged();
+      else listener.turnsChanged();
     }
   }
 

@@ -6,6 +6,7 @@
 import type { Bytes } from "@murmuration/base";
 import { type Limits, limits } from "@murmuration/wire";
 import { createInProcessValidator } from "../adapters/in-process-validator.ts";
+import { MemoryGroupMemory } from "../adapters/memory-group-memory.ts";
 import { MemoryGroupSignals } from "../adapters/memory-group-signals.ts";
 import { MemoryMailboxSignals } from "../adapters/memory-mailbox-signals.ts";
 import { MemoryRateLimits } from "../adapters/memory-rate-limits.ts";
@@ -74,6 +75,7 @@ export async function openBenchService(dataDirectory: string): Promise<BenchServ
     metrics: createPrometheusMetrics(),
     signals: new MemoryMailboxSignals(),
     groupSignals: new MemoryGroupSignals(),
+    groupMemory: new MemoryGroupMemory(systemClock),
     // Nobody is asked to commit: a turn that somebody else holds would refuse the commits that are measured.
     validator: { ...validator, nextTurn: async () => undefined },
     rateLimits: new MemoryRateLimits(systemClock),

@@ -4,6 +4,7 @@ import {
   type CommitRefusal,
   REFUSALS_TO_VOID,
 } from "@murmuration/mls-groups/public-group";
+import type { CommitWords } from "../ports/group-memory.ts";
 
 /** Leaves that vouched and are remembered: more than one commit can add, so that one of them has a word. */
 const MAX_VOUCHERS = 512;
@@ -47,10 +48,24 @@ export class ProvisionalCommit {
     this.question ??= question;
   }
 
-  /** This leaf follows the group through this entry. O(1). */
-  vouch(leaf: Leaf, throughSequence: number): void {
-    if (throughSequence < this.sequence || this.vouchers.size >= MAX_VOUCHERS) return;
-    this.vouchers.set(toHex(leaf.signatureKey), toHex(leaf.accountId));
+  /** This leaf follows the group through this entry. True where that is news. O(1). */
+  vouch(leaf: Leaf, throughSequence: number): boolean {
+    if (throughSequence < this.sequence) return false;
+    return this.vouchFor(toHex(leaf.signatureKey), toHex(leaf.accountId));
+  }
+
+  /** What was said about this commit on other nodes as well. */
+  hear({ vouchers, refusals }: CommitWords): void {
+    for (const [leaf, account] of vouchers) this.vouchFor(leaf, account);
+    for (const [account, refusal] of refusals) {
+      if (this.refusals.size < REFUSALS_TO_VOID) this.refusals.set(account, refusal);
+    }
+  }
+
+  private vouchFor(leaf: string, account: string): boolean {
+    if (this.vouchers.has(leaf) || this.vouchers.size >= MAX_VOUCHERS) return false;
+    this.vouchers.set(leaf, account);
+    return true;
   }
 
   /**
@@ -58,15 +73,21 @@ export class ProvisionalCommit {
    * accounts said so and nobody vouched; undefined as long as it stays. O(who vouched + who is silent).
    */
   refuse(leaf: Leaf, commitHash: Uint8Array, refusal: CommitRefusal): readonly CommitRefusal[] | undefined {
-    const { question, refusals } = this;
-    if (question === undefined || !equalBytes(question.hash, commitHash)) return undefined;
+    if (!this.mayRefuse(leaf, commitHash)) return undefined;
+    const { refusals } = this;
     const account = toHex(leaf.accountId);
-    if (!this.hasAWord(toHex(leaf.signatureKey), account)) return undefined;
     if (refusals.has(account) || refusals.size < REFUSALS_TO_VOID) refusals.set(account, refusal);
     if (refusals.size < REFUSALS_TO_VOID) return undefined;
     return [...this.vouchers].some(([name, of]) => this.hasAWord(name, of))
       ? undefined
       : [...refusals.values()];
+  }
+
+  /** Whether a word of this leaf about the commit with this hash counts. */
+  mayRefuse(leaf: Leaf, commitHash: Uint8Array): boolean {
+    const { question } = this;
+    if (question === undefined || !equalBytes(question.hash, commitHash)) return false;
+    return this.hasAWord(toHex(leaf.signatureKey), toHex(leaf.accountId));
   }
 
   private hasAWord(leaf: string, account: string): boolean {

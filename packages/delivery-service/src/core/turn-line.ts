@@ -25,7 +25,7 @@ export const NO_LINE: TurnLine = { lastTurn: 0, current: undefined, waiting: [],
 
 const JOINER = "joiner ";
 /** The name of somebody who has no leaf yet. A leaf's is hexadecimal. */
-export const joinerName = (id: number): string => `${JOINER}${id}`;
+export const joinerName = (id: string): string => `${JOINER}${id}`;
 export const isJoiner = (name: string): boolean => name.startsWith(JOINER);
 
 export type TurnEvent =

@@ -5,6 +5,7 @@ import type { BlobStore } from "../ports/blobs.ts";
 import type { CertificateAuthorityKeys, CertificateStore } from "../ports/certificates.ts";
 import type { CommitValidator } from "../ports/commit-validator.ts";
 import type { Clock, Log, Metrics, Random } from "../ports/environment.ts";
+import type { GroupMemory } from "../ports/group-memory.ts";
 import type { GroupRecordStore } from "../ports/group-records.ts";
 import type { GroupSignals } from "../ports/group-signals.ts";
 import type { KeyPackageStore } from "../ports/key-packages.ts";
@@ -41,6 +42,7 @@ export interface ServiceContext {
   readonly metrics: Metrics;
   readonly signals: MailboxSignals;
   readonly groupSignals: GroupSignals;
+  readonly groupMemory: GroupMemory;
   readonly validator: CommitValidator;
   readonly rateLimits: RateLimits;
   readonly registrationVerifier: RegistrationVerifier;

@@ -97,6 +97,8 @@ export async function findLeaf(
 ): Promise<OpenedLeaf> {
   const signed = (signatureKey: Bytes) =>
     isAccessSignature(signatureKey, accessOf(context, peer, frame.groupId, frame), frame.signature);
+  // Another node may have taken the commit that added it.
+  if (frame.epoch > live.epoch) await live.refresh();
   const { epoch, value: leaf } = await live.ask((base) => context.validator.leaf(base, frame.leafIndex));
   if (leaf !== undefined && signed(leaf.signatureKey)) {
     if (live.isBanned(leaf.signatureKey)) throw new RejectionError("group/not-a-member");

@@ -67,8 +67,10 @@ export async function commitToGroup(
     const repeated = await findRepeated(context, group, epoch, frame.commit);
     if (repeated !== undefined) return accepted(repeated, true);
     await member?.member();
+    // Another node may have taken the commit that led there.
+    if (epoch > live.epoch) await live.refresh();
     const isPast = compareEpoch(epoch, live.epoch) === "past";
-    if (isPast || group.turns.isOthers(committer.voice.name)) {
+    if (isPast || (await group.turns.isOthers(committer.voice.name))) {
       // What lost is not validated; but a place is the leaf's that signed for this connection, and for no other.
       if (sender?.kind === "member" && sender.leafIndex !== member?.leafIndex)
         throw new RejectionError("group/commit-invalid");
@@ -147,7 +149,8 @@ async function order(
   const { context } = hub;
   const { live } = group;
   const { clock, stores, validator } = context;
-  if (member !== undefined && live.suspended.has(member.name)) throw new RejectionError("group/not-allowed");
+  const suspended = await context.groupMemory.suspended(live.groupId);
+  if (member !== undefined && suspended.has(member.name)) throw new RejectionError("group/not-allowed");
   const { epoch } = live;
   const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
   const now = clock.now();
@@ -164,7 +167,7 @@ async function order(
     bannedAccounts: live.bannedAccounts,
   });
   try {
-    checkParties(group, validated, frame);
+    checkParties(group, validated, suspended, frame);
     await chargeLink(context, group, validated);
     await charge(context.rateLimits, [bytesCharge(context, committer.peer, storedBytes(validated, frame))]);
     const outcome = await live.holding(() => append(hub, group, frame, validated, now));
@@ -175,6 +178,7 @@ async function order(
       return await lose(context, group, committer, epoch);
     }
     for (const key of validated.removed) group.turns.gone(leafName(key));
+    if (validated.senderRole !== "member") await context.groupMemory.pardon(live.groupId);
     if (validated.snapshotDue) void saveSnapshot(context, group, live.epoch, validated.treeHash);
     if (validated.welcomes.length > 0) hub.outbox.pump();
     group.turns.committed(committer.voice.name);
@@ -188,11 +192,16 @@ async function order(
 }
 
 /** What the validator cannot know: who is banned or suspended by name, and whom the Welcomes are for. */
-function checkParties({ live }: GroupInUse, validated: ValidatedCommit, frame: GroupCommit): void {
+function checkParties(
+  { live }: GroupInUse,
+  validated: ValidatedCommit,
+  suspended: ReadonlySet<string>,
+  frame: GroupCommit,
+): void {
   if (validated.external) {
     if (validated.bringsBanned || live.isBanned(validated.senderKey))
       throw new RejectionError("group/not-a-member");
-    if (live.suspended.has(leafName(validated.senderKey))) throw new RejectionError("group/not-allowed");
+    if (suspended.has(leafName(validated.senderKey))) throw new RejectionError("group/not-allowed");
   }
   if (validated.bringsBanned || validated.added.some((key) => live.isBanned(key))) {
     throw new RejectionError("group/commit-invalid");

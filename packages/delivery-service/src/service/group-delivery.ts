@@ -75,7 +75,10 @@ export class GroupReader {
   vouch(throughSequence: number): void {
     const { signatureKey } = this;
     const accountId = this.leafIndex === undefined ? undefined : this.opened.leaf?.accountId;
-    if (accountId !== undefined) this.group.provisional.vouch({ accountId, signatureKey }, throughSequence);
+    if (accountId === undefined) return;
+    const { groupId, provisional } = this.group;
+    if (!provisional.vouch({ accountId, signatureKey }, throughSequence)) return;
+    this.context.groupMemory.vouch(groupId, provisional.sequence, this.name, toHex(accountId));
   }
 
   /** False once it was banned or closed. */

@@ -12,21 +12,15 @@ export interface GroupInUse {
   readonly turns: GroupTurns;
 }
 
-/** Time for which a group that nobody uses is kept because one of its leaves is suspended. */
-const SUSPENDED_MS = 3_600_000;
-
 interface Entry {
   /** Counted before the group is loaded, so that nobody forgets a group that somebody waits for. */
   users: number;
-  /** When the last user left. */
-  idleSinceMs: number;
-  stopLooking: () => void;
   readonly opening: Promise<GroupInUse & { readonly close: () => void }>;
 }
 
 /**
  * The groups that this node works with now. A group is loaded when somebody comes and forgotten when the last one
- * left, unless it remembers something that must outlast that: a turn that runs and, for an hour, a leaf that is suspended.
+ * left, and when no turn runs whose end it has to see.
  */
 export class GroupHub {
   readonly context: ServiceContext;
@@ -59,12 +53,9 @@ export class GroupHub {
     const key = formatId(groupId);
     const entry = this.groups.get(key) ?? {
       users: 0,
-      idleSinceMs: 0,
-      stopLooking: () => {},
       opening: this.open(groupId, key),
     };
     this.groups.set(key, entry);
-    entry.stopLooking();
     this.report();
     entry.users++;
     let released = false;
@@ -72,7 +63,6 @@ export class GroupHub {
       if (released) return;
       released = true;
       entry.users--;
-      entry.idleSinceMs = this.context.clock.now();
       void this.forgetIfIdle(key);
     };
     try {
@@ -95,8 +85,7 @@ export class GroupHub {
     this.pages.stop();
     await this.outbox.stop();
     await this.flush();
-    for (const { opening, stopLooking } of this.groups.values()) {
-      stopLooking();
+    for (const { opening } of this.groups.values()) {
       await opening.then(
         ({ close }) => close(),
         () => {},
@@ -110,15 +99,8 @@ export class GroupHub {
     // Nobody who could not load it holds it.
     const opened = await entry.opening.catch(() => undefined);
     if (opened === undefined) return;
-    const { live, turns, close } = opened;
+    const { turns, close } = opened;
     if (entry.users > 0 || turns.isRunning) return;
-    const idleMs = this.context.clock.now() - entry.idleSinceMs;
-    if (live.suspended.size > 0 && idleMs < SUSPENDED_MS) {
-      entry.stopLooking();
-      const look = () => void this.forgetIfIdle(key);
-      entry.stopLooking = this.context.clock.after(SUSPENDED_MS - idleMs, look);
-      return;
-    }
     if (this.groups.get(key) === entry) this.groups.delete(key);
     this.report();
     close();
@@ -139,6 +121,7 @@ export class GroupHub {
       throw error;
     }
     const turns = new GroupTurns(this.context, live, () => void this.forgetIfIdle(key));
+    live.onTurn = () => turns.look();
     const close = () => {
       unsubscribe();
       turns.stop();

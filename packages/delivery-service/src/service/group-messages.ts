@@ -25,6 +25,8 @@ export async function submitToGroup(
   const { clock, limits, stores } = context;
   const live = reader.group;
   const { epoch } = headerFor(live, frame.message, "application");
+  // Another node may have taken the commit that led there, and removed this leaf by it.
+  if (epoch > live.epoch) await live.refresh();
   const leaf = await reader.member();
   const rate = limits.rates.messagesPerLeaf;
   await charge(context.rateLimits, [
@@ -114,6 +116,7 @@ export async function proposeToGroup(
   ]);
   await live.exclusive(async () => {
     const { leafIndex: sender } = await reader.member();
+    if (header.epoch > live.epoch) await live.refresh();
     const { epoch } = live;
     if (compareEpoch(header.epoch, epoch) === "past") throw new RejectionError("group/epoch-outdated");
     const proposals = await stores.mlsGroups.pendingProposals(live.groupId);

@@ -1,4 +1,4 @@
-import { type Bytes, equalBytes, RejectionError } from "@murmuration/base";
+import { type Bytes, equalBytes, RejectionError, toHex } from "@murmuration/base";
 import type { GroupBan, GroupRefuse } from "@murmuration/wire";
 import { encodeRefusals } from "../core/group-entries.ts";
 import { verifyBanOrder, verifyRefusal } from "../core/leaf-signatures.ts";
@@ -72,7 +72,13 @@ export async function refuseCommit(
     const { commitHash, signature } = refusal;
     // Whoever has a word stood at this index in the epoch before as well.
     const word = { leafIndex, signature };
-    const proof = live.provisional.refuse({ accountId, signatureKey }, commitHash, word);
+    const leaf = { accountId, signatureKey };
+    if (live.provisional.mayRefuse(leaf, commitHash)) {
+      const { groupMemory } = context;
+      const account = toHex(accountId);
+      live.provisional.hear(await groupMemory.refuse(live.groupId, refusal.sequence, account, word));
+    }
+    const proof = live.provisional.refuse(leaf, commitHash, word);
     return proof !== undefined && takeBack(context, live, refusal.sequence, encodeRefusals(proof));
   });
   context.metrics.count("group_commits", voided ? "void" : "refused");
@@ -105,7 +111,7 @@ async function takeBack(
     });
     if (outcome === undefined) return false;
     validator.forget(live.groupId);
-    if (committerKey !== undefined) live.suspended.add(leafName(committerKey));
+    if (committerKey !== undefined) await context.groupMemory.suspend(live.groupId, leafName(committerKey));
     await live.voided(outcome.sequence);
     return true;
   });

@@ -152,17 +152,21 @@ async function validate(
     throw error;
   }
   if (signerKey === undefined || !equalBytes(signerKey, reader.signatureKey)) throw refused();
-  requireNobodyBanned(live, validated);
+  requireNobodyBanned(live, validated, await context.groupMemory.suspended(live.groupId));
   return validated;
 }
 
 /** As for a fresh commit. Whoever is removed on the way may come back: the ban is carried out then. */
-function requireNobodyBanned(live: LiveGroup, validated: readonly ValidatedPastCommit[]): void {
+function requireNobodyBanned(
+  live: LiveGroup,
+  validated: readonly ValidatedPastCommit[],
+  suspended: ReadonlySet<string>,
+): void {
   const banned = new Set(live.bannedLeaves.map(leafName));
   for (const { added, bringsBanned, removed, senderKey } of validated) {
     const parties = [senderKey, ...added].map(leafName);
     if (bringsBanned || parties.some((name) => banned.has(name))) throw refused();
-    if (live.suspended.has(leafName(senderKey))) throw refused();
+    if (suspended.has(leafName(senderKey))) throw refused();
     for (const key of removed) banned.delete(leafName(key));
   }
 }

@@ -1,4 +1,4 @@
-import { formatId, type GroupId, RejectionError } from "@murmuration/base";
+import { formatId, type GroupId, RejectionError, toHex } from "@murmuration/base";
 import type { ClientBody, GroupAccessFrame, GroupAcknowledge, ServiceBody } from "@murmuration/wire";
 import { addressKey } from "../core/token-bucket.ts";
 import { joinerName } from "../core/turn-line.ts";
@@ -37,7 +37,6 @@ export interface Served {
 /** Refused accesses of a connection before each further one counts towards the rate of its address. */
 const FREE_REFUSALS = 8;
 const DONE: ServiceBody = { kind: "groupDone" };
-let lastSession = 0;
 
 /** The MLS groups of one anonymous connection: those that it has open, and where it waits to join. */
 export class GroupSession {
@@ -49,7 +48,7 @@ export class GroupSession {
   private readonly informed = new Set<string>();
   /** Groups in whose lines this connection waits without a leaf. */
   private readonly joining = new Map<string, () => void>();
-  private readonly name = joinerName(++lastSession);
+  private readonly name: string;
   private readonly refeeding: Refeeding;
   private ended = false;
   private named = false;
@@ -60,6 +59,8 @@ export class GroupSession {
     this.peer = peer;
     this.outlet = outlet;
     this.refeeding = new Refeeding(hub);
+    // Of one line for all nodes.
+    this.name = joinerName(toHex(hub.context.random.bytes(8)));
   }
 
   /** Answers one frame. Throws RejectionError. */
@@ -224,7 +225,7 @@ export class GroupSession {
     const name = this.opened.get(formatId(groupId))?.reader.name ?? this.name;
     const released = await this.hub.use(
       groupId,
-      async ({ turns }) => turns.released(name, turn) || turns.released(this.name, turn),
+      async ({ turns }) => (await turns.released(name, turn)) || turns.released(this.name, turn),
     );
     if (!released) throw new RejectionError("group/turn-passed");
     return DONE;

@@ -11,7 +11,6 @@ import {
   isTrying,
   NO_LINE,
   placeOf,
-  stepTurns,
   type Turn,
   type TurnEvent,
   type TurnLine,
@@ -43,12 +42,21 @@ const MAX_PLACES_PER_ACCOUNT = 4;
 /** Pending proposals in one frame, bytes. */
 const PROPOSALS_BYTES = 1024 * 1024;
 
-/** The line of turns of one group on this node: its clock, its voice, and what the service asks of members itself. */
+/**
+ * The line of turns of one group as this node sees it: its clock, its voice, and what the service asks of members itself.
+ * The line itself is one for all nodes ({@link GroupMemory}): each node tells a turn to whoever is connected to it.
+ */
 export class GroupTurns {
   private readonly context: ServiceContext;
   private readonly live: LiveGroup;
   private readonly idle: () => void;
+  /** As it was after the last step that this node knows of. */
   private line: TurnLine = NO_LINE;
+  /** Steps go one after the other. */
+  private steps: Promise<unknown> = Promise.resolve();
+  /** The newest turn whose holder was told, or is told by the answer to its own frame. */
+  private toldTurn = 0;
+  private pacedSequence: number;
   /** Connections without a leaf that wait: a leaf's are found by its name. */
   private readonly voices = new Map<string, Voice>();
   /** When each leaf that let a turn pass may be asked again. */
@@ -70,6 +78,7 @@ export class GroupTurns {
     this.idle = idle;
     const now = context.clock.now();
     this.pace = { committedAtMs: now, takenAtMs: now, cameAtMs: 0 };
+    this.pacedSequence = live.lastCommitSequence;
   }
 
   /** True while somebody has a turn or waits for one. */
@@ -84,8 +93,44 @@ export class GroupTurns {
   }
 
   /** True while somebody else may commit and this one may not. */
-  isOthers(name: string): boolean {
+  async isOthers(name: string): Promise<boolean> {
+    await this.see();
     return isOthersTurn(this.line, name, this.context.clock.now());
+  }
+
+  /** Another node gave somebody a turn. */
+  look(): void {
+    void this.see();
+  }
+
+  /** Reads the line anew, and tells its turn to who has it and is connected here. */
+  private see(): Promise<void> {
+    return this.chain(async () => {
+      this.line = await this.context.groupMemory.line(this.live.groupId);
+      this.tellCurrent();
+    });
+  }
+
+  private chain(work: () => Promise<void>): Promise<void> {
+    const run = this.steps.then(work);
+    this.steps = run.catch((error: unknown) => {
+      this.context.log.warn("turns-not-stepped", { code: toRefusal(error, this.context.log).code });
+    });
+    return run;
+  }
+
+  private tellCurrent(): void {
+    const { current } = this.line;
+    if (this.stopped || current === undefined || current.turn <= this.toldTurn) return;
+    this.toldTurn = current.turn;
+    this.watch(current);
+    this.tell(current);
+  }
+
+  /** Looks at the line again when the turn is over. */
+  private watch(turn: Turn): void {
+    this.stopTimer();
+    this.stopTimer = this.context.clock.after(this.timeLeft(turn), () => void this.step({ kind: "looked" }));
   }
 
   /**
@@ -93,10 +138,11 @@ export class GroupTurns {
    * are before it could have one: it tries again by then. O(waiting).
    */
   async lost(voice: Voice): Promise<PlaceInLine> {
+    await this.see();
     if (this.mayWait(voice)) {
       if (isJoiner(voice.name)) this.voices.set(voice.name, voice);
       if (voice.origin !== undefined) this.origins.set(voice.name, voice.origin);
-      this.step({ kind: "lost", who: voice.name }, voice.name);
+      await this.step({ kind: "lost", who: voice.name }, voice.name);
     }
     const { current } = this.line;
     const place = placeOf(this.line, voice.name) ?? this.line.waiting.length + 1;
@@ -129,24 +175,26 @@ export class GroupTurns {
   committed(name: string): void {
     this.coolDown.delete(name);
     this.pace = { ...this.pace, committedAtMs: this.context.clock.now(), takenAtMs: undefined };
-    this.step({ kind: "committed", who: name });
+    this.pacedSequence = this.live.lastCommitSequence;
+    void this.step({ kind: "committed", who: name });
     this.offer();
   }
 
   /** False when this turn is not (any more) the leaf's. */
-  released(name: string, turn: number): boolean {
+  async released(name: string, turn: number): Promise<boolean> {
+    await this.see();
     const { current } = this.line;
     if (current?.holder !== name || current.turn !== turn) return false;
-    this.step({ kind: "released", who: name, turn });
+    await this.step({ kind: "released", who: name, turn });
     return true;
   }
 
   left(name: string): void {
-    this.step({ kind: "left", who: name });
+    void this.step({ kind: "left", who: name });
   }
 
   gone(name: string): void {
-    this.step({ kind: "gone", who: name });
+    void this.step({ kind: "gone", who: name });
     this.voices.delete(name);
   }
 
@@ -162,6 +210,11 @@ export class GroupTurns {
    * who is banned as soon as the present turn is over, whoever waits.
    */
   offer(): void {
+    // What came before has to be in the line first.
+    void this.steps.then(() => this.offerNow());
+  }
+
+  private offerNow(): void {
     const { current, remover } = this.line;
     const isRemoving = remover !== undefined || current?.reason === "ban";
     const mayOffer = current === undefined || (this.live.bannedLeaves.length > 0 && !isRemoving);
@@ -187,7 +240,7 @@ export class GroupTurns {
     const { live } = this;
     const { validator, stores } = this.context;
     const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
-    const able = this.ableLeaves(proposals);
+    const able = await this.ableLeaves(proposals);
     if (able.size === 0) return;
     const isWarmUp = proposals.length === 0 && live.bannedLeaves.length === 0;
     if (isWarmUp && !this.mayWarmUp()) return;
@@ -202,13 +255,18 @@ export class GroupTurns {
     if (next === undefined || who === undefined || this.stopped) return;
     if (this.line.current !== undefined && next.reason !== "ban") return;
     if (next.reason === "warm-up" && !this.mayWarmUp()) return;
-    this.step({ kind: "offered", who, reason: next.reason });
+    await this.step({ kind: "offered", who, reason: next.reason });
   }
 
   /** Whether it is time for it; if not, it is looked at again when it is. O(readers). */
   private mayWarmUp(): boolean {
     const { clock, limits } = this.context;
     const now = clock.now();
+    if (this.live.lastCommitSequence !== this.pacedSequence) {
+      // Another node took the newest commit.
+      this.pacedSequence = this.live.lastCommitSequence;
+      this.pace = { ...this.pace, committedAtMs: now, takenAtMs: undefined };
+    }
     if (this.pace.takenAtMs === undefined) {
       const readers = this.live.allReaders().map((reader) => reader.acknowledged);
       if (mostTook(readers, this.live.lastCommitSequence)) this.pace = { ...this.pace, takenAtMs: now };
@@ -220,12 +278,13 @@ export class GroupTurns {
   }
 
   /** Leaves that are here and may be asked: by index, without those that propose to leave. O(readers). */
-  private ableLeaves(proposals: readonly Bytes[]): Map<number, string> {
+  private async ableLeaves(proposals: readonly Bytes[]): Promise<Map<number, string>> {
+    const suspended = await this.context.groupMemory.suspended(this.live.groupId);
     const now = this.context.clock.now();
     const able = new Map<number, string>();
     let earliest = Number.POSITIVE_INFINITY;
     for (const { leafIndex, name } of this.live.allReaders()) {
-      if (leafIndex === undefined || this.live.suspended.has(name)) continue;
+      if (leafIndex === undefined || suspended.has(name)) continue;
       const until = this.coolDown.get(name) ?? 0;
       if (until > now) earliest = Math.min(earliest, until);
       else able.set(leafIndex, name);
@@ -244,9 +303,14 @@ export class GroupTurns {
   }
 
   /** One step of the line. `answered` learns of its turn by the answer to its own frame. */
-  private step(event: TurnEvent, answered?: string): void {
-    const { clock, limits, metrics } = this.context;
-    const { line, granted, ended } = stepTurns(this.line, event, clock.now(), limits.turnMs);
+  private step(event: TurnEvent, answered?: string): Promise<void> {
+    return this.chain(() => this.stepNow(event, answered));
+  }
+
+  private async stepNow(event: TurnEvent, answered: string | undefined): Promise<void> {
+    const { clock, groupMemory, limits, metrics } = this.context;
+    const { groupId } = this.live;
+    const { line, granted, ended } = await groupMemory.step(groupId, event, clock.now(), limits.turnMs);
     this.line = line;
     if (ended !== undefined) {
       metrics.count("group_turns", ended.how);
@@ -256,13 +320,20 @@ export class GroupTurns {
     if ("who" in event) this.forget(event.who);
     if (granted !== undefined) {
       metrics.count("group_turns", `granted-${granted.reason}`);
-      this.stopTimer();
-      this.stopTimer = clock.after(limits.turnMs, () => this.step({ kind: "looked" }));
-      if (granted.holder !== answered) this.tell(granted);
+      if (granted.holder === answered) {
+        this.toldTurn = granted.turn;
+        this.watch(granted);
+      }
+      this.tellCurrent();
+      this.live.announce("turns");
       if (ended !== undefined && ended.how !== "used") this.offer();
-    } else if (ended !== undefined && line.current === undefined) {
+    } else if (line.current !== undefined) {
+      // One that another node gave, or that a clock which is ahead of ours has ended too early.
+      if (event.kind === "looked") this.watch(line.current);
+      this.tellCurrent();
+    } else if (ended !== undefined || event.kind === "looked") {
       this.stopTimer();
-      if (ended.how !== "used") this.offer();
+      if (ended !== undefined && ended.how !== "used") this.offer();
       this.idle();
     }
   }
@@ -282,7 +353,7 @@ export class GroupTurns {
       const all = origin && this.idled(origin, turn);
       // Whoever else came from there would let its turn pass as well.
       if (all && isTrying(all, this.context.limits.turnMs))
-        for (const name of this.waitingFrom(origin)) this.step({ kind: "gone", who: name });
+        for (const name of this.waitingFrom(origin)) void this.step({ kind: "gone", who: name });
     } else this.coolDown.set(turn.holder, now + COOL_DOWN_MS);
   }
 

@@ -7,7 +7,7 @@ import {
 } from "@murmuration/base";
 import { ProvisionalCommit } from "../core/provisional-commit.ts";
 import type { FollowerBase, FollowerSource } from "../ports/commit-validator.ts";
-import type { GroupListener } from "../ports/group-signals.ts";
+import type { GroupChange, GroupListener } from "../ports/group-signals.ts";
 import type { MlsGroupRow } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
 import { type GroupReader, leafName, type OpenedLeaf } from "./group-delivery.ts";
@@ -54,8 +54,8 @@ export class LiveGroup implements GroupListener {
   lastSequence = 0;
   lastUsedDay = 0;
   provisional = new ProvisionalCommit(0, undefined);
-  /** Leaves whose commit was voided: they commit no more until an admin's commit, or the group is forgotten. */
-  readonly suspended = new Set<string>();
+  /** Another node gave somebody a turn. */
+  onTurn: () => void = () => {};
   /** When each leaf last sent an application message, for slow mode. */
   readonly lastMessages = new Map<string, { readonly atMs: number; readonly submit: string }>();
   /** When a leaf last sent an application message. */
@@ -126,7 +126,9 @@ export class LiveGroup implements GroupListener {
 
   /** An entry of this number was appended. */
   appended(sequence: number): void {
-    this.advance(sequence);
+    // What another node has appended before may have removed somebody who reads here.
+    if (sequence > this.highest + 1) this.refreshSoon(false);
+    else this.advance(sequence);
     this.announce("entries");
   }
 
@@ -134,7 +136,6 @@ export class LiveGroup implements GroupListener {
   tookCommit(commit: TakenCommit): void {
     this.epoch = commit.epoch;
     this.lastCommitSequence = commit.sequence;
-    if (commit.byAdmin) this.suspended.clear();
     const { added, commitHash: hash, committer: committerKey, silent } = commit;
     this.provisional = new ProvisionalCommit(commit.sequence, { hash, committerKey, silent, added });
     const affected = commit.removed.flatMap((key) => this.readersOf(leafName(key)));
@@ -184,6 +185,10 @@ export class LiveGroup implements GroupListener {
 
   membersChanged(): void {
     if (!this.announcing) this.refreshSoon(true);
+  }
+
+  turnsChanged(): void {
+    if (!this.announcing) this.onTurn();
   }
 
   /** A signal that is lost costs time: whatever comes next for the group looks as well. */
@@ -288,7 +293,8 @@ export class LiveGroup implements GroupListener {
     return this.readers.size > 0;
   }
 
-  private announce(change: "entries" | "members"): void {
+  /** Tells the other nodes. */
+  announce(change: GroupChange): void {
     this.announcing = true;
     try {
       this.context.groupSignals.publish(this.groupId, change);

@@ -102,6 +102,7 @@ describe.each(groupSignalAdapters)("group signals on $name", ({ create }) => {
       heard,
       lookAgain: () => void heard.push("look again"),
       membersChanged: () => void heard.push("members changed"),
+      turnsChanged: () => void heard.push("turns changed"),
     };
   }
 
@@ -115,10 +116,11 @@ describe.each(groupSignalAdapters)("group signals on $name", ({ create }) => {
     signals.publish(here, "entries");
     signals.publish(groupId(random(16)), "entries");
     signals.publish(here, "members");
+    signals.publish(here, "turns");
     end();
     end();
     signals.publish(here, "entries");
-    expect(a.heard).toEqual(["look again", "members changed"]);
+    expect(a.heard).toEqual(["look again", "members changed", "turns changed"]);
     expect(b.heard).toEqual([...a.heard, "look again"]);
     expect(other.heard).toEqual([]);
   });
@@ -139,7 +141,11 @@ describe.each(groupSignalAdapters)("group signals on $name", ({ create }) => {
     const signals = create();
     const group = groupId(random(16));
     const last = listener();
-    const end = signals.subscribe(group, { lookAgain: () => end(), membersChanged: () => end() });
+    const end = signals.subscribe(group, {
+      lookAgain: () => end(),
+      membersChanged: () => end(),
+      turnsChanged: () => end(),
+    });
     signals.subscribe(group, last);
     signals.publish(group, "entries");
     expect(last.heard).toEqual(["look again"]);

@@ -84,7 +84,7 @@ describe("the line of turns", () => {
 
   it("lets at most one joiner have its turn between two members, and keeps each's order", () => {
     const group = new Driven();
-    const joiners = [0, 1, 2, 3].map(joinerName);
+    const joiners = ["0", "1", "2", "3"].map(joinerName);
     for (const who of [...joiners, "ann", "bob"]) group.lost(who);
     const [first, second, third, fourth] = joiners;
     expect(group.line.waiting).toEqual(["ann", second, "bob", third, fourth]);

@@ -2,6 +2,7 @@ import { MemoryGroupMemory } from "./adapters/memory-group-memory.ts";
 import { MemoryGroupSignals } from "./adapters/memory-group-signals.ts";
 import { MemoryMailboxSignals } from "./adapters/memory-mailbox-signals.ts";
 import { MemoryRateLimits } from "./adapters/memory-rate-limits.ts";
+import { MemorySpentChallenges } from "./adapters/memory-spent-challenges.ts";
 import { createPinoLog } from "./adapters/pino-log.ts";
 import { createPrometheusMetrics } from "./adapters/prometheus-metrics.ts";
 import { inviteCodeRegistration, openRegistration } from "./adapters/registration-verifiers.ts";
@@ -65,6 +66,7 @@ export async function startDeliveryService(
       signals: new MemoryMailboxSignals(),
       groupSignals: new MemoryGroupSignals(),
       groupMemory: new MemoryGroupMemory(clock),
+      spentChallenges: new MemorySpentChallenges(clock),
       validator:
         replacements.validator ??
         createWorkerValidator({

@@ -10,6 +10,7 @@ import { MemoryGroupMemory } from "../adapters/memory-group-memory.ts";
 import { MemoryGroupSignals } from "../adapters/memory-group-signals.ts";
 import { MemoryMailboxSignals } from "../adapters/memory-mailbox-signals.ts";
 import { MemoryRateLimits } from "../adapters/memory-rate-limits.ts";
+import { MemorySpentChallenges } from "../adapters/memory-spent-challenges.ts";
 import { createPinoLog } from "../adapters/pino-log.ts";
 import { createPrometheusMetrics } from "../adapters/prometheus-metrics.ts";
 import { openRegistration } from "../adapters/registration-verifiers.ts";
@@ -76,6 +77,7 @@ export async function openBenchService(dataDirectory: string): Promise<BenchServ
     signals: new MemoryMailboxSignals(),
     groupSignals: new MemoryGroupSignals(),
     groupMemory: new MemoryGroupMemory(systemClock),
+    spentChallenges: new MemorySpentChallenges(systemClock),
     // Nobody is asked to commit: a turn that somebody else holds would refuse the commits that are measured.
     validator: { ...validator, nextTurn: async () => undefined },
     rateLimits: new MemoryRateLimits(systemClock),

@@ -3,14 +3,11 @@ import { type Bytes, concatBytes, equalSecret, Reader, RejectionError, Writer } 
 
 /**
  * Challenges that cost no memory until one is spent: 8 bytes expiry, 8 random bytes, 16 bytes of HMAC-SHA-256
- * under a key that lives as long as the process. A flood of requests for challenges therefore stores nothing.
+ * under a key of the service. A flood of requests for challenges therefore stores nothing.
  */
 const CHALLENGE_BYTES = 32;
 const MAC_BYTES = 16;
 const NONCE_BYTES = 8;
-
-/** Challenges that were spent and have not expired. By hexadecimal text, with the time of expiry. */
-export type SpentChallenges = ReadonlyMap<string, number>;
 
 /** Creates a challenge; `nonce` is 8 random bytes. */
 export function createChallenge(key: Uint8Array, nonce: Uint8Array, expiresAtMs: number): Bytes {
@@ -22,15 +19,10 @@ export function createChallenge(key: Uint8Array, nonce: Uint8Array, expiresAtMs:
 }
 
 /**
- * Accepts a challenge of ours that is neither expired nor spent and returns when it expires, so that the caller
- * can remember it until then. Throws RejectionError `group/challenge-used`.
+ * Accepts a challenge of ours that has not expired and returns when it does: until then it is to be remembered that it was
+ * spent. Throws RejectionError `group/challenge-used`.
  */
-export function spendChallenge(
-  key: Uint8Array,
-  spent: SpentChallenges,
-  challenge: Uint8Array,
-  now: number,
-): number {
+export function openChallenge(key: Uint8Array, challenge: Uint8Array, now: number): number {
   if (challenge.length !== CHALLENGE_BYTES) throw new RejectionError("group/challenge-used");
   const body = challenge.subarray(0, CHALLENGE_BYTES - MAC_BYTES);
   if (!equalSecret(challenge.subarray(CHALLENGE_BYTES - MAC_BYTES), macOf(key, body))) {
@@ -38,7 +30,6 @@ export function spendChallenge(
   }
   const expiresAtMs = Number(new Reader(body).uint64());
   if (now >= expiresAtMs) throw new RejectionError("group/challenge-used");
-  if (spent.has(challengeName(challenge))) throw new RejectionError("group/challenge-used");
   return expiresAtMs;
 }
 

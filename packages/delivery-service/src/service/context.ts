@@ -16,6 +16,7 @@ import type { MlsGroupStore } from "../ports/mls-groups.ts";
 import type { RateLimits } from "../ports/rate-limits.ts";
 import type { RegistrationVerifier } from "../ports/registration-verifier.ts";
 import type { RetentionLog } from "../ports/retention-log.ts";
+import type { SpentChallenges } from "../ports/spent-challenges.ts";
 
 /** Every store of the service, of one engine. */
 export interface Stores {
@@ -49,8 +50,9 @@ export interface ServiceContext {
   readonly limits: Limits;
   readonly storeId: StoreId;
   readonly authority: CertificateAuthorityKeys;
-  /** Under which challenges are made; drawn when the process starts. */
+  /** Under which challenges are made; one for all nodes. */
   readonly challengeKey: Bytes;
+  readonly spentChallenges: SpentChallenges;
   readonly timing: ServiceTiming;
 }
 

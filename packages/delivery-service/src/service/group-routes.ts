@@ -8,7 +8,7 @@ import {
   type GroupWriteRequest,
   unmigrated,
 } from "@murmuration/wire";
-import { challengeName, createChallenge, spendChallenge } from "../core/challenge.ts";
+import { challengeName, createChallenge, openChallenge } from "../core/challenge.ts";
 import { dayOf } from "../core/days.ts";
 import { DelayedRejection } from "../core/delayed-rejection.ts";
 import { decideGroupWrite, type GroupRequest, verifyGroupAccess } from "../core/group-records.ts";
@@ -24,8 +24,6 @@ const GROWTH_PER_ADDRESS = { burst: 32 * 1024 * 1024, perMinute: 2 * 1024 * 1024
 
 /** Hands out single-use challenges and reads and writes the records of pairwise groups. All of it anonymous. */
 export class GroupRoutes {
-  private readonly spent = new Map<string, number>();
-
   readonly challenge = async (context: ServiceContext, call: Call): Promise<ChallengeReply> => {
     await this.charge(context, call);
     const { challengeKey, clock, limits, random } = context;
@@ -38,7 +36,7 @@ export class GroupRoutes {
 
   readonly read = async (context: ServiceContext, call: Call): Promise<GroupRecord> => {
     await this.charge(context, call);
-    const request = this.spend(context, call, "read");
+    const request = await this.spend(context, call, "read");
     const record = await context.stores.groupRecords.load(request.groupId);
     if (record === undefined) throw new RejectionError("group/unknown");
     verifyGroupAccess(record.accessPublicKey, request);
@@ -50,7 +48,7 @@ export class GroupRoutes {
 
   readonly write = async (context: ServiceContext, call: Call): Promise<GroupWriteReply> => {
     await this.charge(context, call);
-    const request = this.spend(context, call, "write");
+    const request = await this.spend(context, call, "write");
     const { groupRecords } = context.stores;
     const before = await groupRecords.load(request.groupId);
     const time = leaseTime(context);
@@ -80,7 +78,7 @@ export class GroupRoutes {
 
   readonly renewLease = async (context: ServiceContext, call: Call): Promise<GroupLeaseReply> => {
     await this.charge(context, call);
-    const request = this.spend(context, call, "renew-lease");
+    const request = await this.spend(context, call, "renew-lease");
     const { groupRecords } = context.stores;
     const record = await groupRecords.load(request.groupId);
     if (record === undefined) throw new RejectionError("group/unknown");
@@ -101,17 +99,17 @@ export class GroupRoutes {
   }
 
   /** A challenge is spent by its first use, whatever becomes of the request. */
-  private spend(context: ServiceContext, call: Call, operation: GroupRequest["operation"]): GroupRequest {
+  private async spend(
+    context: ServiceContext,
+    call: Call,
+    operation: GroupRequest["operation"],
+  ): Promise<GroupRequest> {
     const groupId: GroupId = parseGroupId(call.parameters.groupId ?? "");
     const access = call.groupAccess!;
-    const now = context.clock.now();
-    // In order of use. Every challenge lives equally long, so one behind a fresh one is kept that long at most.
-    for (const [name, expiresAtMs] of this.spent) {
-      if (expiresAtMs > now) break;
-      this.spent.delete(name);
-    }
-    const expiresAtMs = spendChallenge(context.challengeKey, this.spent, access.challenge, now);
-    this.spent.set(challengeName(access.challenge), expiresAtMs);
+    const { challengeKey, clock, spentChallenges } = context;
+    const expiresAtMs = openChallenge(challengeKey, access.challenge, clock.now());
+    if (!(await spentChallenges.spend(challengeName(access.challenge), expiresAtMs)))
+      throw new RejectionError("group/challenge-used");
     return { groupId, operation, access, body: call.raw };
   }
 }

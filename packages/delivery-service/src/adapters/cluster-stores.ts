@@ -2,7 +2,6 @@ import type { Stores } from "../service/context.ts";
 import { MemoryAccountStore } from "./memory-accounts.ts";
 import { MemoryKeyPackageStore } from "./memory-key-packages.ts";
 import { MemoryKeyStore } from "./memory-keys.ts";
-import { MemoryMailboxStore } from "./memory-mailboxes.ts";
 import { MemoryMlsGroupStore } from "./memory-mls-groups.ts";
 import {
   MemoryBlobStore,
@@ -12,6 +11,7 @@ import {
 } from "./memory-small-stores.ts";
 import type { PostgresDatabase } from "./postgres-database.ts";
 import type { RedisClient } from "./redis-client.ts";
+import { RedisMailboxStore } from "./redis-mailboxes.ts";
 
 /** Every store of a cluster: PostgreSQL, and Redis for mailboxes. Closing them closes both. */
 export function openClusterStores(database: PostgresDatabase, redis: RedisClient): Stores {
@@ -19,7 +19,7 @@ export function openClusterStores(database: PostgresDatabase, redis: RedisClient
     accounts: new MemoryAccountStore(),
     keys: new MemoryKeyStore(),
     keyPackages: new MemoryKeyPackageStore(),
-    mailboxes: new MemoryMailboxStore(),
+    mailboxes: new RedisMailboxStore(redis),
     mlsGroups: new MemoryMlsGroupStore(),
     groupRecords: new MemoryGroupRecordStore(),
     blobs: new MemoryBlobStore(),

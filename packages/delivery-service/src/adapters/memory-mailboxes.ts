@@ -35,6 +35,8 @@ export class MemoryMailboxStore implements MailboxStore {
     return this.id;
   }
 
+  onLost(): void {}
+
   async open(address: DeviceAddress, openedAtMs: number): Promise<void> {
     const name = formatAddress(address);
     if (this.mailboxes.has(name)) return;

@@ -40,6 +40,8 @@ export class SqliteMailboxStore implements MailboxStore {
     );
   }
 
+  onLost(): void {}
+
   async open(address: DeviceAddress, openedAtMs: number): Promise<void> {
     await this.database.write((statements) => {
       statements

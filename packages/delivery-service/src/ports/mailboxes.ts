@@ -61,6 +61,11 @@ export interface MailboxDepth {
 export interface MailboxStore {
   /** 16 random bytes drawn when the store was created: another id means that mailboxes were lost. */
   storeId(): Promise<StoreId>;
+  /**
+   * Calls back when mailboxes were lost while the service runs, with the id of the store that is there now. Every mailbox is
+   * missing then, and ids begin anew.
+   */
+  onLost(run: (storeId: StoreId) => void): void;
   /** Creates an empty mailbox; one that exists stays as it is. */
   open(address: DeviceAddress, openedAtMs: number): Promise<void>;
   /** Deletes the mailbox and everything in it. */

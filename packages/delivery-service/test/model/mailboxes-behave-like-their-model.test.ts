@@ -9,9 +9,8 @@ import {
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { openMemoryStores } from "../../src/adapters/memory-stores.ts";
-import { openSqliteStores } from "../../src/adapters/sqlite-stores.ts";
 import type { MailboxStore } from "../../src/ports/mailboxes.ts";
-import { temporaryDirectory } from "../support/service.ts";
+import { engines } from "../support/engines.ts";
 
 const NOW = 1_800_000_000_000;
 const bytes = (length: number, fill: number) => new Uint8Array(length).fill(fill);
@@ -65,31 +64,32 @@ const operations: readonly fc.Arbitrary<readonly [string, Operation]>[] = [
   fc.constant(["totals", (m: MailboxStore) => m.totals()] as const),
 ];
 
-describe("mailboxes behave like their model", () => {
-  it("after any operations SQLite and memory give the same answers and hold the same envelopes", async () => {
+const durable = engines.filter(({ name }) => name !== "memory");
+
+describe.each(durable)("mailboxes behave like their model on $name", (engine) => {
+  it("after any operations they give the same answers and hold the same envelopes", async () => {
     const everything = { maxEnvelopes: 1_000, maxBytes: 1_000_000 };
     await fc.assert(
       fc.asyncProperty(fc.array(fc.oneof(...operations), { minLength: 5, maxLength: 60 }), async (run) => {
-        const directory = temporaryDirectory();
-        const durable = openSqliteStores(directory.path);
-        const model = openMemoryStores();
+        const opened = await engine.open();
+        const { mailboxes } = opened.stores;
+        const model = openMemoryStores().mailboxes;
         try {
           for (const [name, operation] of run) {
-            const answers = [await operation(durable.mailboxes), await operation(model.mailboxes)];
+            const answers = [await operation(mailboxes), await operation(model)];
             expect(answers[0], name).toEqual(answers[1]);
           }
           for (const address of [0, 1, 2, 3].map(owner)) {
             const read = (m: MailboxStore) => m.read(address, envelopeId(0), everything);
-            expect(await read(durable.mailboxes)).toEqual(await read(model.mailboxes));
-            expect(await durable.mailboxes.depth(address)).toEqual(await model.mailboxes.depth(address));
-            expect(await durable.mailboxes.lastId(address)).toEqual(await model.mailboxes.lastId(address));
+            expect(await read(mailboxes)).toEqual(await read(model));
+            expect(await mailboxes.depth(address)).toEqual(await model.depth(address));
+            expect(await mailboxes.lastId(address)).toEqual(await model.lastId(address));
           }
         } finally {
-          await durable.close();
-          directory.remove();
+          await opened.dispose();
         }
       }),
       { numRuns: 60 },
     );
-  });
+  }, 120_000);
 });

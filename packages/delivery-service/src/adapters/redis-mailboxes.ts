@@ -343,7 +343,7 @@ export class RedisMailboxStore implements MailboxStore {
 
   private async check(append: Append, work: Work, shelves: Shelves): Promise<AppendOutcome | undefined> {
     const { maxEnvelopes, maxBytes } = append.limits;
-    const found = new Array<string>(append.envelopes.length);
+    const found: string[] = [];
     await Promise.all(
       [...shelves.values()].map(async (indexes) => {
         const sizes = indexes.map((index) => append.envelopes[index]!.ciphertext.length);

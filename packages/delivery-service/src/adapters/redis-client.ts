@@ -49,6 +49,7 @@ export class RedisClient implements RedisCommands {
   readonly prefix: string;
   private readonly redis: Redis;
   private readonly timers = new Set<NodeJS.Timeout>();
+  private readonly subscribers = new Set<Redis>();
   private corked: Socket | undefined;
   private closed = false;
 
@@ -106,11 +107,12 @@ export class RedisClient implements RedisCommands {
 
   /**
    * A second connection to the same Redis, for subscriptions. It connects again by itself, and its owner subscribes
-   * again; commands are refused while it is not there.
+   * again; commands are refused while it is not there. It ends with this client.
    */
   subscriber(): Redis {
     const subscriber = this.redis.duplicate({ lazyConnect: false, autoResubscribe: false });
     subscriber.on("error", () => {});
+    this.subscribers.add(subscriber);
     return subscriber;
   }
 
@@ -138,6 +140,7 @@ export class RedisClient implements RedisCommands {
   async close(): Promise<void> {
     this.closed = true;
     for (const timer of this.timers) clearTimeout(timer);
+    for (const subscriber of this.subscribers) subscriber.disconnect();
     await this.redis.quit().catch(() => this.redis.disconnect());
   }
 
@@ -148,7 +151,7 @@ export class RedisClient implements RedisCommands {
 
   /** Keeps what this turn of the event loop writes together. */
   private cork(): void {
-    const { stream } = this.redis as unknown as { readonly stream?: Socket };
+    const stream = streamOf(this.redis);
     if (stream === undefined || stream === this.corked) return;
     this.corked = stream;
     stream.cork();
@@ -159,7 +162,7 @@ export class RedisClient implements RedisCommands {
   }
 
   private async guard<T>(work: () => Promise<T>): Promise<T> {
-    const { stream } = this.redis as unknown as { readonly stream?: Socket };
+    const stream = streamOf(this.redis);
     try {
       return await work();
     } catch (error) {
@@ -168,6 +171,15 @@ export class RedisClient implements RedisCommands {
       throw new UnavailableError(isAnswer ? "store/redis-refused" : "store/redis-unreachable");
     }
   }
+}
+
+/** Gives up a connection that is dead without having said so; another one is made. */
+export function cutConnection(redis: Redis): void {
+  streamOf(redis)?.destroy();
+}
+
+function streamOf(redis: Redis): Socket | undefined {
+  return (redis as unknown as { readonly stream?: Socket }).stream;
 }
 
 /** What a Redis that holds mailboxes is set to, and the code of what is wrong where it is not. */

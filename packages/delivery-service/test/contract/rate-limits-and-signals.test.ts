@@ -1,24 +1,58 @@
 import { accountId, type DeviceId, groupId } from "@murmuration/base";
-import { describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { MemoryGroupSignals } from "../../src/adapters/memory-group-signals.ts";
 import { MemoryMailboxSignals } from "../../src/adapters/memory-mailbox-signals.ts";
 import { MemoryRateLimits } from "../../src/adapters/memory-rate-limits.ts";
+import { RedisBus } from "../../src/adapters/redis-bus.ts";
+import type { RedisCommands } from "../../src/adapters/redis-client.ts";
+import { RedisGroupSignals } from "../../src/adapters/redis-group-signals.ts";
+import { RedisMailboxSignals } from "../../src/adapters/redis-mailbox-signals.ts";
+import { RedisRateLimits } from "../../src/adapters/redis-rate-limits.ts";
 import type { GroupListener, GroupSignals } from "../../src/ports/group-signals.ts";
 import type { MailboxListener, MailboxSignals } from "../../src/ports/mailbox-signals.ts";
 import type { RateLimits } from "../../src/ports/rate-limits.ts";
+import { type OpenedCluster, openCluster } from "../support/cluster.ts";
 import { random } from "../support/random.ts";
 import { movableClock } from "../support/service.ts";
 
 const clock = movableClock(1_000_000);
+const hasCluster = inject("cluster") !== undefined;
+let cluster: OpenedCluster;
+let bus: RedisBus;
+beforeAll(async () => {
+  if (!hasCluster) return;
+  cluster = await openCluster();
+  bus = new RedisBus(cluster.redis);
+});
+afterAll(() => cluster?.dispose());
+
+/** Keys of its own for each, as if nothing had been counted before. */
+let created = 0;
+const anew = (): RedisCommands => {
+  const { redis } = cluster;
+  return {
+    prefix: `${cluster.prefix}${created++}:`,
+    call: (command, ...args) => redis.call(command, ...args),
+    run: (script, keys, ...args) => redis.run(script, keys, ...args),
+    onReconnect: () => {},
+    repeat: () => {},
+  };
+};
+
 const rateLimitAdapters: readonly { readonly name: string; create(): RateLimits }[] = [
   { name: "memory", create: () => new MemoryRateLimits(clock) },
+  ...(hasCluster
+    ? [{ name: "Redis", create: () => new RedisRateLimits(anew(), { clock, useOwnClock: true }) }]
+    : []),
 ];
 const signalAdapters: readonly { readonly name: string; create(): MailboxSignals }[] = [
   { name: "memory", create: () => new MemoryMailboxSignals() },
+  ...(hasCluster ? [{ name: "Redis", create: () => new RedisMailboxSignals(bus) }] : []),
 ];
 
 const groupSignalAdapters: readonly { readonly name: string; create(): GroupSignals }[] = [
   { name: "memory", create: () => new MemoryGroupSignals() },
+  ...(hasCluster ? [{ name: "Redis", create: () => new RedisGroupSignals(bus) }] : []),
 ];
 
 describe.each(rateLimitAdapters)("rate limits on $name", ({ create }) => {
@@ -46,7 +80,7 @@ describe.each(rateLimitAdapters)("rate limits on $name", ({ create }) => {
   it("forgets full buckets, not empty ones, when very many keys come", async () => {
     const limits = create();
     await limits.take([charge("spent", 3)]);
-    for (let i = 0; i < 5_000; i++) await limits.take([charge(`key ${i}`)]);
+    await Promise.all(Array.from({ length: 5_000 }, (_, i) => limits.take([charge(`key ${i}`)])));
     expect(await limits.take([charge("spent", 3)])).toMatchObject({ allowed: false });
   });
 });

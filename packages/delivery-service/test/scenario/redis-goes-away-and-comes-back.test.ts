@@ -1,0 +1,296 @@
+import { accountId, type DeviceAddress, type DeviceId, groupId } from "@murmuration/base";
+import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
+import { RedisBus } from "../../src/adapters/redis-bus.ts";
+import { checkRedisDurability, RedisClient } from "../../src/adapters/redis-client.ts";
+import { RedisGroupSignals } from "../../src/adapters/redis-group-signals.ts";
+import { RedisMailboxSignals } from "../../src/adapters/redis-mailbox-signals.ts";
+import { RedisMailboxStore } from "../../src/adapters/redis-mailboxes.ts";
+import { RedisRateLimits, type WithoutRedis } from "../../src/adapters/redis-rate-limits.ts";
+import { type LocalRedis, startLocalRedis } from "../../src/local-engines/index.ts";
+import type { Append } from "../../src/ports/mailboxes.ts";
+import { random } from "../support/random.ts";
+import { movableClock } from "../support/service.ts";
+
+const address = (): DeviceAddress => ({ accountId: accountId(random(16)), deviceId: 1 as DeviceId });
+
+const to = (...recipients: readonly DeviceAddress[]): Append => ({
+  submitHash: random(32),
+  envelopes: recipients.map((recipient) => ({ recipient, ciphertext: random(50), source: undefined })),
+  acceptedAtMs: 1_800_000_000_000,
+  limits: { maxEnvelopes: 1_000, maxBytes: 1_000_000 },
+});
+
+const TIMEOUT_MS = 400;
+
+describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
+  let local: LocalRedis;
+  const clients: RedisClient[] = [];
+  beforeEach(async () => {
+    local = await startLocalRedis();
+  });
+  afterEach(async () => {
+    local.thaw();
+    await Promise.all(clients.splice(0).map((client) => client.close()));
+    await local.dispose();
+  });
+
+  async function open(commandTimeoutMs = TIMEOUT_MS): Promise<RedisClient> {
+    const client = await RedisClient.open({ url: local.url, commandTimeoutMs });
+    clients.push(client);
+    return client;
+  }
+
+  describe("mailboxes", () => {
+    it("refuse at once while it is down, and take again by themselves when it is back, with all they held", async () => {
+      const store = new RedisMailboxStore(await open());
+      const owner = address();
+      await store.open(owner, 0);
+      const before = to(owner);
+      expect(await store.append(before)).toEqual({ kind: "stored" });
+      await local.kill();
+      for (let i = 0; i < 3; i++) {
+        const startedAt = performance.now();
+        await expect(store.append(to(owner))).rejects.toMatchObject({ code: "store/redis-unreachable" });
+        await expect(store.wasStored(random(32))).rejects.toMatchObject({ code: "store/redis-unreachable" });
+        expect(performance.now() - startedAt).toBeLessThan(100);
+      }
+      await local.start();
+      await untilTrue(async () => (await store.append(to(owner)).catch(() => undefined)) !== undefined);
+      expect(await store.append(before)).toEqual({ kind: "repeated" });
+      expect(await store.lastId(owner)).toBe(2);
+    });
+
+    it("let nobody wait longer than a command may take while it is frozen, and later callers not at all", async () => {
+      const store = new RedisMailboxStore(await open());
+      const owner = address();
+      await store.open(owner, 0);
+      local.freeze();
+      const startedAt = performance.now();
+      const refused = { code: "store/redis-unreachable" };
+      await Promise.all(
+        Array.from({ length: 5 }, () => expect(store.append(to(owner))).rejects.toMatchObject(refused)),
+      );
+      expect(performance.now() - startedAt).toBeLessThan(TIMEOUT_MS + 300);
+      const nextAt = performance.now();
+      for (let i = 0; i < 3; i++) await expect(store.append(to(owner))).rejects.toMatchObject(refused);
+      expect(performance.now() - nextAt).toBeLessThan(100);
+      local.thaw();
+      await untilTrue(async () => (await store.append(to(owner)).catch(() => undefined)) !== undefined);
+    });
+
+    it("tell of the loss when its disk is lost: another store id, said before anything is acknowledged in the new one", async () => {
+      const store = new RedisMailboxStore(await open());
+      const owner = address();
+      await store.open(owner, 0);
+      await store.append(to(owner));
+      const before = await store.storeId();
+      const lost: unknown[] = [];
+      store.onLost((id) => lost.push(id));
+      await local.kill();
+      await local.start();
+      await untilTrue(async () => (await store.lastId(owner).catch(() => undefined)) === 1);
+      expect(await store.storeId()).toEqual(before);
+      expect(lost).toEqual([]);
+      await local.kill();
+      local.loseDisk();
+      await local.start();
+      await untilTrue(async () => lost.length > 0);
+      expect(lost).toEqual([await store.storeId()]);
+      expect(lost).not.toEqual([before]);
+      expect(await store.append(to(owner))).toEqual({ kind: "missing", devices: [owner] });
+    });
+
+    it("flushed without a word, an acknowledgement of the old store's ids deletes nothing in the new one", async () => {
+      const redis = await open();
+      const [store, other] = [new RedisMailboxStore(redis), new RedisMailboxStore(await open())];
+      const owner = address();
+      await store.open(owner, 0);
+      for (let i = 0; i < 3; i++) await store.append(to(owner));
+      await store.storeId();
+      await redis.call("FLUSHALL");
+      await other.open(owner, 0);
+      await other.append(to(owner));
+      await expect(store.acknowledge(owner, 3 as never)).rejects.toMatchObject({
+        code: "store/mailboxes-lost",
+      });
+      expect(await store.depth(owner)).toMatchObject({ envelopes: 1 });
+    });
+  });
+
+  describe("signals", () => {
+    function listener() {
+      const heard: string[] = [];
+      return {
+        heard,
+        lookAgain: (entry?: Uint8Array) =>
+          void heard.push(entry === undefined ? "look" : `entry ${entry.length}`),
+        membersChanged: () => void heard.push("members"),
+        ephemeral: ({ ciphertext, acceptedAtMs }: { ciphertext: Uint8Array; acceptedAtMs: number }) =>
+          void heard.push(`ephemeral ${ciphertext.length} ${acceptedAtMs}`),
+        stockLow: ({ preKeys }: { preKeys: number }) => void heard.push(`stock ${preKeys}`),
+        keyPackagesLow: ({ keyPackages }: { keyPackages: number }) =>
+          void heard.push(`packages ${keyPackages}`),
+      };
+    }
+    const node = async () => {
+      const bus = new RedisBus(await open());
+      return { mailboxes: new RedisMailboxSignals(bus), groups: new RedisGroupSignals(bus) };
+    };
+
+    it("reach listeners of another node with what they carry, and those of the own one once", async () => {
+      const [here, there] = [await node(), await node()];
+      const device = address();
+      const [mine, theirs] = [listener(), listener()];
+      here.mailboxes.subscribe(device, mine);
+      const end = there.mailboxes.subscribe(device, theirs);
+      // Once the subscription took effect each is told to look: what came before was not heard.
+      await untilTrue(async () => mine.heard.length > 0 && theirs.heard.length > 0);
+      here.mailboxes.publish([device, address()]);
+      here.mailboxes.forward(device, { ciphertext: random(70), acceptedAtMs: 1_800_000_000_000 });
+      here.mailboxes.stockLow(device, { preKeys: 5, kyberPreKeys: 6 });
+      here.mailboxes.keyPackagesLow(device, { keyPackages: 7 } as never);
+      const expected = ["look", "look", "ephemeral 70 1800000000000", "stock 5", "packages 7"];
+      await untilTrue(async () => theirs.heard.length === expected.length);
+      expect(theirs.heard).toEqual(expected);
+      expect(mine.heard).toEqual(expected);
+      end();
+      here.mailboxes.publish([device]);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(theirs.heard).toEqual(expected);
+      expect(mine.heard).toEqual([...expected, "look"]);
+    });
+
+    it("of groups carry a small entry along, and of a large one only that it is there", async () => {
+      const [here, there] = [await node(), await node()];
+      const group = groupId(random(16));
+      const theirs = listener();
+      there.groups.subscribe(group, theirs);
+      await untilTrue(async () => theirs.heard.length === 2);
+      here.groups.publish(group, "entries", random(900));
+      here.groups.publish(group, "entries", random(100_000));
+      here.groups.publish(group, "entries");
+      here.groups.publish(group, "members");
+      await untilTrue(async () => theirs.heard.length === 6);
+      expect(theirs.heard.slice(2)).toEqual(["entry 900", "look", "look", "members"]);
+    });
+
+    it("reach the own node at once while it is down, and everybody is told to look when it is back", async () => {
+      const [here, there] = [await node(), await node()];
+      const device = address();
+      const [mine, theirs] = [listener(), listener()];
+      here.mailboxes.subscribe(device, mine);
+      there.mailboxes.subscribe(device, theirs);
+      await untilTrue(async () => mine.heard.length > 0 && theirs.heard.length > 0);
+      await local.kill();
+      here.mailboxes.publish([device]);
+      expect(mine.heard).toEqual(["look", "look"]);
+      expect(theirs.heard).toEqual(["look"]);
+      await local.start();
+      await untilTrue(async () => theirs.heard.length === 2);
+      here.mailboxes.publish([device]);
+      await untilTrue(async () => theirs.heard.length === 3);
+    });
+
+    it("name nobody: what Redis sees of a channel is a hash", async () => {
+      const redis = await open();
+      const signals = new RedisMailboxSignals(new RedisBus(redis));
+      const device = address();
+      const mine = listener();
+      signals.subscribe(device, mine);
+      await untilTrue(async () => mine.heard.length > 0);
+      const channels = ((await redis.call("PUBSUB", "CHANNELS")) as readonly Buffer[]).map(String);
+      expect(channels.filter((channel) => channel.includes(":mailbox:"))).toHaveLength(1);
+      const names = [
+        Buffer.from(device.accountId).toString("base64url"),
+        Buffer.from(device.accountId).toString("hex"),
+      ];
+      for (const name of names) expect(channels.join(" ")).not.toContain(name);
+    });
+  });
+
+  describe("limits", () => {
+    const size = { capacity: 8, refillPerSecond: 1 };
+    const charge = (key: string, cost = 1) => ({ key, size, cost });
+    const clock = movableClock(1_000_000);
+
+    it("are one for all nodes, and give back what was taken where another bucket refuses", async () => {
+      const nodes = [await open(), await open()].map((redis) => new RedisRateLimits(redis, { clock }));
+      const taken = await Promise.all(
+        Array.from({ length: 12 }, (_, i) => nodes[i % 2]!.take([charge("submits a", 1)])),
+      );
+      expect(taken.filter(({ allowed }) => allowed).length).toBe(8);
+      const refused = await nodes[0]!.take([charge("submits b", 8), charge("submits a", 4)]);
+      expect(refused.allowed).toBe(false);
+      expect(refused.retryAfterMs).toBeGreaterThan(3_000);
+      expect(refused.retryAfterMs).toBeLessThanOrEqual(4_000);
+      expect(await nodes[1]!.take([charge("submits b", 8)])).toMatchObject({ allowed: true });
+      expect(await nodes[1]!.take([charge("submits c", 9)])).toEqual({
+        allowed: false,
+        retryAfterMs: Number.POSITIVE_INFINITY,
+      });
+    });
+
+    it("leave no key behind for a bucket that is full again, and none that names anybody", async () => {
+      const redis = await open();
+      const limits = new RedisRateLimits(redis, { clock });
+      await limits.take([{ key: "submits 192.0.2.7", size: { capacity: 8, refillPerSecond: 20 }, cost: 4 }]);
+      const keys = () => redis.call("KEYS", "*rate*") as Promise<readonly Buffer[]>;
+      expect(await keys()).toHaveLength(1);
+      expect(String((await keys())[0])).not.toContain("192.0.2.7");
+      await untilTrue(async () => (await keys()).length === 0);
+    });
+
+    it("go on without it: each kind as it was told to, counted", async () => {
+      const counted: WithoutRedis[] = [];
+      const limits = new RedisRateLimits(await open(), {
+        clock,
+        nodes: 4,
+        withoutRedis: { registrations: "closed", trees: "open" },
+        report: (choice) => counted.push(choice),
+      });
+      await limits.take([charge("submits a", 1)]);
+      await local.kill();
+      // A quarter of eight for this node, and no less than one action.
+      expect(await limits.take([charge("submits a", 2)])).toEqual({ allowed: true, retryAfterMs: 0 });
+      expect(await limits.take([charge("submits a", 1)])).toEqual({ allowed: false, retryAfterMs: 4_000 });
+      expect(await limits.take([charge("submits b", 6)])).toMatchObject({ allowed: true });
+      expect(await limits.take([charge("registrations a")])).toEqual({ allowed: false, retryAfterMs: 1_000 });
+      expect(await limits.take([charge("trees a", 7)])).toMatchObject({ allowed: true });
+      expect(await limits.take([charge("trees a", 7)])).toMatchObject({ allowed: true });
+      expect(counted).toEqual(["share", "share", "share", "closed", "open", "open"]);
+      await local.start();
+      await untilTrue(async () => {
+        counted.length = 0;
+        await limits.take([charge("submits d", 0)]);
+        return counted.length === 0;
+      });
+      expect(await limits.take([charge("submits d", 8)])).toMatchObject({ allowed: true });
+    });
+  });
+
+  it("a Redis that may forget what it has answered is refused, and every reason is named", async () => {
+    const redis = await open();
+    expect(await checkRedisDurability(redis)).toEqual([]);
+    await redis.call("CONFIG", "SET", "appendfsync", "everysec", "maxmemory-policy", "allkeys-lru");
+    await redis.call("CONFIG", "SET", "no-appendfsync-on-rewrite", "yes");
+    expect(await checkRedisDurability(redis)).toEqual([
+      "redis/append-fsync-not-always",
+      "redis/no-fsync-on-rewrite",
+      "redis/eviction-on",
+    ]);
+    await expect(open()).rejects.toMatchObject({ code: "redis/append-fsync-not-always" });
+    await redis.call("CONFIG", "SET", "appendonly", "no");
+    await expect(open()).rejects.toMatchObject({ code: "redis/append-only-off" });
+    clients.push(await RedisClient.open({ url: local.url, requireDurable: false }));
+    await redis.call("ACL", "SETUSER", "default", "-config");
+    expect(await checkRedisDurability(redis)).toEqual(["redis/settings-hidden"]);
+  });
+});
+
+async function untilTrue(met: () => Promise<boolean>): Promise<void> {
+  const until = performance.now() + 8_000;
+  while (!(await met())) {
+    if (performance.now() > until) throw new Error("it did not come about");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

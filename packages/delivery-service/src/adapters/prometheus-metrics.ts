@@ -6,6 +6,8 @@ const COUNTERS: Readonly<Record<CounterName, string>> = {
   envelopes_stored: "Envelopes made durable",
   envelopes_delivered: "Envelopes written to a connection",
   envelopes_acknowledged: "Envelopes deleted because their device acknowledged them",
+  mailboxes_opened_again: "Mailboxes opened for devices on record because the mailbox store was lost",
+  limits_without_redis: "Decisions of rate limits while Redis did not answer, by what they were told to do",
   rejections: "Refused frames and requests by code",
   connections_closed: "Closed connections by cause",
   store_transactions: "Durable transactions of the embedded store",

@@ -19,7 +19,7 @@ export interface RedisRateLimitOptions {
   readonly withoutRedis?: Readonly<Record<string, WithoutRedis>>;
   /** Every other kind; `share` by default: neither does an outage stop the service, nor does it lift the limits. */
   readonly otherwise?: WithoutRedis;
-  /** Counts what was decided without Redis. */
+  /** Counts what was decided without Redis, as in the metric `limits_without_redis`. */
   readonly report?: (choice: WithoutRedis) => void;
   /** Takes the clock given instead of Redis's: for tests that move time. */
   readonly useOwnClock?: boolean;

@@ -34,6 +34,8 @@ export type CounterName =
   | "envelopes_stored"
   | "envelopes_delivered"
   | "envelopes_acknowledged"
+  | "mailboxes_opened_again"
+  | "limits_without_redis"
   | "rejections"
   | "connections_closed"
   | "store_transactions"

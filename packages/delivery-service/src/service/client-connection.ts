@@ -1,10 +1,4 @@
-import {
-  type Bytes,
-  type EnvelopeId,
-  formatAddress,
-  InvariantError,
-  RejectionError,
-} from "@murmuration/base";
+import { type Bytes, type EnvelopeId, formatAddress, RejectionError } from "@murmuration/base";
 import {
   type ClientBody,
   type ClientFrame,
@@ -25,6 +19,7 @@ import { DeviceDelivery } from "./device-delivery.ts";
 import type { GroupHub } from "./group-hub.ts";
 import { type GroupBody, GroupSession, isGroupBody, type Served } from "./group-session.ts";
 import { tellLowKeyPackages } from "./key-package-routes.ts";
+import { lastIdOf } from "./mailboxes.ts";
 import { type Refusal, toRefusal } from "./refusals.ts";
 import { submitIdentified, submitSealed } from "./submits.ts";
 
@@ -122,6 +117,11 @@ export class ClientConnection implements ConnectionHandler {
     this.push({ kind: "drain", retryAfterMs: this.context.timing.reconnectAfterMs });
   }
 
+  /** Closes with the hint to come back: the service has changed, and Hello says how. */
+  sendBack(): void {
+    this.hintResume("service/mailboxes-lost");
+  }
+
   /** Closes after a drain. */
   goAway(): void {
     this.leave();
@@ -198,19 +198,17 @@ export class ClientConnection implements ConnectionHandler {
     if (this.set.draining()) throw new RejectionError("service/draining");
     const version = negotiateVersion(hello.versions);
     const device = hello.auth === undefined ? undefined : await authenticate(this.context, hello.auth);
-    const queueEnd =
-      device === undefined ? undefined : await this.context.stores.mailboxes.lastId(device.address);
+    const queueEnd = device === undefined ? undefined : await lastIdOf(this.context, device.address);
     // The connection may have been closed while the stores were asked.
     if (this.state.kind !== "greeting") return;
     this.stopHelloTimer();
     const challenge = this.createChallenge();
     this.push(this.helloReply(version, challenge, queueEnd), requestId);
-    if (device === undefined) {
+    if (device === undefined || queueEnd === undefined) {
       this.state = { kind: "anonymous", groups: this.createSession(challenge) };
       this.set.identified(this, undefined);
       return;
     }
-    if (queueEnd === undefined) throw new InvariantError("mailbox/missing");
     this.set.identified(this, formatAddress(device.address));
     const delivery = new DeviceDelivery(this.context, device, queueEnd, {
       ready: () => this.state.kind === "device" && !this.isCongested(),
@@ -292,12 +290,12 @@ export class ClientConnection implements ConnectionHandler {
   }
 
   /** The mailbox keeps everything; the client comes back when it can read again. */
-  private hintResume(): void {
+  private hintResume(reason = "connection/slow-reader"): void {
     if (this.state.kind === "closed") return;
     const retryAfterMs = this.context.timing.reconnectAfterMs;
     this.leave();
     this.connection.send(encodeServiceFrame({ requestId: 0, body: { kind: "resumeHint", retryAfterMs } }));
-    this.connection.close(CLOSE_TRY_AGAIN, "connection/slow-reader");
+    this.connection.close(CLOSE_TRY_AGAIN, reason);
   }
 
   private failed(error: unknown): void {

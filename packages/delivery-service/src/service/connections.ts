@@ -80,6 +80,11 @@ export class Connections implements ConnectionSet {
     this.devices.get(address)?.end("auth/invalid");
   }
 
+  /** Lets every client come back, and so hear what Hello says now. */
+  sendBack(): void {
+    for (const connection of this.open) connection.sendBack();
+  }
+
   /** Tells everybody, waits until every frame that came is answered or the time is up, then closes. */
   async drain(): Promise<void> {
     this.stopping = true;

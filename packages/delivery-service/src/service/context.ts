@@ -48,7 +48,8 @@ export interface ServiceContext {
   readonly rateLimits: RateLimits;
   readonly registrationVerifier: RegistrationVerifier;
   readonly limits: Limits;
-  readonly storeId: StoreId;
+  /** Of the mailboxes that are there now: another one after they were lost. */
+  storeId: StoreId;
   readonly authority: CertificateAuthorityKeys;
   /** Under which challenges are made; one for all nodes. */
   readonly challengeKey: Bytes;

@@ -1,3 +1,4 @@
+import { UnavailableError } from "@murmuration/base";
 import { generateCertificateSigner, generateTrustRoot } from "@murmuration/pairwise/server";
 import { protocolVersions, SOCKET_PATH } from "@murmuration/wire";
 import type { CertificateAuthorityKeys, CertificateStore } from "../ports/certificates.ts";
@@ -58,6 +59,12 @@ export class DeliveryService {
     this.hub = new GroupHub(context);
     this.connections = new Connections(this.hub);
     this.retention = new RetentionRunner(context, (address) => this.connections.endDevice(address));
+    context.stores.mailboxes.onLost((storeId) => {
+      context.storeId = storeId;
+      context.log.warn("mailboxes-lost");
+      // Ids begin anew: no connection may go on with those of before.
+      this.connections.sendBack();
+    });
   }
 
   /** Starts to listen; resolves with the port. */
@@ -166,11 +173,21 @@ export class DeliveryService {
   }
 
   private async metrics(): Promise<HttpResponse> {
-    const totals = await this.context.stores.mailboxes.totals();
-    this.context.metrics.gauge("mailbox_envelopes", totals.envelopes);
-    this.context.metrics.gauge("mailbox_bytes", totals.bytes);
+    await this.gaugeMailboxes();
     await gaugeMigrations(this.context);
     return textResponse(200, "text/plain; version=0.0.4; charset=utf-8", await this.context.metrics.render());
+  }
+
+  /** The other metrics are wanted most while this store does not answer. */
+  private async gaugeMailboxes(): Promise<void> {
+    const { metrics, stores } = this.context;
+    try {
+      const totals = await stores.mailboxes.totals();
+      metrics.gauge("mailbox_envelopes", totals.envelopes);
+      metrics.gauge("mailbox_bytes", totals.bytes);
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+    }
   }
 }
 

@@ -19,6 +19,7 @@ import { addressKey } from "../core/token-bucket.ts";
 import type { GroupRecord } from "../ports/group-records.ts";
 import type { AppendOutcome, NewEnvelope } from "../ports/mailboxes.ts";
 import type { ServiceContext } from "./context.ts";
+import { appendToDevices } from "./mailboxes.ts";
 import { charge, chargeFor } from "./refusals.ts";
 
 /** Part of a mailbox, as a divisor, that message requests may fill: they cost a stranger nothing but accounts. */
@@ -102,7 +103,7 @@ async function store(
   await chargeRecipients(context, origin, decision.envelopes);
   const now = context.clock.now();
   const share = origin === "request" ? REQUEST_SHARE : 1;
-  const outcome = await mailboxes.append({
+  const outcome = await appendToDevices(context, {
     submitHash,
     envelopes: decision.envelopes,
     acceptedAtMs: toMinute(now),

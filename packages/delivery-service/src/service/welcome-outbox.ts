@@ -3,6 +3,7 @@ import { toMinute } from "../core/days.ts";
 import { sha256 } from "../core/submit.ts";
 import type { OutgoingWelcome } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
+import { appendToDevices } from "./mailboxes.ts";
 import { toRefusal } from "./refusals.ts";
 
 const BATCH = 100;
@@ -93,9 +94,9 @@ export class WelcomeOutbox {
 
   /** `gone` when there is no such mailbox, or it was full until the Welcome expired. */
   private async deliver(outgoing: OutgoingWelcome): Promise<"delivered" | "gone" | "full"> {
-    const { clock, limits, signals, stores } = this.context;
+    const { clock, limits, signals } = this.context;
     const { groupId, recipient, sequence, treeHash, welcome } = outgoing;
-    const outcome = await stores.mailboxes.append({
+    const outcome = await appendToDevices(this.context, {
       submitHash: hashOf(outgoing),
       envelopes: [
         { recipient, ciphertext: welcome, source: undefined, welcome: { groupId, sequence, treeHash } },

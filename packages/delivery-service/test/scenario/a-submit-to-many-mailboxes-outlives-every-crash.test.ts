@@ -127,7 +127,7 @@ describe.skipIf(inject("cluster") === undefined)("a submit to mailboxes in diffe
       expect(["stored", "repeated"]).toContain((await store.append(append)).kind);
       expect(await counts(store, recipients)).toEqual([round + 1, round + 1, round + 1]);
     }
-    expect(outcomes.slice(0, 8)).toEqual(new Array(8).fill("store/redis-unreachable"));
+    expect(outcomes.slice(0, 8)).toEqual(Array.from({ length: 8 }, () => "store/redis-unreachable"));
     expect(outcomes[9]).toBe("stored");
     await redis.close();
   }, 60_000);

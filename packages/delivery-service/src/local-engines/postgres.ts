@@ -1,6 +1,7 @@
 import { chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import pg from "pg";
 import { freePort } from "./probe.ts";
 import { asPostgres, postgresOwner, postgresPrograms, run } from "./programs.ts";
 import { ServerProcess } from "./server-process.ts";
@@ -37,24 +38,44 @@ export async function startLocalPostgres(): Promise<LocalPostgres> {
   }
   const server = new ServerProcess(postgresCommand(programs, directory, port), port);
   const url = `postgres://murmuration:${PASSWORD}@127.0.0.1:${port}/postgres`;
+  const start = async () => {
+    await server.start();
+    await untilItLetsIn(url);
+  };
   const dispose = async () => {
     await server.stop("SIGINT");
     rmSync(directory, { recursive: true, force: true });
   };
   try {
-    await server.start();
+    await start();
   } catch (error) {
     await dispose();
     throw error;
   }
   return {
     url,
-    start: () => server.start(),
+    start,
     kill: () => server.kill(),
     freeze: () => server.freeze(),
     thaw: () => server.thaw(),
     dispose,
   };
+}
+
+/** After a kill it answers "starting up" for as long as it replays its log. */
+async function untilItLetsIn(url: string): Promise<void> {
+  for (;;) {
+    const client = new pg.Client({ connectionString: url });
+    try {
+      await client.connect();
+      return;
+    } catch (error) {
+      if (!(error instanceof pg.DatabaseError) || error.code !== "57P03") throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    } finally {
+      await client.end().catch(() => {});
+    }
+  }
 }
 
 /** Makes the files of a database whose superuser is `murmuration`. */

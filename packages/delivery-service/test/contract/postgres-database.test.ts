@@ -1,7 +1,12 @@
 import { RejectionError } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
+import { PostgresDatabase } from "../../src/adapters/postgres-database.ts";
 import { type OpenedCluster, openCluster } from "../support/cluster.ts";
 import { random } from "../support/random.ts";
+import { roundTripsOf } from "../support/round-trips.ts";
+import { openSilentRelay } from "../support/silent-relay.ts";
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 describe("the engines of a cluster", () => {
   it("answer where CI is set: its suites are not left out there", () => {
@@ -92,6 +97,142 @@ describe.skipIf(inject("cluster") === undefined)("a PostgreSQL database", () => 
     const rows = await cluster.database.read((statements) => statements.all("SELECT small FROM notes"));
     expect(rows).toEqual([{ small: 2 }, { small: 2 }]);
   });
+
+  it("answers a write at whatever moment it is asked for, also as its lane goes idle", async () => {
+    for (let moments = 0; moments < 30; moments++) {
+      await cluster.database.write("one key", async () => {});
+      for (let moment = 0; moment < moments; moment++) await undefined;
+      const answered = cluster.database.write("one key", async () => "answered");
+      expect(await Promise.race([answered, pause(5_000)])).toBe("answered");
+    }
+  });
+
+  it("waits once for each of the writes that share a transaction, and once for the COMMIT", async () => {
+    const notes = Array.from({ length: 40 }, (_, i) => i);
+    const roundTrips = await roundTripsOf(() =>
+      Promise.all(
+        notes.map((i) =>
+          cluster.database.write("one key", (statements) =>
+            Promise.all([
+              statements.run(insert, i, random(8)),
+              statements.run("UPDATE notes SET yes = true WHERE id = $1", i),
+            ]),
+          ),
+        ),
+      ),
+    );
+    expect(roundTrips).toBe(41);
+    expect(await count()).toBe(40);
+  });
+
+  it("undoes a write that took no notice of what PostgreSQL refused, and no other one", async () => {
+    await cluster.database.write("a", (statements) => statements.run(insert, 1, random(8)));
+    const outcomes = await Promise.allSettled(
+      [2, 1, 3].map((id) =>
+        cluster.database.write("a", async (statements) => {
+          await statements.run(insert, id + 10, random(8));
+          await statements.run(insert, id, random(8)).catch(() => {});
+        }),
+      ),
+    );
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect(await count()).toBe(5);
+  });
+
+  it("tries again what a broken connection undid before its COMMIT was sent", async () => {
+    let tries = 0;
+    const write = cluster.database.write("a", async (statements) => {
+      await statements.run(insert, 1, random(8));
+      if (tries++ === 0) await statements.get("SELECT pg_terminate_backend(pg_backend_pid())");
+      return tries;
+    });
+    expect(await write).toBe(2);
+    expect(await count()).toBe(1);
+    let looks = 0;
+    const read = cluster.database.read(async (statements) => {
+      if (looks++ === 0) await statements.get("SELECT pg_terminate_backend(pg_backend_pid())");
+      return looks;
+    });
+    expect(await read).toBe(2);
+  });
+
+  it("says perhaps where the answer to a COMMIT was lost, and does not do it again by itself", async () => {
+    await cluster.database.write("a", (statements) =>
+      statements.run(`
+        CREATE FUNCTION end_session() RETURNS trigger LANGUAGE plpgsql AS
+          $$BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1); RETURN NULL; END$$`),
+    );
+    await cluster.database.write("a", (statements) =>
+      statements.run(`CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION end_session()`),
+    );
+    let tries = 0;
+    const write = cluster.database.write("a", async (statements) => {
+      tries++;
+      await statements.run(insert, 1, random(8));
+    });
+    await expect(write).rejects.toMatchObject({ code: "store/write-failed" });
+    expect(tries).toBe(1);
+  });
+
+  it("goes on when a newer node has changed a table whose statements are prepared", async () => {
+    const select = () => cluster.database.read((statements) => statements.all("SELECT * FROM notes"));
+    await cluster.database.write("a", (statements) => statements.run(insert, 1, random(8)));
+    expect(await select()).toHaveLength(1);
+    await cluster.database.write("a", (statements) =>
+      statements.run("ALTER TABLE notes ADD COLUMN more integer"),
+    );
+    expect(await select()).toMatchObject([{ id: 1, more: null }]);
+  });
+
+  it("lets writes happen while as many read as can", async () => {
+    const reading = Array.from({ length: 10 }, () =>
+      cluster.database.read((statements) => statements.get("SELECT pg_sleep(0.3)::text AS slept")),
+    );
+    const startedAt = performance.now();
+    await cluster.database.write("a", (statements) => statements.run(insert, 1, random(8)));
+    expect(performance.now() - startedAt).toBeLessThan(300);
+    await Promise.all(reading);
+  });
+
+  it("ends a statement that takes too long, and nothing that shares its transaction", async () => {
+    const database = await hasty(inject("cluster")!.postgres);
+    const outcomes = await Promise.allSettled([
+      database.write("a", (statements) => statements.run(insert, 1, random(8))),
+      database.write("a", (statements) => statements.run("SELECT pg_sleep(3)::text")),
+      database.write("a", (statements) => statements.run(insert, 2, random(8))),
+    ]);
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect(await count()).toBe(2);
+    await database.close();
+  });
+
+  it("waits not forever for a connection on which nothing is heard any more", async () => {
+    const url = new URL(inject("cluster")!.postgres);
+    const relay = await openSilentRelay({ host: url.hostname, port: Number(url.port || 5432) });
+    url.host = `127.0.0.1:${relay.port}`;
+    const database = await hasty(url.href);
+    const note = (id: number) =>
+      database.write("a", async (statements) => {
+        await statements.run(insert, id, random(8));
+        // Whoever is cut off in the middle holds its rows no longer than others wait for them.
+        if (id === 2) relay.silence();
+      });
+    await note(1);
+    const startedAt = performance.now();
+    await expect(note(2)).rejects.toMatchObject({ code: "store/write-failed" });
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    relay.restore();
+    await cluster.database.write("b", (statements) => statements.run(insert, 2, random(8)));
+    await note(3);
+    expect(await count()).toBe(3);
+    await database.close();
+    await relay.dispose();
+  });
+
+  /** Another node, whose statements may take a second. */
+  const hasty = (url: string) =>
+    PostgresDatabase.open({ url, schema: cluster.schema, writers: 1, readers: 1, statementTimeoutMs: 1_000 });
 
   it("after closing says that it is closed", async () => {
     const { database } = await cluster.another();

@@ -1,5 +1,5 @@
 /** From an error to one sentence and an exit code. */
-import { MurmurationError, UnavailableError } from "@murmuration/base";
+import { MurmurationError, UnavailableError, UsageError } from "@murmuration/base";
 import { isRejectionCode, rejections } from "@murmuration/wire";
 import { WrongUsage } from "./arguments.ts";
 
@@ -41,6 +41,10 @@ const sentences: Readonly<Record<string, string>> = {
   "key-packages/none": "Has left no keys by which a device could be added: the app has to be opened there.",
   "outbox/still-waiting": "The delivery service cannot be reached; the message stays in the outbox.",
   "transport/unreachable": "The delivery service cannot be reached.",
+  "server/cannot-listen": "The address or port cannot be listened on: it is taken, or not this machine's.",
+  "store/postgres-unreachable": "PostgreSQL cannot be reached, or refuses the user; see murmuration doctor.",
+  "store/redis-unreachable": "Redis cannot be reached, or refuses the user; see murmuration doctor.",
+  "store/newer-schema": "A newer version of the service has used this store; run that version.",
 };
 
 /** A stable code in one sentence, with the code. */
@@ -59,6 +63,10 @@ export interface Failure {
 export function explain(error: unknown): Failure {
   if (error instanceof WrongUsage) return { sentence: error.message, exitCode: EXIT_WRONG_USAGE };
   if (error instanceof CommandFailed) return { sentence: error.message, exitCode: error.exitCode };
+  // Configuration is the operator's writing, and its errors are made to be read.
+  if (error instanceof UsageError && error.code.startsWith("config/")) {
+    return { sentence: error.message.slice(error.code.length + 2), exitCode: EXIT_WRONG_USAGE };
+  }
   if (error instanceof UnavailableError) {
     const sentence = sentences[error.code] ?? "The delivery service cannot be reached.";
     return { sentence: `${sentence} (${error.code})`, exitCode: EXIT_UNREACHABLE };

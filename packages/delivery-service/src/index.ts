@@ -1,2 +1,5 @@
-export { createConfig, type DeliveryServiceConfig, defaultTiming, readConfig } from "./config.ts";
+export { readConfig } from "./adapters/config-files.ts";
+export { createConfig, type DeliveryServiceConfig, defaultTiming } from "./config.ts";
+export { type ConfigKeyName, configKeys } from "./config-keys.ts";
 export { type Replacements, type RunningDeliveryService, startDeliveryService } from "./main.ts";
+export { runUntilStopped } from "./run.ts";

@@ -1,16 +1,11 @@
-import { MemoryGroupMemory } from "./adapters/memory-group-memory.ts";
-import { MemoryGroupSignals } from "./adapters/memory-group-signals.ts";
-import { MemoryMailboxSignals } from "./adapters/memory-mailbox-signals.ts";
-import { MemoryRateLimits } from "./adapters/memory-rate-limits.ts";
-import { MemorySpentChallenges } from "./adapters/memory-spent-challenges.ts";
 import { createPinoLog } from "./adapters/pino-log.ts";
 import { createPrometheusMetrics } from "./adapters/prometheus-metrics.ts";
 import { inviteCodeRegistration, openRegistration } from "./adapters/registration-verifiers.ts";
-import { openSqliteStores } from "./adapters/sqlite-stores.ts";
 import { systemClock, systemRandom } from "./adapters/system-environment.ts";
 import { createWorkerValidator } from "./adapters/worker-validator.ts";
 import { WsSocketServer } from "./adapters/ws-socket-server.ts";
 import type { DeliveryServiceConfig } from "./config.ts";
+import { openEngines } from "./open-engines.ts";
 import type { CommitValidator } from "./ports/commit-validator.ts";
 import type { Clock, Log } from "./ports/environment.ts";
 import type { Stores } from "./service/context.ts";
@@ -22,7 +17,7 @@ const VALIDATOR_TIMEOUT_MS = 30_000;
 /** A delivery service that runs in this process. */
 export interface RunningDeliveryService {
   readonly port: number;
-  /** Stops gently: clients are told, what was taken on is answered, connections close. Then call `close`. */
+  /** Stops gently within the configured time: clients are told, what was taken on is answered, connections close. Then call `close`. */
   drain(): Promise<void>;
   /** Cuts every connection and closes the store. */
   close(): Promise<void>;
@@ -40,8 +35,8 @@ export interface Replacements {
 }
 
 /**
- * Starts the delivery service on the embedded store. Rejects with UnavailableError `server/cannot-listen` when
- * the port is taken.
+ * Starts the delivery service on the engines that the configuration names. Rejects with what `openEngines` rejects with,
+ * and with UnavailableError `server/cannot-listen` when the port is taken.
  */
 export async function startDeliveryService(
   config: DeliveryServiceConfig,
@@ -50,12 +45,15 @@ export async function startDeliveryService(
   const clock = replacements.clock ?? systemClock;
   const log = replacements.log ?? createPinoLog(config.logLevel);
   const metrics = createPrometheusMetrics();
-  const sqlite = openSqliteStores(config.dataDirectory, ({ writes, durationMs }) => {
-    metrics.count("store_transactions");
-    metrics.count("store_writes", "", writes);
-    metrics.observe("store_transaction_ms", durationMs);
+  const engines = await openEngines(config, {
+    clock,
+    report: ({ writes, durationMs }) => {
+      metrics.count("store_transactions");
+      metrics.count("store_writes", "", writes);
+      metrics.observe("store_transaction_ms", durationMs);
+    },
   });
-  const stores = replacements.stores?.(sqlite) ?? sqlite;
+  const stores = replacements.stores?.(engines.stores) ?? engines.stores;
   const service = new DeliveryService(
     {
       stores,
@@ -63,10 +61,10 @@ export async function startDeliveryService(
       random: systemRandom,
       log,
       metrics,
-      signals: new MemoryMailboxSignals(),
-      groupSignals: new MemoryGroupSignals(),
-      groupMemory: new MemoryGroupMemory(clock),
-      spentChallenges: new MemorySpentChallenges(clock),
+      signals: engines.signals,
+      groupSignals: engines.groupSignals,
+      groupMemory: engines.groupMemory,
+      spentChallenges: engines.spentChallenges,
       validator:
         replacements.validator ??
         createWorkerValidator({
@@ -80,7 +78,8 @@ export async function startDeliveryService(
             },
           },
         }),
-      rateLimits: new MemoryRateLimits(clock),
+      rateLimits: engines.rateLimits,
+      probes: engines.probes,
       registrationVerifier:
         config.registration.kind === "open"
           ? openRegistration

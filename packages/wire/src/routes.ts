@@ -121,8 +121,10 @@ export const routes = {
   ),
   /** The ratchet tree of this hash, compressed, or a range of it. It never changes. */
   getTree: route("GET", "/v1/trees/:treeHash", "none", undefined, "blob"),
-  /** 200 while the service takes requests, 503 while it drains. */
+  /** 200 while the service takes requests, 503 while it drains or an engine that it needs does not answer. */
   health: route("GET", "/health", "none", undefined, "text"),
+  /** 200 as long as the process answers. */
+  alive: route("GET", "/health/alive", "none", undefined, "text"),
   /** Prometheus metrics. */
   metrics: route("GET", "/metrics", "none", undefined, "text"),
 } as const;

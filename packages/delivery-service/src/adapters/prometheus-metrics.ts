@@ -32,10 +32,11 @@ const GAUGES: Readonly<Record<GaugeName, string>> = {
   mailbox_bytes: "Ciphertext bytes that wait",
   groups_in_use: "MLS groups that somebody has open",
   followers_loaded: "MLS groups whose trees are in memory",
+  engine_answers: "1 for each engine that answered when it was last asked, 0 for one that did not",
   migrations: "Pairwise groups that began to move to MLS, by their state",
 };
 /** Those that have one value for each label. */
-const LABELLED: ReadonlySet<GaugeName> = new Set(["migrations"]);
+const LABELLED: ReadonlySet<GaugeName> = new Set(["migrations", "engine_answers"]);
 const HISTOGRAMS: Readonly<Record<HistogramName, string>> = {
   store_transaction_ms: "Duration of a transaction including its fsync",
   submit_ms: "Time from a submit's arrival to its answer",

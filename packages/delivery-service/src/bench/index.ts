@@ -81,6 +81,7 @@ export async function openBenchService(dataDirectory: string): Promise<BenchServ
     // Nobody is asked to commit: a turn that somebody else holds would refuse the commits that are measured.
     validator: { ...validator, nextTurn: async () => undefined },
     rateLimits: new MemoryRateLimits(systemClock),
+    probes: [],
     registrationVerifier: openRegistration,
     limits: benchLimits(),
     storeId: await stores.mailboxes.storeId(),

@@ -60,4 +60,5 @@ export type GaugeName =
   | "mailbox_bytes"
   | "groups_in_use"
   | "followers_loaded"
+  | "engine_answers"
   | "migrations";

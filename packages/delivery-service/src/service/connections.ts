@@ -85,11 +85,10 @@ export class Connections implements ConnectionSet {
     for (const connection of this.open) connection.sendBack();
   }
 
-  /** Tells everybody, waits until every frame that came is answered or the time is up, then closes. */
-  async drain(): Promise<void> {
+  /** Tells everybody, waits until every frame that came is answered or the deadline (ms since 1970) is over, then closes. */
+  async drain(deadline: number): Promise<void> {
     this.stopping = true;
     for (const connection of this.open) connection.announceDrain();
-    const deadline = this.context.clock.now() + this.context.timing.drainTimeoutMs;
     while ([...this.open].some((connection) => connection.busy) && this.context.clock.now() < deadline) {
       await new Promise<void>((resolve) => {
         this.context.clock.after(5, resolve);

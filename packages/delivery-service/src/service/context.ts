@@ -4,6 +4,7 @@ import type { AccountStore } from "../ports/accounts.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { CertificateAuthorityKeys, CertificateStore } from "../ports/certificates.ts";
 import type { CommitValidator } from "../ports/commit-validator.ts";
+import type { EngineProbe } from "../ports/engine-probe.ts";
 import type { Clock, Log, Metrics, Random } from "../ports/environment.ts";
 import type { GroupMemory } from "../ports/group-memory.ts";
 import type { GroupRecordStore } from "../ports/group-records.ts";
@@ -46,6 +47,7 @@ export interface ServiceContext {
   readonly groupMemory: GroupMemory;
   readonly validator: CommitValidator;
   readonly rateLimits: RateLimits;
+  readonly probes: readonly EngineProbe[];
   readonly registrationVerifier: RegistrationVerifier;
   readonly limits: Limits;
   /** Of the mailboxes that are there now: another one after they were lost. */
@@ -64,6 +66,6 @@ export interface ServiceTiming {
   readonly slowReaderMs: number;
   /** What clients are told to wait before they come back. */
   readonly reconnectAfterMs: number;
-  /** How long a drain waits for requests that are being answered. */
+  /** How long a drain waits for frames and requests that are being answered. */
   readonly drainTimeoutMs: number;
 }

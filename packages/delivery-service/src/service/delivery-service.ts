@@ -13,6 +13,8 @@ import { type Handlers, handleRequest } from "./http.ts";
 import * as keyPackageRoutes from "./key-package-routes.ts";
 import * as keyRoutes from "./key-routes.ts";
 import { gaugeMigrations } from "./migration-reports.ts";
+import { Readiness } from "./readiness.ts";
+import { toRefusal } from "./refusals.ts";
 import { RetentionRunner } from "./retention-runner.ts";
 import { TreeRoutes } from "./tree-routes.ts";
 
@@ -28,6 +30,7 @@ const FIRST_SIGNER_KEY_ID = 1;
 /** A frame may be this much longer than its limit and is still answered in words before the close. */
 const OVERSIZE_SLACK_BYTES = 65_536;
 const FIRST_RETENTION_MS = 5_000;
+const PLAIN = "text/plain; charset=utf-8";
 
 /** Loads the certificate authority's keys, or makes them when the service starts for the first time. */
 export async function openAuthority(store: CertificateStore): Promise<CertificateAuthorityKeys> {
@@ -51,6 +54,7 @@ export class DeliveryService {
   private readonly hub: GroupHub;
   private readonly connections: Connections;
   private readonly retention: RetentionRunner;
+  private readonly readiness: Readiness;
   private requests = 0;
 
   constructor(context: ServiceContext, server: SocketServer) {
@@ -65,6 +69,7 @@ export class DeliveryService {
       // Ids begin anew: no connection may go on with those of before.
       this.connections.sendBack();
     });
+    this.readiness = new Readiness(context.probes, context.clock, context.metrics);
   }
 
   /** Starts to listen; resolves with the port. */
@@ -111,8 +116,8 @@ export class DeliveryService {
   async drain(): Promise<void> {
     this.retention.stop();
     this.context.log.info("draining");
-    await this.connections.drain();
     const deadline = this.context.clock.now() + this.context.timing.drainTimeoutMs;
+    await this.connections.drain(deadline);
     while (this.requests > 0 && this.context.clock.now() < deadline) {
       await new Promise<void>((resolve) => {
         this.context.clock.after(5, resolve);
@@ -162,32 +167,37 @@ export class DeliveryService {
       countKeyPackages: keyPackageRoutes.countKeyPackages,
       claimKeyPackages: keyPackageRoutes.claimKeyPackages,
       getTree: trees.read,
-      health: async () => this.health(),
-      metrics: async () => this.metrics(),
+      health: () => this.health(),
+      // Whoever restarts a node for its engine's sake cuts off its clients and helps nobody.
+      alive: async () => textResponse(200, PLAIN, "alive\n"),
+      metrics: () => this.metrics(),
     };
   }
 
-  private health(): HttpResponse {
-    const draining = this.connections.draining();
-    return textResponse(draining ? 503 : 200, "text/plain; charset=utf-8", draining ? "draining\n" : "ok\n");
+  /** Whether clients should be sent here: no while it drains, and no while an engine does not answer. */
+  private async health(): Promise<HttpResponse> {
+    if (this.connections.draining()) return textResponse(503, PLAIN, "draining\n");
+    const gone = await this.readiness.gone();
+    return gone.length === 0
+      ? textResponse(200, PLAIN, "ok\n")
+      : textResponse(503, PLAIN, `not ready: no answer from ${gone.join(", ")}\n`);
   }
 
+  /** Figures of the process are told also when an engine is gone: then they are wanted most. */
   private async metrics(): Promise<HttpResponse> {
-    await this.gaugeMailboxes();
-    await gaugeMigrations(this.context);
-    return textResponse(200, "text/plain; version=0.0.4; charset=utf-8", await this.context.metrics.render());
-  }
-
-  /** The other metrics are wanted most while this store does not answer. */
-  private async gaugeMailboxes(): Promise<void> {
-    const { metrics, stores } = this.context;
+    const { log, metrics, stores } = this.context;
+    const gone = await this.readiness.gone();
     try {
-      const totals = await stores.mailboxes.totals();
-      metrics.gauge("mailbox_envelopes", totals.envelopes);
-      metrics.gauge("mailbox_bytes", totals.bytes);
+      if (gone.length === 0) {
+        const totals = await stores.mailboxes.totals();
+        metrics.gauge("mailbox_envelopes", totals.envelopes);
+        metrics.gauge("mailbox_bytes", totals.bytes);
+        await gaugeMigrations(this.context);
+      }
     } catch (error) {
-      if (!(error instanceof UnavailableError)) throw error;
+      toRefusal(error, log);
     }
+    return textResponse(200, "text/plain; version=0.0.4; charset=utf-8", await metrics.render());
   }
 }
 

@@ -48,6 +48,8 @@ type Handler = (context: ServiceContext, call: Call) => Promise<Answer>;
 export type Handlers = Readonly<Record<RouteName, Handler>>;
 
 const EMPTY: Bytes = new Uint8Array(0);
+/** Answered also while the service drains. */
+const OPERATIONAL: ReadonlySet<RouteName> = new Set(["health", "alive", "metrics"]);
 
 /** Answers one request. Never rejects. */
 export async function handleRequest(
@@ -60,8 +62,7 @@ export async function handleRequest(
   try {
     const match = matchRoute(request.method, request.path);
     if (match.kind !== "found") throw new RejectionError(`http/${match.kind}`);
-    const operational = match.name === "health" || match.name === "metrics";
-    if (draining() && !operational) throw new RejectionError("service/draining");
+    if (draining() && !OPERATIONAL.has(match.name)) throw new RejectionError("service/draining");
     const call = await toCall(context, match.name, match.parameters, request);
     const answer = await handlers[match.name](context, call);
     return toResponse(match.name, answer);

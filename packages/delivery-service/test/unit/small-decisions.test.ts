@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { createConfig, readConfig } from "../../src/config.ts";
 import { parseRange } from "../../src/core/byte-range.ts";
 import { dayOf, toMinute } from "../../src/core/days.ts";
 import { planRetention, retention } from "../../src/core/retention.ts";
@@ -44,29 +43,5 @@ describe("retention plan", () => {
     expect(plan).toContainEqual({ name: "group-entries", beforeMs: now - 30 * 86_400_000 });
     expect(plan).toContainEqual({ name: "idle-mls-groups", beforeDay: 1_000 - 400 });
     expect(plan).toContainEqual({ name: "idle-devices", beforeDay: 1_000 - retention.idleDeviceDays });
-  });
-});
-
-describe("configuration", () => {
-  it("has defaults for everything but the directory", () => {
-    expect(createConfig({ dataDirectory: "x" })).toMatchObject({ host: "127.0.0.1", port: 0 });
-    expect(readConfig({})).toMatchObject({ port: 8080, registration: { kind: "open" }, trustedProxies: 0 });
-  });
-
-  it("reads invite codes", () => {
-    const codes = "a-code-of-some-length, another-code-of-length";
-    const config = readConfig({ MURMURATION_REGISTRATION: "invite", MURMURATION_INVITE_CODES: codes });
-    expect(config.registration).toMatchObject({ kind: "invite", codes: [{ length: 21 }, { length: 22 }] });
-  });
-
-  it.each([
-    { MURMURATION_PORT: "65536" },
-    { MURMURATION_PORT: "http" },
-    { MURMURATION_LOG_LEVEL: "loud" },
-    { MURMURATION_REGISTRATION: "closed" },
-    { MURMURATION_REGISTRATION: "invite" },
-    { MURMURATION_REGISTRATION: "invite", MURMURATION_INVITE_CODES: "short" },
-  ])("refuses %o by name and without its value", (environment) => {
-    expect(() => readConfig(environment)).toThrow(/^config\/invalid: MURMURATION_[A-Z_]+$/);
   });
 });

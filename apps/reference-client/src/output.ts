@@ -80,3 +80,17 @@ export function formatLine(client: Client, line: HistoryLine): string {
 export function formatSafetyNumber(digits: string): string {
   return (digits.match(/.{1,5}/g) ?? []).join(" ");
 }
+
+/** Columns under their names, as wide as they need to be. */
+export function table(names: readonly string[], rows: ReadonlyArray<readonly string[]>): string {
+  const all = [names, ...rows];
+  const widths = names.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}

@@ -2,7 +2,7 @@ import { type Limits, limits, type Rate } from "@murmuration/wire";
 
 /** How a value is written. Undefined stands for "this is no such value". */
 export interface Kind<T> {
-  /** Goes on from "takes". */
+  /** Completes a sentence: the key takes … */
   readonly takes: string;
   /** In the configuration file. */
   fromJson(value: unknown): T | undefined;

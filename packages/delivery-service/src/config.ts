@@ -302,7 +302,7 @@ function nearestOf(given: string, shown: (name: string) => string, within: numbe
 /** Levenshtein's distance. O(length of a × length of b), so `a` is cut. */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, letter] of [...a.slice(0, 80)].entries()) {
+  for (const [i, letter] of a.slice(0, 80).split("").entries()) {
     const next = [i + 1];
     for (let j = 0; j < b.length; j++) {
       next.push(Math.min(next[j]! + 1, row[j + 1]! + 1, row[j]! + Number(letter !== b[j])));

@@ -21,6 +21,7 @@ import {
   unblockContact,
 } from "./contacts.ts";
 import { demo } from "./demo.ts";
+import { doctor } from "./doctor.ts";
 import { exportAll } from "./export.ts";
 import { addToGroup, createGroup, leaveGroup, listGroups, listMembers, removeFromGroup } from "./groups.ts";
 import { history, listen, send } from "./messages.ts";
@@ -31,6 +32,7 @@ import { serve } from "./serve.ts";
 /** Every command; of two that fit, the longer path comes first. */
 export const commands: readonly Command[] = [
   serve,
+  doctor,
   register,
   whoami,
   addContact,

@@ -6,6 +6,9 @@ import { mlsSchema } from "./postgres-schema-mls.ts";
 /** Steps of the schema, forward only: a step that was released is never changed. */
 const MIGRATIONS: readonly string[] = [directorySchema, mlsSchema];
 
+/** How many steps a schema has that is up to date. */
+export const POSTGRES_SCHEMA_STEPS = MIGRATIONS.length;
+
 /** "murmur" in a telephone's digits: whoever migrates a schema of this service holds this lock. */
 const LOCK = 687_627;
 

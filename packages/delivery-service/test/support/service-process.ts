@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { Limits } from "@murmuration/wire";
 
-const ENTRY = fileURLToPath(new URL("./serve.ts", import.meta.url));
+const TEST_ENTRY = fileURLToPath(new URL("./serve.ts", import.meta.url));
+const OPERATORS_ENTRY = fileURLToPath(new URL("../../src/serve-main.ts", import.meta.url));
 
 /** A delivery service in a process of its own. */
 export interface ServiceProcess {
@@ -21,12 +22,27 @@ export interface ServiceProcess {
 }
 
 /** `dieAt`: a method of the store of MLS groups; when it has something to do the process is killed instead. */
-export async function startServiceProcess(
+export function startServiceProcess(
   dataDirectory: string,
   limits: Partial<Limits> = {},
   dieAt = "",
 ): Promise<ServiceProcess> {
-  const child: ChildProcess = fork(ENTRY, [dataDirectory, JSON.stringify(limits), dieAt], {
+  return start(TEST_ENTRY, [dataDirectory, JSON.stringify(limits), dieAt], process.env);
+}
+
+/** The service as an operator runs it, configured by the environment alone. */
+export function startNode(environment: Readonly<Record<string, string>>): Promise<ServiceProcess> {
+  const { PATH } = process.env;
+  return start(OPERATORS_ENTRY, [], { PATH, MURMURATION_PORT: "0", ...environment });
+}
+
+async function start(
+  entry: string,
+  argv: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<ServiceProcess> {
+  const child: ChildProcess = fork(entry, argv, {
+    env,
     execArgv: [
       "--conditions=@murmuration/source",
       "--experimental-strip-types",

@@ -44,6 +44,10 @@ const sentences: Readonly<Record<string, string>> = {
   "server/cannot-listen": "The address or port cannot be listened on: it is taken, or not this machine's.",
   "store/postgres-unreachable": "PostgreSQL cannot be reached, or refuses the user; see murmuration doctor.",
   "store/redis-unreachable": "Redis cannot be reached, or refuses the user; see murmuration doctor.",
+  "store/not-there": "There is no store yet where the configuration says; nodes make it when they start.",
+  "store/other-schema":
+    "The store was made by another version of the service: start a node of this version, or use that version.",
+  "admin/short-key": "The file of the label key holds fewer than 16 bytes.",
   "store/newer-schema": "A newer version of the service has used this store; run that version.",
 };
 

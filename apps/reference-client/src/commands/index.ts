@@ -1,5 +1,6 @@
 import type { Command } from "../command.ts";
 import { register, safetyNumber, whoami } from "./account.ts";
+import { adminGroups, adminKeyPackages, adminRetention } from "./admin.ts";
 import { chat } from "./chat.ts";
 import {
   banFromGroup,
@@ -33,6 +34,9 @@ import { serve } from "./serve.ts";
 export const commands: readonly Command[] = [
   serve,
   doctor,
+  adminGroups,
+  adminKeyPackages,
+  adminRetention,
   register,
   whoami,
   addContact,

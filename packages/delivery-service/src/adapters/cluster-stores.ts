@@ -8,6 +8,7 @@ import { PostgresGroupRecordStore } from "./postgres-group-records.ts";
 import { PostgresKeyPackageStore } from "./postgres-key-packages.ts";
 import { PostgresKeyStore } from "./postgres-keys.ts";
 import { PostgresRetentionLog } from "./postgres-retention-log.ts";
+import { PostgresLostCommitStore } from "./postgres-lost-commits.ts";
 import type { RedisClient } from "./redis-client.ts";
 import { RedisMailboxStore } from "./redis-mailboxes.ts";
 
@@ -23,6 +24,7 @@ export function openClusterStores(database: PostgresDatabase, redis: RedisClient
     blobs: new PostgresBlobStore(database),
     certificates: new PostgresCertificateStore(database),
     retentionLog: new PostgresRetentionLog(database),
+    lostCommits: new PostgresLostCommitStore(database),
     // PostgreSQL's autovacuum and Redis's rewriting of its file do it.
     compact: async () => {},
     close: async () => {

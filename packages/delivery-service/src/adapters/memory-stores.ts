@@ -2,6 +2,7 @@ import type { Stores } from "../service/context.ts";
 import { MemoryAccountStore } from "./memory-accounts.ts";
 import { MemoryKeyPackageStore } from "./memory-key-packages.ts";
 import { MemoryKeyStore } from "./memory-keys.ts";
+import { MemoryLostCommitStore } from "./memory-lost-commits.ts";
 import { MemoryMailboxStore } from "./memory-mailboxes.ts";
 import { MemoryMlsGroupStore } from "./memory-mls-groups.ts";
 import {
@@ -23,6 +24,7 @@ export function openMemoryStores(): Stores {
     blobs: new MemoryBlobStore(),
     certificates: new MemoryCertificateStore(),
     retentionLog: new MemoryRetentionLog(),
+    lostCommits: new MemoryLostCommitStore(),
     compact: async () => {},
     close: async () => {},
   };

@@ -360,6 +360,44 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE mls_bans ADD COLUMN account_id BLOB;
   ALTER TABLE mls_bans ADD COLUMN listed_at INTEGER;
   `,
+  `
+  -- Commits that came too late for their epoch, by the day: for operators.
+  CREATE TABLE mls_lost_commits (
+    group_id BLOB NOT NULL,
+    day INTEGER NOT NULL,
+    lost INTEGER NOT NULL,
+    PRIMARY KEY (group_id, day)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX mls_lost_commits_by_day ON mls_lost_commits (day);
+
+  -- As before, with those counts.
+  DROP VIEW retention_overdue;
+  CREATE VIEW retention_overdue (job, overdue) AS
+    SELECT 'envelopes', count(*) FROM envelopes
+      WHERE accepted_at_ms < (unixepoch() - 30 * 86400) * 1000
+    UNION ALL SELECT 'submits', count(*) FROM submits
+      WHERE accepted_at_ms < (unixepoch() - 2 * 86400) * 1000
+    UNION ALL SELECT 'blobs', count(*) FROM blobs
+      WHERE stored_at_ms < (unixepoch() - 30 * 86400) * 1000
+    UNION ALL SELECT 'unfinished-uploads', count(*) FROM blob_uploads
+      WHERE started_at_ms < (unixepoch() - 86400) * 1000 AND upload NOT IN (SELECT upload FROM blobs)
+    UNION ALL SELECT 'key-packages', count(*) FROM key_packages
+      WHERE expires_at_ms < unixepoch() * 1000
+    UNION ALL SELECT 'group-entries', count(*) FROM mls_groups g JOIN mls_entries e USING (mls_group)
+      WHERE g.oldest_entry_ms < (unixepoch() - 30 * 86400) * 1000
+      AND e.accepted_at_ms < (unixepoch() - 30 * 86400) * 1000
+    UNION ALL SELECT 'idle-devices', count(*) FROM devices
+      WHERE last_seen_day < unixepoch() / 86400 - 180
+    UNION ALL SELECT 'idle-groups', count(*) FROM group_records
+      WHERE last_used_day < unixepoch() / 86400 - 400
+    UNION ALL SELECT 'idle-mls-groups', count(*) FROM mls_groups
+      WHERE last_used_day < unixepoch() / 86400 - 400
+    UNION ALL SELECT 'orphaned-mailboxes', count(*) FROM mailboxes m
+      WHERE opened_at_ms < (unixepoch() - 86400) * 1000 AND NOT EXISTS
+      (SELECT 1 FROM devices d WHERE d.account_id = m.account_id AND d.device_id = m.device_id)
+    UNION ALL SELECT 'lost-commits', count(*) FROM mls_lost_commits
+      WHERE day < unixepoch() / 86400 - 30;
+  `,
 ];
 
 /** What `PRAGMA user_version` says of a database that is up to date. */

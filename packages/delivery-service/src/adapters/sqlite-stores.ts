@@ -8,6 +8,7 @@ import { SqliteDatabase, type TransactionReport } from "./sqlite-database.ts";
 import { SqliteGroupRecordStore } from "./sqlite-group-records.ts";
 import { SqliteKeyPackageStore } from "./sqlite-key-packages.ts";
 import { SqliteKeyStore } from "./sqlite-keys.ts";
+import { SqliteLostCommitStore } from "./sqlite-lost-commits.ts";
 import { SqliteMailboxStore } from "./sqlite-mailboxes.ts";
 import { SqliteMlsGroupStore } from "./sqlite-mls-groups.ts";
 import { SqliteRetentionLog } from "./sqlite-retention-log.ts";
@@ -29,6 +30,7 @@ export function openSqliteStores(
     blobs: new SqliteBlobStore(database),
     certificates: new SqliteCertificateStore(database),
     retentionLog: new SqliteRetentionLog(database),
+    lostCommits: new SqliteLostCommitStore(database),
     compact: () => database.truncateLog(),
     close: async () => database.close(),
   };

@@ -15,6 +15,8 @@ export const retention = {
   idleDeviceDays: 180,
   /** Of pairwise and of MLS groups. */
   idleGroupDays: 400,
+  /** Counts of commits that lost their race: as long as the log with those that won. */
+  lostCommitDays: 30,
   /** Time between two runs. */
   intervalMs: 3_600_000,
   /** Rows that one transaction removes at most, so that a run never blocks delivery for long. */
@@ -35,7 +37,10 @@ export type RetentionJob =
         | "group-entries";
       readonly beforeMs: number;
     }
-  | { readonly name: "idle-devices" | "idle-groups" | "idle-mls-groups"; readonly beforeDay: number }
+  | {
+      readonly name: "idle-devices" | "idle-groups" | "idle-mls-groups" | "lost-commits";
+      readonly beforeDay: number;
+    }
   | { readonly name: "orphaned-mailboxes"; readonly beforeMs: number };
 
 /** What a run at `now` has to remove. */
@@ -50,6 +55,7 @@ export function planRetention(now: number): readonly RetentionJob[] {
     { name: "idle-devices", beforeDay: dayOf(now) - retention.idleDeviceDays },
     { name: "idle-groups", beforeDay: dayOf(now) - retention.idleGroupDays },
     { name: "idle-mls-groups", beforeDay: dayOf(now) - retention.idleGroupDays },
+    { name: "lost-commits", beforeDay: dayOf(now) - retention.lostCommitDays },
     { name: "orphaned-mailboxes", beforeMs: now - retention.orphanMs },
   ];
 }

@@ -11,6 +11,7 @@ import type { GroupRecordStore } from "../ports/group-records.ts";
 import type { GroupSignals } from "../ports/group-signals.ts";
 import type { KeyPackageStore } from "../ports/key-packages.ts";
 import type { KeyStore } from "../ports/keys.ts";
+import type { LostCommitStore } from "../ports/lost-commits.ts";
 import type { MailboxSignals } from "../ports/mailbox-signals.ts";
 import type { MailboxStore } from "../ports/mailboxes.ts";
 import type { MlsGroupStore } from "../ports/mls-groups.ts";
@@ -30,6 +31,7 @@ export interface Stores {
   readonly blobs: BlobStore;
   readonly certificates: CertificateStore;
   readonly retentionLog: RetentionLog;
+  readonly lostCommits: LostCommitStore;
   /** Takes deleted content out of the engine's log as well. */
   compact(): Promise<void>;
   close(): Promise<void>;

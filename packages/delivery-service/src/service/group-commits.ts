@@ -79,7 +79,10 @@ export async function commitToGroup(
     return order(hub, group, committer, member, frame);
   });
   answer.then(
-    (given) => context.metrics.count("group_commits", outcomeOf(given)),
+    (given) => {
+      context.metrics.count("group_commits", outcomeOf(given));
+      if (given.kind === "groupCommitLost") hub.lostCommits.note(group.live.groupId);
+    },
     () => context.metrics.count("group_commits", "invalid"),
   );
   return answer;

@@ -4,6 +4,7 @@ import { GroupPages } from "./group-pages.ts";
 import { GroupTurns } from "./group-turns.ts";
 import { LeafCursors } from "./leaf-cursors.ts";
 import { LiveGroup } from "./live-group.ts";
+import { LostCommits } from "./lost-commits.ts";
 import { WelcomeOutbox } from "./welcome-outbox.ts";
 
 /** A group in use, with its line of turns. */
@@ -25,6 +26,7 @@ interface Entry {
 export class GroupHub {
   readonly context: ServiceContext;
   readonly cursors: LeafCursors;
+  readonly lostCommits: LostCommits;
   readonly outbox: WelcomeOutbox;
   /** Bytes of re-feedings that wait for their last frame, on all connections. */
   waitingRefeedBytes = 0;
@@ -35,6 +37,7 @@ export class GroupHub {
     this.context = context;
     this.pages = new GroupPages(context);
     this.cursors = new LeafCursors(context);
+    this.lostCommits = new LostCommits(context);
     this.outbox = new WelcomeOutbox(context);
   }
 
@@ -77,7 +80,7 @@ export class GroupHub {
 
   /** Writes what was held back. */
   async flush(): Promise<void> {
-    await this.cursors.flush();
+    await Promise.all([this.cursors.flush(), this.lostCommits.flush()]);
   }
 
   /** After the last connection: what was held back is written, and nothing is done by itself any more. */

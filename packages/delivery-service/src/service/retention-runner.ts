@@ -68,6 +68,8 @@ export class RetentionRunner {
           (limit) => stores.mlsGroups.expireGroups(job.beforeDay, limit),
           retention.mlsGroupBatch,
         );
+      case "lost-commits":
+        return repeat((limit) => stores.lostCommits.expire(job.beforeDay, limit));
       case "idle-devices":
         return this.removeIdleDevices(job.beforeDay);
       case "orphaned-mailboxes":

@@ -35,6 +35,7 @@ describe("nothing is kept longer than the schedule says", () => {
       "idle-devices": 0,
       "idle-groups": 0,
       "idle-mls-groups": 0,
+      "lost-commits": 0,
       "orphaned-mailboxes": 0,
     };
     const clock = movableClock(Date.now() - 401 * DAY_MS);
@@ -78,6 +79,8 @@ describe("nothing is kept longer than the schedule says", () => {
     const [message, commit] = [messageTo(community.groupId, 0), commitFrom(community.groupId, 0)];
     await bare.mlsGroups.appendMessage({ ...message, acceptedAtMs: clock.now() });
     await bare.mlsGroups.appendCommit({ ...commit, acceptedAtMs: clock.now() });
+    const lost = (count: number) => ({ groupId: community.groupId, day: dayOf(clock.now()), count });
+    await bare.lostCommits.add([lost(3)]);
     await send(bob);
     const oldBlob = await put(bob);
     // Today: what has to stay.
@@ -85,6 +88,7 @@ describe("nothing is kept longer than the schedule says", () => {
     await send(bob);
     const newBlob = await put(bob);
     await bare.mlsGroups.appendMessage(messageTo(community.groupId, 1, { acceptedAtMs: clock.now() }));
+    await bare.lostCommits.add([lost(4)]);
     await createGroup(base, groupId(random(16)), random(16), random(50));
 
     expect(overdue()).toEqual({
@@ -97,6 +101,7 @@ describe("nothing is kept longer than the schedule says", () => {
       "idle-devices": 1,
       "idle-groups": 1,
       "idle-mls-groups": 1,
+      "lost-commits": 1,
       // The idle account's mailbox has its device yet.
       "orphaned-mailboxes": 1,
     });
@@ -113,6 +118,7 @@ describe("nothing is kept longer than the schedule says", () => {
       lastSequence: 3,
       epoch: 1,
     });
+    expect(await bare.lostCommits.since(community.groupId, 0)).toBe(4);
     await bare.close();
     const own = await TestSocket.device(service.port, bob);
     expect((await own.envelopes(1)).map((envelope) => envelope.envelopeId)).toEqual([2]);
@@ -131,6 +137,7 @@ describe("nothing is kept longer than the schedule says", () => {
       ["idle-groups", 1],
       ["idle-mls-groups", 1],
       ["key-packages", 2],
+      ["lost-commits", 1],
       ["orphaned-mailboxes", 1],
       ["submits", 1],
       ["unfinished-uploads", 0],
@@ -140,7 +147,7 @@ describe("nothing is kept longer than the schedule says", () => {
       database,
       "SELECT sum(removed) AS now, sum(removed_total) AS ever FROM retention_runs",
     );
-    expect(again).toEqual([{ now: 0, ever: 11 }]);
+    expect(again).toEqual([{ now: 0, ever: 12 }]);
     await service.close();
     directory.remove();
   });

@@ -53,3 +53,43 @@ describe("murmuration doctor", () => {
     expect(stdout).not.toContain("hunter22");
   });
 });
+
+describe("murmuration admin", () => {
+  it("shows groups under labels, KeyPackages and retention beside the running service", async () => {
+    await stage.serve();
+    const data = join(stage.folder, "service");
+    const config = written("admin.json", { data });
+    const admin = (...args: string[]) => stage.ok("operator", "admin", ...args, "--config", config);
+    expect((await admin("groups")).stdout).toBe("no MLS groups\n");
+
+    await stage.ok("alice", "register", "--name", "alice");
+    await stage.ok("alice", "group", "create", "secret society", "--community");
+    const groups = await stage.ok("alice", "group", "list", "--json");
+    const [{ id }] = JSON.parse(groups.stdout) as [{ readonly id: string }];
+    const key = join(stage.folder, "label-key");
+    const [first] = (await admin("groups", "--json", "--label-key", key)).json;
+    const [second] = (await admin("groups", "--json", "--label-key", key)).json;
+    expect(first).toMatchObject({ label: expect.stringMatching(/^[0-9a-f]{10}$/), leftBehind: 0 });
+    expect(second!["label"]).toBe(first!["label"]);
+    const shown = (await admin("groups")).stdout;
+    expect(shown).toMatch(/^label +epoch +age +stale/);
+    expect(shown).not.toContain(first!["label"]);
+    for (const text of [shown, JSON.stringify(first)]) {
+      expect(text).not.toContain("society");
+      expect(text).not.toContain(id);
+    }
+
+    expect((await admin("key-packages", "--json")).json).toMatchObject([{ devices: 1, none: 0 }]);
+    const retention = await stage.run("operator", "admin", "retention", "--config", config);
+    expect(retention).toMatchObject({ code: 0 });
+    expect(retention.stdout).toMatch(/^group-entries +\S+ +\d+ +0$/m);
+  });
+
+  it("says where there is no store", async () => {
+    const config = written("nowhere.json", { data: join(stage.folder, "nowhere") });
+    expect(await stage.run("operator", "admin", "groups", "--config", config)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("(store/not-there)"),
+    });
+  });
+});

@@ -63,6 +63,11 @@ export const configKeys = {
     "murmuration:",
     "before every key and channel; services that share a Redis have one each",
   ),
+  nodes: key(
+    whole(1, 1_000),
+    2,
+    "with `cluster`: nodes that share the engines; while Redis is away each grants one such part of every limit",
+  ),
   host: key(text(), "127.0.0.1", "address to listen on; put a TLS proxy in front of what others can reach"),
   port: key(whole(0, 65_535), 8080, "port to listen on; 0 picks a free one"),
   maxConnections: key(

@@ -22,6 +22,8 @@ export type EngineConfig =
         readonly readers: number;
       };
       readonly redis: { readonly url: string; readonly prefix: string };
+      /** Nodes that share the engines. */
+      readonly nodes: number;
     };
 
 /** Everything an operator decides. */
@@ -240,6 +242,7 @@ function enginesOf(values: ConfigValues): EngineConfig {
       readers: values.postgresReaders,
     },
     redis: { url: values.redisUrl, prefix: values.redisPrefix },
+    nodes: values.nodes,
   };
 }
 

@@ -1,3 +1,5 @@
+import { createHmac } from "node:crypto";
+import type { Bytes } from "@murmuration/base";
 import { createPinoLog } from "./adapters/pino-log.ts";
 import { createPrometheusMetrics } from "./adapters/prometheus-metrics.ts";
 import { inviteCodeRegistration, openRegistration } from "./adapters/registration-verifiers.ts";
@@ -6,6 +8,7 @@ import { createWorkerValidator } from "./adapters/worker-validator.ts";
 import { WsSocketServer } from "./adapters/ws-socket-server.ts";
 import type { DeliveryServiceConfig } from "./config.ts";
 import { openEngines } from "./open-engines.ts";
+import type { CertificateAuthorityKeys } from "./ports/certificates.ts";
 import type { CommitValidator } from "./ports/commit-validator.ts";
 import type { Clock, Log } from "./ports/environment.ts";
 import type { Stores } from "./service/context.ts";
@@ -47,6 +50,8 @@ export async function startDeliveryService(
   const metrics = createPrometheusMetrics();
   const engines = await openEngines(config, {
     clock,
+    log,
+    metrics,
     report: ({ writes, durationMs }) => {
       metrics.count("store_transactions");
       metrics.count("store_writes", "", writes);
@@ -54,6 +59,7 @@ export async function startDeliveryService(
     },
   });
   const stores = replacements.stores?.(engines.stores) ?? engines.stores;
+  const authority = await openAuthority(stores.certificates);
   const service = new DeliveryService(
     {
       stores,
@@ -86,8 +92,8 @@ export async function startDeliveryService(
           : inviteCodeRegistration(config.registration.codes),
       limits: config.limits,
       storeId: await stores.mailboxes.storeId(),
-      authority: await openAuthority(stores.certificates),
-      challengeKey: systemRandom.bytes(32),
+      authority,
+      challengeKey: challengeKeyOf(config, authority),
       timing: config.timing,
     },
     new WsSocketServer(),
@@ -104,4 +110,17 @@ export async function startDeliveryService(
     await service.close();
     throw error;
   }
+}
+
+/**
+ * The key under which challenges are made. In a cluster all nodes have the same, out of a secret that they share; alone a
+ * process draws it anew, since it does not remember which challenges were spent before it started.
+ */
+function challengeKeyOf(
+  { engines }: Pick<DeliveryServiceConfig, "engines">,
+  { signerPrivateKey }: CertificateAuthorityKeys,
+): Bytes {
+  if (engines.kind === "embedded") return systemRandom.bytes(32);
+  const key = createHmac("sha256", signerPrivateKey).update("Murmuration challenges").digest();
+  return new Uint8Array(key);
 }

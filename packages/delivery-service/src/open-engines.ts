@@ -1,24 +1,47 @@
+import { randomUUID } from "node:crypto";
 import { openClusterStores } from "./adapters/cluster-stores.ts";
+import { MemoryGroupMemory } from "./adapters/memory-group-memory.ts";
 import { MemoryGroupSignals } from "./adapters/memory-group-signals.ts";
 import { MemoryMailboxSignals } from "./adapters/memory-mailbox-signals.ts";
 import { MemoryRateLimits } from "./adapters/memory-rate-limits.ts";
+import { MemorySpentChallenges } from "./adapters/memory-spent-challenges.ts";
 import { PostgresDatabase } from "./adapters/postgres-database.ts";
+import { RedisBus } from "./adapters/redis-bus.ts";
 import { RedisClient } from "./adapters/redis-client.ts";
+import { RedisGroupMemory } from "./adapters/redis-group-memory.ts";
+import { RedisGroupSignals } from "./adapters/redis-group-signals.ts";
+import { RedisMailboxSignals } from "./adapters/redis-mailbox-signals.ts";
+import { RedisRateLimits, type WithoutRedis } from "./adapters/redis-rate-limits.ts";
+import { RedisSpentChallenges } from "./adapters/redis-spent-challenges.ts";
 import type { TransactionReport } from "./adapters/sqlite-database.ts";
 import { openSqliteStores } from "./adapters/sqlite-stores.ts";
 import type { DeliveryServiceConfig, EngineConfig } from "./config.ts";
 import type { EngineProbe } from "./ports/engine-probe.ts";
-import type { Clock } from "./ports/environment.ts";
+import type { Clock, Log, Metrics } from "./ports/environment.ts";
+import type { GroupMemory } from "./ports/group-memory.ts";
 import type { GroupSignals } from "./ports/group-signals.ts";
 import type { MailboxSignals } from "./ports/mailbox-signals.ts";
 import type { RateLimits } from "./ports/rate-limits.ts";
+import type { SpentChallenges } from "./ports/spent-challenges.ts";
 import type { Stores } from "./service/context.ts";
+
+/**
+ * What limiters do while Redis is away: each node goes on with its share of the limit, but for those that keep strangers from
+ * using up what is not replaced by itself. Nothing is registered then, and no one-time key is handed out.
+ */
+const WITHOUT_REDIS: Readonly<Record<string, WithoutRedis>> = {
+  registrations: "closed",
+  "one-time": "closed",
+  "key-package-pair": "closed",
+};
 
 /** What a node keeps and shares. Closing the stores closes the engines. */
 export interface Engines {
   readonly stores: Stores;
   readonly signals: MailboxSignals;
   readonly groupSignals: GroupSignals;
+  readonly groupMemory: GroupMemory;
+  readonly spentChallenges: SpentChallenges;
   readonly rateLimits: RateLimits;
   readonly probes: readonly EngineProbe[];
 }
@@ -26,6 +49,8 @@ export interface Engines {
 /** What the engines tell and need. */
 export interface EngineSurroundings {
   readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
   readonly report: (transaction: TransactionReport) => void;
 }
 
@@ -48,14 +73,16 @@ function openEmbedded(dataDirectory: string, { clock, report }: EngineSurroundin
     stores,
     signals: new MemoryMailboxSignals(),
     groupSignals: new MemoryGroupSignals(),
+    groupMemory: new MemoryGroupMemory(clock),
+    spentChallenges: new MemorySpentChallenges(clock),
     rateLimits: new MemoryRateLimits(clock),
     probes: [{ name: "sqlite", ask: () => stores.mailboxes.storeId() }],
   };
 }
 
 async function openCluster(
-  { postgres, redis }: Extract<EngineConfig, { kind: "cluster" }>,
-  { clock, report }: EngineSurroundings,
+  { postgres, redis, nodes }: Extract<EngineConfig, { kind: "cluster" }>,
+  { clock, log, metrics, report }: EngineSurroundings,
 ): Promise<Engines> {
   const database = await PostgresDatabase.open({ ...postgres, report });
   let client: RedisClient;
@@ -65,11 +92,27 @@ async function openCluster(
     await database.close();
     throw error;
   }
+  const bus = new RedisBus(client);
+  const groupMemory = new RedisGroupMemory(client, clock, log, randomUUID());
+  const stores = openClusterStores(database, client);
   return {
-    stores: openClusterStores(database, client),
-    signals: new MemoryMailboxSignals(),
-    groupSignals: new MemoryGroupSignals(),
-    rateLimits: new MemoryRateLimits(clock),
+    stores: {
+      ...stores,
+      close: async () => {
+        groupMemory.close();
+        await stores.close();
+      },
+    },
+    signals: new RedisMailboxSignals(bus),
+    groupSignals: new RedisGroupSignals(bus),
+    groupMemory,
+    spentChallenges: new RedisSpentChallenges(client, clock),
+    rateLimits: new RedisRateLimits(client, {
+      clock,
+      nodes,
+      withoutRedis: WITHOUT_REDIS,
+      report: (choice) => metrics.count("limits_without_redis", choice),
+    }),
     probes: [
       { name: "postgresql", ask: () => database.read((statements) => statements.get("SELECT 1 AS one")) },
       { name: "redis", ask: () => client.call("PING") },

@@ -7,8 +7,8 @@ import type { PostgresDatabase } from "./postgres-database.ts";
 import { PostgresGroupRecordStore } from "./postgres-group-records.ts";
 import { PostgresKeyPackageStore } from "./postgres-key-packages.ts";
 import { PostgresKeyStore } from "./postgres-keys.ts";
-import { PostgresRetentionLog } from "./postgres-retention-log.ts";
 import { PostgresLostCommitStore } from "./postgres-lost-commits.ts";
+import { PostgresRetentionLog } from "./postgres-retention-log.ts";
 import type { RedisClient } from "./redis-client.ts";
 import { RedisMailboxStore } from "./redis-mailboxes.ts";
 

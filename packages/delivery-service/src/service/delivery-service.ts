@@ -1,4 +1,3 @@
-import { UnavailableError } from "@murmuration/base";
 import { generateCertificateSigner, generateTrustRoot } from "@murmuration/pairwise/server";
 import { protocolVersions, SOCKET_PATH } from "@murmuration/wire";
 import type { CertificateAuthorityKeys, CertificateStore } from "../ports/certificates.ts";

@@ -40,6 +40,7 @@ async function clustered(): Promise<Opened> {
     kind: "cluster",
     postgres: { url: postgres, schema: cluster.schema, writers: 1, readers: 1 },
     redis: { url: redis, prefix: cluster.prefix },
+    nodes: 2,
   };
   return {
     stores: openClusterStores(cluster.database, cluster.redis),
@@ -239,6 +240,7 @@ describe("a store that cannot be read", () => {
       kind: "cluster",
       postgres: { url: postgres, schema: "test_nobody_made_this", writers: 1, readers: 1 },
       redis: { url: "redis://unused", prefix: "unused:" },
+      nodes: 2,
     };
     const config = { engines, dataDirectory: "unused" };
     await expect(openHealth(config)).rejects.toMatchObject({ code: "store/not-there" });

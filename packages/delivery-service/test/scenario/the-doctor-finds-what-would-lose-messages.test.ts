@@ -17,6 +17,7 @@ const cluster = (postgres: string, redis: string, schema = `test_${randomBytes(6
       kind: "cluster",
       postgres: { url: postgres, schema, writers: 8, readers: 4 },
       redis: { url: redis, prefix: "test:" },
+      nodes: 2,
     },
   });
 

@@ -13,7 +13,7 @@ export async function roundTripsOf(work: () => Promise<unknown>): Promise<number
     if (others === 0) roundTrips++;
     underWay.set(this, others + 1);
     try {
-      return await original.apply(this, args);
+      return await original.apply(this, [...args]);
     } finally {
       underWay.set(this, underWay.get(this)! - 1);
     }

@@ -1,5 +1,5 @@
 import type { Stores } from "../service/context.ts";
-import { MemoryMlsGroupStore } from "./memory-mls-groups.ts";
+
 import { PostgresAccountStore } from "./postgres-accounts.ts";
 import { PostgresBlobStore } from "./postgres-blobs.ts";
 import { PostgresCertificateStore } from "./postgres-certificates.ts";
@@ -8,6 +8,7 @@ import { PostgresGroupRecordStore } from "./postgres-group-records.ts";
 import { PostgresKeyPackageStore } from "./postgres-key-packages.ts";
 import { PostgresKeyStore } from "./postgres-keys.ts";
 import { PostgresLostCommitStore } from "./postgres-lost-commits.ts";
+import { PostgresMlsGroupStore } from "./postgres-mls-groups.ts";
 import { PostgresRetentionLog } from "./postgres-retention-log.ts";
 import type { RedisClient } from "./redis-client.ts";
 import { RedisMailboxStore } from "./redis-mailboxes.ts";
@@ -19,7 +20,7 @@ export function openClusterStores(database: PostgresDatabase, redis: RedisClient
     keys: new PostgresKeyStore(database),
     keyPackages: new PostgresKeyPackageStore(database),
     mailboxes: new RedisMailboxStore(redis),
-    mlsGroups: new MemoryMlsGroupStore(),
+    mlsGroups: new PostgresMlsGroupStore(database),
     groupRecords: new PostgresGroupRecordStore(database),
     blobs: new PostgresBlobStore(database),
     certificates: new PostgresCertificateStore(database),

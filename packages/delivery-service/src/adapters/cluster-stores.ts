@@ -1,5 +1,4 @@
 import type { Stores } from "../service/context.ts";
-
 import { PostgresAccountStore } from "./postgres-accounts.ts";
 import { PostgresBlobStore } from "./postgres-blobs.ts";
 import { PostgresCertificateStore } from "./postgres-certificates.ts";

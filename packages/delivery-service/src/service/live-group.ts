@@ -73,6 +73,7 @@ export class LiveGroup implements GroupListener {
   private waking = false;
   private wakeAgain = false;
   private refreshing: Promise<void> | undefined;
+  private refreshAgain: { readonly members: boolean } | undefined;
 
   constructor(context: ServiceContext, groupId: GroupId, pages: GroupPages) {
     this.context = context;
@@ -198,10 +199,27 @@ export class LiveGroup implements GroupListener {
     });
   }
 
-  /** Reads the row anew, and looks at every leaf when the members may be others. */
-  async refresh(members = false): Promise<void> {
-    if (this.refreshing !== undefined && !members) return this.refreshing;
-    const run = this.holding(async () => {
+  /**
+   * Reads the row anew, and looks at every leaf when the members may be others. What is read was read after the call: who
+   * asks while it is read already waits for the next time.
+   */
+  refresh(members = false): Promise<void> {
+    this.refreshAgain = { members: members || this.refreshAgain?.members === true };
+    this.refreshing ??= this.refreshAll().finally(() => {
+      this.refreshing = undefined;
+    });
+    return this.refreshing;
+  }
+
+  private async refreshAll(): Promise<void> {
+    for (let next = this.refreshAgain; next !== undefined; next = this.refreshAgain) {
+      this.refreshAgain = undefined;
+      await this.refreshOnce(next.members);
+    }
+  }
+
+  private refreshOnce(members: boolean): Promise<void> {
+    return this.holding(async () => {
       const row = await this.row();
       const movedOn = row.epoch !== this.epoch;
       this.takeRow(row);
@@ -210,10 +228,6 @@ export class LiveGroup implements GroupListener {
         await this.lookAt(this.allReaders());
       }
     });
-    this.refreshing = run.finally(() => {
-      this.refreshing = undefined;
-    });
-    return this.refreshing;
   }
 
   // ---- leaves ----

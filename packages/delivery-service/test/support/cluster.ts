@@ -3,6 +3,8 @@ import pg from "pg";
 import { inject } from "vitest";
 import { PostgresDatabase } from "../../src/adapters/postgres-database.ts";
 import { RedisClient } from "../../src/adapters/redis-client.ts";
+import type { EngineConfig } from "../../src/config.ts";
+import { startTestService, type TestService, type TestServiceOptions } from "./service.ts";
 
 /** A schema and a key prefix of a test's own. */
 export interface OpenedCluster {
@@ -66,4 +68,35 @@ async function dropKeys(url: string, prefix: string): Promise<void> {
     if (keys.length > 0) await redis.call("DEL", ...keys);
   } while (cursor !== "0");
   await redis.close();
+}
+
+export interface TestNodes {
+  readonly nodes: readonly TestService[];
+  stop(): Promise<void>;
+}
+
+/** Nodes of one service, in this process, on tables and keys of their own. */
+export async function startTestNodes(count: number, options: TestServiceOptions = {}): Promise<TestNodes> {
+  const cluster = await openCluster();
+  const urls = inject("cluster")!;
+  const engines: EngineConfig = {
+    kind: "cluster",
+    postgres: { url: urls.postgres, schema: cluster.schema, writers: 4, readers: 2 },
+    redis: { url: urls.redis, prefix: cluster.prefix },
+    nodes: count,
+  };
+  const nodes: TestService[] = [];
+  const stop = async () => {
+    await Promise.all(nodes.map((node) => node.stop()));
+    await cluster.dispose();
+  };
+  try {
+    for (let i = 0; i < count; i++) {
+      nodes.push(await startTestService({ ...options, config: { ...options.config, engines } }));
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { nodes, stop };
 }

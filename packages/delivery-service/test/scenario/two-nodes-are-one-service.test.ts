@@ -1,0 +1,244 @@
+/** What one node takes on, the other knows: clients may be connected to any of them. */
+import { formatId, groupId } from "@murmuration/base";
+import { limits } from "@murmuration/wire";
+import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
+import { startTestNodes, type TestNodes } from "../support/cluster.ts";
+import { expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
+import {
+  fetchChallenge,
+  generateGeneration,
+  groupAccessHeader,
+  readGroup,
+  writeGroup,
+} from "../support/group-access.ts";
+import { random } from "../support/random.ts";
+import type { TestService } from "../support/service.ts";
+import { callRaw, sealedTo, TestDevice } from "../support/test-device.ts";
+import { TestSocket } from "../support/test-socket.ts";
+
+const COMMITTERS = 50;
+const MAX_REFUSED = 5;
+
+describe.skipIf(inject("cluster") === undefined)("two nodes are one service", () => {
+  let cluster: TestNodes;
+  let a: TestService;
+  let b: TestService;
+  beforeEach(async () => {
+    cluster = await startTestNodes(2);
+    [a, b] = cluster.nodes as [TestService, TestService];
+  });
+  afterEach(() => cluster.stop());
+
+  /** A community whose first half is connected to the one node, and the other half to the other. */
+  async function community(size: number, fields: Parameters<typeof startCommunity>[2] = {}) {
+    const members = [await Member.register(a), ...(await Member.strangers(a, size - 1))];
+    await startCommunity(a, members, fields);
+    for (const [index, member] of members.entries()) {
+      if (index > 0) await member.open(index % 2 === 0 ? a : b, 1);
+    }
+    return members;
+  }
+
+  it("an envelope that one takes reaches a device on the other at once, and waits for it nowhere else", async () => {
+    const bob = await TestDevice.register(a.base);
+    const mailbox = await TestSocket.device(b.port, bob);
+    await mailbox.next("queueEmpty");
+    const sender = await TestSocket.anonymous(a.port);
+    const ciphertext = random(300);
+    const submit = { kind: "submitSealed" as const, ...sealedTo([bob], ciphertext) };
+    expect(await sender.request(submit)).toMatchObject({ kind: "submitAccepted", repeatedSubmit: false });
+    const [envelope] = await mailbox.envelopes(1);
+    expect(envelope).toMatchObject({ envelopeId: 1, sealed: { ciphertext } });
+    // Sent again over the other node, because the answer was lost.
+    const other = await TestSocket.anonymous(b.port);
+    expect(await other.request(submit)).toMatchObject({ kind: "submitAccepted", repeatedSubmit: true });
+    await mailbox.request({ kind: "acknowledge", throughEnvelopeId: envelope!.envelopeId });
+    const again = await TestSocket.device(a.port, bob);
+    await again.next("queueEmpty");
+    expect(again.pushed.filter((body) => body.kind === "deliver")).toEqual([]);
+  });
+
+  it("messages to a community are numbered without a gap, whoever took them, and read by everybody in that order", async () => {
+    const [alice, bob, carol, dave] = (await community(4)) as [Member, Member, Member, Member];
+    const said = await Promise.all(
+      Array.from({ length: 20 }, async (_, i) => {
+        const member = i % 2 === 0 ? alice : bob;
+        return expectKind(await member.socket.request(member.say(`message ${i}`)), "groupSubmitAccepted");
+      }),
+    );
+    const sequences = said.map(({ sequence }) => sequence).sort((x, y) => x - y);
+    expect(sequences).toEqual(Array.from({ length: 20 }, (_, i) => i + 2));
+    for (const member of [carol, dave]) await member.catchUp(21);
+    expect(carol.heard).toHaveLength(20);
+    expect(dave.heard).toEqual(carol.heard);
+  });
+
+  it("fifty who commit at once over both all succeed, each after few refusals, and end in one epoch", async () => {
+    const members = await community(COMMITTERS);
+    const refused = await Promise.all(members.map((member) => commitUntilAccepted(member)));
+    console.log(`refused submits: most ${Math.max(...refused)}, together ${refused.reduce((x, y) => x + y)}`);
+    expect(Math.max(...refused)).toBeLessThanOrEqual(MAX_REFUSED);
+    const some = [members[0]!, members[1]!, members[COMMITTERS - 1]!];
+    for (const member of some) await member.catchUp(1 + COMMITTERS);
+    const epochs = some.map((member) => Buffer.from(member.group.epochAuthenticator()).toString("hex"));
+    expect(new Set(epochs).size).toBe(1);
+  }, 120_000);
+
+  it("whoever is removed by a commit to one reads nothing behind it on the other", async () => {
+    const [alice, bob, carol] = (await community(3)) as [Member, Member, Member];
+    const late = bob.say("still here");
+    const made = alice.makeCommit({ proposals: [{ kind: "remove", removed: bob.leafIndex }] });
+    expectKind(await alice.commit(made), "groupCommitAccepted");
+    for (let i = 0; i < 5; i++) {
+      expectKind(await alice.socket.request(alice.say(`behind ${i}`)), "groupSubmitAccepted");
+    }
+    await carol.catchUp(7);
+    await bob.socket.request({ kind: "ping" });
+    await bob.catchUp(2);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const seen = [...bob.entries.map(({ sequence }) => sequence)];
+    for (const body of bob.socket.pushed) {
+      if (body.kind === "groupEntries") seen.push(...body.entries.map(({ sequence }) => sequence));
+    }
+    expect(Math.max(...seen)).toBe(2);
+    expect(await bob.socket.request(late)).toMatchObject({ code: "group/not-a-member" });
+  });
+
+  it("a ban on one cuts off on the other, and its admin gets the turn to remove there", async () => {
+    const [alice, bob, carol] = (await community(3)) as [Member, Member, Member];
+    expect(await alice.socket.request(alice.banFrame([bob]))).toEqual({ kind: "groupDone" });
+    const { turn } = await turnOf([alice]);
+    expect(turn).toMatchObject({ reason: "ban", bannedLeaves: [bob.leafIndex] });
+    await expect
+      .poll(async () => bob.socket.request(bob.say("still here")))
+      .toMatchObject({ code: "group/not-a-member" });
+    expectKind(await carol.socket.request(carol.say("without bob")), "groupSubmitAccepted");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(bob.socket.pushed.filter((body) => body.kind === "groupEntries")).toEqual([]);
+  });
+
+  it("a commit that two members refuse, one on each, is taken back; not if anybody on either vouched", async () => {
+    const members = (await community(5)) as [Member, Member, Member, Member, Member];
+    const [alice, bob, carol, dave, mallory] = members;
+    const spoil = async () => {
+      const made = mallory.makeCommit();
+      const commit = made.frame.commit.slice();
+      commit[commit.length - 1]! ^= 1;
+      const answer = await mallory.socket.request({ ...made.frame, commit });
+      const { sequence } = expectKind(answer, "groupCommitAccepted");
+      for (const member of members) {
+        const isThere = () =>
+          member.socket.pushed.some(
+            (body) => body.kind === "groupEntries" && body.entries.some((one) => one.sequence === sequence),
+          );
+        await member.socket.until(isThere, 5_000, "no commit");
+      }
+      return { commit, sequence };
+    };
+    const { commit, sequence } = await spoil();
+    // Alice and carol are on one node, bob and dave on the other.
+    await dave.acknowledge(sequence);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    for (const member of [alice, bob]) {
+      await member.socket.request(member.refuseFrame(sequence, commit));
+    }
+    const isVoid = () =>
+      carol.socket.pushed.some(
+        (body) => body.kind === "groupEntries" && body.entries.some((entry) => entry.void !== undefined),
+      );
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(isVoid()).toBe(false);
+  });
+
+  it("and it is taken back where nobody did", async () => {
+    const members = (await community(4)) as [Member, Member, Member, Member];
+    const [alice, bob, carol, mallory] = members;
+    const made = mallory.makeCommit();
+    const commit = made.frame.commit.slice();
+    commit[commit.length - 1]! ^= 1;
+    const answer = await mallory.socket.request({ ...made.frame, commit });
+    const { sequence } = expectKind(answer, "groupCommitAccepted");
+    for (const member of [alice, bob]) {
+      const isThere = () => member.socket.pushed.some((body) => body.kind === "groupEntries");
+      await member.socket.until(isThere, 5_000, "no commit");
+      expect(await member.socket.request(member.refuseFrame(sequence, commit))).toEqual({
+        kind: "groupDone",
+      });
+    }
+    const isVoid = () =>
+      carol.socket.pushed.some(
+        (body) => body.kind === "groupEntries" && body.entries.some((entry) => entry.void !== undefined),
+      );
+    await carol.socket.until(isVoid, 5_000, "no void entry");
+    mallory.discard();
+    await expect
+      .poll(() => mallory.socket.request(mallory.makeCommit().frame))
+      .toMatchObject({ code: "group/not-allowed" });
+  });
+
+  it("whoever waits on a node that goes away costs the others one turn", async () => {
+    const members = await community(6);
+    const [alice, bob, carol, dave] = members as [Member, Member, Member, Member];
+    // Made for an epoch that is over when they come.
+    const late = [bob, dave, carol].map((member) => ({ member, frame: member.makeCommit().frame }));
+    expectKind(await alice.commit(alice.makeCommit()), "groupCommitAccepted");
+    for (const { member, frame } of late) {
+      expectKind(await member.socket.request(frame), "groupCommitLost");
+      member.discard();
+    }
+    await b.close();
+    const startedAt = Date.now();
+    await carol.catchUp(2);
+    const { turn } = await carol.nextTurn(20_000);
+    // Bob had the turn, dave the next one: had both run out, it would be longer.
+    expect(Date.now() - startedAt).toBeLessThan(2 * limits.turnMs + 3_000);
+    expectKind(await carol.commit(carol.makeCommit({}, { turn })), "groupCommitAccepted");
+  });
+
+  it("a challenge that one gave is good on the other, and once on both", async () => {
+    const [id, key] = [groupId(random(16)), generateGeneration()];
+    expect((await writeGroup(a.base, id, key, 0, random(100), key)).body).toEqual({ revision: 1 });
+    expect((await readGroup(b.base, id, key)).body).toMatchObject({ revision: 1 });
+    const headers = groupAccessHeader(id, key, "read", await fetchChallenge(a.base), new Uint8Array(0));
+    const path = `/v1/groups/${formatId(id)}`;
+    expect((await callRaw(b.base, "GET", path, headers)).status).toBe(200);
+    for (const { base } of [a, b]) {
+      expect((await callRaw(base, "GET", path, headers)).rejection?.code).toBe("group/challenge-used");
+    }
+  });
+});
+
+describe.skipIf(inject("cluster") === undefined)("limits over two nodes", () => {
+  it("count what both were asked", async () => {
+    const rates = { ...limits.rates, groupRequestsPerAddress: { burst: 10, perMinute: 1 } };
+    const cluster = await startTestNodes(2, { limits: { rates } });
+    const statuses: number[] = [];
+    for (let i = 0; i < 14; i++) {
+      const { base } = cluster.nodes[i % 2]!;
+      statuses.push((await fetch(`${base}/v1/challenges`, { method: "POST" })).status);
+    }
+    expect(statuses.filter((status) => status === 429)).toHaveLength(4);
+    await cluster.stop();
+  });
+});
+
+/** As a client does it: waits while it has a place in the line, commits anew when it has a turn. Returns refusals. */
+async function commitUntilAccepted(member: Member): Promise<number> {
+  let turn: number | undefined;
+  for (let refused = 0; ; refused++) {
+    member.takeIn();
+    const made = member.makeCommit({}, turn === undefined ? {} : { turn });
+    const answer = await member.socket.request(made.frame);
+    if (answer.kind === "groupCommitAccepted") {
+      member.takeIn();
+      if (member.group.hasPendingCommit) member.merge();
+      return refused;
+    }
+    const lost = expectKind(answer, "groupCommitLost");
+    member.takeIn();
+    if (member.group.hasPendingCommit) member.discard();
+    turn = lost.turn;
+    for (const entry of lost.entries) if (turn !== undefined) member.takeEntry(entry);
+    if (turn === undefined) turn = (await member.nextTurn()).turn;
+  }
+}

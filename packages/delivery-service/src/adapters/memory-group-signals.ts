@@ -1,11 +1,11 @@
-import { type Bytes, formatId, type GroupId } from "@murmuration/base";
-import type { GroupChange, GroupListener, GroupSignals } from "../ports/group-signals.ts";
+import { formatId, type GroupId } from "@murmuration/base";
+import type { CarriedEntry, GroupChange, GroupListener, GroupSignals } from "../ports/group-signals.ts";
 
 /** {@link GroupSignals} within one process. */
 export class MemoryGroupSignals implements GroupSignals {
   private readonly listeners = new Map<string, Set<GroupListener>>();
 
-  publish(groupId: GroupId, change: GroupChange, entry?: Bytes): void {
+  publish(groupId: GroupId, change: GroupChange, entry?: CarriedEntry): void {
     for (const listener of this.listeners.get(formatId(groupId)) ?? []) {
       if (change === "entries") listener.lookAgain(entry);
       else if (change === "members") listener.membersChanged();

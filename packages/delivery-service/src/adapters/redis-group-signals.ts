@@ -1,5 +1,5 @@
-import { type Bytes, formatId, type GroupId } from "@murmuration/base";
-import type { GroupChange, GroupListener, GroupSignals } from "../ports/group-signals.ts";
+import { formatId, type GroupId } from "@murmuration/base";
+import type { CarriedEntry, GroupChange, GroupListener, GroupSignals } from "../ports/group-signals.ts";
 import { MemoryGroupSignals } from "./memory-group-signals.ts";
 import type { RedisBus } from "./redis-bus.ts";
 
@@ -7,6 +7,7 @@ import type { RedisBus } from "./redis-bus.ts";
 const ENTRIES = 0;
 const MEMBERS = 1;
 const TURNS = 2;
+const SEQUENCE_BYTES = 8;
 /** A larger entry is read from the log by each node: Redis sends a message to every node that has the group open. */
 const MAX_ENTRY_BYTES = 16_384;
 
@@ -22,9 +23,9 @@ export class RedisGroupSignals implements GroupSignals {
     this.bus = bus;
   }
 
-  publish(groupId: GroupId, change: GroupChange, entry?: Bytes): void {
+  publish(groupId: GroupId, change: GroupChange, entry?: CarriedEntry): void {
     this.here.publish(groupId, change, entry);
-    const carried = entry !== undefined && entry.length <= MAX_ENTRY_BYTES ? [entry] : [];
+    const carried = entry !== undefined && entry.frame.length <= MAX_ENTRY_BYTES ? carry(entry) : [];
     const kind = { entries: ENTRIES, members: MEMBERS, turns: TURNS }[change];
     this.bus.publish(this.channel(groupId), Buffer.concat([Buffer.of(kind), ...carried]));
   }
@@ -54,5 +55,14 @@ function tell(listener: GroupListener, bytes: Buffer): void {
   if (bytes[0] === MEMBERS) listener.membersChanged();
   else if (bytes[0] === TURNS) listener.turnsChanged();
   else if (bytes.length === 1) listener.lookAgain();
-  else listener.lookAgain(new Uint8Array(bytes.subarray(1)));
+  else {
+    const frame = new Uint8Array(bytes.subarray(1 + SEQUENCE_BYTES));
+    listener.lookAgain({ sequence: Number(bytes.readBigUInt64BE(1)), frame });
+  }
+}
+
+function carry({ sequence, frame }: CarriedEntry): readonly Uint8Array[] {
+  const number = Buffer.alloc(SEQUENCE_BYTES);
+  number.writeBigUInt64BE(BigInt(sequence));
+  return [number, frame];
 }

@@ -54,7 +54,15 @@ export async function submitToGroup(
     : append());
   switch (outcome.kind) {
     case "appended":
-      live.appended(outcome.sequence);
+      live.said({
+        sequence: outcome.sequence,
+        kind: "application",
+        message: frame.message,
+        acceptedAtMs: now,
+        banList: undefined,
+        voids: undefined,
+        partedSequence: undefined,
+      });
       context.metrics.count("group_messages", "accepted");
       return { sequence: outcome.sequence, serverTimeMs: now, repeatedSubmit: false };
     case "repeated":

@@ -1,6 +1,7 @@
 import { type Bytes, type GroupId, UnavailableError } from "@murmuration/base";
 import { encodeServiceFrame } from "@murmuration/wire";
 import { toWireEntry } from "../core/group-entries.ts";
+import type { LogEntry } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
 
 /** Entries of a group's log, encoded once for all connections that stand before the first of them. */
@@ -47,7 +48,7 @@ export class GroupPages {
   page(request: PageRequest): Promise<GroupPage | undefined> {
     // A leaf that was removed reads up to its removal, which may lie in the middle of a page: it has its own.
     if (request.through < request.lastSequence) return this.read(request);
-    const key = `${Buffer.from(request.groupId).toString("latin1")} ${request.after}`;
+    const key = keyOf(request.groupId, request.after);
     const known = this.pages.get(key);
     if (known !== undefined) return known;
     const reading = this.read(request);
@@ -57,6 +58,17 @@ export class GroupPages {
       () => this.pages.delete(key),
     );
     return reading;
+  }
+
+  /**
+   * The page of an entry that was just appended, here or on another node: whoever stands before it needs not read it. One
+   * that is there already stays. O(entry).
+   */
+  put(groupId: GroupId, after: number, page: GroupPage): void {
+    const key = keyOf(groupId, after);
+    if (this.pages.has(key)) return;
+    this.pages.set(key, Promise.resolve(page));
+    this.keep(key, page);
   }
 
   stop(): void {
@@ -95,11 +107,19 @@ export class GroupPages {
     const last = entries.at(-1);
     if (first === undefined || last === undefined) return undefined;
     if (first.sequence !== after + 1) throw new UnavailableError("group/gap");
-    const body = { kind: "groupEntries" as const, groupId, entries: entries.map(toWireEntry), lastSequence };
     return {
-      frame: encodeServiceFrame({ requestId: 0, body }),
+      frame: frameOf(groupId, entries, lastSequence),
       through: last.sequence,
       entries: entries.length,
     };
   }
 }
+
+/** The frame that carries entries to a reader. */
+export function frameOf(groupId: GroupId, entries: readonly LogEntry[], lastSequence: number): Bytes {
+  const body = { kind: "groupEntries" as const, groupId, entries: entries.map(toWireEntry), lastSequence };
+  return encodeServiceFrame({ requestId: 0, body });
+}
+
+const keyOf = (groupId: GroupId, after: number): string =>
+  `${Buffer.from(groupId).toString("latin1")} ${after}`;

@@ -7,11 +7,11 @@ import {
 } from "@murmuration/base";
 import { ProvisionalCommit } from "../core/provisional-commit.ts";
 import type { FollowerBase, FollowerSource } from "../ports/commit-validator.ts";
-import type { GroupChange, GroupListener } from "../ports/group-signals.ts";
-import type { MlsGroupRow } from "../ports/mls-groups.ts";
+import type { CarriedEntry, GroupChange, GroupListener } from "../ports/group-signals.ts";
+import type { LogEntry, MlsGroupRow } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
 import { type GroupReader, leafName, type OpenedLeaf } from "./group-delivery.ts";
-import type { GroupPages } from "./group-pages.ts";
+import { frameOf, type GroupPages } from "./group-pages.ts";
 import { toRefusal } from "./refusals.ts";
 
 /** Changes of one group that wait for each other. */
@@ -125,12 +125,19 @@ export class LiveGroup implements GroupListener {
     }
   }
 
-  /** An entry of this number was appended. */
-  appended(sequence: number): void {
-    // What another node has appended before may have removed somebody who reads here.
+  /** An application message was appended. It is read nowhere: those who stand before it get the frame that is made here. */
+  said(entry: LogEntry): void {
+    const { sequence } = entry;
+    const frame = frameOf(this.groupId, [entry], sequence);
+    this.take({ sequence, frame });
+    this.announce("entries", { sequence, frame });
+  }
+
+  private take({ sequence, frame }: CarriedEntry): void {
+    this.pages.put(this.groupId, sequence - 1, { frame, through: sequence, entries: 1 });
+    // What lies before it on another node may have removed somebody who reads here.
     if (sequence > this.highest + 1) this.refreshSoon(false);
     else this.advance(sequence);
-    this.announce("entries");
   }
 
   /** A commit was appended, within {@link holding}. Readers that it removed end there, at once. */
@@ -180,8 +187,10 @@ export class LiveGroup implements GroupListener {
 
   // ---- signals of other nodes ----
 
-  lookAgain(): void {
-    if (!this.announcing) this.refreshSoon(false);
+  lookAgain(entry?: CarriedEntry): void {
+    if (this.announcing) return;
+    if (entry === undefined) this.refreshSoon(false);
+    else this.take(entry);
   }
 
   membersChanged(): void {
@@ -308,10 +317,10 @@ export class LiveGroup implements GroupListener {
   }
 
   /** Tells the other nodes. */
-  announce(change: GroupChange): void {
+  announce(change: GroupChange, entry?: CarriedEntry): void {
     this.announcing = true;
     try {
-      this.context.groupSignals.publish(this.groupId, change);
+      this.context.groupSignals.publish(this.groupId, change, entry);
     } finally {
       this.announcing = false;
     }

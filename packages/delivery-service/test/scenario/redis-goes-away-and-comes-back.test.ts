@@ -7,6 +7,7 @@ import { RedisMailboxSignals } from "../../src/adapters/redis-mailbox-signals.ts
 import { RedisMailboxStore } from "../../src/adapters/redis-mailboxes.ts";
 import { RedisRateLimits, type WithoutRedis } from "../../src/adapters/redis-rate-limits.ts";
 import { type LocalRedis, startLocalRedis } from "../../src/local-engines/index.ts";
+import type { CarriedEntry } from "../../src/ports/group-signals.ts";
 import type { Append } from "../../src/ports/mailboxes.ts";
 import { random } from "../support/random.ts";
 import { movableClock } from "../support/service.ts";
@@ -122,8 +123,8 @@ describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
       const heard: string[] = [];
       return {
         heard,
-        lookAgain: (entry?: Uint8Array) =>
-          void heard.push(entry === undefined ? "look" : `entry ${entry.length}`),
+        lookAgain: (entry?: CarriedEntry) =>
+          void heard.push(entry === undefined ? "look" : `entry ${entry.sequence}, ${entry.frame.length}`),
         membersChanged: () => void heard.push("members"),
         turnsChanged: () => void heard.push("turns"),
         ephemeral: ({ ciphertext, acceptedAtMs }: { ciphertext: Uint8Array; acceptedAtMs: number }) =>
@@ -167,13 +168,13 @@ describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
       const theirs = listener();
       there.groups.subscribe(group, theirs);
       await untilTrue(async () => theirs.heard.length === 3);
-      here.groups.publish(group, "entries", random(900));
-      here.groups.publish(group, "entries", random(100_000));
+      here.groups.publish(group, "entries", { sequence: 2 ** 40, frame: random(900) });
+      here.groups.publish(group, "entries", { sequence: 3, frame: random(100_000) });
       here.groups.publish(group, "entries");
       here.groups.publish(group, "members");
       here.groups.publish(group, "turns");
       await untilTrue(async () => theirs.heard.length === 8);
-      expect(theirs.heard.slice(3)).toEqual(["entry 900", "look", "look", "members", "turns"]);
+      expect(theirs.heard.slice(3)).toEqual([`entry ${2 ** 40}, 900`, "look", "look", "members", "turns"]);
     });
 
     it("reach the own node at once while it is down, and everybody is told to look when it is back", async () => {

@@ -2,6 +2,7 @@
 import { formatId, groupId } from "@murmuration/base";
 import { limits } from "@murmuration/wire";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
+import type { Stores } from "../../src/service/context.ts";
 import { startTestNodes, type TestNodes } from "../support/cluster.ts";
 import { expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
 import {
@@ -205,6 +206,37 @@ describe.skipIf(inject("cluster") === undefined)("two nodes are one service", ()
     for (const { base } of [a, b]) {
       expect((await callRaw(base, "GET", path, headers)).rejection?.code).toBe("group/challenge-used");
     }
+  });
+});
+
+describe.skipIf(inject("cluster") === undefined)("the log over two nodes", () => {
+  it("is read by none of them for a message that readers were waiting for: the one that took it tells the other", async () => {
+    let reads = 0;
+    const stores = (given: Stores): Stores => {
+      const mlsGroups = Object.create(given.mlsGroups) as Stores["mlsGroups"];
+      mlsGroups.read = (...question) => {
+        reads++;
+        return given.mlsGroups.read(...question);
+      };
+      return { ...given, mlsGroups };
+    };
+    const cluster = await startTestNodes(2, { stores });
+    const [a, b] = cluster.nodes as [TestService, TestService];
+    const members = [await Member.register(a), ...(await Member.strangers(a, 9))];
+    await startCommunity(a, members);
+    for (const [index, member] of members.entries()) {
+      if (index > 0) await member.open(index % 2 === 0 ? a : b, 1);
+    }
+    const [alice] = members as [Member];
+    await alice.socket.request({ kind: "ping" });
+    reads = 0;
+    for (let i = 0; i < 10; i++) {
+      expectKind(await alice.socket.request(alice.say(`message ${i}`)), "groupSubmitAccepted");
+    }
+    for (const member of members) await member.catchUp(11);
+    expect(members.at(-1)!.heard).toHaveLength(10);
+    expect(reads).toBe(0);
+    await cluster.stop();
   });
 });
 

@@ -10,7 +10,7 @@ export async function roundTripsOf(work: () => Promise<unknown>): Promise<number
   let roundTrips = 0;
   const counting = async function (this: pg.Client, ...args: readonly unknown[]) {
     const others = underWay.get(this) ?? 0;
-    if (others === 0) roundTrips++;
+    if (others === 0 || !this.pipeline) roundTrips++;
     underWay.set(this, others + 1);
     try {
       return await original.apply(this, [...args]);

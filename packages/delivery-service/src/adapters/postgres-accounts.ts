@@ -39,7 +39,7 @@ export class PostgresAccountStore implements AccountStore {
 
   create(account: NewAccount): Promise<"created" | "exists" | "deleted"> {
     const { accountId, device } = account;
-    return this.database.write(accountId, async (statements) => {
+    return this.database.writeRowsOf(accountId, async (statements) => {
       const row = await statements.get(
         `WITH account AS (
            INSERT INTO accounts VALUES ($1, $2, $3, '', $4, $5) ON CONFLICT DO NOTHING RETURNING account_id
@@ -80,7 +80,7 @@ export class PostgresAccountStore implements AccountStore {
 
   updateDevices(update: DevicesUpdate): Promise<"stored" | "conflict" | "unknown"> {
     const { accountId, added, deviceList, removed } = update;
-    return this.database.write(accountId, async (statements) => {
+    return this.database.writeRowsOf(accountId, async (statements) => {
       const row = await locked(
         statements,
         accountId,
@@ -115,7 +115,7 @@ export class PostgresAccountStore implements AccountStore {
   }
 
   updateProfile(accountId: AccountId, accessKeyHash: Bytes, profile: Bytes): Promise<"stored" | "unknown"> {
-    return this.database.write(accountId, async (statements) => {
+    return this.database.writeRowsOf(accountId, async (statements) => {
       const updated = await statements.run(
         `UPDATE accounts SET access_key_hash = $2, profile = $3
          WHERE account_id = $1 AND deleted_day IS NULL`,
@@ -128,7 +128,7 @@ export class PostgresAccountStore implements AccountStore {
   }
 
   async markKeys(address: DeviceAddress): Promise<void> {
-    await this.database.write(address.accountId, (statements) =>
+    await this.database.writeRowsOf(address.accountId, (statements) =>
       statements.run(
         "UPDATE devices SET has_keys = true WHERE account_id = $1 AND device_id = $2",
         address.accountId,
@@ -138,7 +138,7 @@ export class PostgresAccountStore implements AccountStore {
   }
 
   async touch(address: DeviceAddress, day: number): Promise<void> {
-    await this.database.write(address.accountId, (statements) =>
+    await this.database.writeRowsOf(address.accountId, (statements) =>
       statements.run(
         `UPDATE devices SET last_seen_day = $3
          WHERE account_id = $1 AND device_id = $2 AND last_seen_day < $3`,
@@ -150,7 +150,7 @@ export class PostgresAccountStore implements AccountStore {
   }
 
   delete(accountId: AccountId, day: number): Promise<"deleted" | "unknown"> {
-    return this.database.write(accountId, async (statements) => {
+    return this.database.writeRowsOf(accountId, async (statements) => {
       const row = await locked(
         statements,
         accountId,
@@ -187,7 +187,7 @@ export class PostgresAccountStore implements AccountStore {
   }
 
   removeIdleDevice(address: DeviceAddress, day: number): Promise<"removed" | "kept"> {
-    return this.database.write(address.accountId, async (statements) => {
+    return this.database.writeRowsOf(address.accountId, async (statements) => {
       const row = await locked(
         statements,
         address.accountId,

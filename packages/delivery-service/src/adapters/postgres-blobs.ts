@@ -121,7 +121,7 @@ export class PostgresBlobStore implements BlobStore {
 
   private async add(blobId: BlobId, upload: Upload, chunk: Bytes, startedAtMs: number): Promise<void> {
     const { chunks, number } = upload;
-    const row = await this.database.write(blobId, (statements) =>
+    const row = await this.database.writeRowsOf(blobId, (statements) =>
       statements.get(`WITH ${ADD} SELECT upload FROM present`, number ?? null, startedAtMs, chunks, chunk),
     );
     upload.number = row!["upload"] as number;
@@ -137,7 +137,7 @@ export class PostgresBlobStore implements BlobStore {
     storedAtMs: number,
   ): Promise<Outcome> {
     const { chunks, number } = upload;
-    return this.database.write(blobId, async (statements) => {
+    return this.database.writeRowsOf(blobId, async (statements) => {
       const row = await statements.get(
         FINISH,
         number ?? null,
@@ -165,7 +165,7 @@ export class PostgresBlobStore implements BlobStore {
   private async forget(blobId: BlobId, upload: Upload): Promise<void> {
     const { number } = upload;
     if (number === undefined) return;
-    await this.database.write(blobId, async (statements) => {
+    await this.database.writeRowsOf(blobId, async (statements) => {
       const [, deleted] = await Promise.all([
         statements.get("SELECT FROM blob_uploads WHERE upload = $1 FOR UPDATE", number),
         deleteUnfinished(statements, [number]),

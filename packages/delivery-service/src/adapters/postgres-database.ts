@@ -31,7 +31,8 @@ const ANSWER_MARGIN_MS = 2_000;
  * runs goes into the next one together: under load many writes pay for one fsync, and a single one does not wait.
  * Writes of one key happen in the order in which they were asked for, on this node; between nodes row locks decide.
  * A transaction takes its keys in rising order, so that two which lock the rows of their keys cannot wait for each other.
- * Each write stands behind a savepoint, so that one that throws is undone alone. A write is answered after COMMIT and
+ * When one of its writes throws, all are undone and run again, each behind a savepoint, so that the one that throws is
+ * undone alone. A write is answered after COMMIT and
  * never before. When a connection breaks before COMMIT was sent, the transaction did nothing and is tried again on
  * another one; when it breaks afterwards, the write is answered `store/write-failed`, which says "perhaps": every caller
  * asks again with the same hash or id, and is told what happened.
@@ -103,15 +104,21 @@ export class PostgresDatabase {
 
   /**
    * Runs `run` within a transaction and resolves with its result once that is durable. Writes with the same key keep their
-   * order. `run` may run again when the transaction was in another's way or its connection broke, so it changes nothing but
-   * rows. Rejects with what `run` threw, its changes undone; with UnavailableError `store/postgres-unreachable`, nothing
-   * having happened; or with `store/write-failed`: then nobody knows whether it happened. A lone write of one statement
-   * costs two round trips and an fsync; of N that share a transaction each costs one round trip for what it waits for.
+   * order. `run` may run again when the transaction was in another's way, its connection broke or another write threw, so it
+   * changes nothing but rows. Rejects with what `run` threw, its changes undone; with UnavailableError
+   * `store/postgres-unreachable`, nothing having happened; or with `store/write-failed`: then nobody knows whether it
+   * happened. Costs the round trips of `run`, and one for the COMMIT, with its fsync, that those of a transaction share.
    */
   write<T>(key: Uint8Array | string, run: (statements: PostgresStatements) => Promise<T>): Promise<T> {
-    if (this.closed) return Promise.reject(new UnavailableError("store/closed"));
-    const name = typeof key === "string" ? key : toHex(key);
-    return this.lanes[laneOf(name, this.lanes.length)]!.write(name, run);
+    return this.onLane(key, false, run);
+  }
+
+  /**
+   * As {@link write}, for what touches no rows but those that belong to the key. Such writes of different keys run side by
+   * side in their transaction and share its round trips.
+   */
+  writeRowsOf<T>(key: Uint8Array | string, run: (statements: PostgresStatements) => Promise<T>): Promise<T> {
+    return this.onLane(key, true, run);
   }
 
   /** Answers every write that was asked for, then closes the connections. */
@@ -120,6 +127,16 @@ export class PostgresDatabase {
     this.closed = true;
     await Promise.all(this.lanes.map((lane) => lane.settled()));
     await Promise.all([this.writers.end(), this.readers.end()]);
+  }
+
+  private onLane<T>(
+    key: Uint8Array | string,
+    own: boolean,
+    run: (statements: PostgresStatements) => Promise<T>,
+  ): Promise<T> {
+    if (this.closed) return Promise.reject(new UnavailableError("store/closed"));
+    const name = typeof key === "string" ? key : toHex(key);
+    return this.lanes[laneOf(name, this.lanes.length)]!.write(name, own, run);
   }
 
   private async onReader<T>(run: (connection: PostgresConnection) => Promise<T>): Promise<T> {

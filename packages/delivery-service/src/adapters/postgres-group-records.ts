@@ -30,7 +30,7 @@ export class PostgresGroupRecordStore implements GroupRecordStore {
   }
 
   create(record: GroupRecord): Promise<"created" | "exists"> {
-    return this.database.write(record.groupId, async (statements) => {
+    return this.database.writeRowsOf(record.groupId, async (statements) => {
       const inserted = await statements.run(
         `INSERT INTO group_records (group_id, ${RECORD}, ${MIGRATION})
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING`,
@@ -54,7 +54,7 @@ export class PostgresGroupRecordStore implements GroupRecordStore {
     write: MigrationWrite,
   ): Promise<"stored" | "conflict" | "renewed" | "unknown"> {
     const { groupId, revision } = next;
-    return this.database.write(groupId, async (statements) => {
+    return this.database.writeRowsOf(groupId, async (statements) => {
       const updated =
         write.kind === "keep"
           ? await statements.run(KEEP, groupId, ...recordValues(next))
@@ -74,7 +74,7 @@ export class PostgresGroupRecordStore implements GroupRecordStore {
   }
 
   renewLease(groupId: GroupId, lease: Lease): Promise<"renewed" | "lost"> {
-    return this.database.write(groupId, async (statements) => {
+    return this.database.writeRowsOf(groupId, async (statements) => {
       const updated = await statements.run(
         "UPDATE group_records SET lease_until_ms = $3 WHERE group_id = $1 AND lease_token_hash = $2",
         groupId,
@@ -96,7 +96,7 @@ export class PostgresGroupRecordStore implements GroupRecordStore {
   }
 
   async touch(groupId: GroupId, day: number): Promise<void> {
-    await this.database.write(groupId, (statements) =>
+    await this.database.writeRowsOf(groupId, (statements) =>
       statements.run(
         "UPDATE group_records SET last_used_day = $2 WHERE group_id = $1 AND last_used_day < $2",
         groupId,

@@ -60,7 +60,7 @@ export class PostgresKeyPackageStore implements KeyPackageStore {
   ): Promise<"stored" | "repeated" | "too-many"> {
     const { accountId, deviceId } = address;
     const { keyPackages, lastResort, replace, uploadId } = upload;
-    return this.database.write(formatAddress(address), async (statements) => {
+    return this.database.writeRowsOf(formatAddress(address), async (statements) => {
       const references = keyPackages.map(({ reference }) => reference);
       const [, verdict] = await Promise.all([
         statements.run(LOCK_OR_MAKE, accountId, deviceId),
@@ -102,7 +102,7 @@ export class PostgresKeyPackageStore implements KeyPackageStore {
   ): Promise<ClaimedKeyPackageRow | undefined> {
     const values = [address.accountId, address.deviceId, usableUntilMs] as const;
     const row = oneTime
-      ? await this.database.write(formatAddress(address), async (statements) => {
+      ? await this.database.writeRowsOf(formatAddress(address), async (statements) => {
           const [, claimed] = await Promise.all([
             statements.get(LOCK, address.accountId, address.deviceId),
             statements.get(CLAIM, ...values),
@@ -125,7 +125,7 @@ export class PostgresKeyPackageStore implements KeyPackageStore {
   }
 
   async remove(address: DeviceAddress): Promise<void> {
-    await this.database.write(formatAddress(address), (statements) =>
+    await this.database.writeRowsOf(formatAddress(address), (statements) =>
       statements.run(`DELETE FROM key_package_uploads WHERE ${OWNER}`, address.accountId, address.deviceId),
     );
   }

@@ -82,7 +82,7 @@ export class PostgresKeyStore implements KeyStore {
   ): Promise<"stored" | "repeated" | "too-many"> {
     const { accountId, deviceId } = address;
     const { kyberPreKeys, lastResortKyberPreKey: lastResort, preKeys, signedPreKey: signed } = upload;
-    return this.database.write(formatAddress(address), async (statements) => {
+    return this.database.writeRowsOf(formatAddress(address), async (statements) => {
       const [, row] = await Promise.all([
         statements.run(LOCK_OR_MAKE, accountId, deviceId),
         statements.get(
@@ -111,7 +111,7 @@ export class PostgresKeyStore implements KeyStore {
   async claim(address: DeviceAddress, oneTime: boolean): Promise<ClaimedKeys | undefined> {
     const { accountId, deviceId } = address;
     const row = oneTime
-      ? await this.database.write(formatAddress(address), async (statements) => {
+      ? await this.database.writeRowsOf(formatAddress(address), async (statements) => {
           const [, claimed] = await Promise.all([
             statements.get(LOCK, accountId, deviceId),
             statements.get(CLAIM, accountId, deviceId),
@@ -130,7 +130,7 @@ export class PostgresKeyStore implements KeyStore {
   }
 
   async remove(address: DeviceAddress): Promise<void> {
-    await this.database.write(formatAddress(address), (statements) =>
+    await this.database.writeRowsOf(formatAddress(address), (statements) =>
       statements.run(`DELETE FROM key_sets WHERE ${OWNER}`, address.accountId, address.deviceId),
     );
   }

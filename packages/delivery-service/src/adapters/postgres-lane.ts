@@ -11,6 +11,8 @@ import type { TransactionReport } from "./sqlite-database.ts";
 
 interface PendingWrite {
   readonly key: string;
+  /** Whether it touches rows of its key only. */
+  readonly own: boolean;
   run(statements: PostgresStatements): Promise<void>;
   done(): void;
   failed(error: unknown): void;
@@ -37,12 +39,13 @@ export class Lane {
     this.report = report;
   }
 
-  /** {@link PostgresDatabase.write} */
-  write<T>(key: string, run: (statements: PostgresStatements) => Promise<T>): Promise<T> {
+  /** PostgresDatabase.write, or with `own` PostgresDatabase.writeRowsOf. */
+  write<T>(key: string, own: boolean, run: (statements: PostgresStatements) => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       let result: T;
       this.queue.push({
         key,
+        own,
         run: async (statements) => {
           result = await run(statements);
         },
@@ -75,7 +78,8 @@ export class Lane {
     const startedAt = performance.now();
     const elapsed = () => performance.now() - startedAt;
     for (let tries = 1; ; tries++) {
-      const outcome = await this.attempt(batch, tries < MAX_TRIES && elapsed() < MAX_TRYING_MS);
+      const runAll = tries === 1 ? together : oneByOne;
+      const outcome = await this.attempt(batch, runAll, tries < MAX_TRIES && elapsed() < MAX_TRYING_MS);
       if (outcome === "durable") this.report({ writes: batch.length, durationMs: elapsed() });
       if (outcome !== "again") return;
     }
@@ -84,6 +88,7 @@ export class Lane {
   /** Answers every write of the batch unless it is to be tried again. */
   private async attempt(
     batch: readonly PendingWrite[],
+    runAll: RunAll,
     mayTryAgain: boolean,
   ): Promise<"durable" | "failed" | "again"> {
     let connection: PostgresConnection;
@@ -98,7 +103,7 @@ export class Lane {
     let committing = false;
     try {
       connection.send("BEGIN");
-      for (const write of batch) await runOne(connection, write, thrown);
+      await runAll(connection, batch, thrown);
       committing = true;
       const carriedOut = await connection.control("COMMIT");
       if (carriedOut !== "COMMIT") throw new UnavailableError("store/write-failed");
@@ -106,7 +111,8 @@ export class Lane {
       if (!connection.isBroken) connection.send("ROLLBACK");
       // Without an answer to COMMIT nobody knows whether it happened.
       const isUndone = !committing || isAnswer(error);
-      if (mayTryAgain && isUndone && (connection.isBroken || isAgain(error))) return "again";
+      const isWorthIt = connection.isBroken || isAgain(error);
+      if (error === ONE_THREW || (mayTryAgain && isUndone && isWorthIt)) return "again";
       for (const write of batch) {
         write.failed(thrown.get(write) ?? new UnavailableError("store/write-failed"));
       }
@@ -122,21 +128,52 @@ export class Lane {
   }
 }
 
-/** Runs a write behind a savepoint, which goes out with its first statement. Throws what ends the whole transaction. */
-async function runOne(
+/** Runs a batch and notes which writes threw, their changes undone. Throws what ends the whole transaction. */
+type RunAll = (
   connection: PostgresConnection,
-  write: PendingWrite,
+  batch: readonly PendingWrite[],
+  thrown: Map<PendingWrite, unknown>,
+) => Promise<void>;
+
+/** Never leaves this file: the batch is to be run again, one by one. */
+const ONE_THREW = new Error("one of several writes threw");
+
+/**
+ * Without savepoints, which cost as much as what most writes do. Where one throws, which is rare, nobody knows what of the
+ * transaction was its. Writes of different keys run side by side, so that their statements share round trips, if each
+ * touches rows of its key only: within one transaction no lock keeps them apart.
+ */
+async function together(connection: PostgresConnection, batch: readonly PendingWrite[]): Promise<void> {
+  const lines = batch.every((write) => write.own)
+    ? [...Map.groupBy(batch, (write) => write.key).values()]
+    : [batch];
+  const outcomes = await Promise.allSettled(
+    lines.map(async (line) => {
+      for (const write of line) await write.run(connection);
+    }),
+  );
+  if (connection.isBroken || isAgain(connection.refusal)) throw connection.refusal ?? ONE_THREW;
+  const threw = outcomes.some((outcome) => outcome.status === "rejected");
+  if (threw || connection.refusal !== undefined) throw ONE_THREW;
+}
+
+/** Each behind a savepoint, which goes out with its first statement, so that one that throws is undone alone. */
+async function oneByOne(
+  connection: PostgresConnection,
+  batch: readonly PendingWrite[],
   thrown: Map<PendingWrite, unknown>,
 ): Promise<void> {
-  connection.send(`SAVEPOINT ${SAVEPOINT}`);
-  try {
-    await write.run(connection);
-    if (connection.refusal !== undefined) throw connection.refusal;
-    connection.send(`RELEASE ${SAVEPOINT}`);
-  } catch (error) {
-    if (connection.isBroken || isAgain(connection.refusal)) throw connection.refusal ?? error;
-    await connection.goBack(SAVEPOINT);
-    thrown.set(write, error instanceof pg.DatabaseError ? unavailable(error, "store/write-failed") : error);
+  for (const write of batch) {
+    connection.send(`SAVEPOINT ${SAVEPOINT}`);
+    try {
+      await write.run(connection);
+      if (connection.refusal !== undefined) throw connection.refusal;
+      connection.send(`RELEASE ${SAVEPOINT}`);
+    } catch (error) {
+      if (connection.isBroken || isAgain(connection.refusal)) throw connection.refusal ?? error;
+      await connection.goBack(SAVEPOINT);
+      thrown.set(write, error instanceof pg.DatabaseError ? unavailable(error, "store/write-failed") : error);
+    }
   }
 }
 

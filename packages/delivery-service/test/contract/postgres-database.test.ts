@@ -107,22 +107,53 @@ describe.skipIf(inject("cluster") === undefined)("a PostgreSQL database", () => 
     }
   });
 
-  it("waits once for each of the writes that share a transaction, and once for the COMMIT", async () => {
-    const notes = Array.from({ length: 40 }, (_, i) => i);
-    const roundTrips = await roundTripsOf(() =>
-      Promise.all(
-        notes.map((i) =>
-          cluster.database.write("one key", (statements) =>
-            Promise.all([
-              statements.run(insert, i, random(8)),
-              statements.run("UPDATE notes SET yes = true WHERE id = $1", i),
-            ]),
-          ),
-        ),
+  it("waits once for rows of different keys, once for each of one key, and once for the COMMIT", async () => {
+    const { database } = await cluster.another(1);
+    const write = (key: string, id: number) =>
+      database.writeRowsOf(key, (statements) =>
+        Promise.all([
+          statements.run(insert, id, random(8)),
+          statements.run("UPDATE notes SET yes = true WHERE id = $1", id),
+        ]),
+      );
+    const ids = Array.from({ length: 40 }, (_, i) => i);
+    expect(await roundTripsOf(() => Promise.all(ids.map((id) => write(`key ${id}`, id))))).toBe(2);
+    expect(await roundTripsOf(() => Promise.all(ids.map((id) => write("one key", 40 + id))))).toBe(41);
+    expect(await count()).toBe(80);
+  });
+
+  it("lets writes that may touch the same rows run one after the other, whatever their keys", async () => {
+    const { database } = await cluster.another(1);
+    await database.write("a", (statements) => statements.run("INSERT INTO notes (id, small) VALUES (1, 0)"));
+    const ids = Array.from({ length: 20 }, (_, i) => i);
+    await Promise.all(
+      ids.map((id) =>
+        database.write(`key ${id}`, async (statements) => {
+          const row = await statements.get("SELECT small FROM notes WHERE id = 1");
+          await statements.run("UPDATE notes SET small = $1 WHERE id = 1", (row!["small"] as number) + 1);
+        }),
       ),
     );
-    expect(roundTrips).toBe(41);
-    expect(await count()).toBe(40);
+    const row = await database.read((statements) => statements.get("SELECT small FROM notes"));
+    expect(row).toEqual({ small: 20 });
+  });
+
+  it("undoes alone a write that throws among those that run side by side", async () => {
+    const { database } = await cluster.another(1);
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 20 }, (_, id) =>
+        database.writeRowsOf(`key ${id}`, async (statements) => {
+          await statements.run(insert, id, random(8));
+          if (id === 7) throw new RejectionError("test/refused");
+          if (id === 9) await statements.run(insert, 8, random(8));
+          return id;
+        }),
+      ),
+    );
+    expect(outcomes[7]).toMatchObject({ reason: { code: "test/refused" } });
+    expect(outcomes[9]).toMatchObject({ reason: { code: "store/write-failed" } });
+    expect(outcomes.filter((outcome) => outcome.status === "fulfilled")).toHaveLength(18);
+    expect(await count()).toBe(18);
   });
 
   it("undoes a write that took no notice of what PostgreSQL refused, and no other one", async () => {

@@ -71,7 +71,7 @@ async function* inPieces(bytes: Uint8Array) {
 function withWrites(database: PostgresDatabase, end: (write: () => Promise<unknown>) => Promise<unknown>) {
   return {
     read: <T>(run: (statements: PostgresStatements) => Promise<T>) => database.read(run),
-    write: (key: string, run: (statements: PostgresStatements) => Promise<unknown>) =>
+    writeRowsOf: (key: string, run: (statements: PostgresStatements) => Promise<unknown>) =>
       database.write(key, (statements) => end(() => run(statements))),
   } as unknown as PostgresDatabase;
 }
@@ -304,7 +304,7 @@ describe.skipIf(inject("cluster") === undefined)("two nodes on one PostgreSQL", 
     let lost = 0;
     const database = {
       read: <T>(run: (statements: PostgresStatements) => Promise<T>) => nodes[0].read(run),
-      write: async <T>(key: string, run: (statements: PostgresStatements) => Promise<T>) => {
+      writeRowsOf: async <T>(key: string, run: (statements: PostgresStatements) => Promise<T>) => {
         const result = await nodes[0].write(key, run);
         if ((result as unknown) !== "stored") return result;
         lost++;

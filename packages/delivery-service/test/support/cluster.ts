@@ -13,7 +13,7 @@ export interface OpenedCluster {
   readonly schema: string;
   readonly prefix: string;
   /** Opens another connection to the same tables and keys, as another node does. */
-  another(): Promise<{ readonly database: PostgresDatabase; readonly redis: RedisClient }>;
+  another(writers?: number): Promise<{ readonly database: PostgresDatabase; readonly redis: RedisClient }>;
   /** Closes everything and deletes the test's tables and keys, and nothing else. */
   dispose(): Promise<void>;
 }
@@ -25,11 +25,11 @@ export async function openCluster(): Promise<OpenedCluster> {
   const name = `test_${randomBytes(6).toString("hex")}`;
   const prefix = `${name}:`;
   const opened: { readonly database: PostgresDatabase; readonly redis: RedisClient }[] = [];
-  const another = async () => {
+  const another = async (writers = 4) => {
     const database = await PostgresDatabase.open({
       url: urls.postgres,
       schema: name,
-      writers: 4,
+      writers,
       readers: 2,
     });
     const redis = await RedisClient.open({ url: urls.redis, prefix });

@@ -5,10 +5,10 @@ import pg from "pg";
  * connection are under way do not count. The statements themselves go where they always go.
  */
 export async function roundTripsOf(work: () => Promise<unknown>): Promise<number> {
-  const original = pg.Client.prototype.query as (...args: readonly unknown[]) => Promise<unknown>;
+  const original = pg.Client.prototype.query as (...args: unknown[]) => Promise<unknown>;
   const underWay = new Map<pg.Client, number>();
   let roundTrips = 0;
-  const counting = async function (this: pg.Client, ...args: readonly unknown[]) {
+  const counting = async function (this: pg.Client, ...args: unknown[]) {
     const others = underWay.get(this) ?? 0;
     if (others === 0 || !this.pipeline) roundTrips++;
     underWay.set(this, others + 1);

@@ -135,16 +135,18 @@ return found`,
 };
 
 /**
- * KEYS submits intent; ARGV submit hash. Changes nothing. Answers ['stored' | 'intended' | 'unknown', Redis's time in
- * milliseconds]. O(log submits of the tag).
+ * KEYS submits intent tried; ARGV submit hash. Changes nothing. Answers [Redis's time in milliseconds, 'stored'], or
+ * 'intended', or 'tried' and the score of where, or 'unknown'. O(log submits of the tag).
  */
 export const LOOK: Script = {
   name: "look",
   lua: `${NOW}
-local state = 'unknown'
-if redis.call('EXISTS', KEYS[2]) == 1 then state = 'intended' end
-if redis.call('ZSCORE', KEYS[1], ARGV[1]) then state = 'stored' end
-return {state, string.format('%.0f', now)}`,
+local time = string.format('%.0f', now)
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {time, 'stored'} end
+if redis.call('EXISTS', KEYS[2]) == 1 then return {time, 'intended'} end
+local tried = redis.call('ZSCORE', KEYS[3], ARGV[1])
+if tried then return {time, 'tried', tried} end
+return {time, 'unknown'}`,
 };
 
 /**

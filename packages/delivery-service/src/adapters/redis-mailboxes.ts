@@ -61,12 +61,13 @@ interface Work {
  * - `<prefix>{m<xx>}:ages`, `:bytes`, `:owners` of the mailboxes on a shelf: with the last envelope, or mailbox, of it.
  * - `<prefix>{m<xx>}:once`, hashes of submits that were stored on this shelf alone: by age, in `expireSubmits`.
  * - `<prefix>{m<xx>}:done`, hashes of intents that were carried out on this shelf: ten minutes after the last time.
- * - `<prefix>{s<xx>}:submits`, hashes of stored submits, xx being the hash's first byte: by age, in `expireSubmits`.
+ * - `<prefix>{s<xx>}:tried`, on which shelf a submit may be known alone, xx being its hash's first byte: likewise.
+ * - `<prefix>{s<xx>}:submits`, hashes of submits that were stored on several shelves: likewise.
  * - `<prefix>{s<xx>}:intents` and `:intent:<hash>`: as soon as what is intended was done.
  * - `<prefix>store-id` never: it is the store.
  *
- * A submit to mailboxes on one shelf, as all devices of an account are, is one script and so one transaction. One to
- * several shelves is stored in steps, and after the second one it is decided:
+ * A submit to mailboxes on one shelf, as all devices of an account are, is one script and so one transaction; `tried`,
+ * written at the same time, only says where its hash is to be looked for. One to several shelves is stored in steps, and after the second one it is decided:
  * 1. Look whether every mailbox is there and has room. A crash leaves nothing.
  * 2. Write down what is going to be stored, under the submit's hash: the intent. It is durable when that is answered.
  * 3. Store it on every shelf, each of which remembers the hash, so that this may be repeated by anybody.
@@ -242,10 +243,12 @@ export class RedisMailboxStore implements MailboxStore {
   }
 
   async expireSubmits(beforeMs: number, limit: number): Promise<number> {
-    const trim = (key: string, count: number) =>
-      this.redis.run(scripts.TRIM, [key], beforeMs, count).then(Number);
-    await this.onEveryShelf((shelf) => trim(this.onShelf(shelf, "once"), limit));
-    return this.upTo(limit, beforeMs, (shelf) => this.submitKey(shelf, "submits"), trim);
+    const trim = (key: string, count: number, below = beforeMs) =>
+      this.redis.run(scripts.TRIM, [key], below, count).then(Number);
+    await this.onEveryShelf((shelf) => trim(this.submitKey(shelf, "tried"), limit, beforeMs * SHELVES));
+    const alone = await this.upTo(limit, beforeMs, (shelf) => this.onShelf(shelf, "once"), trim);
+    const keyOfMany = (shelf: number) => this.submitKey(shelf, "submits");
+    return alone + (await this.upTo(limit - alone, beforeMs, keyOfMany, trim));
   }
 
   async owners(
@@ -299,22 +302,23 @@ export class RedisMailboxStore implements MailboxStore {
     const { submitHash, acceptedAtMs, limits } = append;
     const [[shelf, indexes]] = [...shelves] as [[number, readonly number[]]];
     const keys = ["once", "ages", "bytes"].map((name) => this.onShelf(shelf, name));
-    const [kind, ...found] = (await this.redis.run(
-      scripts.STORE,
-      [...keys, ...this.boxes(work, indexes)],
-      submitHash,
-      acceptedAtMs,
-      limits.maxEnvelopes,
-      limits.maxBytes,
-      ...partsOf(work, indexes),
-    )) as [Buffer, ...number[]];
+    const [answer] = await Promise.all([
+      this.redis.run(
+        scripts.STORE,
+        [...keys, ...this.boxes(work, indexes)],
+        submitHash,
+        acceptedAtMs,
+        limits.maxEnvelopes,
+        limits.maxBytes,
+        ...partsOf(work, indexes),
+      ),
+      this.redis.call("ZADD", this.submitKeys(submitHash).tried, acceptedAtMs * SHELVES + shelf, submitHash),
+    ]);
+    const [kind, ...found] = answer as [Buffer, ...number[]];
     const outcome = String(kind) as AppendOutcome["kind"];
     if (outcome === "missing" || outcome === "full") {
       return { kind: outcome, devices: found.map((index) => work.recipients[index]!) };
     }
-    // For `wasStored`, and for the same submit to others. Should it be lost, the shelf itself still knows the submit.
-    const key = this.submitKeys(submitHash);
-    this.redis.call("ZADD", key.submits, "NX", acceptedAtMs, submitHash).catch(() => {});
     return { kind: outcome };
   }
 
@@ -409,9 +413,15 @@ export class RedisMailboxStore implements MailboxStore {
     submitHash: Bytes,
   ): Promise<{ readonly state: "stored" | "intended" | "unknown"; readonly nowMs: number }> {
     const key = this.submitKeys(submitHash);
-    const answer = await this.redis.run(scripts.LOOK, [key.submits, key.intent], submitHash);
-    const [state, nowMs] = (answer as readonly Buffer[]).map(String);
-    return { state: state as "stored" | "intended" | "unknown", nowMs: Number(nowMs) };
+    const answer = await this.redis.run(scripts.LOOK, [key.submits, key.intent, key.tried], submitHash);
+    const [nowMs, state, tried] = (answer as readonly Buffer[]).map(String);
+    const known = state === "stored" || (tried !== undefined && (await this.isOnShelf(tried, submitHash)));
+    return { state: known ? "stored" : state === "intended" ? state : "unknown", nowMs: Number(nowMs) };
+  }
+
+  private async isOnShelf(tried: string, submitHash: Bytes): Promise<boolean> {
+    const once = this.onShelf(Number(tried) % SHELVES, "once");
+    return (await this.redis.call("ZSCORE", once, submitHash)) !== null;
   }
 
   private async now(): Promise<number> {
@@ -485,10 +495,11 @@ export class RedisMailboxStore implements MailboxStore {
     return `${this.redis.prefix}{m${hex(shelf)}}:${name}`;
   }
 
-  private submitKeys(submitHash: Bytes): Record<"submits" | "intents" | "intent", string> {
+  private submitKeys(submitHash: Bytes): Record<"submits" | "intents" | "intent" | "tried", string> {
     const shelf = submitHash[0]!;
     return {
       submits: this.submitKey(shelf, "submits"),
+      tried: this.submitKey(shelf, "tried"),
       intents: this.submitKey(shelf, "intents"),
       intent: this.submitKey(shelf, `intent:${toHex(submitHash)}`),
     };

@@ -216,8 +216,8 @@ describe.skipIf(inject("cluster") === undefined)("a submit to mailboxes in diffe
       async run(script, keys, ...args) {
         const answer = await redis.run(script, keys, ...args);
         if (script.name !== "look") return answer;
-        const [state, nowMs] = answer as readonly [Buffer, Buffer];
-        return [state, Buffer.from(String(Number(nowMs) - 900_000))];
+        const [nowMs, ...state] = answer as readonly Buffer[];
+        return [Buffer.from(String(Number(nowMs) - 900_000)), ...state];
       },
       onReconnect: () => {},
       repeat: () => {},

@@ -33,7 +33,8 @@ export class RedisBus {
   private readonly beatChannel: string;
   private missedBeats = 0;
 
-  constructor(redis: RedisClient) {
+  /** `beatMs`: how often the subscription is tried, in milliseconds. */
+  constructor(redis: RedisClient, beatMs: number = BEAT_MS) {
     this.redis = redis;
     this.beatChannel = `${redis.prefix}beat:${this.node.toString("hex")}`;
     this.subscriber = redis.subscriber();
@@ -44,7 +45,7 @@ export class RedisBus {
         this.tell(String(channel), message.subarray(NODE_BYTES));
       }
     });
-    redis.repeat(BEAT_MS, () => this.beat());
+    redis.repeat(beatMs, () => this.beat());
   }
 
   /** The channel of something that is named by text. */

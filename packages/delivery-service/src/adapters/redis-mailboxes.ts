@@ -258,18 +258,15 @@ export class RedisMailboxStore implements MailboxStore {
   ): Promise<readonly DeviceAddress[]> {
     const owners: DeviceAddress[] = [];
     let from = after === undefined ? "-" : `(${formatAddress(after)}`;
-    for (let shelf = after === undefined ? 0 : mailboxShelf(after); shelf < SHELVES; ) {
+    let shelf = after === undefined ? 0 : mailboxShelf(after);
+    while (owners.length < limit && shelf < SHELVES) {
       const page = await this.ownersOnShelf(shelf, from, limit);
       owners.push(...page.filter(({ openedAtMs }) => openedAtMs < openedBeforeMs).map(({ owner }) => owner));
-      if (owners.length >= limit) return owners.slice(0, limit);
-      const last = page.at(-1);
-      from = last === undefined ? "-" : `(${formatAddress(last.owner)}`;
-      if (page.length < limit) {
-        from = "-";
-        shelf++;
-      }
+      const isLastOfShelf = page.length < limit;
+      if (isLastOfShelf) shelf++;
+      from = isLastOfShelf ? "-" : `(${formatAddress(page.at(-1)!.owner)}`;
     }
-    return owners;
+    return owners.slice(0, limit);
   }
 
   /** Finishes what others left behind, and forgets what need not be remembered any longer. O(shelves) without either. */

@@ -20,14 +20,14 @@ export interface LocalRedis {
 
 /**
  * Starts a Redis of its own on a free port of this machine: append-only file, on the disk before a command is answered.
- * Rejects with a sentence where Redis is not installed.
+ * `settings` are added to its own. Rejects with a sentence where Redis is not installed.
  */
-export async function startLocalRedis(): Promise<LocalRedis> {
+export async function startLocalRedis(settings: Readonly<Record<string, string>> = {}): Promise<LocalRedis> {
   const program = redisProgram();
   if (program === undefined) throw new Error("Redis is not installed: npm run services -- --install");
   const directory = mkdtempSync(join(tmpdir(), "murmuration-redis-"));
   const port = await freePort();
-  const server = new ServerProcess(redisCommand(program, directory, port), port);
+  const server = new ServerProcess(redisCommand(program, directory, port, settings), port);
   const dispose = async () => {
     await server.stop();
     rmSync(directory, { recursive: true, force: true });
@@ -54,7 +54,12 @@ export async function startLocalRedis(): Promise<LocalRedis> {
 }
 
 /** The command that runs such a Redis in the foreground. */
-export function redisCommand(program: string, directory: string, port: number): readonly string[] {
+export function redisCommand(
+  program: string,
+  directory: string,
+  port: number,
+  more: Readonly<Record<string, string>> = {},
+): readonly string[] {
   const settings = {
     bind: "127.0.0.1",
     port,
@@ -63,6 +68,7 @@ export function redisCommand(program: string, directory: string, port: number): 
     appendfsync: "always",
     save: "",
     "maxmemory-policy": "noeviction",
+    ...more,
   };
   return [program, ...Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])];
 }

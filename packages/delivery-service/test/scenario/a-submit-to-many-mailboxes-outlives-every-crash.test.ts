@@ -92,6 +92,27 @@ describe.skipIf(inject("cluster") === undefined)("a submit to mailboxes in diffe
     },
   );
 
+  // Scripts: look, and the one that stores.
+  it.each(steps.filter(({ number }) => number < 2))(
+    "to one account's devices, its node killed $when script $number: whole or nothing, and known if whole",
+    async ({ when, number }) => {
+      const prefix = `one-${when}-${number}:`;
+      const redis = await open(prefix);
+      const store = new RedisMailboxStore(redis);
+      const { accountId: account } = address(9);
+      const devices = [1, 2, 3].map((n) => ({ accountId: account, deviceId: n as DeviceId }));
+      await Promise.all(devices.map((device) => store.open(device, NOW)));
+      const append = to(devices);
+      await appendAndDie(prefix, when, number, append);
+      const isWhole = number === 1 && when === "after";
+      expect(await counts(store, devices)).toEqual(isWhole ? [1, 1, 1] : [0, 0, 0]);
+      expect(await store.wasStored(append.submitHash)).toBe(isWhole);
+      expect(await store.append(append)).toEqual({ kind: isWhole ? "repeated" : "stored" });
+      expect(await counts(store, devices)).toEqual([1, 1, 1]);
+      await redis.close();
+    },
+  );
+
   it("Redis killed at any step: what was answered is there once, and what was not is when it is sent again", async () => {
     const prefix = "killed:";
     const redis = await open(prefix);

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { accountId, type DeviceAddress, type DeviceId, groupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
 import { RedisBus } from "../../src/adapters/redis-bus.ts";
@@ -194,6 +196,25 @@ describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
       await untilTrue(async () => theirs.heard.length === 3);
     });
 
+    it("find out that their connection is dead although nobody closed it", async () => {
+      const wire = await stallableWire(Number(new URL(local.url).port));
+      const redis = await RedisClient.open({ url: `redis://127.0.0.1:${wire.port}` });
+      clients.push(redis);
+      const signals = new RedisMailboxSignals(new RedisBus(redis, 50));
+      const device = address();
+      const mine = listener();
+      signals.subscribe(device, mine);
+      await untilTrue(async () => mine.heard.length === 1);
+      // The second connection is the subscription: it goes silent, commands go on.
+      wire.stall(1);
+      const other = await node();
+      other.mailboxes.publish([device]);
+      await untilTrue(async () => mine.heard.length === 2);
+      other.mailboxes.publish([device]);
+      await untilTrue(async () => mine.heard.length === 3);
+      wire.close();
+    });
+
     it("name nobody: what Redis sees of a channel is a hash", async () => {
       const redis = await open();
       const signals = new RedisMailboxSignals(new RedisBus(redis));
@@ -289,6 +310,31 @@ describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
     expect(await checkRedisDurability(redis)).toEqual(["redis/settings-hidden"]);
   });
 });
+
+/** A way to a port on which single connections can be made to stand still, without an end. */
+async function stallableWire(port: number) {
+  const pairs: (readonly [Socket, Socket])[] = [];
+  const server = createServer((near) => {
+    const far = connect(port, "127.0.0.1");
+    pairs.push([near, far]);
+    near.pipe(far).pipe(near);
+    for (const socket of [near, far]) socket.on("error", () => {});
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    stall(index: number) {
+      const [near, far] = pairs[index]!;
+      near.unpipe(far);
+      far.unpipe(near);
+    },
+    close() {
+      server.close();
+      for (const socket of pairs.flat()) socket.destroy();
+    },
+  };
+}
 
 async function untilTrue(met: () => Promise<boolean>): Promise<void> {
   const until = performance.now() + 8_000;

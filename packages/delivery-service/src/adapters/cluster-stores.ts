@@ -14,19 +14,20 @@ import { RedisMailboxStore } from "./redis-mailboxes.ts";
 
 /** Every store of a cluster: PostgreSQL, and Redis for mailboxes. Closing them closes both. */
 export function openClusterStores(database: PostgresDatabase, redis: RedisClient): Stores {
+  const mailboxes = new RedisMailboxStore(redis);
   return {
     accounts: new PostgresAccountStore(database),
     keys: new PostgresKeyStore(database),
     keyPackages: new PostgresKeyPackageStore(database),
-    mailboxes: new RedisMailboxStore(redis),
+    mailboxes,
     mlsGroups: new PostgresMlsGroupStore(database),
     groupRecords: new PostgresGroupRecordStore(database),
     blobs: new PostgresBlobStore(database),
     certificates: new PostgresCertificateStore(database),
     retentionLog: new PostgresRetentionLog(database),
     lostCommits: new PostgresLostCommitStore(database),
-    // PostgreSQL's autovacuum and Redis's rewriting of its file do it.
-    compact: async () => {},
+    // PostgreSQL's autovacuum does it by itself.
+    compact: () => mailboxes.compact(),
     close: async () => {
       await Promise.all([database.close(), redis.close()]);
     },

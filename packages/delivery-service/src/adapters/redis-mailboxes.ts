@@ -40,6 +40,7 @@ const DONE_MEMORY_MS = 600_000;
 const ABANDONED_MS = 3_000;
 const SWEEP_INTERVAL_MS = 5_000;
 const SWEEP_BATCH = 100;
+const COMPACT_INTERVAL_MS = 1_800_000;
 const READ_CHUNK = 32;
 
 /** Indexes of the envelopes of an append, by the shelf of their recipients. */
@@ -64,17 +65,19 @@ interface Work {
  * - `<prefix>{s<xx>}:tried`, on which shelf a submit may be known alone, xx being its hash's first byte: likewise.
  * - `<prefix>{s<xx>}:submits`, hashes of submits that were stored on several shelves: likewise.
  * - `<prefix>{s<xx>}:intents` and `:intent:<hash>`: as soon as what is intended was done.
+ * - `<prefix>compacted`, that one of the nodes had Redis rewrite its file: after half an hour.
  * - `<prefix>store-id` never: it is the store.
  *
  * A submit to mailboxes on one shelf, as all devices of an account are, is one script and so one transaction; `tried`,
- * written at the same time, only says where its hash is to be looked for. One to several shelves is stored in steps, and after the second one it is decided:
+ * written at the same time, only says where its hash is to be looked for. One to several shelves is stored in steps, and
+ * after the second one it is decided:
  * 1. Look whether every mailbox is there and has room. A crash leaves nothing.
  * 2. Write down what is going to be stored, under the submit's hash: the intent. It is durable when that is answered.
  * 3. Store it on every shelf, each of which remembers the hash, so that this may be repeated by anybody.
  * 4. Put the hash to those of stored submits, and delete the intent. Now it is answered as stored.
- * An intent that was left behind is carried out by whoever sends the same submit again, or asks for it, and otherwise by the next
- * sweep of any node: at start and every five seconds. Several who do so at a time do no harm. A straggler does none
- * either: steps 3 and 4 carry a deadline, a minute after the intent was seen, and shelves remember for ten.
+ * An intent that was left behind is carried out by whoever sends the same submit again, or asks for it, and otherwise by
+ * the next sweep of any node: at start and every five seconds. Several who do so at a time do no harm. A straggler does
+ * none either: steps 3 and 4 carry a deadline, a minute after the intent was seen, and shelves remember for ten.
  *
  * What differs from one transaction: a reader may see an envelope in one mailbox a moment before it is in another. A
  * mailbox that is filled between steps 1 and 3 takes its envelope nevertheless, and exceeds its limits by what was
@@ -277,6 +280,18 @@ export class RedisMailboxStore implements MailboxStore {
     await this.onEveryShelf((shelf) =>
       this.redis.run(scripts.TRIM, [this.onShelf(shelf, "done")], before, SWEEP_BATCH * 10),
     );
+  }
+
+  /**
+   * Has Redis write its file anew, without what was deleted since: else that would stay until the file has doubled.
+   * Once in half an hour, however many nodes ask for it; not where Redis is at it already, or does not let us.
+   */
+  async compact(): Promise<void> {
+    const key = `${this.redis.prefix}compacted`;
+    if ((await this.redis.call("SET", key, "1", "NX", "PX", COMPACT_INTERVAL_MS)) === null) return;
+    await this.redis.call("BGREWRITEAOF").catch((error: unknown) => {
+      if (!(error instanceof UnavailableError) || error.code !== "store/redis-refused") throw error;
+    });
   }
 
   private async checkAndSweep(): Promise<void> {

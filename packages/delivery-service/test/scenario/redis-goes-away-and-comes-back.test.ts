@@ -1,5 +1,7 @@
 import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { join } from "node:path";
 import { accountId, type DeviceAddress, type DeviceId, groupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
 import { RedisBus } from "../../src/adapters/redis-bus.ts";
@@ -118,6 +120,29 @@ describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
       });
       expect(await store.depth(owner)).toMatchObject({ envelopes: 1 });
     });
+  });
+
+  it("what was acknowledged is no longer in Redis's file once it was written anew", async () => {
+    const redis = await open(5_000);
+    const store = new RedisMailboxStore(redis);
+    const owners = [address(), address(), address()];
+    await Promise.all(owners.map((owner) => store.open(owner, 0)));
+    const content = random(50);
+    const envelopes = owners.map((recipient) => ({ recipient, ciphertext: content, source: undefined }));
+    await store.append({ ...to(...owners), envelopes });
+    await Promise.all(owners.map((owner) => store.acknowledge(owner, 1 as never)));
+    const [, directory] = ((await redis.call("CONFIG", "GET", "dir")) as readonly Buffer[]).map(String);
+    const isOnDisk = () => {
+      const files = join(directory!, "appendonlydir");
+      return readdirSync(files).some((name) =>
+        readFileSync(join(files, name)).includes(Buffer.from(content)),
+      );
+    };
+    expect(isOnDisk()).toBe(true);
+    await store.compact();
+    await untilTrue(async () => !isOnDisk());
+    // Another node asks as well: it was done.
+    await store.compact();
   });
 
   describe("signals", () => {

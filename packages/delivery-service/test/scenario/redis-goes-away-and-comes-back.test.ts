@@ -25,9 +25,11 @@ const to = (...recipients: readonly DeviceAddress[]): Append => ({
   limits: { maxEnvelopes: 1_000, maxBytes: 1_000_000 },
 });
 
-const TIMEOUT_MS = 400;
+const TIMEOUT_MS = 2_000;
+/** At once, on a machine that has much to do. */
+const AT_ONCE_MS = 500;
 
-describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
+describe.skipIf(inject("cluster") === undefined)("when Redis goes away", { timeout: 30_000 }, () => {
   let local: LocalRedis;
   const clients: RedisClient[] = [];
   beforeEach(async () => {
@@ -57,7 +59,7 @@ describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
         const startedAt = performance.now();
         await expect(store.append(to(owner))).rejects.toMatchObject({ code: "store/redis-unreachable" });
         await expect(store.wasStored(random(32))).rejects.toMatchObject({ code: "store/redis-unreachable" });
-        expect(performance.now() - startedAt).toBeLessThan(1_000);
+        expect(performance.now() - startedAt).toBeLessThan(AT_ONCE_MS);
       }
       await local.start();
       await untilTrue(async () => (await store.append(to(owner)).catch(() => undefined)) !== undefined);
@@ -75,10 +77,10 @@ describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
       await Promise.all(
         Array.from({ length: 5 }, () => expect(store.append(to(owner))).rejects.toMatchObject(refused)),
       );
-      expect(performance.now() - startedAt).toBeLessThan(TIMEOUT_MS + 300);
+      expect(performance.now() - startedAt).toBeLessThan(TIMEOUT_MS + AT_ONCE_MS);
       const nextAt = performance.now();
       for (let i = 0; i < 3; i++) await expect(store.append(to(owner))).rejects.toMatchObject(refused);
-      expect(performance.now() - nextAt).toBeLessThan(100);
+      expect(performance.now() - nextAt).toBeLessThan(AT_ONCE_MS);
       local.thaw();
       await untilTrue(async () => (await store.append(to(owner)).catch(() => undefined)) !== undefined);
     });
@@ -260,20 +262,22 @@ describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
   describe("limits", () => {
     const size = { capacity: 8, refillPerSecond: 1 };
     const charge = (key: string, cost = 1) => ({ key, size, cost });
+    /** Redis's own time goes on meanwhile: a hundredth of a token a second is none. */
+    const slow = (key: string, cost: number) => ({ key, size: { ...size, refillPerSecond: 0.01 }, cost });
     const clock = movableClock(1_000_000);
 
     it("are one for all nodes, and give back what was taken where another bucket refuses", async () => {
       const nodes = [await open(), await open()].map((redis) => new RedisRateLimits(redis, { clock }));
       const taken = await Promise.all(
-        Array.from({ length: 12 }, (_, i) => nodes[i % 2]!.take([charge("submits a", 1)])),
+        Array.from({ length: 12 }, (_, i) => nodes[i % 2]!.take([slow("submits a", 1)])),
       );
       expect(taken.filter(({ allowed }) => allowed).length).toBe(8);
-      const refused = await nodes[0]!.take([charge("submits b", 8), charge("submits a", 4)]);
+      const refused = await nodes[0]!.take([slow("submits b", 8), slow("submits a", 4)]);
       expect(refused.allowed).toBe(false);
-      expect(refused.retryAfterMs).toBeGreaterThan(3_000);
-      expect(refused.retryAfterMs).toBeLessThanOrEqual(4_000);
-      expect(await nodes[1]!.take([charge("submits b", 8)])).toMatchObject({ allowed: true });
-      expect(await nodes[1]!.take([charge("submits c", 9)])).toEqual({
+      expect(refused.retryAfterMs).toBeGreaterThan(390_000);
+      expect(refused.retryAfterMs).toBeLessThanOrEqual(400_000);
+      expect(await nodes[1]!.take([slow("submits b", 8)])).toMatchObject({ allowed: true });
+      expect(await nodes[1]!.take([slow("submits c", 9)])).toEqual({
         allowed: false,
         retryAfterMs: Number.POSITIVE_INFINITY,
       });
@@ -282,7 +286,7 @@ describe.skipIf(inject("cluster") === undefined)("when Redis goes away", () => {
     it("leave no key behind for a bucket that is full again, and none that names anybody", async () => {
       const redis = await open();
       const limits = new RedisRateLimits(redis, { clock });
-      await limits.take([{ key: "submits 192.0.2.7", size: { capacity: 8, refillPerSecond: 20 }, cost: 4 }]);
+      await limits.take([{ key: "submits 192.0.2.7", size: { capacity: 8, refillPerSecond: 2 }, cost: 4 }]);
       const keys = () => redis.call("KEYS", "*rate*") as Promise<readonly Buffer[]>;
       expect(await keys()).toHaveLength(1);
       expect(String((await keys())[0])).not.toContain("192.0.2.7");
@@ -362,7 +366,7 @@ async function stallableWire(port: number) {
 }
 
 async function untilTrue(met: () => Promise<boolean>): Promise<void> {
-  const until = performance.now() + 8_000;
+  const until = performance.now() + 20_000;
   while (!(await met())) {
     if (performance.now() > until) throw new Error("it did not come about");
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -227,7 +227,7 @@ function rate(): Kind<Rate> {
     return match === null ? undefined : { burst: Number(match[1]), perMinute: Number(match[2]) };
   };
   return {
-    takes: 'a rate like "600/1200": so many at once, and so many a minute',
+    takes: 'a rate like "600/1200"',
     fromText,
     fromJson: (value) => (typeof value === "string" ? fromText(value) : undefined),
     show: ({ burst, perMinute }) => `${burst}/${perMinute}`,

@@ -1,3 +1,4 @@
+import { systemClock } from "./adapters/system-environment.ts";
 import type { DeliveryServiceConfig } from "./config.ts";
 import { startDeliveryService } from "./main.ts";
 
@@ -20,10 +21,7 @@ export async function runUntilStopped(
   }
   const { drainTimeoutMs } = config.timing;
   const closed = service.drain().then(() => service.close());
-  await Promise.race([closed, later(drainTimeoutMs + CLOSE_MS)]);
-}
-
-/** Does not keep the process alive by itself. */
-function later(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+  // The clock's timers do not keep the process alive.
+  const late = new Promise<void>((resolve) => systemClock.after(drainTimeoutMs + CLOSE_MS, resolve));
+  await Promise.race([closed, late]);
 }

@@ -1,5 +1,5 @@
 /** What appends to a group's log: functions of the database, each called once for one transaction. */
-import { formatId, type GroupId, invariant, UnavailableError } from "@murmuration/base";
+import { formatId, type GroupId, invariant } from "@murmuration/base";
 import {
   type AppendCommit,
   type AppendCommitOutcome,
@@ -18,18 +18,6 @@ type AnyCommit = Omit<AppendCommit, "groupInfo"> & {
   readonly partedSequence?: number | undefined;
 };
 
-/** Nothing was appended: there is no table yet for entries of this period. */
-interface NoPeriod {
-  readonly kind: "no-period";
-  readonly period: number;
-}
-
-/**
- * Writes that are not of one group come after all groups of their transaction, whose keys are hexadecimal digits: no row
- * of a group is waited for by who holds these locks.
- */
-export const PERIODS = "~periods";
-
 /** Messages of one group that one statement appends. */
 const MAX_MESSAGES = 256;
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
@@ -38,28 +26,45 @@ const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 interface Line {
   readonly appends: AppendMessage[];
   bytes: number;
-  readonly outcomes: Promise<readonly (AppendMessageOutcome | NoPeriod)[]>;
+  readonly outcomes: Promise<readonly AppendMessageOutcome[]>;
 }
 
 /**
- * Appends application messages. Those of one group that arrive while its lane is busy share one statement, one lock of
- * the group's row and one transaction: a group with a thousand writers pays for a few.
+ * Appends to groups, in the order in which it is asked to. Application messages of one group that come one after the
+ * other while its lane is busy share one statement, one lock of the group's row and one transaction: a group with a
+ * thousand writers pays for a few.
  */
-export class MessageLines {
+export class PostgresAppends {
   private readonly database: PostgresDatabase;
+  /** By group: the last that was asked for, as long as nothing else came after it and it has not begun. */
   private readonly lines = new Map<string, Line>();
 
   constructor(database: PostgresDatabase) {
     this.database = database;
   }
 
-  append(append: AppendMessage): Promise<AppendMessageOutcome> {
-    return filed(this.database, async () => {
-      const line = this.lineOf(append);
-      const place = line.appends.push(append) - 1;
-      line.bytes += append.message.length;
-      return (await line.outcomes)[place]!;
-    });
+  async message(append: AppendMessage): Promise<AppendMessageOutcome> {
+    const line = this.lineOf(append);
+    const place = line.appends.push(append) - 1;
+    line.bytes += append.message.length;
+    return (await line.outcomes)[place]!;
+  }
+
+  commit(append: AppendCommit): Promise<AppendCommitOutcome> {
+    return this.alone(append.groupId, (statements) => appendCommit(statements, append));
+  }
+
+  refeed(append: AppendRefeed): Promise<AppendRefeedOutcome> {
+    return this.alone(append.groupId, (statements) => appendRefeed(statements, append));
+  }
+
+  voidCommit(request: VoidCommit): Promise<{ readonly sequence: number } | undefined> {
+    return this.alone(request.groupId, (statements) => voidCommit(statements, request));
+  }
+
+  private alone<T>(groupId: GroupId, run: (statements: PostgresStatements) => Promise<T>): Promise<T> {
+    this.lines.delete(formatId(groupId));
+    return this.database.write(groupId, run);
   }
 
   private lineOf({ groupId, message }: AppendMessage): Line {
@@ -86,61 +91,11 @@ export class MessageLines {
   }
 }
 
-export function appendCommit(database: PostgresDatabase, append: AppendCommit): Promise<AppendCommitOutcome> {
-  return filed(database, () =>
-    database.write(append.groupId, (statements) => callAppendCommit(statements, append)),
-  );
-}
-
-export function appendRefeed(database: PostgresDatabase, append: AppendRefeed): Promise<AppendRefeedOutcome> {
-  return filed(database, () => database.write(append.groupId, (statements) => refeed(statements, append)));
-}
-
-export function voidCommit(
-  database: PostgresDatabase,
-  request: VoidCommit,
-): Promise<{ readonly sequence: number } | undefined> {
-  const { groupId, sequence, proof, acceptedAtMs } = request;
-  return filed(database, () =>
-    database.write(groupId, async (statements) => {
-      const row = await statements.get(
-        "SELECT * FROM mls_void_commit($1, $2, $3, $4)",
-        groupId,
-        sequence,
-        proof,
-        acceptedAtMs,
-      );
-      if (row?.["kind"] === "not-the-newest") return undefined;
-      return noPeriod(row!) ?? { kind: "voided", sequence: sequenceOf(row!) };
-    }),
-  ).then((outcome) => outcome && { sequence: outcome.sequence });
-}
-
-/** Runs an append; where there is no table for its period, makes it and runs the append again. */
-async function filed<T extends { readonly kind: string } | undefined>(
-  database: PostgresDatabase,
-  append: () => Promise<T | NoPeriod>,
-): Promise<T> {
-  for (let tries = 0; tries < 3; tries++) {
-    const outcome = await append();
-    if (!isNoPeriod(outcome)) return outcome;
-    await makePeriod(database, outcome.period);
-  }
-  throw new UnavailableError("store/no-period");
-}
-
-/** And the one after it: one append in two weeks waits, and none where clocks differ at the turn. */
-async function makePeriod(database: PostgresDatabase, period: number): Promise<void> {
-  await database.write(PERIODS, async (statements) => {
-    for (const made of [period, period + 1]) await statements.get("SELECT mls_make_period($1)", made);
-  });
-}
-
 async function appendMessages(
   statements: PostgresStatements,
   groupId: GroupId,
   appends: readonly AppendMessage[],
-): Promise<readonly (AppendMessageOutcome | NoPeriod)[]> {
+): Promise<readonly AppendMessageOutcome[]> {
   const rows = await statements.all(
     "SELECT * FROM mls_append_messages($1, $2, $3, $4, $5, $6)",
     groupId,
@@ -151,18 +106,17 @@ async function appendMessages(
     appends.map((append) => append.acceptedAtMs),
   );
   invariant(rows.length === appends.length, "group/append-without-outcome");
-  return rows.map((row) => noPeriod(row) ?? toMessageOutcome(row));
+  return rows.map(toMessageOutcome);
 }
 
 function toMessageOutcome(row: PostgresRow): AppendMessageOutcome {
   const kind = row["kind"] as AppendMessageOutcome["kind"];
-  return kind === "appended" || kind === "repeated" ? { kind, sequence: sequenceOf(row) } : { kind };
+  return kind === "appended" || kind === "repeated"
+    ? { kind, sequence: row["sequence"] as number }
+    : { kind };
 }
 
-async function callAppendCommit(
-  statements: PostgresStatements,
-  append: AnyCommit,
-): Promise<AppendCommitOutcome | NoPeriod> {
+async function appendCommit(statements: PostgresStatements, append: AnyCommit): Promise<AppendCommitOutcome> {
   const row = await statements.get(
     `SELECT * FROM
        mls_append_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
@@ -185,20 +139,20 @@ async function callAppendCommit(
     append.acceptedAtMs,
     append.partedSequence ?? null,
   );
-  return noPeriod(row!) ?? toCommitOutcome(row!);
+  return toCommitOutcome(row!);
 }
 
 function toCommitOutcome(row: PostgresRow): AppendCommitOutcome {
   const kind = row["kind"] as AppendCommitOutcome["kind"];
   if (kind === "unknown-group") return { kind };
   const epoch = row["epoch"] as number;
-  return kind === "lost" ? { kind, epoch } : { kind, sequence: sequenceOf(row), epoch };
+  return kind === "lost" ? { kind, epoch } : { kind, sequence: row["sequence"] as number, epoch };
 }
 
-async function refeed(
+async function appendRefeed(
   statements: PostgresStatements,
   append: AppendRefeed,
-): Promise<AppendRefeedOutcome | NoPeriod> {
+): Promise<AppendRefeedOutcome> {
   const { groupId, fromEpoch, groupInfo, acceptedAtMs } = append;
   const group = await statements.get(
     "SELECT mls_group, epoch FROM mls_groups WHERE group_id = $1 FOR NO KEY UPDATE",
@@ -214,7 +168,7 @@ async function refeed(
   if (known !== undefined || epoch !== fromEpoch) return { kind: "lost", epoch };
   const sequences: number[] = [];
   for (const [index, commit] of append.commits.entries()) {
-    const outcome = await callAppendCommit(statements, {
+    const outcome = await appendCommit(statements, {
       ...commit,
       groupId,
       fromEpoch: fromEpoch + index,
@@ -223,22 +177,22 @@ async function refeed(
       welcomes: [],
       acceptedAtMs,
     });
-    // All of them are of one period: if it is missing, nothing was appended yet.
-    if (isNoPeriod(outcome) && index === 0) return outcome;
     invariant(outcome.kind === "appended", "group/refeed-not-appended");
     sequences.push(outcome.sequence);
   }
   return { kind: "appended", sequences, epoch: fromEpoch + sequences.length };
 }
 
-function noPeriod(row: PostgresRow): NoPeriod | undefined {
-  return row["kind"] === "no-period" ? { kind: "no-period", period: sequenceOf(row) } : undefined;
-}
-
-function isNoPeriod(outcome: { readonly kind: string } | undefined): outcome is NoPeriod {
-  return outcome?.kind === "no-period";
-}
-
-function sequenceOf(row: PostgresRow): number {
-  return row["sequence"] as number;
+async function voidCommit(
+  statements: PostgresStatements,
+  { groupId, sequence, proof, acceptedAtMs }: VoidCommit,
+): Promise<{ readonly sequence: number } | undefined> {
+  const row = await statements.get(
+    "SELECT * FROM mls_void_commit($1, $2, $3, $4)",
+    groupId,
+    sequence,
+    proof,
+    acceptedAtMs,
+  );
+  return row!["kind"] === "voided" ? { sequence: row!["sequence"] as number } : undefined;
 }

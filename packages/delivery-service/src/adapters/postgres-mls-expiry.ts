@@ -1,8 +1,10 @@
 /** How groups' logs grow shorter, and how what has expired leaves the disk. */
 import type { GroupId } from "@murmuration/base";
 import type { PostgresDatabase } from "./postgres-database.ts";
-import { PERIODS } from "./postgres-mls-appends.ts";
 import { bytea } from "./postgres-values.ts";
+
+/** After all groups of a transaction, whose keys are hexadecimal digits: no row of a group is waited for with these locks. */
+const PERIODS = "~periods";
 
 /** A log that has entries to lose: all before `first`, which were there when it was read and never change. */
 interface Overdue {
@@ -15,7 +17,7 @@ interface Overdue {
 /**
  * Lets logs begin later, by at most `limit` entries in all, as long as the first was accepted before `beforeMs`; never out
  * of the middle, so that what is left has no gap. One short transaction for each group, behind what else is written to
- * it. Then periods in which nothing is left are dropped. O(groups that have something to lose + what hung on it).
+ * it. Then the next period is made, and those in which nothing is left are dropped. O(groups that have something to lose + what hung on it).
  */
 export async function expireEntries(
   database: PostgresDatabase,
@@ -32,7 +34,7 @@ export async function expireEntries(
     ),
   );
   const total = removed.reduce((sum, count) => sum + count, 0);
-  if (total < limit) await dropPeriods(database, beforeMs);
+  if (total < limit) await renewPeriods(database, beforeMs);
   return total;
 }
 
@@ -97,7 +99,18 @@ function within(logs: readonly Overdue[], limit: number): readonly Overdue[] {
 }
 
 /** O(periods). One that is in use just now goes another time. */
-async function dropPeriods(database: PostgresDatabase, beforeMs: number): Promise<void> {
+async function renewPeriods(database: PostgresDatabase, beforeMs: number): Promise<void> {
+  const ahead = await database.read((statements) =>
+    statements.all(
+      "SELECT period FROM mls_periods_ahead() AS period WHERE period > mls_period_of($1)",
+      beforeMs,
+    ),
+  );
+  for (const { period } of ahead) {
+    await database.write(PERIODS, (statements) =>
+      statements.get("SELECT mls_make_period($1)", period as number),
+    );
+  }
   const over = await database.read((statements) =>
     statements.all(
       "SELECT period FROM mls_periods WHERE period < mls_period_of($1) AND mls_period_is_over(period)",

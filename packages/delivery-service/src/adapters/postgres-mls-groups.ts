@@ -22,7 +22,7 @@ import type {
   PostgresStatements,
   PostgresValue,
 } from "./postgres-database.ts";
-import { appendCommit, appendRefeed, MessageLines, voidCommit } from "./postgres-mls-appends.ts";
+import { PostgresAppends } from "./postgres-mls-appends.ts";
 import { expireEntries, expireGroups } from "./postgres-mls-expiry.ts";
 import { bytea, optionalBytea } from "./postgres-values.ts";
 
@@ -35,11 +35,11 @@ const CURSORS = "~cursors";
  */
 export class PostgresMlsGroupStore implements MlsGroupStore {
   private readonly database: PostgresDatabase;
-  private readonly messages: MessageLines;
+  private readonly appends: PostgresAppends;
 
   constructor(database: PostgresDatabase) {
     this.database = database;
-    this.messages = new MessageLines(database);
+    this.appends = new PostgresAppends(database);
   }
 
   create(group: NewMlsGroup): Promise<"created" | "exists"> {
@@ -90,19 +90,19 @@ export class PostgresMlsGroupStore implements MlsGroupStore {
   }
 
   appendMessage(append: AppendMessage): Promise<AppendMessageOutcome> {
-    return this.messages.append(append);
+    return this.appends.message(append);
   }
 
   appendCommit(append: AppendCommit): Promise<AppendCommitOutcome> {
-    return appendCommit(this.database, append);
+    return this.appends.commit(append);
   }
 
   refeed(append: AppendRefeed): Promise<AppendRefeedOutcome> {
-    return appendRefeed(this.database, append);
+    return this.appends.refeed(append);
   }
 
   voidCommit(request: VoidCommit): Promise<{ readonly sequence: number } | undefined> {
-    return voidCommit(this.database, request);
+    return this.appends.voidCommit(request);
   }
 
   async read(

@@ -4,8 +4,8 @@
  * The log is cut into periods, so that what has expired goes with its whole table and leaves no holes to be cleaned. An
  * entry is filed by when it was accepted, or by when the newest entry before it was filed where clocks went back: so a
  * log's entries lie in its periods in their order, and a period is done with as soon as no log begins in it or before
- * it. Periods are made when something is to be filed in them, however wrong the clock, and there is no table for what
- * fits none.
+ * it. Periods are made ahead, or at the latest when something is to be filed in them, however wrong the clock; there is
+ * no table for what fits none.
  *
  * A constraint cannot reach over all periods. What must not be there twice is kept apart by the lock of the group's row,
  * under which sequence numbers are drawn and hashes looked up. That of all commits which lead on from an epoch one
@@ -174,20 +174,17 @@ const PERIOD_MS = 604_800_000;
 const periods = `
   CREATE FUNCTION mls_period_of(ms bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT ms / ${PERIOD_MS} $$;
 
-  -- From here to the end of the transaction no period is dropped.
-  CREATE FUNCTION mls_period_exists(the_period bigint) RETURNS boolean LANGUAGE plpgsql AS $$
-  BEGIN
-    LOCK TABLE ONLY mls_entries IN ROW EXCLUSIVE MODE;
-    RETURN EXISTS (SELECT FROM mls_periods WHERE period = the_period);
-  END $$;
-
   -- Appends go on meanwhile: attaching a table takes a weaker lock than making it a part.
   CREATE FUNCTION mls_make_period(the_period bigint) RETURNS boolean LANGUAGE plpgsql AS $$
   DECLARE
     name text := 'mls_entries_' || the_period;
   BEGIN
     INSERT INTO mls_periods VALUES (the_period) ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN RETURN false; END IF;
+    IF NOT FOUND THEN
+      -- Another transaction made it while this one waited: with a new lock come the news of it.
+      EXECUTE format('LOCK TABLE %I IN ROW EXCLUSIVE MODE', name);
+      RETURN false;
+    END IF;
     EXECUTE format('CREATE TABLE %I (LIKE mls_entries INCLUDING ALL)', name);
     EXECUTE format('CREATE UNIQUE INDEX ON %I (mls_group, sequence)', name);
     -- Not unique: one that has expired may be sent again.
@@ -196,6 +193,23 @@ const periods = `
       name, the_period * ${PERIOD_MS}, (the_period + 1) * ${PERIOD_MS});
     RETURN true;
   END $$;
+
+  -- After it something can be filed in the period: from here to the end of the transaction none is dropped.
+  CREATE FUNCTION mls_need_period(the_period bigint) RETURNS void LANGUAGE plpgsql AS $$
+  BEGIN
+    LOCK TABLE ONLY mls_entries IN ROW EXCLUSIVE MODE;
+    IF NOT EXISTS (SELECT FROM mls_periods WHERE period = the_period) THEN
+      PERFORM mls_make_period(the_period);
+    END IF;
+  END $$;
+
+  -- Those in which something will be filed next.
+  CREATE FUNCTION mls_periods_ahead() RETURNS SETOF bigint LANGUAGE sql AS $$
+    SELECT period + 1 FROM mls_periods p
+    WHERE NOT EXISTS (SELECT FROM mls_periods WHERE period = p.period + 1)
+    AND EXISTS (SELECT FROM mls_entries
+      WHERE filed_at_ms >= p.period * ${PERIOD_MS} AND filed_at_ms < (p.period + 1) * ${PERIOD_MS})
+  $$;
 
   CREATE FUNCTION mls_period_is_over(the_period bigint) RETURNS boolean LANGUAGE sql AS $$
     SELECT NOT EXISTS (SELECT FROM mls_groups WHERE filed_from_ms < (the_period + 1) * ${PERIOD_MS})
@@ -218,7 +232,7 @@ const periods = `
 /**
  * Appends are functions, so that each is one round trip and a group's row is locked no longer than its work takes. They
  * lock it before they read anything else: a statement that waits for a lock sees what was committed meanwhile in the
- * locked row only. \`no-period\` says with its sequence which period has to be made first.
+ * locked row only.
  */
 const appends = `
   CREATE TYPE mls_appended AS (kind text, sequence bigint, epoch bigint);
@@ -232,7 +246,7 @@ const appends = `
     outcome mls_appended;
     last_removal bigint;
     filed bigint;
-    period bigint;
+    ready bigint;
   BEGIN
     SELECT * INTO g FROM mls_groups WHERE group_id = the_group FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -255,10 +269,11 @@ const appends = `
         outcome.kind := 'unknown-epoch';
       ELSIF m.epoch < last_removal OR m.epoch < g.epoch - m.behind THEN
         outcome.kind := 'outdated';
-      ELSIF period IS DISTINCT FROM mls_period_of(filed) AND NOT mls_period_exists(mls_period_of(filed)) THEN
-        outcome := ('no-period', mls_period_of(filed), NULL);
       ELSE
-        period := mls_period_of(filed);
+        IF ready IS DISTINCT FROM mls_period_of(filed) THEN
+          ready := mls_period_of(filed);
+          PERFORM mls_need_period(ready);
+        END IF;
         g.last_sequence := g.last_sequence + 1;
         g.oldest_entry_ms := coalesce(g.oldest_entry_ms, m.at);
         g.filed_from_ms := coalesce(g.filed_from_ms, filed);
@@ -316,7 +331,7 @@ const appends = `
     -- One that was voided does not come back: members could not follow it.
     IF known.sequence IS NOT NULL OR from_epoch <> g.epoch THEN RETURN ('lost', NULL, g.epoch)::mls_appended; END IF;
     filed := greatest(at, g.filed_through_ms);
-    IF NOT mls_period_exists(mls_period_of(filed)) THEN RETURN ('no-period', mls_period_of(filed), NULL)::mls_appended; END IF;
+    PERFORM mls_need_period(mls_period_of(filed));
 
     SELECT * INTO e FROM mls_epochs o WHERE o.mls_group = g.mls_group AND o.epoch = g.epoch;
     next := g.epoch + 1;
@@ -367,7 +382,7 @@ const appends = `
       RETURN ('not-the-newest', NULL, NULL)::mls_appended;
     END IF;
     filed := greatest(at, g.filed_through_ms);
-    IF NOT mls_period_exists(mls_period_of(filed)) THEN RETURN ('no-period', mls_period_of(filed), NULL)::mls_appended; END IF;
+    PERFORM mls_need_period(mls_period_of(filed));
 
     UPDATE mls_commits SET leads_from = NULL WHERE mls_group = g.mls_group AND sequence = voided;
     DELETE FROM mls_epochs WHERE mls_group = g.mls_group AND epoch = g.epoch;

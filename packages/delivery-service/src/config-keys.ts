@@ -70,6 +70,11 @@ export const configKeys = {
   ),
   host: key(text(), "127.0.0.1", "address to listen on; put a TLS proxy in front of what others can reach"),
   port: key(whole(0, 65_535), 8080, "port to listen on; 0 picks a free one"),
+  sockets: key(
+    oneOf("auto", "ws", "uws"),
+    "auto",
+    "what serves the sockets: `uws` is uWebSockets.js (docs/uwebsockets.md), `auto` takes it where it is installed",
+  ),
   maxConnections: key(
     whole(1, MAX_CONNECTIONS),
     16_000,

@@ -1,5 +1,6 @@
 import { UsageError, utf8 } from "@murmuration/base";
 import { type Limits, limits, type Rate } from "@murmuration/wire";
+import type { SocketsKind } from "./adapters/open-socket-server.ts";
 import {
   type ConfigKey,
   type ConfigKeyName,
@@ -38,6 +39,8 @@ export interface DeliveryServiceConfig {
     | { readonly kind: "open" }
     | { readonly kind: "invite"; readonly codes: readonly Uint8Array[] };
   readonly logLevel: ConfigValues["logLevel"];
+  /** What serves the sockets. */
+  readonly sockets: SocketsKind;
   /** TCP connections at a time, of all kinds. Keep it below the limit of open files. */
   readonly maxConnections: number;
   /** Proxies in front whose X-Forwarded-For is believed. */
@@ -67,6 +70,7 @@ export function createConfig(
     port: 0,
     registration: { kind: "open" },
     logLevel: "info",
+    sockets: "auto",
     maxConnections: 16_000,
     trustedProxies: 0,
     validatorBytes: 256 * MIB,
@@ -105,6 +109,7 @@ export function resolveConfig(sources: ConfigSources): DeliveryServiceConfig {
     port: values.port,
     registration: registrationOf(values),
     logLevel: values.logLevel,
+    sockets: values.sockets,
     maxConnections: values.maxConnections,
     trustedProxies: values.trustedProxies,
     validatorBytes: values.validatorMib * MIB,

@@ -1,11 +1,11 @@
 import { createHmac } from "node:crypto";
 import type { Bytes } from "@murmuration/base";
+import { openSocketServer } from "./adapters/open-socket-server.ts";
 import { createPinoLog } from "./adapters/pino-log.ts";
 import { createPrometheusMetrics } from "./adapters/prometheus-metrics.ts";
 import { inviteCodeRegistration, openRegistration } from "./adapters/registration-verifiers.ts";
 import { systemClock, systemRandom } from "./adapters/system-environment.ts";
 import { createWorkerValidator } from "./adapters/worker-validator.ts";
-import { WsSocketServer } from "./adapters/ws-socket-server.ts";
 import type { DeliveryServiceConfig } from "./config.ts";
 import { openEngines } from "./open-engines.ts";
 import type { CertificateAuthorityKeys } from "./ports/certificates.ts";
@@ -48,6 +48,7 @@ export async function startDeliveryService(
   const clock = replacements.clock ?? systemClock;
   const log = replacements.log ?? createPinoLog(config.logLevel);
   const metrics = createPrometheusMetrics();
+  const sockets = await openSocketServer(config.sockets, log);
   const engines = await openEngines(config, {
     clock,
     log,
@@ -96,7 +97,7 @@ export async function startDeliveryService(
       challengeKey: challengeKeyOf(config, authority),
       timing: config.timing,
     },
-    new WsSocketServer(),
+    sockets,
   );
   try {
     const port = await service.listen(config);

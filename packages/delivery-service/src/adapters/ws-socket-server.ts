@@ -15,6 +15,7 @@ import type {
   SocketServerOptions,
   UpgradeRefusal,
 } from "../ports/socket-server.ts";
+import { clientAddress } from "./remote-address.ts";
 
 const CLOSE_GRACE_MS = 1_000;
 /** Header and mask of a client's control frame (RFC 6455 section 5.5). */
@@ -342,13 +343,10 @@ async function* readPieces(
   }
 }
 
-/** The address that the outermost trusted proxy saw; entries further left are the peer's own claims. */
 function remoteAddressOf(incoming: IncomingMessage, trustedProxies: number): string {
-  const direct = incoming.socket.remoteAddress ?? "";
-  if (trustedProxies === 0) return direct;
   const header = incoming.headers["x-forwarded-for"];
-  const claimed = (Array.isArray(header) ? header.join(",") : (header ?? "")).split(",");
-  return claimed.at(-trustedProxies)?.trim() || direct;
+  const forwardedFor = Array.isArray(header) ? header.join() : header;
+  return clientAddress(incoming.socket.remoteAddress ?? "", forwardedFor, trustedProxies);
 }
 
 function refuseUpgrade(socket: Duplex, refusal: UpgradeRefusal): void {

@@ -31,6 +31,7 @@ export class UwsExchange {
   /** The whole body has come. */
   private complete: boolean;
   private answering = false;
+  private paused = false;
   private wakeReader: (() => void) | undefined;
   private unsent: Unsent | undefined;
   readonly request: HttpRequest;
@@ -128,9 +129,22 @@ export class UwsExchange {
     // A pause would stop the answer as well.
     if (this.answering) return;
     if (chunk.byteLength > 0) this.arrived.push(new Uint8Array(chunk.slice(0)));
-    // Also sets the ten seconds back in which uWebSockets wants 160 KB.
-    if (!isLast) this.response?.pause();
+    // Also when somebody waits: reading on sets back the ten seconds in which uWebSockets wants 160 KB.
+    if (!isLast) this.pause();
     this.wakeReader?.();
+  }
+
+  private pause(): void {
+    if (this.paused) return;
+    this.paused = true;
+    this.response?.pause();
+  }
+
+  /** uWebSockets stops reading for good where a response is resumed that was not paused. */
+  private resume(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    this.response?.resume();
   }
 
   private gone(): void {
@@ -180,7 +194,7 @@ export class UwsExchange {
         const woken = new Promise<void>((resolve) => {
           this.wakeReader = resolve;
         });
-        this.response.resume();
+        this.resume();
         await woken;
       }
       return this.arrived.shift();

@@ -1,11 +1,14 @@
 import { encodeClientFrame } from "@murmuration/wire";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, expect, it } from "vitest";
 import { random } from "../support/random.ts";
-import { startTestService, type TestService } from "../support/service.ts";
+import { startTestService, type TestService, type TestServiceOptions } from "../support/service.ts";
+import { describeOnSockets } from "../support/socket-servers.ts";
 import { sealedTo, TestDevice } from "../support/test-device.ts";
 import { TestSocket } from "../support/test-socket.ts";
 
-describe("a slow reader is told to come back, and loses nothing", () => {
+describeOnSockets("a slow reader is told to come back, and loses nothing", (adapter) => {
+  const start = (options: TestServiceOptions = {}) =>
+    startTestService({ ...options, config: { sockets: adapter.name } });
   let service: TestService;
   afterEach(() => service.stop());
 
@@ -21,7 +24,7 @@ describe("a slow reader is told to come back, and loses nothing", () => {
   }
 
   it("who stops reading gets a ResumeHint and a close, and the service holds only the send buffer", async () => {
-    service = await startTestService({
+    service = await start({
       limits: { sendBufferBytes: 2_000_000, unacknowledgedEnvelopes: 100_000, envelopesPerDeliver: 20 },
       timing: { slowReaderMs: 300 },
     });
@@ -46,7 +49,7 @@ describe("a slow reader is told to come back, and loses nothing", () => {
   });
 
   it("who reads but does not acknowledge gets no more than the window, and the rest after it does", async () => {
-    service = await startTestService({ limits: { unacknowledgedEnvelopes: 30, envelopesPerDeliver: 20 } });
+    service = await start({ limits: { unacknowledgedEnvelopes: 30, envelopesPerDeliver: 20 } });
     const bob = await TestDevice.register(service.base);
     await fill(bob, 70, 100);
     const reader = await TestSocket.device(service.port, bob);
@@ -67,7 +70,7 @@ describe("a slow reader is told to come back, and loses nothing", () => {
   });
 
   it("who asks without reading the answers is not read from either", async () => {
-    service = await startTestService({
+    service = await start({
       limits: { sendBufferBytes: 400_000 },
       timing: { slowReaderMs: 300 },
     });

@@ -1,16 +1,24 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { random } from "../support/random.ts";
-import { startTestService, type TestService, temporaryDirectory } from "../support/service.ts";
+import {
+  startTestService,
+  type TestService,
+  type TestServiceOptions,
+  temporaryDirectory,
+} from "../support/service.ts";
 import { startServiceProcess } from "../support/service-process.ts";
+import { describeOnSockets } from "../support/socket-servers.ts";
 import { call, sealedTo, TestDevice } from "../support/test-device.ts";
 import { TestSocket } from "../support/test-socket.ts";
 
-describe("connections come and go", () => {
+describeOnSockets("connections come and go", (adapter) => {
+  const start = (options: TestServiceOptions = {}) =>
+    startTestService({ ...options, config: { sockets: adapter.name } });
   let service: TestService;
   afterEach(() => service.stop());
 
   it("a half-open connection is cut after the silence timeout, and its device connects again", async () => {
-    service = await startTestService({ limits: { pingIntervalMs: 100, silenceTimeoutMs: 300 } });
+    service = await start({ limits: { pingIntervalMs: 100, silenceTimeoutMs: 300 } });
     const bob = await TestDevice.register(service.base);
     const half = await TestSocket.device(service.port, bob);
     const quiet = await TestSocket.anonymous(service.port);
@@ -28,7 +36,7 @@ describe("connections come and go", () => {
   });
 
   it("the second connection of a device replaces the first", async () => {
-    service = await startTestService();
+    service = await start();
     const bob = await TestDevice.register(service.base);
     const first = await TestSocket.device(service.port, bob);
     const second = await TestSocket.device(service.port, bob);
@@ -39,7 +47,7 @@ describe("connections come and go", () => {
   });
 
   it("when too many never say Hello, the oldest of them goes and a newcomer comes in", async () => {
-    service = await startTestService({ limits: { unidentifiedConnections: 10 } });
+    service = await start({ limits: { unidentifiedConnections: 10 } });
     const crowd: TestSocket[] = [];
     for (let i = 0; i < 13; i++) crowd.push(await TestSocket.open(service.port));
     for (const early of crowd.slice(0, 3)) expect((await early.closed).reason).toBe("connection/too-many");
@@ -51,14 +59,14 @@ describe("connections come and go", () => {
   });
 
   it("one address gets no more than its share, another address is served", async () => {
-    service = await startTestService({ limits: { connectionsPerAddress: 5 } });
+    service = await start({ limits: { connectionsPerAddress: 5 } });
     for (let i = 0; i < 5; i++) await TestSocket.open(service.port);
     await expect(TestSocket.open(service.port)).rejects.toThrow("429");
     await TestSocket.open(service.port, "127.0.0.2");
   });
 
   it("a drain tells everybody, refuses what is new, answers what it has, and closes", async () => {
-    service = await startTestService();
+    service = await start();
     const bob = await TestDevice.register(service.base);
     const own = await TestSocket.device(service.port, bob);
     const sender = await TestSocket.anonymous(service.port);
@@ -74,7 +82,7 @@ describe("connections come and go", () => {
   });
 
   it("a removed device is cut off at once and its token is worth nothing", async () => {
-    service = await startTestService();
+    service = await start();
     const phone = await TestDevice.register(service.base);
     const laptop = await phone.link(service.base);
     const connected = await TestSocket.device(service.port, laptop);
@@ -90,7 +98,7 @@ describe("connections come and go", () => {
   });
 
   it("a deleted account is gone for its senders, and its id is never given out again", async () => {
-    service = await startTestService();
+    service = await start();
     const bob = await TestDevice.register(service.base);
     const sender = await TestSocket.anonymous(service.port);
     await sender.request({ kind: "submitSealed", ...sealedTo([bob]) });
@@ -106,14 +114,14 @@ describe("connections come and go", () => {
   });
 
   it("a device whose one-time prekeys run out is told", async () => {
-    service = await startTestService();
+    service = await start();
     const bob = await TestDevice.register(service.base);
     const own = await TestSocket.device(service.port, bob);
     expect(await own.next("preKeysLow")).toMatchObject({ oneTimePreKeys: 0, oneTimeKyberPreKeys: 0 });
   });
 
   it("health says ok, metrics count without naming", async () => {
-    service = await startTestService();
+    service = await start();
     expect(await (await fetch(`${service.base}/health`)).text()).toBe("ok\n");
     const metrics = await (await fetch(`${service.base}/metrics`)).text();
     expect(metrics).toMatch(/^murmuration_store_transactions_total/m);
@@ -121,7 +129,7 @@ describe("connections come and go", () => {
   });
 
   it("a blocked sender is shut out by a new access key, everybody else is not", async () => {
-    service = await startTestService();
+    service = await start();
     const bob = await TestDevice.register(service.base);
     const sender = await TestSocket.anonymous(service.port);
     const accessKey = random(16);

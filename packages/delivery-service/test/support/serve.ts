@@ -1,3 +1,4 @@
+import type { SocketsKind } from "../../src/adapters/open-socket-server.ts";
 import { createConfig } from "../../src/config.ts";
 import { startDeliveryService } from "../../src/main.ts";
 import type { Stores } from "../../src/service/context.ts";
@@ -28,6 +29,7 @@ function dyingAt(stores: Stores, method: string): Stores {
 const service = await startDeliveryService(
   createConfig({
     dataDirectory: process.argv[2]!,
+    sockets: process.argv[5] as SocketsKind,
     limits: { ...unhurried, ...JSON.parse(process.argv[3] ?? "{}") },
   }),
   { stores: (stores) => dyingAt(stores, process.argv[4] ?? "") },

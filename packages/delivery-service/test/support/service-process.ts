@@ -21,13 +21,17 @@ export interface ServiceProcess {
   terminate(): Promise<number | null>;
 }
 
-/** `dieAt`: a method of the store of MLS groups; when it has something to do the process is killed instead. */
+/**
+ * `dieAt`: a method of the store of MLS groups; when it has something to do the process is killed instead. `sockets`:
+ * see DeliveryServiceConfig.
+ */
 export function startServiceProcess(
   dataDirectory: string,
   limits: Partial<Limits> = {},
   dieAt = "",
+  sockets = "auto",
 ): Promise<ServiceProcess> {
-  return start(TEST_ENTRY, [dataDirectory, JSON.stringify(limits), dieAt], process.env);
+  return start(TEST_ENTRY, [dataDirectory, JSON.stringify(limits), dieAt, sockets], process.env);
 }
 
 /** The service as an operator runs it, configured by the environment alone. */

@@ -22,8 +22,10 @@ import type { ServiceContext } from "../service/context.ts";
 import { openAuthority } from "../service/delivery-service.ts";
 import { GroupHub } from "../service/group-hub.ts";
 
+export { openSocketServer } from "../adapters/open-socket-server.ts";
 export { sha256 } from "../core/submit.ts";
 export type { NewEnvelope } from "../ports/mailboxes.ts";
+export type { Connection as SocketConnection } from "../ports/socket-server.ts";
 export type { ServiceContext } from "../service/context.ts";
 
 /** One client's end of a connection that is no socket. */

@@ -96,7 +96,10 @@ export interface SocketServerOptions {
   readonly trustedProxies: number;
 }
 
-/** HTTP requests and WebSocket connections on one port. */
+/**
+ * HTTP requests and WebSocket connections on one port. An adapter whose engine shows whole frames only says at its
+ * class which of the bounds above it cannot keep.
+ */
 export interface SocketServer {
   /** Starts to listen; resolves with the port. */
   listen(options: SocketServerOptions, handlers: SocketServerHandlers): Promise<number>;

@@ -17,7 +17,7 @@ export interface SocketAdapter {
 const uws = await loadUws();
 
 /** Every adapter that loads here: tests of sockets run on each. `npm run uws` runs them where uWebSockets.js loads. */
-export const socketAdapters: readonly SocketAdapter[] = [
+const socketAdapters: readonly SocketAdapter[] = [
   { name: "ws", wholeFramesOnly: false, headersTakeMs: 4_000, create: () => new WsSocketServer() },
   ...(uws === undefined
     ? []

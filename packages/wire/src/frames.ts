@@ -25,6 +25,7 @@ export const clientBodies = {
   groupBan: m.groupBan,
   groupRefuse: m.groupRefuse,
   groupRefeed: m.groupRefeed,
+  groupPushHandle: m.groupPushHandle,
 } as const;
 
 export const serviceBodies = {

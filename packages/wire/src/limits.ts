@@ -177,6 +177,12 @@ export const limits = {
   refeedLifetimeMs: 7 * 24 * 3600_000,
   /** Time by which a leaf's cursor on disk may be behind what it acknowledged, ms. */
   cursorDelayMs: 5000,
+  /** A handle by which the push gateway wakes a device, bytes: all have the same length. */
+  pushHandleBytes: 85,
+  /** Leaves that one message may say that it mentions. */
+  mentionsPerMessage: 64,
+  /** Time for which a handle is kept that its device does not renew, ms (60 days). */
+  pushHandleLifetimeMs: 60 * 24 * 3600_000,
 
   rates: {
     /** Registrations from one address. */
@@ -212,6 +218,8 @@ export const limits = {
     commitsPerLeaf: { burst: 120, perMinute: 120 },
     /** Frames by which one leaf feeds a group again. */
     refeedsPerLeaf: { burst: 64, perMinute: 16 },
+    /** Push handles set by one device, and by one leaf. */
+    pushHandlesPerDevice: { burst: 20, perMinute: 2 },
     /** Attachment bytes uploaded by one account. */
     blobBytesPerAccount: { burst: 500 * 1024 * 1024, perMinute: 50 * 1024 * 1024 },
   },

@@ -54,6 +54,7 @@ const keyPackageBytes = bytes({ max: limits.keyPackageBytes });
 /** MLS signatures and signature keys: their length is the cipher suite's. */
 const mlsSignature = bytes({ max: limits.mlsSignatureBytes });
 const mlsSignatureKey = bytes({ max: limits.mlsSignatureKeyBytes });
+const pushHandle = bytes(limits.pushHandleBytes);
 const keyId = uint32(1, 0xff_ffff);
 const version = uint32(1, 0xffff);
 const devices = limits.devicesPerAccount;
@@ -203,11 +204,17 @@ export const groupAccess = message("GroupAccess", {
   marks: list(nested(groupMark), limits.marksPerAccess),
 });
 export const groupAcknowledge = message("GroupAcknowledge", { groupId: group, throughSequence: uint64(1) });
+export const groupMentions = message("GroupMentions", {
+  leaves: list(uint32(), limits.mentionsPerMessage),
+  everybody: bool(),
+});
 export const groupSubmit = message("GroupSubmit", {
   groupId: group,
   submitId: submit,
   message: groupMessage,
+  mentions: optional(nested(groupMentions)),
 });
+export const groupPushHandle = message("GroupPushHandle", { groupId: group, handle: optional(pushHandle) });
 export const welcomeRecipient = message("WelcomeRecipient", { accountId: account, deviceId: device });
 export const groupCommit = message("GroupCommit", {
   groupId: group,
@@ -465,6 +472,7 @@ export const claimedAccount = message("ClaimedAccount", {
 export const keyPackageClaimReply = message("KeyPackageClaimReply", {
   accounts: list(nested(claimedAccount), limits.accountsPerClaim, 1),
 });
+export const pushHandleUpload = message("PushHandleUpload", { handle: pushHandle });
 
 export type Rejection = MessageOf<typeof rejection>;
 export type DeviceAuth = MessageOf<typeof deviceAuth>;
@@ -514,6 +522,8 @@ export type GroupCreate = MessageOf<typeof groupCreate>;
 export type GroupAccessFrame = MessageOf<typeof groupAccess>;
 export type GroupAcknowledge = MessageOf<typeof groupAcknowledge>;
 export type GroupSubmit = MessageOf<typeof groupSubmit>;
+export type GroupMentions = MessageOf<typeof groupMentions>;
+export type GroupPushHandle = MessageOf<typeof groupPushHandle>;
 export type WelcomeRecipient = MessageOf<typeof welcomeRecipient>;
 export type GroupCommit = MessageOf<typeof groupCommit>;
 export type GroupPropose = MessageOf<typeof groupPropose>;
@@ -540,3 +550,4 @@ export type KeyPackageCounts = MessageOf<typeof keyPackageCounts>;
 export type KeyPackageClaimRequest = MessageOf<typeof keyPackageClaimRequest>;
 export type ClaimedAccount = MessageOf<typeof claimedAccount>;
 export type KeyPackageClaimReply = MessageOf<typeof keyPackageClaimReply>;
+export type PushHandleUpload = MessageOf<typeof pushHandleUpload>;

@@ -119,6 +119,10 @@ export const routes = {
     m.keyPackageClaimRequest,
     m.keyPackageClaimReply,
   ),
+  /** Sets the handle by which the asking device is woken for its mailbox. */
+  setPushHandle: route("PUT", "/v1/push-handle", "device", m.pushHandleUpload, undefined),
+  /** Nothing wakes the asking device for its mailbox any more. */
+  deletePushHandle: route("DELETE", "/v1/push-handle", "device", undefined, undefined),
   /** The ratchet tree of this hash, compressed, or a range of it. It never changes. */
   getTree: route("GET", "/v1/trees/:treeHash", "none", undefined, "blob"),
   /** 200 while the service takes requests, 503 while it drains or an engine that it needs does not answer. */

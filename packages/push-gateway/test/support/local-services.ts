@@ -110,7 +110,7 @@ export async function startLocalApns(): Promise<LocalService<ApnsConfig>> {
       stream.end(JSON.stringify({ reason: "InvalidProviderToken" }));
       return;
     }
-    const to = headers[constants.HTTP2_HEADER_PATH]!.replace("/3/device/", "");
+    const to = String(headers[constants.HTTP2_HEADER_PATH]).replace("/3/device/", "");
     own.received.push({ to, headers: flat(headers), body });
     const answer = own.answers.shift() ?? { status: 200 };
     stream.respond({ ":status": answer.status, "apns-id": crypto.randomUUID(), ...answer.headers });

@@ -43,12 +43,14 @@ export declare const murmuration: {
       readonly GroupLeaseReply: GeneratedMessage;
       readonly GroupLinkProof: GeneratedMessage;
       readonly GroupMark: GeneratedMessage;
+      readonly GroupMentions: GeneratedMessage;
       readonly GroupMigration: GeneratedMessage;
       readonly GroupMigrationStep: GeneratedMessage;
       readonly GroupPastCommit: GeneratedMessage;
       readonly GroupProposal: GeneratedMessage;
       readonly GroupPropose: GeneratedMessage;
       readonly GroupProposeAccepted: GeneratedMessage;
+      readonly GroupPushHandle: GeneratedMessage;
       readonly GroupRecord: GeneratedMessage;
       readonly GroupRefeed: GeneratedMessage;
       readonly GroupRefusal: GeneratedMessage;
@@ -80,6 +82,7 @@ export declare const murmuration: {
       readonly PreKeysLow: GeneratedMessage;
       readonly ProfileReply: GeneratedMessage;
       readonly ProfileUpdate: GeneratedMessage;
+      readonly PushHandleUpload: GeneratedMessage;
       readonly QueueEmpty: GeneratedMessage;
       readonly RegisterReply: GeneratedMessage;
       readonly RegisterRequest: GeneratedMessage;

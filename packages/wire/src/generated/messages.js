@@ -593,6 +593,7 @@ export const murmuration = $root.murmuration = (() => {
                 Frame.prototype.groupBan = null;
                 Frame.prototype.groupRefuse = null;
                 Frame.prototype.groupRefeed = null;
+                Frame.prototype.groupPushHandle = null;
                 Frame.prototype.groupCreated = null;
                 Frame.prototype.groupAccessGranted = null;
                 Frame.prototype.groupEntries = null;
@@ -607,7 +608,7 @@ export const murmuration = $root.murmuration = (() => {
                 let $oneOfFields;
 
                 $Object.defineProperty(Frame.prototype, "body", {
-                    get: $util.oneOfGetter($oneOfFields = ["hello", "acknowledge", "submitSealed", "submitIdentified", "ping", "helloReply", "deliver", "queueEmpty", "resumeHint", "drain", "submitAccepted", "submitMismatch", "acknowledged", "pong", "preKeysLow", "rejection", "keyPackagesLow", "groupCreate", "groupAccess", "groupAcknowledge", "groupSubmit", "groupCommit", "groupPropose", "groupTurnRelease", "groupInfoRequest", "groupBan", "groupRefuse", "groupRefeed", "groupCreated", "groupAccessGranted", "groupEntries", "groupSubmitAccepted", "groupCommitAccepted", "groupCommitLost", "groupProposeAccepted", "groupTurn", "groupInfoReply", "groupDone"]),
+                    get: $util.oneOfGetter($oneOfFields = ["hello", "acknowledge", "submitSealed", "submitIdentified", "ping", "helloReply", "deliver", "queueEmpty", "resumeHint", "drain", "submitAccepted", "submitMismatch", "acknowledged", "pong", "preKeysLow", "rejection", "keyPackagesLow", "groupCreate", "groupAccess", "groupAcknowledge", "groupSubmit", "groupCommit", "groupPropose", "groupTurnRelease", "groupInfoRequest", "groupBan", "groupRefuse", "groupRefeed", "groupPushHandle", "groupCreated", "groupAccessGranted", "groupEntries", "groupSubmitAccepted", "groupCommitAccepted", "groupCommitLost", "groupProposeAccepted", "groupTurn", "groupInfoReply", "groupDone"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -676,6 +677,8 @@ export const murmuration = $root.murmuration = (() => {
                         $root.murmuration.wire.v1.GroupRefuse.encode(message.groupRefuse, writer.uint32(586).fork(), _depth + 1).ldelim();
                     if (message.groupRefeed != null && $Object.hasOwnProperty.call(message, "groupRefeed"))
                         $root.murmuration.wire.v1.GroupRefeed.encode(message.groupRefeed, writer.uint32(594).fork(), _depth + 1).ldelim();
+                    if (message.groupPushHandle != null && $Object.hasOwnProperty.call(message, "groupPushHandle"))
+                        $root.murmuration.wire.v1.GroupPushHandle.encode(message.groupPushHandle, writer.uint32(602).fork(), _depth + 1).ldelim();
                     if (message.groupCreated != null && $Object.hasOwnProperty.call(message, "groupCreated"))
                         $root.murmuration.wire.v1.GroupCreated.encode(message.groupCreated, writer.uint32(770).fork(), _depth + 1).ldelim();
                     if (message.groupAccessGranted != null && $Object.hasOwnProperty.call(message, "groupAccessGranted"))
@@ -932,6 +935,13 @@ export const murmuration = $root.murmuration = (() => {
                                     break;
                                 message.groupRefeed = $root.murmuration.wire.v1.GroupRefeed.decode(reader, reader.size(), $undefined, _depth + 1, message.groupRefeed);
                                 message.body = "groupRefeed";
+                                continue;
+                            }
+                        case 75: {
+                                if (wireType !== 2)
+                                    break;
+                                message.groupPushHandle = $root.murmuration.wire.v1.GroupPushHandle.decode(reader, reader.size(), $undefined, _depth + 1, message.groupPushHandle);
+                                message.body = "groupPushHandle";
                                 continue;
                             }
                         case 96: {
@@ -3982,6 +3992,15 @@ export const murmuration = $root.murmuration = (() => {
                 GroupSubmit.prototype.groupId = $util.newBuffer([]);
                 GroupSubmit.prototype.submitId = $util.newBuffer([]);
                 GroupSubmit.prototype.message = $util.newBuffer([]);
+                GroupSubmit.prototype.mentions = null;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupSubmit.prototype, "_mentions", {
+                    get: $util.oneOfGetter($oneOfFields = ["mentions"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
 
                 GroupSubmit.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -3996,6 +4015,8 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(18).bytes(message.submitId);
                     if (message.message != null && $Object.hasOwnProperty.call(message, "message") && message.message.length)
                         writer.uint32(26).bytes(message.message);
+                    if (message.mentions != null && $Object.hasOwnProperty.call(message, "mentions"))
+                        $root.murmuration.wire.v1.GroupMentions.encode(message.mentions, writer.uint32(34).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -4056,6 +4077,13 @@ export const murmuration = $root.murmuration = (() => {
                                     delete message.message;
                                 continue;
                             }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                message.mentions = $root.murmuration.wire.v1.GroupMentions.decode(reader, reader.size(), $undefined, _depth + 1, message.mentions);
+                                message._mentions = "mentions";
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -4074,6 +4102,206 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 return GroupSubmit;
+            })();
+
+            v1.GroupMentions = (function() {
+
+                const GroupMentions = function (properties) {
+                    this.leaves = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupMentions.prototype.leaves = $util.emptyArray;
+                GroupMentions.prototype.everybody = false;
+
+                GroupMentions.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.leaves != null && message.leaves.length)
+                        writer.uint32(10).uint32s(message.leaves);
+                    if (message.everybody != null && $Object.hasOwnProperty.call(message, "everybody") && message.everybody !== false)
+                        writer.uint32(16).bool(message.everybody);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupMentions.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupMentions();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType === 2) {
+                                    if (!(message.leaves && message.leaves.length))
+                                        message.leaves = [];
+                                    reader.uint32s(message.leaves);
+                                    continue;
+                                }
+                                if (wireType !== 0)
+                                    break;
+                                if (!(message.leaves && message.leaves.length))
+                                    message.leaves = [];
+                                message.leaves.push(reader.uint32());
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.everybody = value;
+                                else
+                                    delete message.everybody;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupMentions;
+            })();
+
+            v1.GroupPushHandle = (function() {
+
+                const GroupPushHandle = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                GroupPushHandle.prototype.groupId = $util.newBuffer([]);
+                GroupPushHandle.prototype.handle = null;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(GroupPushHandle.prototype, "_handle", {
+                    get: $util.oneOfGetter($oneOfFields = ["handle"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                GroupPushHandle.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.groupId != null && $Object.hasOwnProperty.call(message, "groupId") && message.groupId.length)
+                        writer.uint32(10).bytes(message.groupId);
+                    if (message.handle != null && $Object.hasOwnProperty.call(message, "handle"))
+                        writer.uint32(18).bytes(message.handle);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                GroupPushHandle.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.GroupPushHandle();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.groupId = value;
+                                else
+                                    delete message.groupId;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                message.handle = reader.bytes();
+                                message._handle = "handle";
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return GroupPushHandle;
             })();
 
             v1.GroupCommit = (function() {
@@ -10336,6 +10564,88 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 return ClaimedKeyPackage;
+            })();
+
+            v1.PushHandleUpload = (function() {
+
+                const PushHandleUpload = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                PushHandleUpload.prototype.handle = $util.newBuffer([]);
+
+                PushHandleUpload.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.handle != null && $Object.hasOwnProperty.call(message, "handle") && message.handle.length)
+                        writer.uint32(10).bytes(message.handle);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                PushHandleUpload.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.murmuration.wire.v1.PushHandleUpload();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.handle = value;
+                                else
+                                    delete message.handle;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return PushHandleUpload;
             })();
 
             return v1;

@@ -111,6 +111,16 @@ export const configKeys = {
     256,
     "MiB for the trees of MLS groups in use, about 1.5 KB a member; what does not fit is loaded again",
   ),
+  pushGateway: key(
+    url("http:", "https:"),
+    "",
+    "URL of the push gateway that wakes devices (docs/push-gateway.md); nobody is woken without one",
+  ),
+  pushSecret: secret(
+    text(/^[\x21-\x7e]{32,512}$/, "32 to 512 printable characters without spaces"),
+    "",
+    "with `pushGateway`: the secret that the gateway was given as well",
+  ),
   drainSeconds: key(
     whole(1, 3_600),
     10,

@@ -47,6 +47,8 @@ export interface DeliveryServiceConfig {
   readonly trustedProxies: number;
   /** Memory for the trees of groups in use, bytes. About 1.5 KB a member; what does not fit is loaded again. */
   readonly validatorBytes: number;
+  /** Where devices are woken; undefined where nobody is. */
+  readonly pushGateway: { readonly url: string; readonly secret: string } | undefined;
   readonly limits: Limits;
   readonly timing: ServiceTiming;
 }
@@ -74,6 +76,7 @@ export function createConfig(
     maxConnections: 16_000,
     trustedProxies: 0,
     validatorBytes: 256 * MIB,
+    pushGateway: undefined,
     limits,
     timing: defaultTiming,
     ...given,
@@ -113,6 +116,7 @@ export function resolveConfig(sources: ConfigSources): DeliveryServiceConfig {
     maxConnections: values.maxConnections,
     trustedProxies: values.trustedProxies,
     validatorBytes: values.validatorMib * MIB,
+    pushGateway: pushGatewayOf(values),
     limits: {
       ...limits,
       connectionsPerAddress: values.connectionsPerAddress,
@@ -260,6 +264,17 @@ function registrationOf({ registration, inviteCodes }: ConfigValues): DeliverySe
     );
   }
   return { kind: "invite", codes: inviteCodes.map(utf8) };
+}
+
+function pushGatewayOf({ pushGateway, pushSecret }: ConfigValues): DeliveryServiceConfig["pushGateway"] {
+  if (pushGateway === "") return undefined;
+  if (pushSecret === "") {
+    throw new UsageError(
+      "config/missing",
+      '"pushSecret" is needed where "pushGateway" is set: the secret that the gateway was given as well.',
+    );
+  }
+  return { url: pushGateway.replace(/\/$/, ""), secret: pushSecret };
 }
 
 function ratesOf(values: ConfigValues): Limits["rates"] {

@@ -1,5 +1,6 @@
 import { createHmac } from "node:crypto";
 import type { Bytes } from "@murmuration/base";
+import { createHttpPushGateway } from "./adapters/http-push-gateway.ts";
 import { openSocketServer } from "./adapters/open-socket-server.ts";
 import { createPinoLog } from "./adapters/pino-log.ts";
 import { createPrometheusMetrics } from "./adapters/prometheus-metrics.ts";
@@ -11,6 +12,7 @@ import { openEngines } from "./open-engines.ts";
 import type { CertificateAuthorityKeys } from "./ports/certificates.ts";
 import type { CommitValidator } from "./ports/commit-validator.ts";
 import type { Clock, Log } from "./ports/environment.ts";
+import type { PushGateway } from "./ports/push.ts";
 import type { Stores } from "./service/context.ts";
 import { DeliveryService, openAuthority } from "./service/delivery-service.ts";
 
@@ -35,6 +37,7 @@ export interface Replacements {
   /** Wraps the stores: to count what they are asked, to fail, to end the process. */
   readonly stores?: (stores: Stores) => Stores;
   readonly validator?: CommitValidator;
+  readonly pushGateway?: PushGateway;
 }
 
 /**
@@ -91,6 +94,8 @@ export async function startDeliveryService(
         config.registration.kind === "open"
           ? openRegistration
           : inviteCodeRegistration(config.registration.codes),
+      pushGateway:
+        replacements.pushGateway ?? (config.pushGateway && createHttpPushGateway(config.pushGateway)),
       limits: config.limits,
       storeId: await stores.mailboxes.storeId(),
       authority,

@@ -8,6 +8,7 @@ import { PostgresKeyPackageStore } from "./postgres-key-packages.ts";
 import { PostgresKeyStore } from "./postgres-keys.ts";
 import { PostgresLostCommitStore } from "./postgres-lost-commits.ts";
 import { PostgresMlsGroupStore } from "./postgres-mls-groups.ts";
+import { PostgresPushHandleStore } from "./postgres-push-handles.ts";
 import { PostgresRetentionLog } from "./postgres-retention-log.ts";
 import type { RedisClient } from "./redis-client.ts";
 import { RedisMailboxStore } from "./redis-mailboxes.ts";
@@ -24,6 +25,7 @@ export function openClusterStores(database: PostgresDatabase, redis: RedisClient
     groupRecords: new PostgresGroupRecordStore(database),
     blobs: new PostgresBlobStore(database),
     certificates: new PostgresCertificateStore(database),
+    pushHandles: new PostgresPushHandleStore(database),
     retentionLog: new PostgresRetentionLog(database),
     lostCommits: new PostgresLostCommitStore(database),
     // PostgreSQL's autovacuum does it by itself.

@@ -5,6 +5,7 @@ import { MemoryKeyStore } from "./memory-keys.ts";
 import { MemoryLostCommitStore } from "./memory-lost-commits.ts";
 import { MemoryMailboxStore } from "./memory-mailboxes.ts";
 import { MemoryMlsGroupStore } from "./memory-mls-groups.ts";
+import { MemoryPushHandleStore } from "./memory-push-handles.ts";
 import {
   MemoryBlobStore,
   MemoryCertificateStore,
@@ -23,6 +24,7 @@ export function openMemoryStores(): Stores {
     groupRecords: new MemoryGroupRecordStore(),
     blobs: new MemoryBlobStore(),
     certificates: new MemoryCertificateStore(),
+    pushHandles: new MemoryPushHandleStore(),
     retentionLog: new MemoryRetentionLog(),
     lostCommits: new MemoryLostCommitStore(),
     compact: async () => {},

@@ -3,9 +3,10 @@ import type pg from "pg";
 import { directorySchema } from "./postgres-schema-directory.ts";
 import { healthSchema } from "./postgres-schema-health.ts";
 import { mlsSchema } from "./postgres-schema-mls.ts";
+import { pushSchema } from "./postgres-schema-push.ts";
 
 /** Steps of the schema, forward only: a step that was released is never changed. */
-const MIGRATIONS: readonly string[] = [directorySchema, mlsSchema, healthSchema];
+const MIGRATIONS: readonly string[] = [directorySchema, mlsSchema, healthSchema, pushSchema];
 
 /** How many steps a schema has that is up to date. */
 export const POSTGRES_SCHEMA_STEPS = MIGRATIONS.length;

@@ -24,6 +24,7 @@ const COUNTERS: Readonly<Record<CounterName, string>> = {
   migration_steps: "Steps of groups that move to MLS, by the change that each is",
   migration_take_overs: "Steps with which a member went on in the place of one whose lease was over",
   migration_stragglers: "Submits refused by their fence because the group has switched to MLS",
+  push_wakes: "Wake-ups for the push gateway, by what became of them",
 };
 const GAUGES: Readonly<Record<GaugeName, string>> = {
   connections_open: "Open connections",

@@ -398,6 +398,58 @@ const MIGRATIONS: readonly string[] = [
     UNION ALL SELECT 'lost-commits', count(*) FROM mls_lost_commits
       WHERE day < unixepoch() / 86400 - 30;
   `,
+  `
+  -- Handles of the push gateway: opaque, and nothing beside them that says which of them are one device's.
+  CREATE TABLE mailbox_push_handles (
+    account_id BLOB NOT NULL,
+    device_id INTEGER NOT NULL,
+    handle BLOB NOT NULL,
+    set_day INTEGER NOT NULL,
+    PRIMARY KEY (account_id, device_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX mailbox_push_handles_by_age ON mailbox_push_handles (set_day);
+
+  CREATE TABLE leaf_push_handles (
+    group_id BLOB NOT NULL,
+    signature_key BLOB NOT NULL,
+    handle BLOB NOT NULL,
+    set_day INTEGER NOT NULL,
+    PRIMARY KEY (group_id, signature_key)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX leaf_push_handles_by_age ON leaf_push_handles (set_day);
+
+  -- As before, with push handles.
+  DROP VIEW retention_overdue;
+  CREATE VIEW retention_overdue (job, overdue) AS
+    SELECT 'envelopes', count(*) FROM envelopes
+      WHERE accepted_at_ms < (unixepoch() - 30 * 86400) * 1000
+    UNION ALL SELECT 'submits', count(*) FROM submits
+      WHERE accepted_at_ms < (unixepoch() - 2 * 86400) * 1000
+    UNION ALL SELECT 'blobs', count(*) FROM blobs
+      WHERE stored_at_ms < (unixepoch() - 30 * 86400) * 1000
+    UNION ALL SELECT 'unfinished-uploads', count(*) FROM blob_uploads
+      WHERE started_at_ms < (unixepoch() - 86400) * 1000 AND upload NOT IN (SELECT upload FROM blobs)
+    UNION ALL SELECT 'key-packages', count(*) FROM key_packages
+      WHERE expires_at_ms < unixepoch() * 1000
+    UNION ALL SELECT 'group-entries', count(*) FROM mls_groups g JOIN mls_entries e USING (mls_group)
+      WHERE g.oldest_entry_ms < (unixepoch() - 30 * 86400) * 1000
+      AND e.accepted_at_ms < (unixepoch() - 30 * 86400) * 1000
+    UNION ALL SELECT 'push-handles', count(*) FROM mailbox_push_handles
+      WHERE set_day < unixepoch() / 86400 - 60
+    UNION ALL SELECT 'push-handles-of-leaves', count(*) FROM leaf_push_handles
+      WHERE set_day < unixepoch() / 86400 - 60
+    UNION ALL SELECT 'idle-devices', count(*) FROM devices
+      WHERE last_seen_day < unixepoch() / 86400 - 180
+    UNION ALL SELECT 'idle-groups', count(*) FROM group_records
+      WHERE last_used_day < unixepoch() / 86400 - 400
+    UNION ALL SELECT 'idle-mls-groups', count(*) FROM mls_groups
+      WHERE last_used_day < unixepoch() / 86400 - 400
+    UNION ALL SELECT 'orphaned-mailboxes', count(*) FROM mailboxes m
+      WHERE opened_at_ms < (unixepoch() - 86400) * 1000 AND NOT EXISTS
+      (SELECT 1 FROM devices d WHERE d.account_id = m.account_id AND d.device_id = m.device_id)
+    UNION ALL SELECT 'lost-commits', count(*) FROM mls_lost_commits
+      WHERE day < unixepoch() / 86400 - 30;
+  `,
 ];
 
 /** What `PRAGMA user_version` says of a database that is up to date. */

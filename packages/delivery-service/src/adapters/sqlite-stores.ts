@@ -11,6 +11,7 @@ import { SqliteKeyStore } from "./sqlite-keys.ts";
 import { SqliteLostCommitStore } from "./sqlite-lost-commits.ts";
 import { SqliteMailboxStore } from "./sqlite-mailboxes.ts";
 import { SqliteMlsGroupStore } from "./sqlite-mls-groups.ts";
+import { SqlitePushHandleStore } from "./sqlite-push-handles.ts";
 import { SqliteRetentionLog } from "./sqlite-retention-log.ts";
 
 /** Opens the embedded store in a directory that it creates if need be; only the owner may read its files. */
@@ -29,6 +30,7 @@ export function openSqliteStores(
     groupRecords: new SqliteGroupRecordStore(database),
     blobs: new SqliteBlobStore(database),
     certificates: new SqliteCertificateStore(database),
+    pushHandles: new SqlitePushHandleStore(database),
     retentionLog: new SqliteRetentionLog(database),
     lostCommits: new SqliteLostCommitStore(database),
     compact: () => database.truncateLog(),

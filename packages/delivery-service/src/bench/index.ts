@@ -85,6 +85,7 @@ export async function openBenchService(dataDirectory: string): Promise<BenchServ
     rateLimits: new MemoryRateLimits(systemClock),
     probes: [],
     registrationVerifier: openRegistration,
+    pushGateway: undefined,
     limits: benchLimits(),
     storeId: await stores.mailboxes.storeId(),
     authority: await openAuthority(stores.certificates),

@@ -12,6 +12,7 @@ export const retention = {
   orphanMs: 3_600_000,
   /** Entries of MLS groups. */
   groupEntriesMs: limits.groupLogLifetimeMs,
+  pushHandleDays: limits.pushHandleLifetimeMs / 86_400_000,
   idleDeviceDays: 180,
   /** Of pairwise and of MLS groups. */
   idleGroupDays: 400,
@@ -38,7 +39,7 @@ export type RetentionJob =
       readonly beforeMs: number;
     }
   | {
-      readonly name: "idle-devices" | "idle-groups" | "idle-mls-groups" | "lost-commits";
+      readonly name: "push-handles" | "idle-devices" | "idle-groups" | "idle-mls-groups" | "lost-commits";
       readonly beforeDay: number;
     }
   | { readonly name: "orphaned-mailboxes"; readonly beforeMs: number };
@@ -52,6 +53,7 @@ export function planRetention(now: number): readonly RetentionJob[] {
     { name: "unfinished-uploads", beforeMs: now - retention.unfinishedUploadMs },
     { name: "key-packages", beforeMs: now },
     { name: "group-entries", beforeMs: now - retention.groupEntriesMs },
+    { name: "push-handles", beforeDay: dayOf(now) - retention.pushHandleDays },
     { name: "idle-devices", beforeDay: dayOf(now) - retention.idleDeviceDays },
     { name: "idle-groups", beforeDay: dayOf(now) - retention.idleGroupDays },
     { name: "idle-mls-groups", beforeDay: dayOf(now) - retention.idleGroupDays },

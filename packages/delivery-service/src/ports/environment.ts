@@ -51,7 +51,8 @@ export type CounterName =
   | "validator_ends"
   | "migration_steps"
   | "migration_take_overs"
-  | "migration_stragglers";
+  | "migration_stragglers"
+  | "push_wakes";
 export type HistogramName = "store_transaction_ms" | "submit_ms" | "http_request_ms" | "migration_ms";
 export type GaugeName =
   | "connections_open"

@@ -108,18 +108,19 @@ export async function updateDevices(
   return undefined;
 }
 
-/** Deletes mailboxes and keys of devices that are no longer on record, and ends their connections. */
+/** Deletes mailboxes, keys and push handles of devices that are no longer on record, and ends their connections. */
 export async function forget(
   context: ServiceContext,
   addresses: readonly AuthenticatedDevice["address"][],
   endDevice: EndDevice,
 ): Promise<void> {
-  const { keyPackages, keys, mailboxes } = context.stores;
+  const { keyPackages, keys, mailboxes, pushHandles } = context.stores;
   await Promise.all(
     addresses.flatMap((address) => [
       mailboxes.remove(address),
       keys.remove(address),
       keyPackages.remove(address),
+      pushHandles.removeMailbox(address),
     ]),
   );
   for (const address of addresses) endDevice(formatAddress(address));

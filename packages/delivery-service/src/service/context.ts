@@ -15,6 +15,8 @@ import type { LostCommitStore } from "../ports/lost-commits.ts";
 import type { MailboxSignals } from "../ports/mailbox-signals.ts";
 import type { MailboxStore } from "../ports/mailboxes.ts";
 import type { MlsGroupStore } from "../ports/mls-groups.ts";
+import type { PushGateway } from "../ports/push.ts";
+import type { PushHandleStore } from "../ports/push-handles.ts";
 import type { RateLimits } from "../ports/rate-limits.ts";
 import type { RegistrationVerifier } from "../ports/registration-verifier.ts";
 import type { RetentionLog } from "../ports/retention-log.ts";
@@ -30,6 +32,7 @@ export interface Stores {
   readonly groupRecords: GroupRecordStore;
   readonly blobs: BlobStore;
   readonly certificates: CertificateStore;
+  readonly pushHandles: PushHandleStore;
   readonly retentionLog: RetentionLog;
   readonly lostCommits: LostCommitStore;
   /** Takes deleted content out of the engine's log as well. */
@@ -51,6 +54,8 @@ export interface ServiceContext {
   readonly rateLimits: RateLimits;
   readonly probes: readonly EngineProbe[];
   readonly registrationVerifier: RegistrationVerifier;
+  /** Undefined where nobody is woken. */
+  readonly pushGateway: PushGateway | undefined;
   readonly limits: Limits;
   /** Of the mailboxes that are there now: another one after they were lost. */
   storeId: StoreId;

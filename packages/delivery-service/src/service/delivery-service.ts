@@ -12,10 +12,13 @@ import { type Handlers, handleRequest } from "./http.ts";
 import * as keyPackageRoutes from "./key-package-routes.ts";
 import * as keyRoutes from "./key-routes.ts";
 import { gaugeMigrations } from "./migration-reports.ts";
+import { PushQueue } from "./push-queue.ts";
+import * as pushRoutes from "./push-routes.ts";
 import { Readiness } from "./readiness.ts";
 import { toRefusal } from "./refusals.ts";
 import { RetentionRunner } from "./retention-runner.ts";
 import { TreeRoutes } from "./tree-routes.ts";
+import { WakingMailboxSignals } from "./waking-signals.ts";
 
 /** Where the service listens, and how many connections it bears. */
 export interface ListenOptions {
@@ -50,16 +53,22 @@ export async function openAuthority(store: CertificateStore): Promise<Certificat
 export class DeliveryService {
   private readonly context: ServiceContext;
   private readonly server: SocketServer;
+  private readonly push: PushQueue | undefined;
+  private readonly waking: WakingMailboxSignals | undefined;
   private readonly hub: GroupHub;
   private readonly connections: Connections;
   private readonly retention: RetentionRunner;
   private readonly readiness: Readiness;
   private requests = 0;
 
-  constructor(context: ServiceContext, server: SocketServer) {
+  constructor(given: ServiceContext, server: SocketServer) {
+    const { pushGateway } = given;
+    this.push = pushGateway && new PushQueue(given, pushGateway);
+    this.waking = this.push && new WakingMailboxSignals(given, this.push);
+    const context = this.waking === undefined ? given : { ...given, signals: this.waking };
     this.context = context;
     this.server = server;
-    this.hub = new GroupHub(context);
+    this.hub = new GroupHub(context, this.push);
     this.connections = new Connections(this.hub);
     this.retention = new RetentionRunner(context, (address) => this.connections.endDevice(address));
     context.stores.mailboxes.onLost((storeId) => {
@@ -130,7 +139,9 @@ export class DeliveryService {
   async close(): Promise<void> {
     this.retention.stop();
     await this.server.close();
+    this.waking?.stop();
     await this.hub.close();
+    await this.push?.stop();
     await this.context.validator.close();
     await this.context.stores.close();
   }
@@ -165,6 +176,8 @@ export class DeliveryService {
       uploadKeyPackages: keyPackageRoutes.uploadKeyPackages,
       countKeyPackages: keyPackageRoutes.countKeyPackages,
       claimKeyPackages: keyPackageRoutes.claimKeyPackages,
+      setPushHandle: pushRoutes.setPushHandle,
+      deletePushHandle: pushRoutes.deletePushHandle,
       getTree: trees.read,
       health: () => this.health(),
       // Whoever restarts a node for its engine's sake cuts off its clients and helps nobody.

@@ -2,9 +2,11 @@ import { formatId, type GroupId } from "@murmuration/base";
 import type { ServiceContext } from "./context.ts";
 import { GroupPages } from "./group-pages.ts";
 import { GroupTurns } from "./group-turns.ts";
+import { GroupWakes } from "./group-wakes.ts";
 import { LeafCursors } from "./leaf-cursors.ts";
 import { LiveGroup } from "./live-group.ts";
 import { LostCommits } from "./lost-commits.ts";
+import type { PushQueue } from "./push-queue.ts";
 import { WelcomeOutbox } from "./welcome-outbox.ts";
 
 /** A group in use, with its line of turns. */
@@ -28,17 +30,20 @@ export class GroupHub {
   readonly cursors: LeafCursors;
   readonly lostCommits: LostCommits;
   readonly outbox: WelcomeOutbox;
+  /** Undefined where nobody is woken. */
+  readonly wakes: GroupWakes | undefined;
   /** Bytes of re-feedings that wait for their last frame, on all connections. */
   waitingRefeedBytes = 0;
   private readonly pages: GroupPages;
   private readonly groups = new Map<string, Entry>();
 
-  constructor(context: ServiceContext) {
+  constructor(context: ServiceContext, push?: PushQueue) {
     this.context = context;
     this.pages = new GroupPages(context);
     this.cursors = new LeafCursors(context);
     this.lostCommits = new LostCommits(context);
     this.outbox = new WelcomeOutbox(context);
+    this.wakes = push && new GroupWakes(context, push, (groupId, work) => this.use(groupId, work));
   }
 
   /** Works with a group. Throws RejectionError `group/unknown`, and what the work throws. */
@@ -86,6 +91,7 @@ export class GroupHub {
   /** After the last connection: what was held back is written, and nothing is done by itself any more. */
   async close(): Promise<void> {
     this.pages.stop();
+    await this.wakes?.stop();
     await this.outbox.stop();
     await this.flush();
     for (const { opening } of this.groups.values()) {

@@ -1,5 +1,6 @@
 import { equalBytes, RejectionError, toHex } from "@murmuration/base";
-import type { GroupPropose, GroupSubmit, GroupSubmitAccepted } from "@murmuration/wire";
+import type { GroupPropose, GroupPushHandle, GroupSubmit, GroupSubmitAccepted } from "@murmuration/wire";
+import { dayOf } from "../core/days.ts";
 import { compareEpoch, decideSender, type LastMessage } from "../core/group-decisions.ts";
 import { type MlsHeader, readMlsHeader } from "../core/mls-header.ts";
 import { sha256 } from "../core/submit.ts";
@@ -139,6 +140,24 @@ export async function proposeToGroup(
     if (outcome === "outdated") throw new RejectionError("group/epoch-outdated");
   });
   turns.offer();
+}
+
+/**
+ * Sets the handle by which a leaf is woken when it has the group open no more, or deletes it. Throws RejectionError
+ * `group/not-a-member`, `rate/limited`.
+ */
+export async function setLeafHandle(
+  context: ServiceContext,
+  reader: GroupReader,
+  { handle }: GroupPushHandle,
+): Promise<void> {
+  const { clock, limits, rateLimits, stores } = context;
+  const { signatureKey } = reader;
+  const { groupId } = reader.group;
+  await charge(rateLimits, [chargeFor("leaf-handles", nameOf(reader), limits.rates.pushHandlesPerDevice)]);
+  if (handle === undefined) return stores.pushHandles.removeLeaf(groupId, signatureKey);
+  await reader.member();
+  await stores.pushHandles.setLeaf(groupId, { signatureKey, handle }, dayOf(clock.now()));
 }
 
 /** Of a proposal that was validated, so that it is of the leaf that it names. */

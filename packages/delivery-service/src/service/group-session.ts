@@ -14,7 +14,7 @@ import {
 import { commitToGroup } from "./group-commits.ts";
 import { type GroupOutlet, GroupReader } from "./group-delivery.ts";
 import type { GroupHub, GroupInUse } from "./group-hub.ts";
-import { proposeToGroup, submitToGroup } from "./group-messages.ts";
+import { proposeToGroup, setLeafHandle, submitToGroup } from "./group-messages.ts";
 import { banFromGroup, refuseCommit } from "./group-orders.ts";
 import { Refeeding } from "./group-refeeds.ts";
 import type { Voice } from "./group-turns.ts";
@@ -78,7 +78,10 @@ export class GroupSession {
         return DONE;
       case "groupSubmit": {
         const { reader } = this.require(body.groupId);
-        return { kind: "groupSubmitAccepted", ...(await submitToGroup(context, this.peer, reader, body)) };
+        const accepted = await submitToGroup(context, this.peer, reader, body);
+        // Also for one that is repeated: a crash may have come before its wake-ups.
+        this.hub.wakes?.message(body.groupId, body.mentions);
+        return { kind: "groupSubmitAccepted", ...accepted };
       }
       case "groupCommit":
         return this.commit(body);
@@ -109,6 +112,10 @@ export class GroupSession {
       case "groupRefeed": {
         const opened = this.require(body.groupId);
         await this.refeeding.take(opened, opened.reader, body);
+        return DONE;
+      }
+      case "groupPushHandle": {
+        await setLeafHandle(context, this.require(body.groupId).reader, body);
         return DONE;
       }
     }
@@ -156,6 +163,7 @@ export class GroupSession {
         this.close(key);
         this.opened.set(key, { ...held, reader });
         this.named = true;
+        this.hub.wakes?.came(frame.groupId, reader.name);
         const after = this.opening(held, reader, frame, inStep);
         return { answer: { kind: "groupAccessGranted", ...granted }, after };
       } catch (error) {

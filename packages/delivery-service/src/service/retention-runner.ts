@@ -61,6 +61,8 @@ export class RetentionRunner {
         return repeat((limit) => stores.keyPackages.expire(job.beforeMs, limit));
       case "group-entries":
         return repeat((limit) => stores.mlsGroups.expire(job.beforeMs, limit));
+      case "push-handles":
+        return repeat((limit) => stores.pushHandles.expire(job.beforeDay, limit));
       case "idle-groups":
         return repeat((limit) => stores.groupRecords.expire(job.beforeDay, limit));
       case "idle-mls-groups":

@@ -32,6 +32,8 @@ describe("nothing is kept longer than the schedule says", () => {
       "unfinished-uploads": 0,
       "key-packages": 0,
       "group-entries": 0,
+      "push-handles": 0,
+      "push-handles-of-leaves": 0,
       "idle-devices": 0,
       "idle-groups": 0,
       "idle-mls-groups": 0,
@@ -68,6 +70,15 @@ describe("nothing is kept longer than the schedule says", () => {
     const bob = await TestDevice.register(base);
     const address = { accountId: bob.accountId, deviceId: bob.deviceId };
     const [soon, later] = [1, 90].map((days) => keyPackage(clock.now() + days * DAY_MS));
+    // Renewed 61 days ago, and today.
+    const [old, fresh] = [61, 0].map((days) => dayOf(clock.now() + 31 * DAY_MS) - days) as [number, number];
+    const leaf = { signatureKey: random(32), handle: random(85) };
+    const renewed = { signatureKey: random(32), handle: random(85) };
+    const group = groupId(random(16));
+    await bare.pushHandles.setMailbox({ accountId: nobody, deviceId: bob.deviceId }, random(85), old);
+    await bare.pushHandles.setMailbox(address, random(85), fresh);
+    await bare.pushHandles.setLeaf(group, leaf, old);
+    await bare.pushHandles.setLeaf(group, renewed, fresh);
     const lastResort = keyPackage(clock.now() + 2 * DAY_MS);
     await bare.keyPackages.upload(
       address,
@@ -98,6 +109,8 @@ describe("nothing is kept longer than the schedule says", () => {
       "unfinished-uploads": 0,
       "key-packages": 2,
       "group-entries": 2,
+      "push-handles": 1,
+      "push-handles-of-leaves": 1,
       "idle-devices": 1,
       "idle-groups": 1,
       "idle-mls-groups": 1,
@@ -119,6 +132,7 @@ describe("nothing is kept longer than the schedule says", () => {
       epoch: 1,
     });
     expect(await bare.lostCommits.since(community.groupId, 0)).toBe(4);
+    expect(await bare.pushHandles.leaves(group, undefined, 9)).toEqual([renewed]);
     await bare.close();
     const own = await TestSocket.device(service.port, bob);
     expect((await own.envelopes(1)).map((envelope) => envelope.envelopeId)).toEqual([2]);
@@ -139,6 +153,7 @@ describe("nothing is kept longer than the schedule says", () => {
       ["key-packages", 2],
       ["lost-commits", 1],
       ["orphaned-mailboxes", 1],
+      ["push-handles", 2],
       ["submits", 1],
       ["unfinished-uploads", 0],
     ]);
@@ -147,7 +162,7 @@ describe("nothing is kept longer than the schedule says", () => {
       database,
       "SELECT sum(removed) AS now, sum(removed_total) AS ever FROM retention_runs",
     );
-    expect(again).toEqual([{ now: 0, ever: 12 }]);
+    expect(again).toEqual([{ now: 0, ever: 14 }]);
     await service.close();
     directory.remove();
   });

@@ -132,7 +132,11 @@ describe("wake-ups are few and bounded", () => {
   });
 
   test("bytes that are no request are refused, and the gateway goes on", async () => {
-    const post = async (path: string, body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) => {
+    const post = async (
+      path: string,
+      body: string | Uint8Array<ArrayBuffer>,
+      headers: Record<string, string> = {},
+    ) => {
       const response = await fetch(gateway.base + path, { method: "POST", body, headers });
       return [response.status, ((await response.json()) as { code: string }).code];
     };

@@ -97,8 +97,11 @@ export class WakingMailboxSignals implements MailboxSignals {
       while (this.waiting.size > 0) {
         const batch = [...this.waiting.values()].slice(0, BATCH);
         for (const address of batch) this.waiting.delete(formatAddress(address));
-        for (const handle of await this.context.stores.pushHandles.mailboxes(batch)) {
+        const handles = await this.context.stores.pushHandles.mailboxes(batch);
+        for (const [index, handle] of handles.entries()) {
           if (handle !== undefined) this.queue.add({ handle, mentioned: true });
+          // Its first handle may come before the window is over.
+          else this.paced.forget(formatAddress(batch[index]!));
         }
       }
     } catch (error) {

@@ -76,6 +76,16 @@ describe("who is not there is woken", () => {
       await waitFor([handle]);
     });
 
+    it("at once by the first handle that it sets, though it was written to before", async () => {
+      await start();
+      const [device] = await register(1);
+      await send([device]);
+      await pause(100);
+      const handle = await setMailbox(device);
+      await send([device]);
+      await waitFor([handle]);
+    });
+
     it("again when it came and went since, and by the newest handle that it set", async () => {
       await start();
       const [device] = await register(1);

@@ -138,8 +138,8 @@ export class DeliveryService {
   /** Cuts what is left and closes the stores; what was accepted is durable already. */
   async close(): Promise<void> {
     this.retention.stop();
-    await this.server.close();
     this.waking?.stop();
+    await this.server.close();
     await this.hub.close();
     await this.push?.stop();
     await this.context.validator.close();

@@ -95,6 +95,14 @@ export class GroupReader {
     return this.acknowledgedThrough;
   }
 
+  /** A member that asked for entries and has not put all of them down. */
+  get isBehind(): boolean {
+    const { leafIndex, sentThrough } = this;
+    return (
+      leafIndex !== undefined && sentThrough !== undefined && this.acknowledgedThrough < this.mayReadThrough
+    );
+  }
+
   /** The newest entry that this leaf may read. */
   get mayReadThrough(): number {
     return Math.min(this.opened.removedAt ?? Number.POSITIVE_INFINITY, this.group.lastSequence);

@@ -250,8 +250,12 @@ export class GroupSession {
     if (opened === undefined) return;
     this.opened.delete(key);
     const { live, reader, release, turns } = opened;
+    const { isBehind } = reader;
     reader.close();
-    if (live.delete(reader)) turns.left(reader.name);
+    if (live.delete(reader)) {
+      turns.left(reader.name);
+      if (isBehind) this.hub.wakes?.left(live.groupId, reader.name);
+    }
     release();
   }
 }

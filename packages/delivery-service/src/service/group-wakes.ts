@@ -25,6 +25,8 @@ interface Errand {
   readonly groupId: GroupId;
   /** True after a message: every leaf is looked at. */
   all: boolean;
+  /** Names of leaves that closed the group before they had put down all that came. */
+  readonly left: Set<string>;
   /** Of leaves whose window is over, by the key of that window: they alone are looked at. */
   readonly late: Map<string, { readonly leaf: LeafHandle; readonly mentioned: boolean }>;
   /** Leaf indexes that messages mentioned. */
@@ -69,6 +71,11 @@ export class GroupWakes {
     for (const leaf of mentions?.leaves ?? []) errand.mentioned.add(leaf);
   }
 
+  /** The leaf closed the group, or its connection ended, before it acknowledged everything: perhaps it was long gone. */
+  left(groupId: GroupId, name: string): void {
+    this.errandIn(groupId)?.left.add(name);
+  }
+
   /** The leaf opened the group: what it was woken for it sees now. */
   came(groupId: GroupId, name: string): void {
     for (const mentioned of [true, false]) this.paced.forget(keyOf(groupId, name, mentioned));
@@ -90,7 +97,14 @@ export class GroupWakes {
         this.context.metrics.count("push_wakes", "dropped");
         return undefined;
       }
-      errand = { groupId, all: false, late: new Map(), mentioned: new Set(), everybody: false };
+      errand = {
+        groupId,
+        all: false,
+        left: new Set(),
+        late: new Map(),
+        mentioned: new Set(),
+        everybody: false,
+      };
       this.waiting.set(key, errand);
     }
     this.running ??= this.run();
@@ -111,9 +125,11 @@ export class GroupWakes {
 
   private async goTo(errand: Errand): Promise<void> {
     try {
-      await this.use(errand.groupId, ({ live }) =>
-        errand.all ? this.all(live, errand) : this.late(live, errand),
-      );
+      await this.use(errand.groupId, async ({ live }) => {
+        if (errand.all || errand.left.size > 0) await this.stored(live, errand);
+        // Who was just looked at would have a second wake-up at the end of its window, for nothing.
+        if (!errand.all) await this.late(live, errand);
+      });
     } catch (error) {
       // The group is gone, and its handles go with time.
       if (error instanceof RejectionError) return;
@@ -123,7 +139,7 @@ export class GroupWakes {
     }
   }
 
-  private async all(live: LiveGroup, errand: Errand): Promise<void> {
+  private async stored(live: LiveGroup, errand: Errand): Promise<void> {
     const names = await namesOf(this.context, live, errand.mentioned);
     for (const { leaf, mentioned } of errand.late.values())
       if (mentioned) names.add(leafName(leaf.signatureKey));
@@ -131,7 +147,9 @@ export class GroupWakes {
     do {
       const page = await this.context.stores.pushHandles.leaves(live.groupId, last?.signatureKey, PAGE);
       for (const leaf of page) {
-        await this.offer(live, leaf, errand.everybody || names.has(leafName(leaf.signatureKey)));
+        const name = leafName(leaf.signatureKey);
+        if (!errand.all && !errand.left.has(name)) continue;
+        await this.offer(live, leaf, errand.everybody || names.has(name));
       }
       last = page.length < PAGE ? undefined : page.at(-1);
       await this.pause(0);

@@ -16,18 +16,26 @@ const BATCH = 500;
 /** Mailboxes whose handles wait to be read. */
 const MAX_WAITING = 50_000;
 
+interface Presence {
+  connections: number;
+  /** Something came while it was connected. */
+  told: boolean;
+}
+
 /**
  * {@link MailboxSignals} that also wake: whoever is not connected to this node when its mailbox changes is looked up, and
- * woken if it left a handle. Costs a submit one entry in a list.
+ * woken if it left a handle. So is a device whose connection ends before it acknowledged what came meanwhile: it may have been
+ * gone long before anybody noticed. Costs a submit one entry in a list.
  */
 export class WakingMailboxSignals implements MailboxSignals {
   private readonly context: ServiceContext;
   private readonly signals: MailboxSignals;
   private readonly queue: PushQueue;
-  private readonly connected = new Map<string, number>();
+  private readonly connected = new Map<string, Presence>();
   private readonly paced = new Paced(WINDOW_MS, MAX_PACED);
   private waiting = new Map<string, DeviceAddress>();
   private reading = false;
+  private stopped = false;
   private cancel: (() => void) | undefined;
 
   constructor(context: ServiceContext, queue: PushQueue) {
@@ -43,17 +51,20 @@ export class WakingMailboxSignals implements MailboxSignals {
 
   subscribe(address: DeviceAddress, listener: MailboxListener): () => void {
     const name = formatAddress(address);
-    this.connected.set(name, (this.connected.get(name) ?? 0) + 1);
+    const presence = this.connected.get(name) ?? { connections: 0, told: false };
+    presence.connections++;
+    this.connected.set(name, presence);
     this.paced.forget(name);
     const unsubscribe = this.signals.subscribe(address, listener);
     let ended = false;
     return () => {
       if (ended) return;
       ended = true;
-      const left = this.connected.get(name)! - 1;
-      if (left === 0) this.connected.delete(name);
-      else this.connected.set(name, left);
       unsubscribe();
+      presence.connections--;
+      if (presence.connections > 0) return;
+      this.connected.delete(name);
+      if (presence.told && !this.stopped) void this.wakeIfLeft(address);
     };
   }
 
@@ -70,13 +81,17 @@ export class WakingMailboxSignals implements MailboxSignals {
   }
 
   stop(): void {
+    this.stopped = true;
     this.cancel?.();
     this.waiting.clear();
   }
 
   private readonly wake = (address: DeviceAddress): void => {
+    if (this.stopped) return;
     const name = formatAddress(address);
-    if (this.connected.has(name) || this.waiting.has(name)) return;
+    const presence = this.connected.get(name);
+    if (presence !== undefined) presence.told = true;
+    if (presence !== undefined || this.waiting.has(name)) return;
     const { clock, metrics } = this.context;
     const entered = this.paced.enter(name, clock.now(), () => this.wake(address));
     this.tickLater();
@@ -105,12 +120,25 @@ export class WakingMailboxSignals implements MailboxSignals {
         }
       }
     } catch (error) {
-      const { code } = toRefusal(error, this.context.log);
-      this.context.metrics.count("push_wakes", "unread");
-      this.context.log.warn("push-handles-unread", { code });
+      this.failed(error);
     } finally {
       this.reading = false;
     }
+  }
+
+  private async wakeIfLeft(address: DeviceAddress): Promise<void> {
+    try {
+      const depth = await this.context.stores.mailboxes.depth(address);
+      if (depth !== undefined && depth.envelopes > 0) this.wake(address);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  private failed(error: unknown): void {
+    const { code } = toRefusal(error, this.context.log);
+    this.context.metrics.count("push_wakes", "unread");
+    this.context.log.warn("push-handles-unread", { code });
   }
 
   private tickLater(): void {

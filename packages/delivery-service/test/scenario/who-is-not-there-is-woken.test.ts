@@ -104,6 +104,27 @@ describe("who is not there is woken", () => {
       await waitFor([handle, handle]);
     });
 
+    it("when its connection ends before it acknowledged what came meanwhile, and not when it did", async () => {
+      await start();
+      const [lost, read] = await register(2);
+      const handle = await setMailbox(lost);
+      await setMailbox(read);
+      const sockets = [
+        await TestSocket.device(service.port, lost),
+        await TestSocket.device(service.port, read),
+      ];
+      await send([lost, read]);
+      for (const socket of sockets) await socket.envelopes(1);
+      const [last] = await sockets[1]!.envelopes(1);
+      await sockets[1]!.request({ kind: "acknowledge", throughEnvelopeId: last!.envelopeId });
+      await pause(400);
+      expect(push.asked).toEqual([]);
+      for (const socket of sockets) socket.webSocket.terminate();
+      await waitFor([handle]);
+      await pause(400);
+      await waitFor([handle]);
+    });
+
     it("no more once it deleted its handle, its account is gone, or nobody renewed it for 60 days", async () => {
       const clock = movableClock(Date.now());
       await start({ clock });
@@ -197,6 +218,24 @@ describe("who is not there is woken", () => {
       await waitFor([...handles, ...handles]);
       await pause(900);
       expect(push.asked).toHaveLength(6);
+    });
+
+    it("a leaf whose connection ends before it acknowledged what came meanwhile, and not one that did", async () => {
+      await start();
+      const { handles, members } = await community(4);
+      const [owner, bob, carol] = members;
+      for (const member of [bob, carol]) {
+        await member.connect(service);
+        await member.open(service, 1);
+      }
+      const { sequence } = await say(owner);
+      for (const member of [bob, carol]) await member.catchUp(sequence);
+      await carol.acknowledge(sequence);
+      await waitFor([handles[2]]);
+      for (const member of [bob, carol]) member.socket.webSocket.terminate();
+      await waitFor([handles[0], handles[2]]);
+      await pause(900);
+      await waitFor([handles[0], handles[2]]);
     });
 
     it("not a leaf that was removed: its handle is deleted before it is used", async () => {

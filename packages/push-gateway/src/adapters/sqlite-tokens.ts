@@ -26,7 +26,7 @@ const MIGRATIONS: readonly string[] = [
   `,
 ];
 
-export const DATABASE_NAME = "push-gateway.sqlite";
+const DATABASE_NAME = "push-gateway.sqlite";
 
 /** {@link TokenStore} in one SQLite file: a write is on the disk when it returns, what is deleted is overwritten. */
 export class SqliteTokenStore implements TokenStore {

@@ -59,7 +59,7 @@ interface Parts {
 }
 
 /** Entries of one wake request. */
-export const MAX_WAKES = 256;
+const MAX_WAKES = 256;
 /** Body of a request, bytes: fits the largest wake request. */
 export const MAX_BODY_BYTES = 64 * 1024;
 const SECRET_BYTES = 32;

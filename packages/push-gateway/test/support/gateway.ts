@@ -6,7 +6,7 @@ import { PushGatewayClient, sealWakeHandle } from "../../src/client.ts";
 import { createConfig, type PushGatewayConfig } from "../../src/config.ts";
 import { type Replacements, type RunningPushGateway, startPushGateway } from "../../src/main.ts";
 
-export const WAKE_SECRET = "a-secret-between-two-processes-32";
+const WAKE_SECRET = "a-secret-between-two-processes-32";
 const DAY_MS = 86_400_000;
 export const today = (): number => Math.floor(Date.now() / DAY_MS);
 

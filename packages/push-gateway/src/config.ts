@@ -74,7 +74,7 @@ export function createConfig(
     pace: { windowMs: 10 * SECOND, spreadMs: 2 * SECOND },
     retry: { firstMs: 2 * SECOND, maxMs: 900 * SECOND, tries: 8, lifetimeMs: DAY },
     registrations: { burst: 60, perMinute: 30 },
-    wakes: { burst: 200_000, perMinute: 600_000 },
+    wakes: { burst: 60_000, perMinute: 120_000 },
     certificateFile: undefined,
     webPush: undefined,
     apns: undefined,

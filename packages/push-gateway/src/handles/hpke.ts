@@ -8,7 +8,7 @@ import {
   generateKeyPairSync,
   type KeyObject,
 } from "node:crypto";
-import { type Bytes, concatBytes, fromBase64Url, refuseUnless, toBase64Url, utf8 } from "@murmuration/base";
+import { type Bytes, concatBytes, refuseUnless, utf8 } from "@murmuration/base";
 
 /*
  * RFC 9180 in base mode, single shot: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305. Curve, hash and cipher are
@@ -34,8 +34,13 @@ const CIPHER = "chacha20-poly1305";
 
 /** A fresh X25519 key pair. */
 export function generateKeyPair(): KeyPair {
-  const jwk = generateKeyPairSync("x25519").privateKey.export({ format: "jwk" });
-  return { publicKey: fromBase64Url(jwk.x!), privateKey: fromBase64Url(jwk.d!) };
+  const { privateKey, publicKey } = generateKeyPairSync("x25519");
+  const pair = {
+    publicKey: new Uint8Array(publicKey.export({ format: "der", type: "spki" }).subarray(SPKI.length)),
+    privateKey: new Uint8Array(privateKey.export({ format: "der", type: "pkcs8" }).subarray(PKCS8.length)),
+  };
+  imported.set(pair, privateKey);
+  return pair;
 }
 
 /** Seals to a public key: 32 bytes of encapsulated key, then the ciphertext with its tag. RFC 9180, 6.1, SealBase. */
@@ -71,13 +76,42 @@ function agree(own: KeyPair, other: Bytes): Bytes {
   return new Uint8Array(diffieHellman({ privateKey: privateKeyOf(own), publicKey: publicKeyOf(other) }));
 }
 
+/** SubjectPublicKeyInfo of X25519 (RFC 8410) up to the key. */
+const SPKI = Uint8Array.of(0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x03, 0x21, 0x00);
+/** PKCS #8 up to the key. */
+const PKCS8 = Uint8Array.of(
+  0x30,
+  0x2e,
+  2,
+  1,
+  0,
+  0x30,
+  0x05,
+  0x06,
+  0x03,
+  0x2b,
+  0x65,
+  0x6e,
+  0x04,
+  0x22,
+  0x04,
+  0x20,
+);
+
 function publicKeyOf(raw: Bytes): KeyObject {
-  return createPublicKey({ key: { kty: "OKP", crv: "X25519", x: toBase64Url(raw) }, format: "jwk" });
+  return createPublicKey({ key: Buffer.concat([SPKI, raw]), format: "der", type: "spki" });
 }
 
-function privateKeyOf({ publicKey, privateKey }: KeyPair): KeyObject {
-  const jwk = { kty: "OKP", crv: "X25519", x: toBase64Url(publicKey), d: toBase64Url(privateKey) };
-  return createPrivateKey({ key: jwk, format: "jwk" });
+/** Of key pairs that are used again and again: the gateway's own. */
+const imported = new WeakMap<KeyPair, KeyObject>();
+
+function privateKeyOf(pair: KeyPair): KeyObject {
+  let key = imported.get(pair);
+  if (key === undefined) {
+    key = createPrivateKey({ key: Buffer.concat([PKCS8, pair.privateKey]), format: "der", type: "pkcs8" });
+    imported.set(pair, key);
+  }
+  return key;
 }
 
 /** 4.1, ExtractAndExpand. */

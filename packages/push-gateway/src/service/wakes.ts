@@ -47,6 +47,8 @@ interface Due {
   readonly tried: number;
 }
 
+/** Handles between two turns of the event loop: a few milliseconds. */
+const OPENED_AT_ONCE = 16;
 const NOT_CONFIGURED: PushOutcome = { kind: "refused", reason: "not-configured" };
 
 /**
@@ -59,6 +61,8 @@ export class Wakes {
   private readonly tokens = new Map<string, Pending>();
   private readonly timers = new Set<() => void>();
   private readonly due: Due[] = [];
+  private readonly incoming: Wake[] = [];
+  private opening = false;
   private inFlight = 0;
   private waiting = 0;
   private closed = false;
@@ -70,14 +74,15 @@ export class Wakes {
   }
 
   /**
-   * Takes wake-ups on. What is wrong with a handle is counted and not said: otherwise who holds handles could tell which
+   * Takes wake-ups on, and returns before it has opened their handles, a few in each turn of the event loop. What is wrong with a handle is counted and not said: otherwise who holds handles could tell which
    * of them belong together by when they stop to work.
    */
   accept(wakes: readonly Wake[]): void {
     for (const wake of wakes) {
-      const outcome = this.acceptOne(wake);
-      this.parts.counts.add("wakes", outcome);
+      if (this.incoming.length < this.options.maxWaiting) this.incoming.push(wake);
+      else this.parts.counts.add("wakes", "dropped");
     }
+    if (!this.opening) void this.open();
   }
 
   /** Waits for what is on its way, and forgets the rest. */
@@ -90,6 +95,16 @@ export class Wakes {
     await new Promise<void>((resolve) => {
       this.idle = resolve;
     });
+  }
+
+  private async open(): Promise<void> {
+    this.opening = true;
+    while (this.incoming.length > 0 && !this.closed) {
+      const some = this.incoming.splice(0, OPENED_AT_ONCE);
+      for (const wake of some) this.parts.counts.add("wakes", this.acceptOne(wake));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.opening = false;
   }
 
   private acceptOne({ handle, mentioned }: Wake): string {

@@ -28,7 +28,7 @@ const INFO = utf8("Murmuration WakeHandle 1");
 /** Length of every handle: it shows nothing. */
 export const WAKE_HANDLE_BYTES = HEADER_BYTES + SEAL_OVERHEAD + CONTENT_BYTES;
 
-/** Seals a handle to the gateway's public key (32 bytes). Never the same bytes twice. 0.2 ms. */
+/** Seals a handle to the gateway's public key (32 bytes). Never the same bytes twice. Two X25519 operations. */
 export function sealWakeHandle(gatewayKey: Bytes, handle: WakeHandle): Bytes {
   if (handle.tokenId.length !== TOKEN_ID_BYTES) throw new UsageError("handle/token-id-length");
   const content = new Uint8Array(CONTENT_BYTES);
@@ -40,7 +40,7 @@ export function sealWakeHandle(gatewayKey: Bytes, handle: WakeHandle): Bytes {
 }
 
 /**
- * Opens a handle with the key that it names. 0.2 ms. Throws RejectionError `handle/malformed`, `handle/unknown-key`,
+ * Opens a handle with the key that it names. One X25519 agreement. Throws RejectionError `handle/malformed`, `handle/unknown-key`,
  * `handle/cannot-open`.
  */
 export function openWakeHandle(keys: readonly KeyPair[], handle: Bytes): WakeHandle {

@@ -135,7 +135,7 @@ async function stepsOf(
 async function askRedis({ redis }: Cluster): Promise<Asked<RedisFacts>> {
   let client: RedisClient;
   try {
-    client = await RedisClient.open(redis);
+    client = await RedisClient.open({ ...redis, requireDurable: false });
   } catch {
     return { facts: "no-answer", disks: [] };
   }

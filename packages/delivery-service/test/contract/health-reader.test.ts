@@ -1,7 +1,6 @@
 import { type Bytes, type GroupId, groupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
 import { openClusterStores } from "../../src/adapters/cluster-stores.ts";
-import { MemoryMlsGroupStore } from "../../src/adapters/memory-mls-groups.ts";
 import { openSqliteStores } from "../../src/adapters/sqlite-stores.ts";
 import { openHealth } from "../../src/admin.ts";
 import type { EngineConfig } from "../../src/config.ts";
@@ -59,11 +58,9 @@ describe.each(places)("the health of groups on $name", ({ open }) => {
   let opened: Opened;
   let stores: Stores;
   let health: HealthReader;
-  beforeEach(async ({ skip }) => {
+  beforeEach(async () => {
     opened = await open();
     stores = opened.stores;
-    // As long as PostgreSQL's groups are in memory there is nothing to read.
-    skip(stores.mlsGroups instanceof MemoryMlsGroupStore);
     health = await openHealth(opened.config);
   });
   afterEach(async () => {

@@ -44,7 +44,23 @@ describe("the configuration", () => {
       kind: "cluster",
       postgres: { url: SECRET, schema: "chat", writers: 3, readers: 4 },
       redis: { url: "redis://cache.example:6379", prefix: "chat:" },
+      nodes: 2,
     });
+  });
+
+  it("wakes nobody without a push gateway, and says that the gateway's secret is missing without saying it", () => {
+    expect(resolveConfig({}).pushGateway).toBeUndefined();
+    const file = { pushGateway: "http://push.example:8090/", pushSecret: "s".repeat(32) };
+    expect(resolveConfig({ file }).pushGateway).toEqual({
+      url: "http://push.example:8090",
+      secret: "s".repeat(32),
+    });
+    expect(() => resolveConfig({ file: { pushGateway: file.pushGateway } })).toThrow(
+      /^config\/missing: .*pushSecret/,
+    );
+    expect(() => resolveConfig({ file: { ...file, pushSecret: "short" } })).toThrow(
+      /^config\/invalid: .*pushSecret/,
+    );
   });
 
   it("counts seconds and MiB where the service counts milliseconds and bytes", () => {

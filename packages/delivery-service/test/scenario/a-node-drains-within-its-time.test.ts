@@ -8,9 +8,9 @@ import { type ServiceProcess, startNode } from "../support/service-process.ts";
 import { callRaw, sealedTo, TestDevice } from "../support/test-device.ts";
 import { TestSocket } from "../support/test-socket.ts";
 
-const DRAIN_SECONDS = 3;
+const DRAIN_SECONDS = 5;
 /** Beside draining: closing the store, and the end of the process on a busy machine. */
-const SLACK_MS = 3_500;
+const SLACK_MS = 5_000;
 
 /** An upload of an attachment that has begun; its last byte is sent by `finish`. */
 function beginUpload(node: ServiceProcess, owner: TestDevice) {

@@ -112,12 +112,17 @@ export class PostgresMlsGroupStore implements MlsGroupStore {
     limits: { readonly maxEntries: number; readonly maxBytes: number },
   ): Promise<readonly LogEntry[]> {
     const rows = await this.all(
+      // Within LATERAL the index gives the order: no more is read than the page may hold.
       `SELECT * FROM (
-         SELECT page.*,
-           sum(octet_length(message) + coalesce(octet_length(ban_list), 0)) OVER (ORDER BY sequence) AS bytes,
-           row_number() OVER (ORDER BY sequence) AS place
-         FROM (${SELECT_ENTRIES} WHERE g.group_id = $1 AND e.sequence > $2 AND e.sequence <= $3
-           ORDER BY e.sequence LIMIT $4) AS page
+         SELECT ${ENTRY},
+           sum(octet_length(e.message) + coalesce(octet_length(b.ban_list), 0)) OVER page AS bytes,
+           row_number() OVER page AS place
+         FROM mls_groups g CROSS JOIN LATERAL (
+           SELECT * FROM mls_entries e WHERE e.mls_group = g.mls_group ${KEPT} AND e.sequence > $2 AND e.sequence <= $3
+           ORDER BY e.sequence LIMIT $4
+         ) AS e ${WITH_BAN_LIST}
+         WHERE g.group_id = $1
+         WINDOW page AS (ORDER BY e.sequence)
        ) AS measured WHERE place = 1 OR bytes <= $5 ORDER BY sequence`,
       groupId,
       after,
@@ -130,10 +135,12 @@ export class PostgresMlsGroupStore implements MlsGroupStore {
 
   async commitOf(groupId: GroupId, epoch: number): Promise<readonly LogEntry[] | undefined> {
     const rows = await this.all(
-      `${SELECT_ENTRIES}
-       JOIN mls_commits c ON c.mls_group = g.mls_group AND e.sequence BETWEEN c.sequence - c.proposals AND c.sequence
-       WHERE g.group_id = $1 AND c.leads_from = $2 AND c.sequence - c.proposals >= g.first_sequence
-       ORDER BY e.sequence`,
+      `SELECT ${ENTRY} FROM mls_groups g
+       JOIN mls_commits c ON c.mls_group = g.mls_group AND c.leads_from = $2
+       JOIN mls_entries e ON e.mls_group = g.mls_group ${KEPT}
+         AND e.sequence BETWEEN c.sequence - c.proposals AND c.sequence
+       ${WITH_BAN_LIST}
+       WHERE g.group_id = $1 AND c.sequence - c.proposals >= g.first_sequence ORDER BY e.sequence`,
       groupId,
       epoch,
     );
@@ -388,12 +395,10 @@ async function lockGroup(
   return row && { key: row["mls_group"] as number, epoch: row["epoch"] as number };
 }
 
-/** Those that have not expired. */
-const SELECT_ENTRIES = `SELECT e.sequence, e.kind, e.voids, e.parted_sequence, e.accepted_at_ms, e.message, b.ban_list
-  FROM mls_groups g
-  JOIN mls_entries e ON e.mls_group = g.mls_group AND e.sequence >= g.first_sequence
-    AND e.filed_at_ms >= g.filed_from_ms
-  LEFT JOIN mls_ban_lists b ON b.mls_group = e.mls_group AND b.sequence = e.sequence`;
+const ENTRY = "e.sequence, e.kind, e.voids, e.parted_sequence, e.accepted_at_ms, e.message, b.ban_list";
+/** Which have not expired. The second says in which periods they are. */
+const KEPT = "AND e.sequence >= g.first_sequence AND e.filed_at_ms >= g.filed_from_ms";
+const WITH_BAN_LIST = "LEFT JOIN mls_ban_lists b ON b.mls_group = e.mls_group AND b.sequence = e.sequence";
 
 function toEntry(row: PostgresRow): LogEntry {
   return {

@@ -99,7 +99,8 @@ export interface MlsGroupStore {
    * Deletes at most `limit` entries accepted before `beforeMs`, from the beginning of each log on, so that what is left
    * has no gap; with them snapshots, deltas, GroupInfos and ban lists of epochs that are not kept any more, Welcomes
    * that never left the outbox, and leaves that were removed by then, with their cursors and bans. What the present
-   * epoch needs stays. Returns how many entries.
+   * epoch needs stays. Returns how many entries. Nothing reads them from then on; an engine that keeps them by the week
+   * takes the bytes off its disk when the whole week has expired, at most as much later.
    */
   expire(beforeMs: number, limit: number): Promise<number>;
   /** Deletes at most `limit` groups in which nothing was appended or read since before `day`. */

@@ -12,6 +12,10 @@ const ROUNDS = 6;
 const GROUPS = 3;
 const COMMITTERS = 2;
 const SPEAKERS = 4;
+/** Answers before the next kill. */
+const ANSWERS = 60;
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** What was answered, and what was not. */
 interface Said {
@@ -134,7 +138,9 @@ describe.skipIf(inject("cluster") === undefined)("PostgreSQL that is killed whil
           ...Array.from({ length: SPEAKERS }, (_, i) => keepSpeaking(node(i), groupId, said)),
         ]);
         const ended = Promise.allSettled(writers);
-        await new Promise((resolve) => setTimeout(resolve, 300 + next() * 500));
+        const goal = said.appended.length + ANSWERS;
+        while (said.appended.length < goal) await pause(5);
+        await pause(next() * 60);
         await postgres.kill();
         for (const writer of await ended) {
           expect(writer).toMatchObject({ status: "rejected", reason: expect.any(UnavailableError) });

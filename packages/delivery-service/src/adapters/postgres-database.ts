@@ -12,7 +12,10 @@ export interface PostgresOptions {
   readonly url: string;
   /** Schema in which the tables are; created when absent. Several services may share a database. */
   readonly schema?: string;
-  /** Connections that write; as many transactions run at a time. */
+  /**
+   * Connections that write; as many transactions run at a time. More are no faster: with 16 who write one after the other
+   * four do 11,000 small writes a second on two cores, eight do 5,000, since fewer share a transaction.
+   */
   readonly writers?: number;
   /** Connections that read. */
   readonly readers?: number;
@@ -66,7 +69,7 @@ export class PostgresDatabase {
   }
 
   private constructor(options: PostgresOptions) {
-    const { readers = 4, report = () => {}, statementTimeoutMs = 30_000, writers = 8 } = options;
+    const { readers = 4, report = () => {}, statementTimeoutMs = 30_000, writers = 4 } = options;
     const settings = {
       search_path: options.schema ?? "murmuration",
       synchronous_commit: "on",

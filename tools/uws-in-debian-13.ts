@@ -26,6 +26,7 @@ Debian in /etc/apt. Nothing of what it loads comes into the project.
 const SUITE = "trixie";
 const PROJECT = resolve(import.meta.dirname, "..");
 const SUITES = [
+  "contract/open-socket-server",
   "contract/socket-server",
   "adversary/bad-frames",
   "scenario/ten-thousand-connections",

@@ -66,6 +66,8 @@ export class UwsExchange {
     if (response === undefined) return;
     this.answering = true;
     const close = last || !this.complete;
+    // The last piece may have come with one that stopped the reading; the next request shall be read.
+    if (this.complete) this.resume();
     const whole = body instanceof Uint8Array;
     response.cork(() => {
       response.writeStatus(`${status} ${STATUS_CODES[status] ?? "Unknown"}`);

@@ -346,6 +346,28 @@ describeOnSockets("a socket server", ({ create, wholeFramesOnly, headersTakeMs }
     await expect(fetch(`http://127.0.0.1:${port}/`)).rejects.toThrow();
   });
 
+  it("serves the next request of a connection after a large body that waited for its reader", async () => {
+    const { port } = await listen(
+      {},
+      {
+        request: async (request) => {
+          await new Promise((resolve) => setTimeout(resolve, 50));
+          const { length } = await request.body(2_000_000);
+          return { status: 200, headers: { "x-length": String(length) }, body: new Uint8Array(0) };
+        },
+      },
+    );
+    const socket = connect(port, "127.0.0.1");
+    for (const length of [1_500_000, 700_000, 0, 1_100_000, 3]) {
+      const answered = once(socket, "data");
+      socket.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`);
+      socket.write(new Uint8Array(length));
+      const [answer] = await answered;
+      expect(String(answer).toLowerCase()).toContain(`x-length: ${length}\r\n`);
+    }
+    socket.destroy();
+  });
+
   it("lives on when peers go away in every part of a request and its answer", async () => {
     const codes: string[] = [];
     const { base, port } = await listen(

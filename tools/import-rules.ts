@@ -69,7 +69,15 @@ export const areas: Readonly<Record<string, Area>> = {
       "@murmuration/delivery-service/bench",
       "@murmuration/spec-vectors",
     ],
-    npm: ["ts-mls", "@noble/curves", "@noble/hashes", "@noble/ciphers", "echarts"],
+    npm: [
+      "ts-mls",
+      "@noble/curves",
+      "@noble/hashes",
+      "@noble/ciphers",
+      "echarts",
+      "mqtt",
+      "@nats-io/transport-node",
+    ],
     io: [""],
   },
   "spec-vectors": {

@@ -1,6 +1,7 @@
 /** `npm run bench -- <sub-command>`: see benchmarks in the README. */
 import { UsageError } from "@murmuration/base";
 import { compareHelp, runCompare } from "./compare.ts";
+import { deliveryHelp, runDelivery } from "./delivery/run.ts";
 import { fanoutHelp, runFanout } from "./fanout/run.ts";
 import { growHelp, runGrow } from "./grow.ts";
 import { mlsHelp, runMls } from "./mls/run.ts";
@@ -15,6 +16,7 @@ interface SubCommand {
 
 const subCommands: Readonly<Record<string, SubCommand>> = {
   all: { help: reportHelp, run: runReport },
+  delivery: { help: deliveryHelp, run: runDelivery },
   fanout: { help: fanoutHelp, run: runFanout },
   mls: { help: mlsHelp, run: runMls },
   grow: { help: growHelp, run: runGrow },

@@ -23,7 +23,9 @@ export class WorkerLink {
   >();
   private readonly what: string;
   private lastId = 0;
-  private ended = false;
+  private hasEnded = false;
+  /** Resolves when the process has ended. */
+  readonly ended: Promise<void>;
   /** Called with what the process says while it works. */
   onNote: (note: string) => void = () => {};
 
@@ -34,7 +36,12 @@ export class WorkerLink {
       serialization: "advanced",
     });
     this.child.on("message", (answer: Answer) => this.answered(answer));
-    this.child.on("exit", () => this.end(`the process of ${what} ended`));
+    this.ended = new Promise((resolve) => {
+      this.child.on("exit", () => {
+        this.end(`the process of ${what} ended`);
+        resolve();
+      });
+    });
   }
 
   private answered(answer: Answer): void {
@@ -49,14 +56,14 @@ export class WorkerLink {
   }
 
   private end(why: string): void {
-    this.ended = true;
+    this.hasEnded = true;
     for (const { failed } of this.waiting.values()) failed(new Error(why));
     this.waiting.clear();
   }
 
   request<T>(name: string, argument?: unknown): Promise<T> {
     return new Promise((done, failed) => {
-      if (this.ended) {
+      if (this.hasEnded) {
         failed(new Error(`the process of ${this.what} ended`));
         return;
       }
@@ -64,6 +71,10 @@ export class WorkerLink {
       this.waiting.set(id, { done, failed });
       this.child.send({ id, name, argument } satisfies Request);
     });
+  }
+
+  get pid(): number {
+    return this.child.pid!;
   }
 
   stop(): void {

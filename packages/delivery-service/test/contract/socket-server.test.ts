@@ -501,6 +501,21 @@ describeOnSockets("a socket server", ({ create, wholeFramesOnly, headersTakeMs }
     expect(await addressOf(1)).toBe("198.51.100.7");
   });
 
+  it("sends one frame to many, whatever its length", async () => {
+    const { port, connections } = await listen();
+    const clients = [await open(port), await open(port)];
+    const received = clients.map((client) => {
+      const frames: Uint8Array[] = [];
+      client.on("message", (data: Buffer) => frames.push(new Uint8Array(data)));
+      return frames;
+    });
+    // Where the length of a WebSocket frame's header changes.
+    const sent = [0, 125, 126, 65_535, 65_536].map(random);
+    for (const frame of sent) for (const { connection } of connections) connection.send(frame);
+    await expect.poll(() => received.map((frames) => frames.length)).toEqual([5, 5]);
+    expect(received).toEqual([sent, sent]);
+  });
+
   it("a taken port is UnavailableError", async () => {
     const { port } = await listen();
     const second = create();

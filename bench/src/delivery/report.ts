@@ -129,9 +129,10 @@ export function missedBars({ fanout, storm }: Pick<Sections, "fanout" | "storm">
   if (storm === undefined) return missed;
   const { devices, lost, lastSeconds } = storm;
   if (lastSeconds === null || lastSeconds > bounds.catchUpSeconds) {
-    const took = lastSeconds === null ? `${storm.caughtUp} had` : `had after ${lastSeconds.toFixed(1)} s`;
+    const when = lastSeconds === null ? `only ${storm.caughtUp}` : "the last";
+    const after = lastSeconds === null ? "" : ` after ${lastSeconds.toFixed(1)} s`;
     missed.push(
-      `reconnect: of ${devices} devices ${took} caught up, the bar is all within ${bounds.catchUpSeconds} s`,
+      `reconnect: of ${devices} devices ${when} had caught up${after}, the bar is all within ${bounds.catchUpSeconds} s`,
     );
   }
   if (lost > 0) missed.push(`reconnect: ${lost} messages lost, the bar is none`);

@@ -61,7 +61,7 @@ describe("growing one group", () => {
 describe("the benchmark", () => {
   test.each([
     [["mls", "--sizes", "3"], '--sizes takes whole numbers from 8 to 65536, not "3"'],
-    [["fan-out"], '"fan-out" is none of: all, fanout, mls, grow, compare, report, readme'],
+    [["fan-out"], '"fan-out" is none of: all, delivery, fanout, mls, grow, compare, report, readme'],
     [["grow", "--members", "7"], '--members takes whole numbers from 16 to 65536, not "7"'],
     [["compare", "one.json"], "expected <A.json> <B.json>"],
     [["report"], "expected <FILE.json>"],

@@ -76,7 +76,7 @@ export async function commitToGroup(
         throw new RejectionError("group/commit-invalid");
       return lose(context, group, committer, epoch);
     }
-    return order(hub, group, committer, member, frame);
+    return order(hub, group, committer, member, frame, epoch);
   });
   answer.then(
     (given) => {
@@ -141,24 +141,27 @@ async function entriesSince(
   return entries.map(toWireEntry);
 }
 
-/** Validates a commit of the present epoch, stores it and what follows, and tells everybody. */
+/**
+ * Validates a commit of the epoch that was the present one, stores it and what follows, and tells everybody. Another node may
+ * take one for the same epoch at any time: what is validated and stored is for this epoch, whatever is the present one then.
+ */
 async function order(
   hub: GroupHub,
   group: GroupInUse,
   committer: Committer,
   member: GroupReader | undefined,
   frame: GroupCommit,
+  epoch: number,
 ): Promise<CommitAnswer> {
   const { context } = hub;
   const { live } = group;
   const { clock, stores, validator } = context;
   const suspended = await context.groupMemory.suspended(live.groupId);
   if (member !== undefined && suspended.has(member.name)) throw new RejectionError("group/not-allowed");
-  const { epoch } = live;
   const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
   const now = clock.now();
   const base = live.baseOf(epoch);
-  const validated = await validator.commit(base, {
+  const request = {
     commit: frame.commit,
     groupInfo: frame.groupInfo,
     banList: frame.banList,
@@ -168,12 +171,21 @@ async function order(
     nowSeconds: Math.floor(now / 1000),
     banned: live.bannedLeaves,
     bannedAccounts: live.bannedAccounts,
-  });
+  };
+  let validated: ValidatedCommit;
+  try {
+    validated = await validator.commit(base, request);
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    await live.refresh();
+    if (live.epoch === epoch) throw error;
+    return lose(context, group, committer, epoch);
+  }
   try {
     checkParties(group, validated, suspended, frame);
     await chargeLink(context, group, validated);
     await charge(context.rateLimits, [bytesCharge(context, committer.peer, storedBytes(validated, frame))]);
-    const outcome = await live.holding(() => append(hub, group, frame, validated, now));
+    const outcome = await live.holding(() => append(hub, group, frame, epoch, validated, now));
     if (outcome.kind !== "appended") {
       validator.settle(live.groupId, epoch, "dropped");
       await live.refresh(true);
@@ -182,7 +194,7 @@ async function order(
     }
     for (const key of validated.removed) group.turns.gone(leafName(key));
     if (validated.senderRole !== "member") await context.groupMemory.pardon(live.groupId);
-    if (validated.snapshotDue) void saveSnapshot(context, group, live.epoch, validated.treeHash);
+    if (validated.snapshotDue) void saveSnapshot(context, group, outcome.epoch, validated.treeHash);
     if (validated.welcomes.length > 0) hub.outbox.pump();
     group.turns.committed(committer.voice.name);
     return accepted(outcome, false);
@@ -239,11 +251,11 @@ async function append(
   hub: GroupHub,
   { live }: GroupInUse,
   frame: GroupCommit,
+  fromEpoch: number,
   validated: ValidatedCommit,
   now: number,
 ): Promise<Exclude<AppendCommitOutcome, { readonly kind: "unknown-group" }>> {
   const { stores, validator } = hub.context;
-  const fromEpoch = live.epoch;
   const commitHash = sha256(frame.commit);
   const outcome = await stores.mlsGroups.appendCommit({
     groupId: live.groupId,

@@ -66,6 +66,8 @@ export async function refuseCommit(
   ]);
   const voided = await live.exclusive(async () => {
     const { accountId, leafIndex } = await reader.member();
+    // Another node may have taken it.
+    if (refusal.sequence > live.lastCommitSequence) await live.refresh();
     if (refusal.sequence !== live.lastCommitSequence || live.lastCommitSequence === 0) return false;
     await learnParties(context, live);
     const { signatureKey } = reader;

@@ -91,8 +91,10 @@ function feed(hub: GroupHub, group: GroupInUse, reader: GroupReader, refeed: Ref
     const commits = await unknownOf(hub, group, refeed.commits);
     if (commits.length === 0) return false;
     try {
-      const validated = await validate(hub, group, reader, commits, refeed.groupInfo);
-      await live.holding(() => store(hub, group, commits, validated, refeed));
+      // Another node may take commits meanwhile: these are for the epoch that the first of them leads on from.
+      const fromEpoch = readMlsHeader(commits[0]!.commit).epoch;
+      const validated = await validate(hub, group, reader, fromEpoch, commits, refeed.groupInfo);
+      await live.holding(() => store(hub, group, fromEpoch, commits, validated, refeed));
       // It has followed all of them.
       reader.vouch(live.lastCommitSequence);
       return true;
@@ -110,13 +112,14 @@ async function unknownOf(
   commits: readonly PastCommit[],
 ): Promise<readonly PastCommit[]> {
   const unknown: PastCommit[] = [];
+  const present = live.epoch;
   for (const past of commits) {
     const { groupId, epoch, content } = readMlsHeader(past.commit);
     if (content !== "commit" || !equalBytes(groupId, live.groupId)) throw refused();
-    if (epoch < live.epoch) {
+    if (epoch < present) {
       const known = (await context.stores.mlsGroups.commitOf(live.groupId, epoch))?.at(-1);
       if (known !== undefined && !equalBytes(known.message, past.commit)) throw refused();
-    } else if (epoch === live.epoch + unknown.length) unknown.push(past);
+    } else if (epoch === present + unknown.length) unknown.push(past);
     else throw refused();
   }
   return unknown;
@@ -127,10 +130,11 @@ async function validate(
   { context }: GroupHub,
   { live }: GroupInUse,
   reader: GroupReader,
+  fromEpoch: number,
   commits: readonly PastCommit[],
   groupInfo: Bytes,
 ): Promise<readonly ValidatedPastCommit[]> {
-  const base = live.baseOf(live.epoch);
+  const base = live.baseOf(fromEpoch);
   const validated: ValidatedPastCommit[] = [];
   let signerKey: Bytes | undefined;
   try {
@@ -138,7 +142,7 @@ async function validate(
       const some = commits.slice(next, next + COMMITS_PER_REQUEST);
       const last = next + some.length === commits.length;
       const answer = await context.validator.refeed(base, {
-        fromEpoch: live.epoch + next,
+        fromEpoch: fromEpoch + next,
         commits: some,
         banned: live.bannedLeaves,
         bannedAccounts: live.bannedAccounts,
@@ -175,13 +179,14 @@ function requireNobodyBanned(
 async function store(
   { context }: GroupHub,
   { live, turns }: GroupInUse,
+  fromEpoch: number,
   commits: readonly PastCommit[],
   validated: readonly ValidatedPastCommit[],
   { groupInfo, agreedSequence }: Refeed,
 ): Promise<void> {
   const outcome = await context.stores.mlsGroups.refeed({
     groupId: live.groupId,
-    fromEpoch: live.epoch,
+    fromEpoch,
     commits: commits.map(({ commit, banList }, index) => {
       const { banListChanged, leafReplaced, listed, referenced, removed, treeDelta, treeHash } =
         validated[index]!;

@@ -160,7 +160,10 @@ describe.skipIf(inject("cluster") === undefined)("two nodes are one service", ()
     const answer = await mallory.socket.request({ ...made.frame, commit });
     const { sequence } = expectKind(answer, "groupCommitAccepted");
     for (const member of [alice, bob]) {
-      const isThere = () => member.socket.pushed.some((body) => body.kind === "groupEntries");
+      const isThere = () =>
+        member.socket.pushed.some(
+          (body) => body.kind === "groupEntries" && body.entries.some((one) => one.sequence === sequence),
+        );
       await member.socket.until(isThere, 5_000, "no commit");
       expect(await member.socket.request(member.refuseFrame(sequence, commit))).toEqual({
         kind: "groupDone",

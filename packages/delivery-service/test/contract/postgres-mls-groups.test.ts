@@ -268,6 +268,24 @@ describe.skipIf(inject("cluster") === undefined)("MLS groups in PostgreSQL", () 
       expect(statements.length).toBeLessThanOrEqual(2);
     });
 
+    it("one that is repeated among them is answered with where the first is", async () => {
+      const [a, b, c] = [messageTo(id, 0), messageTo(id, 0), messageTo(id, 0)];
+      const early = messageTo(id, 1);
+      const outcomes = await Promise.all([a, b, a, early, c, b].map((one) => counted.appendMessage(one)));
+      expect(outcomes).toEqual([
+        { kind: "appended", sequence: 2 },
+        { kind: "appended", sequence: 3 },
+        { kind: "repeated", sequence: 2 },
+        { kind: "unknown-epoch" },
+        { kind: "appended", sequence: 4 },
+        { kind: "repeated", sequence: 3 },
+      ]);
+      expect(statements).toHaveLength(1);
+      expect((await wholeLog(counted, id)).slice(1).map((entry) => entry.message)).toEqual(
+        [a, b, c].map((one) => one.message),
+      );
+    });
+
     it("a thousand cursors are one statement", async () => {
       const cursors = upTo(1_000).map((i) => ({ groupId: id, signatureKey: random(32), throughSequence: i }));
       await counted.saveCursors(cursors);

@@ -32,19 +32,19 @@ export async function measureAppends(
   running: Running,
 ): Promise<AppendsResult[]> {
   const results: AppendsResult[] = [];
-  for (const groups of plan.appends.groups) {
-    for (const payloadBytes of plan.appends.payloadBytes) {
-      const service = await ServiceUnderTest.start(options);
-      const stopService = running.add(() => service.stop());
-      try {
+  const service = await ServiceUnderTest.start(options);
+  const stopService = running.add(() => service.stop());
+  try {
+    for (const groups of plan.appends.groups) {
+      for (const payloadBytes of plan.appends.payloadBytes) {
         const writers = await openWriters(service, seed, groups, payloadBytes);
         results.push(await measure(service, writers, seed, plan, { groups, payloadBytes }));
         for (const { client } of writers) client.cut();
-      } finally {
-        await service.end();
-        stopService();
       }
     }
+  } finally {
+    await service.end();
+    stopService();
   }
   return results;
 }
@@ -57,7 +57,7 @@ async function openWriters(
   payloadBytes: number,
 ): Promise<Writer[]> {
   const communities = Array.from({ length: groups }, (_, i) =>
-    communityOf(seed, `appends-${groups}-${i}`, WRITERS, groups === 1 ? WRITERS : 1),
+    communityOf(seed, `appends-${payloadBytes}-${groups}-${i}`, WRITERS, groups === 1 ? WRITERS : 1),
   );
   const places = await Promise.all(communities.map((community) => service.store(community)));
   const open = async (index: number): Promise<Writer> => {
@@ -73,11 +73,8 @@ async function openWriters(
       })),
     };
   };
-  return Promise.all(
-    Array.from({ length: Math.min(WRITERS, Math.max(groups, groups === 1 ? WRITERS : 0)) }, (_, i) =>
-      open(i),
-    ),
-  );
+  const writers = groups === 1 ? WRITERS : Math.min(WRITERS, groups);
+  return Promise.all(Array.from({ length: writers }, (_, i) => open(i)));
 }
 
 async function measure(

@@ -19,7 +19,7 @@ export interface LeafKey {
 }
 
 /** As many entries as the client of this project acknowledges in one frame. */
-export const ACKNOWLEDGED_TOGETHER = 64;
+const ACKNOWLEDGED_TOGETHER = 64;
 
 /** Opens the group for a leaf; with `afterSequence` entries behind it follow. Rejects when access is refused. */
 export async function openGroup(

@@ -5,15 +5,13 @@ import type { Plan } from "./plan.ts";
 import type { IdleTask, ReadersTask } from "./reader-worker.ts";
 import type { MemoryResult } from "./report.ts";
 import { communityOf, leafKeysOf, type ServiceOptions, ServiceUnderTest } from "./service.ts";
-import { type Running, shares } from "./workers.ts";
+import { cutAll, type Running, shares } from "./workers.ts";
 
 type Kind = MemoryResult["kind"];
 interface Task {
   readonly name: "idle" | "readers";
   readonly task: IdleTask | ReadersTask;
 }
-
-const kinds: readonly Kind[] = ["said Hello", "mailbox of a device", "reader of a group"];
 
 /** Each kind in a service of its own: memory that was freed is not given back to the kernel. */
 export async function measureMemory(
@@ -24,10 +22,10 @@ export async function measureMemory(
 ): Promise<MemoryResult[]> {
   const community = communityOf(seed, "idle", plan.idle + 1);
   const results: MemoryResult[] = [];
-  for (const kind of kinds) {
+  for (const kind of plan.idleKinds) {
     const service = await ServiceUnderTest.start(options);
     const stopService = running.add(() => service.stop());
-    const { links, end } = running.clients("reader-worker", plan.processes);
+    const links = running.readers(plan.processes);
     try {
       const tasks = await tasksOf(kind, service, seed, community);
       // The first one comes before: what is loaded once belongs to no connection.
@@ -46,7 +44,7 @@ export async function measureMemory(
         heapBytesPerConnection: (after.heapBytes - before.heapBytes) / plan.idle,
       });
     } finally {
-      end();
+      await cutAll(links);
       await service.end();
       stopService();
     }

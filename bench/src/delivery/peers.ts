@@ -13,7 +13,7 @@ import { cpuSeconds, residentBytes } from "./process-figures.ts";
 import type { SubscribersTask } from "./reader-worker.ts";
 import type { FanoutResult } from "./report.ts";
 import { numberedMessage, TOPIC } from "./topic-clients.ts";
-import { type Running, shares } from "./workers.ts";
+import { cutAll, type Running, shares } from "./workers.ts";
 
 export type PeerName = "mosquitto" | "nats-server";
 
@@ -111,7 +111,7 @@ export async function measurePeer(
     child.kill("SIGKILL");
     rmSync(directory, { recursive: true, force: true });
   });
-  const { links, end } = running.clients("reader-worker", plan.processes);
+  const links = running.readers(plan.processes);
   try {
     await accepts(port, child);
     const pid = child.pid!;
@@ -139,7 +139,7 @@ export async function measurePeer(
       residentBytesPerSubscriber: (after - before) / plan.members,
     };
   } finally {
-    end();
+    await cutAll(links);
     stop();
   }
 }

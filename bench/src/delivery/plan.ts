@@ -1,5 +1,6 @@
 /** How much of everything is measured. */
 import type { FanoutLoad } from "./fan-out.ts";
+import type { MemoryResult } from "./report.ts";
 
 export interface Plan {
   readonly members: number;
@@ -20,6 +21,7 @@ export interface Plan {
     readonly limitSeconds: number;
   };
   readonly idle: number;
+  readonly idleKinds: readonly MemoryResult["kind"][];
   /** Processes of load clients. */
   readonly processes: number;
 }
@@ -38,6 +40,7 @@ export function planOf(members: number, devices: number, idle: number): Plan {
     appends: { groups: [1, 64], payloadBytes: [64, 1024], seconds: 4, warmUpSeconds: 1 },
     storm: { devices, communities: Math.ceil(devices / 1000), envelopes: 10, entries: 10, limitSeconds: 60 },
     idle,
+    idleKinds: ["said Hello", "mailbox of a device", "reader of a group"],
     processes: 4,
   };
 }
@@ -56,5 +59,6 @@ export const quickPlan: Plan = {
   appends: { groups: [1, 4], payloadBytes: [64], seconds: 0.4, warmUpSeconds: 0.1 },
   storm: { devices: 40, communities: 2, envelopes: 3, entries: 3, limitSeconds: 20 },
   idle: 40,
+  idleKinds: ["reader of a group"],
   processes: 2,
 };

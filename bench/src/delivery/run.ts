@@ -101,9 +101,9 @@ class DeliveryBenchmark {
   }
 
   async run(): Promise<void> {
-    const { only, plan, seed } = this.options;
+    const { only, plan, quick, seed } = this.options;
     const show = (what: string) => this.progress.show(what);
-    this.speed.take();
+    if (!quick) this.speed.take();
     if (only.has("fanout")) {
       for (const sockets of ["ws", "uws"] as const) await this.fanOut(sockets);
       this.progress.step();
@@ -126,7 +126,7 @@ class DeliveryBenchmark {
       this.sections.memory.push(...(await measureMemory(seed, plan, this.service("ws"), this.running)));
       this.progress.step();
     }
-    this.speed.take();
+    if (!quick) this.speed.take();
   }
 
   report(startedAt: Date, partial: boolean): DeliveryReport {

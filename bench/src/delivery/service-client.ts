@@ -63,7 +63,7 @@ export class ServiceClient {
   static async open(
     port: number,
     auth?: DeviceAuth,
-    prepare = (_: ServiceClient) => {},
+    prepare: (client: ServiceClient) => void = () => {},
   ): Promise<ServiceClient> {
     const client = await new Promise<ServiceClient>((resolve, reject) => {
       const made: ServiceClient = new ServiceClient(port, () => resolve(made), reject);

@@ -15,7 +15,7 @@ import {
   submitIds,
 } from "./service.ts";
 import { ServiceClient } from "./service-client.ts";
-import { type Running, shares } from "./workers.ts";
+import { cutAll, type Running, shares } from "./workers.ts";
 
 const MESSAGES = 64;
 
@@ -29,7 +29,7 @@ export async function measureServiceFanOut(
   const messages = messagesOf(community, 0, plan.payloadBytes, MESSAGES);
   const service = await ServiceUnderTest.start(options);
   const stopService = running.add(() => service.stop());
-  const { links, end } = running.clients("reader-worker", plan.processes);
+  const links = running.readers(plan.processes);
   try {
     const place = await service.store(community);
     const leaves = leafKeysOf(community);
@@ -71,7 +71,7 @@ export async function measureServiceFanOut(
       residentBytesPerSubscriber: (after.residentBytes - before.residentBytes) / plan.members,
     };
   } finally {
-    end();
+    await cutAll(links);
     await service.end();
     stopService();
   }

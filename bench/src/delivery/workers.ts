@@ -1,18 +1,30 @@
 /** Processes of load clients, and how work is shared among them. */
 import { WorkerLink } from "../worker-link.ts";
 
+interface Clients {
+  readonly links: readonly WorkerLink[];
+  end(): void;
+}
+
 /** Everything that a run has started: ended when it is over, and at once on an interrupt. */
 export class Running {
   private readonly stops = new Set<() => void>();
+  private sharedReaders: Clients | undefined;
 
   /** Starts processes of load clients; `end` ends them. */
-  clients(entry: "reader-worker" | "device-worker", count: number): { links: WorkerLink[]; end(): void } {
+  clients(entry: "reader-worker" | "device-worker", count: number): Clients {
     const url = new URL(`./${entry}.ts`, import.meta.url);
     const links = Array.from({ length: count }, (_, i) => new WorkerLink(url, `${entry} ${i}`));
     const end = () => {
       for (const link of links) link.stop();
     };
     return { links, end: this.add(end) };
+  }
+
+  /** Processes of readers for all sections, one section at a time: each cuts its connections before its server ends. */
+  readers(count: number): readonly WorkerLink[] {
+    this.sharedReaders ??= this.clients("reader-worker", count);
+    return this.sharedReaders.links;
   }
 
   /** Returns the same, to be called when it is over. */
@@ -28,6 +40,11 @@ export class Running {
     for (const stop of this.stops) stop();
     this.stops.clear();
   }
+}
+
+/** Cuts the connections of all clients. */
+export async function cutAll(links: readonly WorkerLink[]): Promise<void> {
+  await Promise.all(links.map((link) => link.request("cut")));
 }
 
 /** The items of each of so many parts, in order, as even as can be. */

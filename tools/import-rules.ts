@@ -44,7 +44,13 @@ export const areas: Readonly<Record<string, Area>> = {
     io: ["adapters/"],
   },
   "packages/simulation": {
-    ours: [base, wire, "@murmuration/client-core", "@murmuration/delivery-service"],
+    ours: [
+      base,
+      wire,
+      "@murmuration/client-core",
+      "@murmuration/delivery-service",
+      "@murmuration/delivery-service/local-engines",
+    ],
     npm: [],
     io: [""],
   },

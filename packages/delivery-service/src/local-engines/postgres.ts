@@ -15,6 +15,8 @@ export interface LocalPostgres {
   /** SIGSTOP and SIGCONT of the postmaster: nobody new is let in meanwhile. */
   freeze(): void;
   thaw(): void;
+  /** Runs a statement over a connection of its own: to look at what was left there. */
+  query(text: string): Promise<readonly Readonly<Record<string, unknown>>[]>;
   /** Ends it and deletes its data. */
   dispose(): Promise<void>;
 }
@@ -58,8 +60,19 @@ export async function startLocalPostgres(): Promise<LocalPostgres> {
     kill: () => server.kill(),
     freeze: () => server.freeze(),
     thaw: () => server.thaw(),
+    query: (text) => query(url, text),
     dispose,
   };
+}
+
+async function query(url: string, text: string): Promise<readonly Readonly<Record<string, unknown>>[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query(text)).rows;
+  } finally {
+    await client.end();
+  }
 }
 
 /** After a kill it answers "starting up" for as long as it replays its log. */

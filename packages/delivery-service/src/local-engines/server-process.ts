@@ -1,7 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { untilAnswers } from "./probe.ts";
 
-/** A server of its own process that can be killed and started again on the same port and data. */
+const living = new Set<ChildProcess>();
+process.on("exit", () => {
+  for (const child of living) child.kill("SIGKILL");
+});
+
+/** A server of its own process, which ends with this one at the latest, that can be killed and started again on the same port and data. */
 export class ServerProcess {
   readonly port: number;
   private readonly command: readonly string[];
@@ -17,6 +22,8 @@ export class ServerProcess {
     let printed = "";
     const child = spawn(this.command[0]!, this.command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
     this.child = child;
+    living.add(child);
+    child.once("exit", () => living.delete(child));
     const note = (chunk: Buffer) => {
       printed = (printed + chunk.toString()).slice(-2_000);
     };

@@ -23,6 +23,10 @@ export function redisProgram(): string | undefined {
   return places.map((place) => join(place, "redis-server")).find((path) => existsSync(path));
 }
 
+/** Whether a PostgreSQL and a Redis of one's own can be started on this machine. */
+export const enginesAreInstalled = (): boolean =>
+  postgresPrograms() !== undefined && redisProgram() !== undefined;
+
 /** PostgreSQL refuses to run as root: then it runs as the user `postgres`. Empty for everybody else. */
 export function asPostgres(): readonly string[] {
   if (process.getuid?.() !== 0) return [];

@@ -30,6 +30,7 @@ export class Cluster {
   readonly nodes: readonly [ChaosNode, ChaosNode];
   readonly postgres: LocalPostgres;
   private readonly redis: LocalRedis;
+  private isDisposed = false;
 
   private constructor(directory: string, postgres: LocalPostgres, redis: LocalRedis) {
     this.directory = directory;
@@ -65,8 +66,10 @@ export class Cluster {
   }
 
   /** Starts it on the port and the data that it had. */
-  start(target: Target): Promise<void> {
-    return this.part(target).start();
+  async start(target: Target): Promise<void> {
+    if (this.isDisposed) throw new Error("the cluster is gone");
+    await this.part(target).start();
+    if (this.isDisposed) await this.part(target).kill();
   }
 
   private part(target: Target): { kill(): Promise<void>; start(): Promise<void> } {
@@ -76,6 +79,7 @@ export class Cluster {
 
   /** Ends every process and deletes every file. */
   async dispose(): Promise<void> {
+    this.isDisposed = true;
     await Promise.all(this.nodes.map((node) => node.kill()));
     await Promise.all([this.postgres.dispose(), this.redis.dispose()]);
     rmSync(this.directory, { recursive: true, force: true });

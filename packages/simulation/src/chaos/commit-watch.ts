@@ -40,7 +40,7 @@ export class CommitWatch {
         handlers.frame(frame);
       },
       closed: () => {
-        for (const requestId of [...waiting.keys()]) end(requestId, false);
+        for (const requestId of waiting.keys()) end(requestId, false);
         handlers.closed();
       },
     };

@@ -2,6 +2,9 @@
 import type { CommitUnderWay } from "./commit-watch.ts";
 import type { Target } from "./plan.ts";
 
+/** A fan-out is done sooner, unless somebody is away; then it is no fan-out any more. */
+const FAN_OUT_MS = 1_000;
+
 /** A message that was said in a group, and the histories of those who were members throughout. */
 export interface Story {
   readonly text: string;
@@ -24,8 +27,8 @@ export interface Hits {
 
 /**
  * A commit counts as hit by the kill of an engine when its answer had not come, and by that of a node when its connection
- * broke without an answer; a fan-out when its sender had been answered and not every member had the message. O(kills ×
- * (commits + stories × members)).
+ * broke without an answer; a fan-out when its sender had been answered within the last second and not every member had
+ * the message. O(kills × (commits + stories × members)).
  */
 export function countHits(
   kills: readonly Kill[],
@@ -42,6 +45,7 @@ export function countHits(
       ({ acceptedAtMs, stored }) =>
         acceptedAtMs !== undefined &&
         acceptedAtMs <= atMs &&
+        atMs - acceptedAtMs < FAN_OUT_MS &&
         stored.some(({ atMs: times }) => times.length > 0 && Math.min(...times) > atMs),
     );
   return { commits: kills.filter(wasCommit).length, fanOuts: kills.filter(wasFanOut).length };

@@ -2,7 +2,8 @@
 import { randomInt } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { type ChaosReport, firstFaults, runChaos } from "./run.ts";
+import { runChaos } from "./run.ts";
+import { type ChaosReport, firstFaults } from "./verdict.ts";
 
 const HELP = `npm run chaos [-- OPTIONS]
 
@@ -98,4 +99,4 @@ function conclude(report: ChaosReport, json: string | undefined): number {
   return isVoid ? 2 : 0;
 }
 
-process.exitCode = await main();
+process.exit(await main());

@@ -180,6 +180,8 @@ function poolOf(
   });
   // An idle connection that breaks is replaced when the next one is asked for.
   pool.on("error", () => {});
+  // One that was given back as broken may still hear why, when nobody listens any more.
+  pool.on("connect", (client) => client.on("error", () => {}));
   return pool;
 }
 

@@ -97,7 +97,7 @@ describe.skipIf(inject("cluster") === undefined)("two nodes are one service", ()
     await bob.socket.request({ kind: "ping" });
     await bob.catchUp(2);
     await new Promise((resolve) => setTimeout(resolve, 200));
-    const seen = [...bob.entries.map(({ sequence }) => sequence)];
+    const seen = bob.entries.map(({ sequence }) => sequence);
     for (const body of bob.socket.pushed) {
       if (body.kind === "groupEntries") seen.push(...body.entries.map(({ sequence }) => sequence));
     }

@@ -153,7 +153,9 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     }
     const present = presentOf(group);
     // One that was voided does not come back: members could not follow it.
-    if (known !== undefined || append.fromEpoch !== present.epoch) {
+    const { fromCommitSequence = present.commitSequence } = append;
+    const isOther = append.fromEpoch !== present.epoch || fromCommitSequence !== present.commitSequence;
+    if (known !== undefined || isOther) {
       return { kind: "lost", epoch: present.epoch };
     }
     return { kind: "appended", sequence: this.pushCommit(group, append), epoch: present.epoch + 1 };

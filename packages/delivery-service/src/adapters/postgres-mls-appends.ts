@@ -119,7 +119,7 @@ function toMessageOutcome(row: PostgresRow): AppendMessageOutcome {
 async function appendCommit(statements: PostgresStatements, append: AnyCommit): Promise<AppendCommitOutcome> {
   const row = await statements.get(
     `SELECT * FROM
-       mls_append_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
+       mls_append_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
     append.groupId,
     append.fromEpoch,
     append.commitHash,
@@ -138,6 +138,7 @@ async function appendCommit(statements: PostgresStatements, append: AnyCommit): 
     WELCOMES_WAITING,
     append.acceptedAtMs,
     append.partedSequence ?? null,
+    append.fromCommitSequence ?? null,
   );
   return toCommitOutcome(row!);
 }

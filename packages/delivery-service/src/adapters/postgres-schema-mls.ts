@@ -328,7 +328,8 @@ const appends = `
   CREATE FUNCTION mls_append_commit(
     the_group bytea, from_epoch bigint, commit_hash bytea, proposals bytea[], message bytea, group_info bytea,
     tree_hash bytea, tree_delta bytea, ban_list bytea, removed bytea[], listed bytea[], leaf_replaced boolean,
-    accounts bytea[], devices integer[], welcomes bytea[], welcomes_waiting bigint, at bigint, parted bigint
+    accounts bytea[], devices integer[], welcomes bytea[], welcomes_waiting bigint, at bigint, parted bigint,
+    from_commit bigint
   ) RETURNS mls_appended LANGUAGE plpgsql AS $$
   DECLARE
     g mls_groups;
@@ -348,6 +349,8 @@ const appends = `
     PERFORM mls_need_period(mls_period_of(filed));
 
     SELECT * INTO e FROM mls_epochs o WHERE o.mls_group = g.mls_group AND o.epoch = g.epoch;
+    -- The epoch was taken back meanwhile, and entered by another commit.
+    IF e.commit_sequence <> from_commit THEN RETURN ('lost', NULL, g.epoch)::mls_appended; END IF;
     next := g.epoch + 1;
     last := mls_append_entries(g, next, filed, at, proposals, 'commit', message, NULL, parted);
     INSERT INTO mls_commits VALUES (g.mls_group, last, commit_hash, g.epoch, cardinality(proposals));

@@ -105,7 +105,9 @@ export function appendCommit(statements: Statements, append: AnyCommit): AppendC
     return { kind: "repeated", sequence: known.sequence, epoch: known.leadsFrom + 1 };
   }
   // One that was voided does not come back: members could not follow it.
-  if (known !== undefined || append.fromEpoch !== head.epoch) return { kind: "lost", epoch: head.epoch };
+  const { fromCommitSequence = head.commitSequence } = append;
+  const isOther = append.fromEpoch !== head.epoch || fromCommitSequence !== head.commitSequence;
+  if (known !== undefined || isOther) return { kind: "lost", epoch: head.epoch };
   const epoch = head.epoch + 1;
   const { acceptedAtMs } = append;
   const sequence = appendEntries(statements, head, epoch, [

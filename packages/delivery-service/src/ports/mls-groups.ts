@@ -164,6 +164,11 @@ export interface AppendCommit {
   readonly groupId: GroupId;
   /** The commit leads on from this epoch. */
   readonly fromEpoch: number;
+  /**
+   * Of the commit that led to that epoch, as it was when this one was validated: `lost` where it is another one. An epoch that
+   * was taken back and entered again has the number of before and other members. Undefined: not asked.
+   */
+  readonly fromCommitSequence?: number | undefined;
   /** SHA-256 of the commit message. */
   readonly commitHash: Bytes;
   /** Those that the commit refers to and that are not in the log yet, in order. */

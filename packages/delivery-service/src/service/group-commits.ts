@@ -161,6 +161,8 @@ async function order(
   const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
   const now = clock.now();
   const base = live.baseOf(epoch);
+  const from = { epoch, commitSequence: live.lastCommitSequence };
+  if (live.epoch !== epoch) return lose(context, group, committer, epoch);
   const request = {
     commit: frame.commit,
     groupInfo: frame.groupInfo,
@@ -185,7 +187,7 @@ async function order(
     checkParties(group, validated, suspended, frame);
     await chargeLink(context, group, validated);
     await charge(context.rateLimits, [bytesCharge(context, committer.peer, storedBytes(validated, frame))]);
-    const outcome = await live.holding(() => append(hub, group, frame, epoch, validated, now));
+    const outcome = await live.holding(() => append(hub, group, frame, from, validated, now));
     if (outcome.kind !== "appended") {
       validator.settle(live.groupId, epoch, "dropped");
       await live.refresh(true);
@@ -251,7 +253,7 @@ async function append(
   hub: GroupHub,
   { live }: GroupInUse,
   frame: GroupCommit,
-  fromEpoch: number,
+  from: { readonly epoch: number; readonly commitSequence: number },
   validated: ValidatedCommit,
   now: number,
 ): Promise<Exclude<AppendCommitOutcome, { readonly kind: "unknown-group" }>> {
@@ -259,7 +261,8 @@ async function append(
   const commitHash = sha256(frame.commit);
   const outcome = await stores.mlsGroups.appendCommit({
     groupId: live.groupId,
-    fromEpoch,
+    fromEpoch: from.epoch,
+    fromCommitSequence: from.commitSequence,
     commitHash,
     proposals: validated.referenced,
     commit: frame.commit,
@@ -278,7 +281,7 @@ async function append(
   });
   if (outcome.kind === "unknown-group") throw new RejectionError("group/unknown");
   if (outcome.kind !== "appended") return outcome;
-  validator.settle(live.groupId, fromEpoch, "stored");
+  validator.settle(live.groupId, from.epoch, "stored");
   live.tookCommit({
     epoch: outcome.epoch,
     sequence: outcome.sequence,

@@ -350,6 +350,9 @@ export class LiveGroup implements GroupListener {
   }
 
   private takeRow(row: MlsGroupRow): void {
+    // Another node has taken the newest commit back, and may have taken another one: its follower is none of this group.
+    if (row.epoch <= this.epoch && row.lastCommitSequence !== this.lastCommitSequence)
+      this.context.validator.forget(this.groupId);
     this.epoch = row.epoch;
     this.lastCommitSequence = row.lastCommitSequence;
     this.lastUsedDay = row.lastUsedDay;

@@ -444,6 +444,21 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       expect((await wholeLog(store, id))[1]?.banList).toHaveLength(32);
     });
 
+    it("and another one in its place make an epoch of the same number, and no commit for the old one is for the new one", async () => {
+      await commit(0);
+      await voided(1);
+      await commit(0);
+      const late = commitFrom(id, 1);
+      expect(await store.appendCommit({ ...late, fromCommitSequence: 1 })).toEqual({
+        kind: "lost",
+        epoch: 1,
+      });
+      expect(await store.appendCommit({ ...late, fromCommitSequence: 3 })).toMatchObject({
+        kind: "appended",
+        epoch: 2,
+      });
+    });
+
     it("leaves its epoch to another commit, and is not found by it any more", async () => {
       await commit(0, { proposals: [random(9)] });
       await voided(2);

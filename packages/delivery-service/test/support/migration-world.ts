@@ -15,6 +15,7 @@ import {
   routePath,
   routes,
 } from "@murmuration/wire";
+import { MemorySpentChallenges } from "../../src/adapters/memory-spent-challenges.ts";
 import { createChallenge } from "../../src/core/challenge.ts";
 import { decideSealedSubmit } from "../../src/core/submit.ts";
 import type { GroupRecordStore } from "../../src/ports/group-records.ts";
@@ -54,6 +55,7 @@ export class MigrationWorld {
   private store: GroupRecordStore;
   private routes = new GroupRoutes();
   private challengeKey = random(32);
+  private spentChallenges = this.noneSpent();
 
   private constructor(shelf: Shelf, store: GroupRecordStore) {
     this.shelf = shelf;
@@ -72,6 +74,11 @@ export class MigrationWorld {
     this.store = await this.shelf.reopen(this.store);
     this.routes = new GroupRoutes();
     this.challengeKey = random(32);
+    this.spentChallenges = this.noneSpent();
+  }
+
+  private noneSpent(): MemorySpentChallenges {
+    return new MemorySpentChallenges({ now: () => this.nowMs, after: () => () => {} });
   }
 
   /** The store as the service has it, with its fault. */
@@ -178,6 +185,7 @@ export class MigrationWorld {
       stores: { groupRecords: this.slowed(this.records()) },
       clock: { now: () => this.nowMs },
       challengeKey: this.challengeKey,
+      spentChallenges: this.spentChallenges,
       limits: { ...limits, migrationLeaseMs: LEASE_MS },
       rateLimits: { take: async () => ({ allowed: true }) },
       log: { info() {}, warn() {}, error() {} },

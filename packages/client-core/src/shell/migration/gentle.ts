@@ -8,8 +8,13 @@
 export const GENTLE_ADDS = 16;
 /** After a commit that was full, before the next one, ms. */
 export const GENTLE_PAUSE_MS = 3_000;
-/** After the switch of a group, before those are added who waited for it, ms for each member: all of them switch first. */
-export const SWITCH_MS_PER_MEMBER = 150;
+/**
+ * After the switch of a group, before those are added who waited for it, ms: all of the members switch first. What a member
+ * has to do grows with their number, and so does the time that each of them is given.
+ */
+export function restAfterSwitchMs(members: number): number {
+  return members * Math.min(Math.max(members, 50), 150);
+}
 /**
  * After each step that all members hear of, before the next one, ms for each member. Whoever has not heard of "ready" when
  * it hears of the switch, for one, has to read the whole record.

@@ -40,7 +40,7 @@ import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { Signal } from "../signal.ts";
-import { GENTLE_ADDS, GENTLE_PAUSE_MS, SWITCH_MS_PER_MEMBER } from "./gentle.ts";
+import { GENTLE_ADDS, GENTLE_PAUSE_MS, restAfterSwitchMs } from "./gentle.ts";
 import { Preparer } from "./preparer.ts";
 import { accountsOf, leavesOf, strangersAmong } from "./roster.ts";
 import { type SpokenMessage, SpokenOrder } from "./spoken-order.ts";
@@ -800,7 +800,7 @@ export class Migrations {
     const accounts = migration.waiting(id).slice(0, GENTLE_ADDS);
     if (accounts.length === 0) return;
     const members = this.context.conversations.countMembers(id);
-    const restsUntilMs = migration.own(id).switchedAtMs + SWITCH_MS_PER_MEMBER * members;
+    const restsUntilMs = migration.own(id).switchedAtMs + restAfterSwitchMs(members);
     const dueAtMs = Math.max(restsUntilMs, this.lookAtMs.get(key) ?? 0);
     if (this.context.now() < dueAtMs) {
       this.nextAddAtMs = Math.min(this.nextAddAtMs, dueAtMs);

@@ -169,7 +169,16 @@ function contentOf(answer: FromWorker): unknown {
   throw new InvariantError(code, explanation);
 }
 
+const TREE_QUESTIONS: ReadonlySet<Question["name"]> = new Set(["pastLeaf", "parties", "compressedTree"]);
+
 /** Groups that are only being created share one place. */
 const groupOf = (question: Question): string => ("at" in question ? toHex(question.at.groupId) : "");
-const keyOf = (question: Question): string =>
-  "at" in question ? `${toHex(question.at.groupId)} ${question.at.epoch}` : "";
+/**
+ * What a question lacks, by group and epoch. Those about an epoch that may be over load its tree and no GroupInfo, which is
+ * too little for a follower.
+ */
+const keyOf = (question: Question): string => {
+  if (!("at" in question)) return "";
+  const asksTree = TREE_QUESTIONS.has(question.name);
+  return `${asksTree ? "tree" : "follower"} ${toHex(question.at.groupId)} ${question.at.epoch}`;
+};

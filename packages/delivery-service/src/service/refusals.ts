@@ -10,7 +10,8 @@ export interface Refusal {
 }
 
 const MAX_RETRY_AFTER_MS = 3_600_000;
-const OVERLOADED_RETRY_MS = 1_000;
+/** After an engine did not answer: when clients, and whatever this node does by itself, try again, ms. */
+export const OVERLOADED_RETRY_MS = 1_000;
 
 /**
  * The one boundary where errors become answers. What is no rejection is logged by its kind and place, without

@@ -4,7 +4,7 @@ import { sha256 } from "../core/submit.ts";
 import type { OutgoingWelcome } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
 import { appendToDevices } from "./mailboxes.ts";
-import { toRefusal } from "./refusals.ts";
+import { OVERLOADED_RETRY_MS, toRefusal } from "./refusals.ts";
 
 const BATCH = 100;
 /** Part of a mailbox, as a divisor, that Welcomes may fill: a stranger may send them. */
@@ -40,7 +40,10 @@ export class WelcomeOutbox {
     this.running = this.run()
       .catch((error: unknown) => {
         this.context.log.warn("outbox-interrupted", { code: toRefusal(error, this.context.log).code });
-        this.retryLater();
+        // An engine is away, mostly for seconds: that is no full mailbox, which takes its owner to come.
+        this.stopRetry?.();
+        this.stopRetry = undefined;
+        this.retryLater(OVERLOADED_RETRY_MS);
       })
       .finally(() => {
         this.running = undefined;
@@ -64,7 +67,8 @@ export class WelcomeOutbox {
         this.full.clear();
       }
       while (await this.carryBatch());
-      if (this.full.size > 0) this.retryLater();
+      // Some may be full, and another node may have died between a commit and its Welcomes.
+      this.retryLater();
     }
   }
 
@@ -113,8 +117,8 @@ export class WelcomeOutbox {
     return clock.now() > outgoing.acceptedAtMs + limits.envelopeLifetimeMs ? "gone" : "full";
   }
 
-  private retryLater(): void {
-    this.stopRetry ??= this.context.clock.after(this.context.limits.welcomeRetryMs, () => {
+  private retryLater(delayMs: number = this.context.limits.welcomeRetryMs): void {
+    this.stopRetry ??= this.context.clock.after(delayMs, () => {
       this.stopRetry = undefined;
       this.startOver = true;
       this.pump();

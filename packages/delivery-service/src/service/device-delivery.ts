@@ -1,4 +1,4 @@
-import { type EnvelopeId, UsageError } from "@murmuration/base";
+import { type EnvelopeId, UnavailableError, UsageError } from "@murmuration/base";
 import { type Envelope, encodeServiceFrame, type ServiceBody } from "@murmuration/wire";
 import {
   afterAcknowledging,
@@ -14,6 +14,7 @@ import type { EphemeralEnvelope, MailboxListener } from "../ports/mailbox-signal
 import type { StoredEnvelope } from "../ports/mailboxes.ts";
 import type { AuthenticatedDevice } from "./authentication.ts";
 import type { ServiceContext } from "./context.ts";
+import { OVERLOADED_RETRY_MS } from "./refusals.ts";
 
 /** The connection as delivery sees it. */
 export interface DeliveryOutlet {
@@ -101,7 +102,10 @@ export class DeviceDelivery implements MailboxListener {
         await this.pushPages();
       }
     } catch (error) {
-      this.outlet.failed(error);
+      // Nobody says when the engine is back, and nothing else may come that has this device look.
+      if (error instanceof UnavailableError)
+        this.context.clock.after(OVERLOADED_RETRY_MS, () => this.lookAgain());
+      else this.outlet.failed(error);
     } finally {
       this.running = false;
     }

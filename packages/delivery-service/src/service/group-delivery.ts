@@ -3,6 +3,7 @@ import type { ServiceBody } from "@murmuration/wire";
 import type { FollowedLeaf } from "../ports/commit-validator.ts";
 import type { ServiceContext } from "./context.ts";
 import type { LiveGroup } from "./live-group.ts";
+import { OVERLOADED_RETRY_MS } from "./refusals.ts";
 
 /** The connection as a group's delivery sees it. */
 export interface GroupOutlet {
@@ -48,6 +49,9 @@ export class GroupReader {
   private acknowledgedThrough = 0;
   private running = false;
   private wanted = false;
+  /** The members may be others, and nobody knows yet whether it is one: until then it is sent nothing. */
+  private inDoubt = false;
+  private looksLater = false;
 
   constructor(context: ServiceContext, group: LiveGroup, opened: OpenedLeaf, outlet: GroupOutlet) {
     this.context = context;
@@ -121,12 +125,26 @@ export class GroupReader {
     return leaf;
   }
 
-  /** Asks anew whether the leaf is a member, after commits or bans. */
+  /** Asks anew whether the leaf is a member, after commits or bans; again and again where that cannot be found out. */
   async lookAtLeaf(): Promise<void> {
-    const opened = await this.group.lookUp(this.signatureKey);
+    this.inDoubt = true;
+    const opened = await this.group.lookUp(this.signatureKey).catch((error: unknown) => {
+      this.lookAtLeafLater();
+      throw error;
+    });
+    this.inDoubt = false;
     if (opened === undefined) this.shutOut();
     else this.opened = opened;
     this.lookAgain();
+  }
+
+  private lookAtLeafLater(): void {
+    if (this.looksLater) return;
+    this.looksLater = true;
+    this.context.clock.after(OVERLOADED_RETRY_MS, () => {
+      this.looksLater = false;
+      if (this.inDoubt && this.isOpen) this.lookAtLeaf().catch(() => {});
+    });
   }
 
   /** The leaf was removed by this commit: nothing behind it is sent. To be called before anything behind it exists. */
@@ -182,15 +200,17 @@ export class GroupReader {
         while (this.mayPush() && (await this.pushPage()));
       }
     } catch (error) {
-      if (error instanceof UnavailableError && error.code === "group/gap") this.outlet.hintResume();
-      else this.outlet.failed(error);
+      if (!(error instanceof UnavailableError)) this.outlet.failed(error);
+      else if (error.code === "group/gap") this.outlet.hintResume();
+      // Nobody says when the engine is back, and nothing else may come that has this reader look.
+      else this.context.clock.after(OVERLOADED_RETRY_MS, () => this.lookAgain());
     } finally {
       this.running = false;
     }
   }
 
   private mayPush(): boolean {
-    return this.shut === "no" && this.outlet.ready();
+    return this.shut === "no" && !this.inDoubt && this.outlet.ready();
   }
 
   /** Sends one page; false when there is none, or no room for it. */

@@ -134,6 +134,7 @@ export class GroupHub {
     const close = () => {
       unsubscribe();
       turns.stop();
+      live.stop();
     };
     return { live, turns, close };
   }

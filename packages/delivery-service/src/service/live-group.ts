@@ -12,7 +12,7 @@ import type { LogEntry, MlsGroupRow } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
 import { type GroupReader, leafName, type OpenedLeaf } from "./group-delivery.ts";
 import { frameOf, type GroupPages } from "./group-pages.ts";
-import { toRefusal } from "./refusals.ts";
+import { OVERLOADED_RETRY_MS, toRefusal } from "./refusals.ts";
 
 /** Changes of one group that wait for each other. */
 const MAX_QUEUED = 512;
@@ -72,8 +72,13 @@ export class LiveGroup implements GroupListener {
   private announcing = false;
   private waking = false;
   private wakeAgain = false;
-  private refreshing: Promise<void> | undefined;
-  private refreshAgain: { readonly members: boolean } | undefined;
+  /** The refresh that runs, or ran last; and the one that begins after it. */
+  private refreshing: Promise<void> = Promise.resolve();
+  private nextRefresh: Promise<void> | undefined;
+  /** The next refresh looks at every leaf. */
+  private membersWanted = false;
+  private stopRetry: (() => void) | undefined;
+  private stopped = false;
 
   constructor(context: ServiceContext, groupId: GroupId, pages: GroupPages) {
     this.context = context;
@@ -201,40 +206,58 @@ export class LiveGroup implements GroupListener {
     if (!this.announcing) this.onTurn();
   }
 
-  /** A signal that is lost costs time: whatever comes next for the group looks as well. */
+  /** What cannot be read now is read a little later: nobody says it a second time. */
   private refreshSoon(members: boolean): void {
     this.refresh(members).catch((error: unknown) => {
       this.context.log.warn("group-not-refreshed", { code: toRefusal(error, this.context.log).code });
+      this.refreshLater(members);
     });
+  }
+
+  private refreshLater(members: boolean): void {
+    this.membersWanted ||= members;
+    if (this.stopRetry !== undefined || this.stopped) return;
+    this.stopRetry = this.context.clock.after(OVERLOADED_RETRY_MS, () => {
+      this.stopRetry = undefined;
+      this.refreshSoon(this.membersWanted);
+    });
+  }
+
+  /** Nothing is done by itself any more. */
+  stop(): void {
+    this.stopped = true;
+    this.stopRetry?.();
   }
 
   /**
-   * Reads the row anew, and looks at every leaf when the members may be others. What is read was read after the call: who
-   * asks while it is read already waits for the next time.
+   * Reads the row anew, and looks at every leaf when the members may be others. Whatever was stored before the call is seen:
+   * callers share a run that has not begun, and none that may have read the row already.
    */
   refresh(members = false): Promise<void> {
-    this.refreshAgain = { members: members || this.refreshAgain?.members === true };
-    this.refreshing ??= this.refreshAll().finally(() => {
-      this.refreshing = undefined;
+    this.membersWanted ||= members;
+    this.nextRefresh ??= this.refreshing.then(() => {
+      this.nextRefresh = undefined;
+      const run = this.readAnew(this.membersWanted);
+      this.membersWanted = false;
+      this.refreshing = run.catch(() => {});
+      return run;
     });
-    return this.refreshing;
+    return this.nextRefresh;
   }
 
-  private async refreshAll(): Promise<void> {
-    for (let next = this.refreshAgain; next !== undefined; next = this.refreshAgain) {
-      this.refreshAgain = undefined;
-      await this.refreshOnce(next.members);
-    }
-  }
-
-  private refreshOnce(members: boolean): Promise<void> {
-    return this.holding(async () => {
+  private async readAnew(members: boolean): Promise<void> {
+    await this.holding(async () => {
       const row = await this.row();
       const movedOn = row.epoch !== this.epoch;
       this.takeRow(row);
-      if (movedOn || members) {
+      if (!movedOn && !members) return;
+      try {
         await this.readBans();
         await this.lookAt(this.allReaders());
+      } catch (error) {
+        // The next one would see no other epoch, and look at nobody.
+        this.membersWanted = true;
+        throw error;
       }
     });
   }
@@ -374,7 +397,7 @@ export class LiveGroup implements GroupListener {
   private async lookAt(readers: readonly GroupReader[]): Promise<void> {
     for (let next = 0; next < readers.length; next += LOOK_BATCH) {
       const batch = readers.slice(next, next + LOOK_BATCH);
-      // A leaf that cannot be looked at now is looked at when it next does something.
+      // A leaf that cannot be looked at now is sent nothing until it could be.
       await Promise.allSettled(batch.map((reader) => reader.lookAtLeaf()));
       if (next + LOOK_BATCH < readers.length) await this.pause();
     }

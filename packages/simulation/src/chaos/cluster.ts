@@ -102,6 +102,13 @@ function nodeEnvironment(postgresUrl: string, redisUrl: string): NodeJS.ProcessE
   };
 }
 
+interface LogLine {
+  readonly level: number;
+  readonly event: string;
+  readonly code?: string;
+  readonly place?: string;
+}
+
 /** A node as a process of its own. It keeps its port. */
 export class ChaosNode {
   private readonly logPath: string;
@@ -166,14 +173,13 @@ export class ChaosNode {
     await gone;
   }
 
-  /** How often it wrote a line of this level, by the line's event and code. */
-  logged(level: "warn" | "error"): Readonly<Record<string, number>> {
-    const number = level === "warn" ? 40 : 50;
+  /** How often it wrote which warnings and errors, by level, event, code and place. */
+  logged(): Readonly<Record<string, number>> {
     const counts: Record<string, number> = {};
     for (const line of this.log().split("\n")) {
-      if (!line.includes(`"level":${number}`)) continue;
-      const { event, code = "" } = JSON.parse(line) as { readonly event: string; readonly code?: string };
-      const name = `${event} ${code}`.trim();
+      if (!/"level":[45]0/.test(line)) continue;
+      const { level, event, code = "", place = "" } = JSON.parse(line) as LogLine;
+      const name = `${level === 40 ? "warn" : "error"} ${event} ${code} ${place}`.trim();
       counts[name] = (counts[name] ?? 0) + 1;
     }
     return counts;

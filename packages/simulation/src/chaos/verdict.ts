@@ -8,6 +8,8 @@ import type { ClientReport, GroupHistory } from "./messages.ts";
 import { type ChaosPlan, TARGETS, type Target } from "./plan.ts";
 
 const EXAMPLES = 12;
+/** What takes longer waits for a chance, and not for the machine. */
+const SOON_SECONDS = 30;
 
 export interface Check {
   readonly name: string;
@@ -60,6 +62,7 @@ export async function judge(played: Played): Promise<ChaosReport> {
   const stories = tellStories(crew.groups, load, reports, histories);
   const losses = findLosses(stories);
   const allHistories = histories.flat();
+  const logged = sumLogged(cluster);
   const check = (name: string, faults: readonly string[]): Check => ({ name, faults });
   return {
     seed: plan.seed,
@@ -104,6 +107,18 @@ export async function judge(played: Played): Promise<ChaosReport> {
         "no node ended by itself",
         cluster.nodes.flatMap(({ ends }, index) => (ends > 0 ? `node ${index}: ${ends} times` : [])),
       ),
+      check(
+        "no node met a state that its code says cannot be",
+        Object.entries(logged).flatMap(([name, count]) =>
+          name.startsWith("error internal-error") ? `${name}: ${count} times` : [],
+        ),
+      ),
+      check(
+        "everybody had the same soon after everything was up",
+        secondsToConverge !== undefined && secondsToConverge <= SOON_SECONDS
+          ? []
+          : [`after ${secondsToConverge ?? "too many"} seconds`],
+      ),
     ],
     hits: countHits(kills, commits, stories),
     kills: Object.fromEntries(
@@ -117,7 +132,7 @@ export async function judge(played: Played): Promise<ChaosReport> {
     refusals: load.refusals,
     costs: sumCosts(reports),
     secondsToConverge,
-    logged: sumLogged(cluster),
+    logged,
   };
 }
 
@@ -207,10 +222,8 @@ function sumCosts(reports: readonly ClientReport[]): ChaosReport["costs"] {
 
 function sumLogged({ nodes }: Cluster): Readonly<Record<string, number>> {
   const counts: Record<string, number> = {};
-  for (const node of nodes)
-    for (const level of ["warn", "error"] as const)
-      for (const [name, count] of Object.entries(node.logged(level)))
-        counts[`${level} ${name}`] = (counts[`${level} ${name}`] ?? 0) + count;
+  for (const [name, count] of nodes.flatMap((node) => Object.entries(node.logged())))
+    counts[name] = (counts[name] ?? 0) + count;
   return counts;
 }
 

@@ -145,6 +145,31 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
     expect(group.loads).toBe(loads + 1);
   });
 
+  it("loads a follower for itself, though a tree of the same epoch is loaded for another question", async () => {
+    await start();
+    validator.forget(group.groupId);
+    const whole = group.base();
+    let letIn = () => {};
+    const both = new Promise<void>((resolve) => {
+      letIn = resolve;
+    });
+    const treeOnly = {
+      ...whole,
+      // As for an epoch that is over; it is still read when the other question comes.
+      load: async () => {
+        const source = await whole.load();
+        await both;
+        return { ...source, groupInfo: new Uint8Array(0) };
+      },
+    };
+    const past = validator.pastLeaf(treeOnly, 1);
+    await expect.poll(() => group.loads).toBe(1);
+    const present = validator.leaf(whole, 1);
+    setTimeout(letIn, 50);
+    expect(await past).toEqual(bob.key);
+    expect(await present).toMatchObject({ signatureKey: bob.key });
+  });
+
   it("takes nothing over that was dropped", async () => {
     await start();
     const first = alice.makeCommit();

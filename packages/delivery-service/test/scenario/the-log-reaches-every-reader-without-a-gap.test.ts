@@ -1,3 +1,4 @@
+import { UnavailableError } from "@murmuration/base";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Stores } from "../../src/service/context.ts";
 import { addMembers, expectKind, Member, startCommunity } from "../support/community.ts";
@@ -50,6 +51,26 @@ describe("the log reaches every reader without a gap", () => {
     }
     expect(calls.read - before).toBe(0);
   }, 120_000);
+
+  it("what cannot be read while the database is away comes when it is back, though nothing else happens", async () => {
+    let isAway = false;
+    const stores = (opened: Stores): Stores => {
+      const { mlsGroups } = opened;
+      const read: typeof mlsGroups.read = (...args) =>
+        isAway ? Promise.reject(new UnavailableError("store/read-failed")) : mlsGroups.read(...args);
+      return { ...opened, mlsGroups: Object.assign(Object.create(mlsGroups) as typeof mlsGroups, { read }) };
+    };
+    service = await startTestService({ stores });
+    const [alice, bob] = [await Member.register(service), (await Member.strangers(service, 1))[0]!];
+    await startCommunity(service, [alice, bob]);
+    expectKind(await bob.open(service, 1), "groupAccessGranted");
+    isAway = true;
+    expectKind(await alice.socket.request(alice.say("while it is away")), "groupSubmitAccepted");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(sequences(bob)).toEqual([]);
+    isAway = false;
+    await bob.socket.until(() => sequences(bob).includes(2), 10_000, "no message");
+  });
 
   it("who comes late gets pages, and no more than the window until it acknowledges", async () => {
     service = await startTestService({ limits: { unacknowledgedEntries: 30, entriesPerDeliver: 20 } });

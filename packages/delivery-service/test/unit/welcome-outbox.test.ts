@@ -1,4 +1,4 @@
-import { type DeviceAddress, formatAddress } from "@murmuration/base";
+import { type DeviceAddress, formatAddress, UnavailableError } from "@murmuration/base";
 import { limits } from "@murmuration/wire";
 import { expect, it } from "vitest";
 import { openMemoryStores } from "../../src/adapters/memory-stores.ts";
@@ -79,5 +79,44 @@ it("a full mailbox is tried once in a pass, holds nobody up, and what it left is
   await pumped();
   expect(tried).toEqual(["full", "full"]);
   expect(await read(0, 1_000)).toHaveLength(98);
+  await outbox.stop();
+});
+
+it("what an engine's outage interrupts is tried again after a second, and not as late as a full mailbox", async () => {
+  const stores = openMemoryStores();
+  const group = newGroup();
+  await stores.mlsGroups.create(group);
+  const device = newDevice();
+  await stores.mailboxes.open(device, NOW);
+  const welcomes = [{ recipient: device, welcome: random(9) }];
+  await stores.mlsGroups.appendCommit(commitFrom(group.groupId, 0, { welcomes }));
+  const append = stores.mailboxes.append.bind(stores.mailboxes);
+  let isAway = true;
+  Object.assign(stores.mailboxes, {
+    append: async (given: Append) => {
+      if (isAway) throw new UnavailableError("store/redis-unreachable");
+      return append(given);
+    },
+  });
+  const timers: { readonly delayMs: number; readonly run: () => void }[] = [];
+  const after = (delayMs: number, run: () => void) => {
+    timers.push({ delayMs, run });
+    return () => {};
+  };
+  const outbox = new WelcomeOutbox({
+    clock: { now: () => NOW, after },
+    limits,
+    log: { info() {}, warn() {}, error() {} },
+    signals: { publish() {} },
+    stores,
+  } as unknown as ServiceContext);
+
+  outbox.pump();
+  await expect.poll(() => timers.length).toBe(1);
+  expect(timers[0]!.delayMs).toBe(1_000);
+  isAway = false;
+  timers[0]!.run();
+  await expect.poll(() => stores.mlsGroups.outbox(0, 10)).toEqual([]);
+  expect(await stores.mailboxes.lastId(device)).toBeDefined();
   await outbox.stop();
 });

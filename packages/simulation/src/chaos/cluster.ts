@@ -110,7 +110,7 @@ interface LogLine {
 }
 
 /** A node as a process of its own. It keeps its port. */
-export class ChaosNode {
+class ChaosNode {
   private readonly logPath: string;
   private readonly environment: NodeJS.ProcessEnv;
   private child: ChildProcess | undefined;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { expectKind, Member, startCommunity } from "../support/community.ts";
+import { commitUntilAccepted, Member, startCommunity } from "../support/community.ts";
 import { startTestService, type TestService } from "../support/service.ts";
 
 const COMMITTERS = 50;
@@ -27,24 +27,3 @@ describe("fifty who commit at once", () => {
     expect(Number(members[0]!.group.epoch)).toBe(1 + COMMITTERS);
   }, 120_000);
 });
-
-/** As a client does it: waits while it has a place in the line, commits anew when it has a turn. Returns refusals. */
-async function commitUntilAccepted(member: Member): Promise<number> {
-  let turn: number | undefined;
-  for (let refused = 0; ; refused++) {
-    member.takeIn();
-    const made = member.makeCommit({}, turn === undefined ? {} : { turn });
-    const answer = await member.socket.request(made.frame);
-    if (answer.kind === "groupCommitAccepted") {
-      member.takeIn();
-      if (member.group.hasPendingCommit) member.merge();
-      return refused;
-    }
-    const lost = expectKind(answer, "groupCommitLost");
-    member.takeIn();
-    if (member.group.hasPendingCommit) member.discard();
-    turn = lost.turn;
-    for (const entry of lost.entries) if (turn !== undefined) member.takeEntry(entry);
-    if (turn === undefined) turn = (await member.nextTurn()).turn;
-  }
-}

@@ -4,7 +4,7 @@ import { limits } from "@murmuration/wire";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
 import type { Stores } from "../../src/service/context.ts";
 import { startTestNodes, type TestNodes } from "../support/cluster.ts";
-import { expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
+import { commitUntilAccepted, expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
 import {
   fetchChallenge,
   generateGeneration,
@@ -256,24 +256,3 @@ describe.skipIf(inject("cluster") === undefined)("limits over two nodes", () => 
     await cluster.stop();
   });
 });
-
-/** As a client does it: waits while it has a place in the line, commits anew when it has a turn. Returns refusals. */
-async function commitUntilAccepted(member: Member): Promise<number> {
-  let turn: number | undefined;
-  for (let refused = 0; ; refused++) {
-    member.takeIn();
-    const made = member.makeCommit({}, turn === undefined ? {} : { turn });
-    const answer = await member.socket.request(made.frame);
-    if (answer.kind === "groupCommitAccepted") {
-      member.takeIn();
-      if (member.group.hasPendingCommit) member.merge();
-      return refused;
-    }
-    const lost = expectKind(answer, "groupCommitLost");
-    member.takeIn();
-    if (member.group.hasPendingCommit) member.discard();
-    turn = lost.turn;
-    for (const entry of lost.entries) if (turn !== undefined) member.takeEntry(entry);
-    if (turn === undefined) turn = (await member.nextTurn()).turn;
-  }
-}

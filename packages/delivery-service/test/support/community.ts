@@ -501,6 +501,27 @@ export async function turnOf(
   return { member, turn: await member.nextTurn() };
 }
 
+/** As a client does it: waits while it has a place in the line, commits anew when it has a turn. Returns refusals. */
+export async function commitUntilAccepted(member: Member): Promise<number> {
+  let turn: number | undefined;
+  for (let refused = 0; ; refused++) {
+    member.takeIn();
+    const made = member.makeCommit({}, turn === undefined ? {} : { turn });
+    const answer = await member.socket.request(made.frame);
+    if (answer.kind === "groupCommitAccepted") {
+      member.takeIn();
+      if (member.group.hasPendingCommit) member.merge();
+      return refused;
+    }
+    const lost = expectKind(answer, "groupCommitLost");
+    member.takeIn();
+    if (member.group.hasPendingCommit) member.discard();
+    turn = lost.turn;
+    for (const entry of lost.entries) if (turn !== undefined) member.takeEntry(entry);
+    if (turn === undefined) turn = (await member.nextTurn()).turn;
+  }
+}
+
 /** The tree of a hash, as the service serves it: raw DEFLATE. */
 export const treePath = (treeHash: Uint8Array): string =>
   `/v1/trees/${Buffer.from(treeHash).toString("base64url")}`;

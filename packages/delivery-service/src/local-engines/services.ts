@@ -17,6 +17,8 @@ export interface ClusterUrls {
 
 const POSTGRES_PORT = 5432;
 const REDIS_PORT = 6379;
+/** Of 200 ms each, for engines that were started. */
+const READY_TRIES = 75;
 const FOLDER = join(tmpdir(), `murmuration-services-${process.getuid?.() ?? 0}`);
 
 /** The URLs out of the environment (MURMURATION_POSTGRES_URL, MURMURATION_REDIS_URL), or those of `npm run services`. */
@@ -74,7 +76,12 @@ export async function startServices(say: (line: string) => void): Promise<Cluste
   else await startRedis();
   if (await answers(POSTGRES_PORT)) say("using the PostgreSQL that answers");
   else await startPostgres();
-  const why = await whyNoCluster(urls);
+  // PostgreSQL takes connections a moment before it lets anybody in.
+  let why = await whyNoCluster(urls);
+  for (let tries = 0; why !== undefined && tries < READY_TRIES; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    why = await whyNoCluster(urls);
+  }
   if (why !== undefined) {
     throw new Error(
       `${why}: set MURMURATION_POSTGRES_URL and MURMURATION_REDIS_URL to engines that may be used`,

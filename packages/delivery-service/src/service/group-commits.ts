@@ -65,7 +65,10 @@ export async function commitToGroup(
   }
   const answer = live.exclusive(async () => {
     const repeated = await findRepeated(context, group, epoch, frame.commit);
-    if (repeated !== undefined) return accepted(repeated, true);
+    if (repeated !== undefined) {
+      live.known(repeated.sequence);
+      return accepted(repeated, true);
+    }
     await member?.member();
     // Another node may have taken the commit that led there.
     if (epoch > live.epoch) await live.refresh();

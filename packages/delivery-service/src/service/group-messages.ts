@@ -67,6 +67,7 @@ export async function submitToGroup(
       context.metrics.count("group_messages", "accepted");
       return { sequence: outcome.sequence, serverTimeMs: now, repeatedSubmit: false };
     case "repeated":
+      live.known(outcome.sequence);
       context.metrics.count("group_messages", "repeated");
       return { sequence: outcome.sequence, serverTimeMs: now, repeatedSubmit: true };
     case "outdated":

@@ -138,6 +138,12 @@ export class LiveGroup implements GroupListener {
     this.announce("entries", { sequence, frame });
   }
 
+  /** An entry was asked for again that has been appended: the node that took it may have died before it told anybody. */
+  known(sequence: number): void {
+    if (sequence > this.highest) this.refreshSoon(false);
+    this.announce("members");
+  }
+
   private take({ sequence, frame }: CarriedEntry): void {
     this.pages.put(this.groupId, sequence - 1, { frame, through: sequence, entries: 1 });
     // What lies before it on another node may have removed somebody who reads here.

@@ -97,7 +97,7 @@ async function store(
   const { mailboxes } = context.stores;
   const submitHash = sha256(submitId);
   // Before the decision: a submit that was stored stays accepted, even if devices changed since.
-  if (await mailboxes.wasStored(submitHash)) return accepted(context, true);
+  if (await mailboxes.wasStored(submitHash)) return repeated(context, decide);
   const decision = await decide();
   if (decision.kind === "mismatch") return mismatch(context, decision.accounts);
   await chargeRecipients(context, origin, decision.envelopes);
@@ -118,7 +118,7 @@ async function store(
       context.signals.publish(decision.envelopes.map((envelope) => envelope.recipient));
       return accepted(context, false);
     case "repeated":
-      return accepted(context, true);
+      return repeated(context, decide);
     case "full":
       return outcome;
     case "missing":
@@ -157,6 +157,24 @@ async function chargeRecipients(
     context.rateLimits,
     [...costs].map(([name, cost]) => chargeFor(`${origin}-envelopes`, name, rate, cost)),
   );
+}
+
+/**
+ * The node that stored it may have died before it told anybody: those whom this submit may reach look again. Whatever has
+ * changed about them since, it stays accepted.
+ */
+async function repeated(
+  context: ServiceContext,
+  decide: () => Promise<SubmitDecision>,
+): Promise<SubmitAnswer> {
+  try {
+    const decision = await decide();
+    if (decision.kind === "store")
+      context.signals.publish(decision.envelopes.map((envelope) => envelope.recipient));
+  } catch (error) {
+    if (!(error instanceof RejectionError || error instanceof UnavailableError)) throw error;
+  }
+  return accepted(context, true);
 }
 
 function accepted(context: ServiceContext, repeatedSubmit: boolean): SubmitAnswer {

@@ -1,5 +1,5 @@
 /** What one node takes on, the other knows: clients may be connected to any of them. */
-import { formatId, groupId } from "@murmuration/base";
+import { formatId, groupId, UnavailableError } from "@murmuration/base";
 import { limits } from "@murmuration/wire";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
 import type { Stores } from "../../src/service/context.ts";
@@ -240,6 +240,60 @@ describe.skipIf(inject("cluster") === undefined)("the log over two nodes", () =>
     expect(members.at(-1)!.heard).toHaveLength(10);
     expect(reads).toBe(0);
     await cluster.stop();
+  });
+});
+
+describe.skipIf(inject("cluster") === undefined)("a node that dies between storing and telling", () => {
+  let cluster: TestNodes;
+  let a: TestService;
+  let b: TestService;
+  let dies = false;
+  /** Stores, and says that it could not: what the node would have done next does not happen. */
+  const stores = (given: Stores): Stores => {
+    const fail = <T>(stored: T): T => {
+      if (dies) throw new UnavailableError("store/write-failed");
+      return stored;
+    };
+    const mlsGroups = Object.create(given.mlsGroups) as Stores["mlsGroups"];
+    mlsGroups.appendMessage = async (append) => fail(await given.mlsGroups.appendMessage(append));
+    const mailboxes = Object.create(given.mailboxes) as Stores["mailboxes"];
+    mailboxes.append = async (append) => fail(await given.mailboxes.append(append));
+    return { ...given, mlsGroups, mailboxes };
+  };
+  beforeEach(async () => {
+    dies = false;
+    cluster = await startTestNodes(2, { stores });
+    [a, b] = cluster.nodes as [TestService, TestService];
+  });
+  afterEach(() => cluster.stop());
+
+  it("leaves a message that reaches who is connected elsewhere as soon as it is sent again", async () => {
+    const [alice, bob] = [await Member.register(a), (await Member.strangers(a, 1))[0]!];
+    await startCommunity(a, [alice, bob]);
+    await bob.open(b, 1);
+    const said = alice.say("once");
+    dies = true;
+    expect(await alice.socket.request(said)).toMatchObject({ kind: "rejection" });
+    dies = false;
+    await alice.connect(b);
+    await alice.open(b, 1);
+    expect(await alice.socket.request(said)).toMatchObject({ repeatedSubmit: true, sequence: 2 });
+    await bob.catchUp(2);
+    expect(bob.heard).toEqual(["once"]);
+  });
+
+  it("leaves an envelope that does so too", async () => {
+    const bob = await TestDevice.register(a.base);
+    const mailbox = await TestSocket.device(b.port, bob);
+    await mailbox.next("queueEmpty");
+    const submit = { kind: "submitSealed" as const, ...sealedTo([bob]) };
+    dies = true;
+    const first = await TestSocket.anonymous(a.port);
+    expect(await first.request(submit)).toMatchObject({ kind: "rejection" });
+    dies = false;
+    const again = await TestSocket.anonymous(a.port);
+    expect(await again.request(submit)).toMatchObject({ kind: "submitAccepted", repeatedSubmit: true });
+    expect(await mailbox.envelopes(1)).toHaveLength(1);
   });
 });
 

@@ -664,6 +664,7 @@ export class Migrations {
       return true;
     }
     if (this.effects.isCaughtUp()) await this.takeUpWhatCame(id);
+    else this.wakeWhenCaughtUp();
     if (context.migration.own(id).switchedAtMs > 0) return true;
     const { state, generation } = context.migration.record(id);
     const step = decideFollow({
@@ -698,10 +699,6 @@ export class Migrations {
    */
   private async mustComeFromOutside(id: GroupId): Promise<boolean> {
     const { mls } = this.context;
-    if (!this.effects.isCaughtUp()) {
-      this.wakeWhenCaughtUp();
-      return false;
-    }
     const wireId = mls.wireIdOf(id);
     if (mls.welcomes().some(({ groupId: named }) => equalBytes(named, wireId))) return false;
     const key = formatId(id);

@@ -7,6 +7,11 @@
 
 /** How long after the switch what was said pairwise is still taken, ms. Longer than a mailbox keeps anything for a device that is used. */
 const PAIRWISE_UNTIL_MS = 7 * 86_400_000;
+/**
+ * How long after the switch nobody is told of it for speaking pairwise, ms: the notice is on its way to everybody. Without
+ * it each member answers whatever was under way to all of them at the switch, which is members squared.
+ */
+export const TOLD_AFTER_MS = 15_000;
 /** How long something said over MLS waits for what the same device had said before, ms. */
 export const HOLD_MS = 60_000;
 
@@ -20,7 +25,7 @@ export interface Spoken {
 
 /**
  * Whether something said pairwise is still taken. `late`: the device had said that it was through with it, or the time is
- * over. A device that has not spoken over MLS may not know of the switch yet, and is to be told: `told`.
+ * over. A device that has not spoken over MLS a while after the switch may not know of it, and is to be told: `tell`.
  */
 export function decidePairwise(facts: {
   readonly spoken: Spoken;
@@ -34,7 +39,8 @@ export function decidePairwise(facts: {
   const inTime = nowMs < switchedAtMs + PAIRWISE_UNTIL_MS;
   // Whoever numbers nothing is over with the switch.
   const announced = spoken.last === undefined || (counter > 0 && counter <= spoken.last);
-  return { take: inTime && announced, tell: spoken.last === undefined || counter > spoken.last };
+  const mayNotKnow = spoken.last === undefined || counter > spoken.last;
+  return { take: inTime && announced, tell: mayNotKnow && nowMs >= switchedAtMs + TOLD_AFTER_MS };
 }
 
 /** Whether something said over MLS has to wait for what the same device had said pairwise. */

@@ -1,4 +1,8 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+
+// Hundreds of processes are started from the same sources: each reads them compiled instead of stripping and compiling.
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL(".cache/node", import.meta.url));
 
 const conditions = ["@murmuration/source", "node", "module", "default"];
 const shared = {

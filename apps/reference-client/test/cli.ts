@@ -71,9 +71,10 @@ export class Stage {
 
   /** Starts a command; `home` is a name, not a path. */
   start(home: string, ...args: string[]): Running {
-    const { PATH, NODE_OPTIONS } = process.env;
+    const { PATH, NODE_COMPILE_CACHE, NODE_OPTIONS } = process.env;
     const environment = {
       PATH,
+      NODE_COMPILE_CACHE,
       NODE_OPTIONS,
       MURMURATION_HOME: join(this.folder, home),
       MURMURATION_SERVER: this.server,

@@ -36,8 +36,8 @@ export function startServiceProcess(
 
 /** The service as an operator runs it, configured by the environment alone. */
 export function startNode(environment: Readonly<Record<string, string>>): Promise<ServiceProcess> {
-  const { PATH } = process.env;
-  return start(OPERATORS_ENTRY, [], { PATH, MURMURATION_PORT: "0", ...environment });
+  const { PATH, NODE_COMPILE_CACHE } = process.env;
+  return start(OPERATORS_ENTRY, [], { PATH, NODE_COMPILE_CACHE, MURMURATION_PORT: "0", ...environment });
 }
 
 async function start(

@@ -91,9 +91,10 @@ function nodeEnvironment(postgresUrl: string, redisUrl: string): NodeJS.ProcessE
   const variable = (key: string) =>
     `MURMURATION_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
   const rates = Object.keys(configKeys).filter((key) => key.startsWith("rate"));
-  const { PATH } = process.env;
+  const { PATH, NODE_COMPILE_CACHE } = process.env;
   return {
     PATH,
+    NODE_COMPILE_CACHE,
     MURMURATION_STORE: "cluster",
     MURMURATION_POSTGRES_URL: postgresUrl,
     MURMURATION_REDIS_URL: redisUrl,

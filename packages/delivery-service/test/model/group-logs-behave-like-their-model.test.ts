@@ -240,6 +240,8 @@ describe(`group logs behave like their model, seed ${seed} (replay with SEED=${s
     "after any operations $name answers as the model does",
     { timeout: 480_000 },
     async (engine) => {
+      // What the service answers comes from one disk access after the other there.
+      const numRuns = engine.name.startsWith("PostgreSQL") && process.env["SLOW"] !== "1" ? 20 : 60;
       const seen = { commits: 0, voids: 0, expired: 0, epochs: 0 };
       await fc.assert(
         fc.asyncProperty(runs, async (run) => {
@@ -254,13 +256,13 @@ describe(`group logs behave like their model, seed ${seed} (replay with SEED=${s
             await opened.dispose();
           }
         }),
-        { seed, numRuns: 60 },
+        { seed, numRuns },
       );
       // The run proves nothing unless all of it happened.
       console.log(JSON.stringify(seen));
-      expect(seen.commits).toBeGreaterThan(150);
-      expect(seen.voids).toBeGreaterThan(30);
-      expect(seen.expired).toBeGreaterThan(20);
+      expect(seen.commits).toBeGreaterThan(2.5 * numRuns);
+      expect(seen.voids).toBeGreaterThan(numRuns / 2);
+      expect(seen.expired).toBeGreaterThan(numRuns / 3);
       expect(seen.epochs).toBeGreaterThan(5);
     },
   );

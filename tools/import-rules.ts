@@ -34,12 +34,12 @@ export const areas: Readonly<Record<string, Area>> = {
     io: ["adapters/", "main.ts", "worker", "local-engines/"],
   },
   "packages/push-gateway": {
-    ours: [base],
+    ours: [base, "@murmuration/wire/push"],
     npm: ["pino", "web-push", "@parse/node-apn", "google-auth-library"],
     io: ["adapters/", "main.ts"],
   },
   "packages/client-core": {
-    ours: [base, wire, "@murmuration/pairwise", "@murmuration/mls-groups"],
+    ours: [base, wire, "@murmuration/wire/push", "@murmuration/pairwise", "@murmuration/mls-groups"],
     npm: ["@signalapp/sqlcipher", "@noble/hashes", "ws"],
     io: ["adapters/"],
   },

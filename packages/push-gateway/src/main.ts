@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { UsageError } from "@murmuration/base";
+import { generateKeyPair } from "@murmuration/wire/push";
 import { createApns } from "./adapters/apns.ts";
 import { createFcm } from "./adapters/fcm.ts";
 import { listen } from "./adapters/http-server.ts";
@@ -8,7 +9,6 @@ import { createPinoLog, systemClock, systemRandom } from "./adapters/system-envi
 import { createWebPush } from "./adapters/web-push.ts";
 import type { PushGatewayConfig } from "./config.ts";
 import { dayOf } from "./core/days.ts";
-import { generateKeyPair } from "./handles/hpke.ts";
 import type { Clock, Log } from "./ports/environment.ts";
 import type { PushServices } from "./ports/push-service.ts";
 import { Counts } from "./service/counts.ts";

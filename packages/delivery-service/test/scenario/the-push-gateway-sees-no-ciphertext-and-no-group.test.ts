@@ -1,13 +1,13 @@
 import { existsSync, readFileSync } from "node:fs";
 import { type Bytes, utf8 } from "@murmuration/base";
 import { limits } from "@murmuration/wire";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import {
   PushGatewayClient,
   type PushRegistration,
   sealWakeHandle,
   WAKE_HANDLE_BYTES,
-} from "../../../push-gateway/src/client.ts";
+} from "@murmuration/wire/push";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { certificateFile, startLocalWebPush } from "../../../push-gateway/test/support/local-services.ts";
 import { expectKind, Member, startCommunity } from "../support/community.ts";
 import { query } from "../support/database.ts";

@@ -2,8 +2,7 @@ import { chmodSync, closeSync, existsSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type Bytes, UsageError } from "@murmuration/base";
-import type { KeyPair } from "../handles/hpke.ts";
-import type { PushKind, PushToken } from "../ports/push-service.ts";
+import type { KeyPair, PushKind, PushToken } from "@murmuration/wire/push";
 import type { StoredToken, TokenStore } from "../ports/token-store.ts";
 
 /** Steps of the schema, forward only. There is no column for a person, a group, or a time finer than a day. */

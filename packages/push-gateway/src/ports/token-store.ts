@@ -1,6 +1,5 @@
 import type { Bytes } from "@murmuration/base";
-import type { KeyPair } from "../handles/hpke.ts";
-import type { PushToken } from "./push-service.ts";
+import type { KeyPair, PushToken } from "@murmuration/wire/push";
 
 /** A push token as it is kept: who may change it is known by a hash, who owns it by nothing. */
 export interface StoredToken extends PushToken {

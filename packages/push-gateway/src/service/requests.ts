@@ -8,11 +8,11 @@ import {
   toBase64Url,
   utf8,
 } from "@murmuration/base";
+import { type PushKind, type PushToken, pushKinds, WAKE_HANDLE_BYTES } from "@murmuration/wire/push";
 import { dayOf } from "../core/days.ts";
 import { type Rate, TokenBuckets } from "../core/token-bucket.ts";
-import { WAKE_HANDLE_BYTES } from "../handles/wake-handle.ts";
 import type { Clock, Log, Random } from "../ports/environment.ts";
-import { type PushKind, type PushServices, type PushToken, pushKinds } from "../ports/push-service.ts";
+import type { PushServices } from "../ports/push-service.ts";
 import type { StoredToken, TokenStore } from "../ports/token-store.ts";
 import type { Counts } from "./counts.ts";
 import type { Wake, Wakes } from "./wakes.ts";

@@ -1,8 +1,7 @@
 import { type Bytes, fromHex, RejectionError, toHex } from "@murmuration/base";
+import { type KeyPair, openWakeHandle } from "@murmuration/wire/push";
 import { dayOf } from "../core/days.ts";
 import { type RetryPace, retryAfter, type WakePace, wakeAt } from "../core/wake-pace.ts";
-import type { KeyPair } from "../handles/hpke.ts";
-import { openWakeHandle } from "../handles/wake-handle.ts";
 import type { Clock, Log, Random } from "../ports/environment.ts";
 import type { PushOutcome, PushServices } from "../ports/push-service.ts";
 import type { TokenStore } from "../ports/token-store.ts";

@@ -1,6 +1,6 @@
 import type { Bytes } from "@murmuration/base";
+import type { PushKind } from "@murmuration/wire/push";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { PushKind } from "../../src/client.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
 import {
   certificateFile,

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Bytes, toBase64Url, utf8 } from "@murmuration/base";
-import { PushGatewayClient, sealWakeHandle } from "../../src/client.ts";
+import { PushGatewayClient, sealWakeHandle } from "@murmuration/wire/push";
 import { createConfig, type PushGatewayConfig } from "../../src/config.ts";
 import { type Replacements, type RunningPushGateway, startPushGateway } from "../../src/main.ts";
 

@@ -1,7 +1,7 @@
 import { fromHex, toHex, utf8 } from "@murmuration/base";
 import { describe, expect, test } from "vitest";
-import { generateKeyPair, open, seal } from "../../src/handles/hpke.ts";
-import { openWakeHandle, sealWakeHandle, WAKE_HANDLE_BYTES } from "../../src/handles/wake-handle.ts";
+import { generateKeyPair, open, seal } from "../../src/push/hpke.ts";
+import { openWakeHandle, sealWakeHandle, WAKE_HANDLE_BYTES } from "../../src/push/wake-handle.ts";
 
 describe("sealing to the gateway", () => {
   test("opens the first message of RFC 9180, appendix A.2.1", () => {

@@ -1,8 +1,5 @@
 import { type Bytes, fromBase64Url, RejectionError, toBase64Url, UnavailableError } from "@murmuration/base";
-import type { PushToken } from "./ports/push-service.ts";
-
-export { sealWakeHandle, WAKE_HANDLE_BYTES, type WakeHandle } from "./handles/wake-handle.ts";
-export type { PushKind, PushToken } from "./ports/push-service.ts";
+import type { PushToken } from "./push-token.ts";
 
 /** What a device keeps of its registration, beside its other secrets. */
 export interface PushRegistration {

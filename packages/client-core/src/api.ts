@@ -13,6 +13,9 @@
  * application's cursor.
  */
 import type { Bytes } from "@murmuration/base";
+import type { PushKind } from "@murmuration/wire/push";
+import type { WakeBy } from "./core/push.ts";
+import type { PushGateways } from "./ports/push-gateway.ts";
 import type { Storage } from "./ports/storage.ts";
 import type { Transport } from "./ports/transport.ts";
 
@@ -38,6 +41,8 @@ export interface OpenOptions {
    * more after that; `close` it. Without it the error is thrown where nobody catches it and ends the process.
    */
   readonly onFailure?: (error: unknown) => void;
+  /** The way to push gateways; HTTP by default. */
+  readonly pushGateways?: PushGateways;
 }
 
 /** Everything that is not computed from state and input. */
@@ -101,6 +106,11 @@ export interface ClientSettings {
   readonly keyPackageStock: number;
   /** How often this device renews its keys in each community, ms. Default 7 days. */
   readonly selfUpdateMs: number;
+  /**
+   * Longest pause between two push handles that are set at the service, ms; each pause is a random one below it. Handles that
+   * come in one burst would say that they belong together. Default 20,000.
+   */
+  readonly pushSpreadMs: number;
 }
 
 export interface Client {
@@ -113,6 +123,7 @@ export interface Client {
   readonly linking: Linking;
   readonly outbox: Outbox;
   readonly connection: Connection;
+  readonly push: Push;
   readonly communityCosts: CommunityCosts;
 
   /** Creates an account with this as its first device. Sends again what was prepared, if interrupted. */
@@ -171,6 +182,52 @@ export interface Connection {
   stop(): Promise<void>;
   /** Resolves once everything that waited at the service has been received. UnavailableError after the time. */
   caughtUp(timeoutMs?: number): Promise<void>;
+}
+
+/**
+ * How this device is woken while it is not connected (docs/push-gateway.md). Everything here is this device's own, survives
+ * restarts, and is brought to the gateway and the service while the client is connected; no message waits for it.
+ */
+export interface Push {
+  readonly status: PushStatus;
+  /**
+   * From now on this device is woken through the gateway at this origin, by this token of a push service; also when the push
+   * service gave it another token. Persisted when it resolves. What is equal to the present state changes nothing.
+   * UsageError `push/bad-gateway`, `push/bad-token`.
+   */
+  on(options: PushOptions): Promise<void>;
+  /** From now on nothing wakes it. Persisted when it resolves. */
+  off(): Promise<void>;
+  /** Resolves when the gateway and the service have what is wanted. UnavailableError `push/not-settled` after the time. */
+  settled(timeoutMs?: number): Promise<void>;
+  /**
+   * What a gateway offers: push services, and the key that a browser is given when it subscribes. UsageError
+   * `push/bad-gateway`, UnavailableError `push/gateway-unavailable`.
+   */
+  describeGateway(gateway: string): Promise<{
+    readonly services: readonly string[];
+    readonly vapidPublicKey: string | undefined;
+  }>;
+}
+
+export interface PushOptions {
+  /** Origin of the gateway, such as `https://push.example.org`. */
+  readonly gateway: string;
+  readonly kind: PushKind;
+  /** The endpoint of a Web Push subscription, or the token that APNs or FCM gave to the application. */
+  readonly address: string;
+}
+
+export interface PushStatus {
+  readonly state: "off" | "on";
+  readonly gateway: string | undefined;
+  readonly kind: PushKind | undefined;
+  /** The gateway has the token. */
+  readonly registered: boolean;
+  /** Why the gateway does not take the token: its code. */
+  readonly failure: string | undefined;
+  /** Handles that are still to be set at the service or taken back there: of the mailbox, and of each community. */
+  readonly waitingHandles: number;
 }
 
 // ----------------------------------------------------------------------------------------------------- contacts
@@ -269,6 +326,14 @@ export interface Conversation {
    * ever: whoever draws the user's attention asks here first.
    */
   readonly mutedUntilMs: number | undefined;
+  /**
+   * What wakes this device for this conversation while it is not connected; `messages` unless it was set. It has an effect in
+   * communities: a mailbox does not show whose message is in it, so there every message wakes, and the application asks here
+   * before it draws attention. A conversation that is muted for ever wakes by nothing.
+   */
+  readonly wakeBy: WakeBy;
+  /** On this device only. UsageError `conversation/bad-wake`. */
+  setWakeBy(wakeBy: WakeBy): Promise<void>;
   /** How many accounts are members, ourselves included. */
   readonly memberCount: number;
   /**
@@ -472,6 +537,11 @@ export interface OutgoingContent {
   readonly replyTo?: MessageTarget;
   /** From `attachments.upload`. At most 32. */
   readonly attachments?: readonly AttachmentPointer[];
+  /**
+   * Accounts that the text mentions, at most 32. Readers see them as {@link TextLine.mentions}; in a community whoever is
+   * woken by mentions alone is woken by this, for which the service is told their leaves.
+   */
+  readonly mentions?: readonly AccountRef[];
 }
 
 export interface SentMessage {
@@ -505,6 +575,8 @@ export interface TextLine extends LineBase {
   readonly text: string;
   readonly replyTo: MessageTarget | undefined;
   readonly attachments: readonly AttachmentPointer[];
+  /** Accounts that the text mentions, by its author's word. */
+  readonly mentions: readonly AccountRef[];
   readonly reactions: readonly { readonly author: AccountRef; readonly emoji: string }[];
   readonly edited: boolean;
   readonly deleted: boolean;

@@ -4,7 +4,9 @@ export { DATABASE_KEY_BYTES, openSqlcipher, type SqlcipherOptions } from "./adap
 export { systemEnvironment } from "./adapters/system-environment.ts";
 export type * from "./api.ts";
 export { openClient } from "./client/client.ts";
+export type { WakeBy } from "./core/push.ts";
 export { receiptDelayOf } from "./core/receipt-delay.ts";
+export type { PushGateway, PushGateways } from "./ports/push-gateway.ts";
 export type { Parameters, Row, Storage, Value } from "./ports/storage.ts";
 export type {
   HttpReply,

@@ -42,6 +42,7 @@ export const testSettings: Partial<ClientSettings> = {
   requestTimeoutMs: 5_000,
   migrationPatienceMs: 3_000,
   fullMailboxRetryMs: 2_000,
+  pushSpreadMs: 50,
 };
 
 export interface WorldOptions {

@@ -1,5 +1,6 @@
 import { type AccountId, type Bytes, RejectionError } from "@murmuration/base";
 import type { HelloReply } from "@murmuration/wire";
+import { httpPushGateways } from "../adapters/push-gateway.ts";
 import { systemEnvironment } from "../adapters/system-environment.ts";
 import type { Client, CommunityCosts, OpenOptions, OwnAccount } from "../api.ts";
 import { MAX_NAME_BYTES, shorten } from "../core/content.ts";
@@ -20,6 +21,7 @@ import { Maintenance } from "../shell/maintenance.ts";
 import { Migrations } from "../shell/migration/migrations.ts";
 import { OutboxWorker } from "../shell/outbox-worker.ts";
 import { Passing } from "../shell/passing.ts";
+import { Push } from "../shell/push/push.ts";
 import { Receipts } from "../shell/receipts.ts";
 import { Receiver } from "../shell/receiver.ts";
 import { Recovery } from "../shell/recovery.ts";
@@ -32,6 +34,7 @@ import { ClientConversations, describeMembers } from "./conversations.ts";
 import { ClientEvents } from "./events.ts";
 import { ClientLinking } from "./linking.ts";
 import { ClientOutbox } from "./outbox.ts";
+import { ClientPush } from "./push.ts";
 import { ownAccount, register } from "./registration.ts";
 
 /** Opens a client on a database; see {@link Client}. RejectionError `storage/newer-version`. */
@@ -52,6 +55,7 @@ class MurmurationClient implements Client {
   readonly linking: ClientLinking;
   readonly outbox: ClientOutbox;
   readonly connection: ClientConnection;
+  readonly push: ClientPush;
   private readonly context: Context;
   private readonly options: OpenOptions;
   private readonly link: Connection;
@@ -66,6 +70,7 @@ class MurmurationClient implements Client {
   private readonly followUp: FollowUp;
   private readonly recovery: Recovery;
   private readonly maintenance: Maintenance;
+  private readonly pushing: Push;
   /** Work that goes on behind: awaited by close. */
   private readonly background = new Set<Promise<void>>();
   private closed = false;
@@ -91,6 +96,7 @@ class MurmurationClient implements Client {
       shown: (id) => this.worker.settleShown(id),
       settled: (ids) => this.worker.shown(ids),
       committed: () => this.maintenance.reschedule(),
+      opened: () => this.pushing.wake(),
       restored: () => {
         this.recovery.noteRestored();
         this.link.interrupt();
@@ -138,6 +144,16 @@ class MurmurationClient implements Client {
     });
     this.recovery = new Recovery(context, this.directory, this.communities, wake);
     this.maintenance = new Maintenance(context);
+    const gateways = options.pushGateways ?? httpPushGateways;
+    this.pushing = new Push(context, gateways, () => this.link.state === "connected", this.communities);
+    this.push = new ClientPush(context, this.pushing, gateways);
+    context.notifier.on(
+      (event) => event,
+      (event) => {
+        if (event.kind === "connection" && event.state === "connected") this.pushing.connected();
+        if (event.kind === "conversation-changed" || event.kind === "protocol-changed") this.pushing.wake();
+      },
+    );
     this.connection = new ClientConnection(context, this.link, this.inbox, this.communities);
     this.contacts = new ClientContacts(context, this.directory, this.groups, this.sender, {
       wake,
@@ -221,6 +237,7 @@ class MurmurationClient implements Client {
   async deleteAccount(): Promise<void> {
     const { context } = this;
     await context.api.call("deleteAccount", context.deviceAuthorisation);
+    await this.pushing.end();
     await this.shutDown();
     const tables = context.storage
       .all("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
@@ -249,6 +266,7 @@ class MurmurationClient implements Client {
     await Promise.allSettled(this.background);
     await this.context.queue.idle();
     await this.maintenance.stop();
+    await this.pushing.stop();
     this.options.transport.close();
   }
 

@@ -28,6 +28,7 @@ import {
   type Content,
   MAX_ATTACHMENTS,
   MAX_EXPIRY_SECONDS,
+  MAX_MENTIONS,
   MAX_TEXT_BYTES,
   MAX_TITLE_BYTES,
   SYNC_PAGE,
@@ -36,6 +37,7 @@ import {
 } from "../core/content.ts";
 import { mayConfirm } from "../core/delivery.ts";
 import type { NewMember } from "../core/group-change.ts";
+import type { WakeBy } from "../core/push.ts";
 import { decideProtocol } from "../core/routing.ts";
 import { describeLeftOut } from "../shell/communities/member-jobs.ts";
 import type { ConversationRow } from "../store/conversations.ts";
@@ -102,6 +104,21 @@ export class ClientConversation implements Conversation {
     });
     context.notifier.flush();
     this.parts.wakeOwn();
+  }
+
+  get wakeBy(): WakeBy {
+    return this.parts.context.conversations.wakeTerms(this.row.id).wakeBy;
+  }
+
+  async setWakeBy(wakeBy: WakeBy): Promise<void> {
+    if (!["messages", "mentions", "nothing"].includes(wakeBy)) throw new UsageError("conversation/bad-wake");
+    const { context } = this.parts;
+    const { id } = this.row;
+    context.transaction(() => {
+      context.conversations.setWakeBy(id, wakeBy);
+      context.events.append({ kind: "conversation-changed", conversation: id, atMs: context.now() });
+    });
+    context.notifier.flush();
   }
 
   get memberCount(): number {
@@ -181,11 +198,14 @@ export class ClientConversation implements Conversation {
     if (text === "" && attachments.length === 0) throw new UsageError("conversation/empty-message");
     if (utf8(text).length > MAX_TEXT_BYTES) throw new UsageError("conversation/text-too-long");
     if (attachments.length > MAX_ATTACHMENTS) throw new UsageError("conversation/too-many-attachments");
+    const mentions = (content.mentions ?? []).map(callersAccount);
+    if (mentions.length > MAX_MENTIONS) throw new UsageError("conversation/too-many-mentions");
     const { expireAfterSeconds } = this.row;
     return this.deliver({
       text: {
         text,
         attachments,
+        ...(mentions.length === 0 ? {} : { mentions: { accounts: mentions } }),
         ...(content.replyTo === undefined ? {} : { replyTo: targetOf(content.replyTo) }),
         ...(expireAfterSeconds === 0 ? {} : { expireAfterSeconds }),
       },

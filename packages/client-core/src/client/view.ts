@@ -86,6 +86,7 @@ export function viewLine(context: Context, row: HistoryRow): HistoryLine {
     text: body?.text ?? "",
     replyTo: body?.replyTo && viewTarget(body.replyTo),
     attachments: (body?.attachments ?? []).map(viewAttachment),
+    mentions: (body?.mentions?.accounts ?? []).map((account) => formatId(accountId(account))),
     reactions: aside.reactions.map(({ author, emoji }) => ({ author: formatId(author), emoji })),
     edited: row.edited,
     deleted: row.deleted,

@@ -27,6 +27,7 @@ import {
 /** Most bytes of a message's text, in UTF-8. Longer text belongs into an attachment. */
 export const MAX_TEXT_BYTES = 16_384;
 export const MAX_ATTACHMENTS = 32;
+export const MAX_MENTIONS = 32;
 export const MAX_NAME_BYTES = 128;
 export const MAX_TITLE_BYTES = 256;
 export const MAX_DESCRIPTION_BYTES = 2048;
@@ -73,11 +74,14 @@ export const attachment = message("Attachment", {
   fileName: required(8, text(256)),
 });
 
+const mentions = message("Mentions", { accounts: repeated(1, id(accountId), MAX_MENTIONS) });
+
 export const textBody = message("Text", {
   text: required(1, text(MAX_TEXT_BYTES)),
   replyTo: optional(2, target),
   attachments: repeated(3, attachment, MAX_ATTACHMENTS),
   expireAfterSeconds: optional(4, seconds),
+  mentions: optional(5, mentions),
 });
 
 const profile = message("Profile", {

@@ -24,6 +24,7 @@ import { MigrationStore } from "../store/migration.ts";
 import { MlsStore } from "../store/mls.ts";
 import { OutboxStore } from "../store/outbox.ts";
 import { PairwiseRows } from "../store/pairwise-rows.ts";
+import { PushStore } from "../store/push.ts";
 import { Meter } from "./communities/meter.ts";
 import { Notifier } from "./notifier.ts";
 import { SerialQueue } from "./serial-queue.ts";
@@ -48,6 +49,7 @@ export const defaultSettings: ClientSettings = {
   outboxLimit: 10_000,
   keyPackageStock: 50,
   selfUpdateMs: 7 * 86_400_000,
+  pushSpreadMs: 20_000,
 };
 
 /** What every part of the shell works with. Only this file builds stores and the engine. */
@@ -65,6 +67,7 @@ export class Context {
   readonly held: HeldStore;
   readonly mls: MlsStore;
   readonly migration: MigrationStore;
+  readonly push: PushStore;
   readonly meter: Meter;
   readonly pairwiseRows: PairwiseRows;
   readonly notifier: Notifier;
@@ -99,6 +102,7 @@ export class Context {
     this.held = new HeldStore(storage);
     this.mls = new MlsStore(storage);
     this.migration = new MigrationStore(storage);
+    this.push = new PushStore(storage);
     this.meter = new Meter(environment);
     this.pairwiseRows = new PairwiseRows(storage);
     this.notifier = new Notifier((id, limit) => this.events.after(id, limit), this.events.lastId());

@@ -78,6 +78,7 @@ export class Recovery {
       meta.setNumber("cursor", cursor);
       meta.setNumber("repair-needed", meta.number("repair-needed") | SERVICE_LOST);
       this.communities.noteServiceLost();
+      context.push.doubtHandles();
       const since = context.now() - context.settings.resendMemoryMs;
       for (const row of context.outbox.unconfirmed(since)) this.resend(row);
     });

@@ -1,5 +1,6 @@
 import { type AccountId, accountId, type Bytes, equalBytes, toHex } from "@murmuration/base";
 import type { ConversationState, Role } from "../api.ts";
+import type { WakeBy } from "../core/push.ts";
 import type { Row, Storage } from "../ports/storage.ts";
 import { KeptRows, type KeptStorage, keyOf } from "./kept-storage.ts";
 
@@ -128,6 +129,19 @@ export class ConversationStore {
   mutedUntil(id: Bytes): number {
     const row = this.storage.get("SELECT muted_until FROM conversation WHERE id = ?", [id]);
     return (row?.["muted_until"] as number | undefined) ?? 0;
+  }
+
+  /** What decides about waking this device. One look-up by key. */
+  wakeTerms(id: Bytes): { readonly wakeBy: WakeBy; readonly mutedUntilMs: number } {
+    const row = this.storage.get("SELECT wake_by, muted_until FROM conversation WHERE id = ?", [id]);
+    return {
+      wakeBy: (row?.["wake_by"] as WakeBy | undefined) ?? "messages",
+      mutedUntilMs: (row?.["muted_until"] as number | undefined) ?? 0,
+    };
+  }
+
+  setWakeBy(id: Bytes, wakeBy: WakeBy): void {
+    this.storage.run("UPDATE conversation SET wake_by = ? WHERE id = ?", [wakeBy, id]);
   }
 
   setMuted(id: Bytes, untilMs: number): void {

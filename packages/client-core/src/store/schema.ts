@@ -333,6 +333,21 @@ const MIGRATION_ENTRY = `
 ALTER TABLE migration ADD COLUMN entered_epoch INTEGER NOT NULL DEFAULT 0;
 `;
 
+const PUSH = `
+-- Where this device is woken through: at most one row is in use. token_id, secret: what the gateway gave for the token;
+-- handle_key: its key at that time. told: the gateway has this token. over_at: not in use any more, since then; the row
+-- goes when it is deleted at its gateway, or after 60 days.
+CREATE TABLE push_registration (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, gateway TEXT NOT NULL, kind TEXT NOT NULL, address TEXT NOT NULL,
+  token_id BLOB, secret TEXT, handle_key BLOB, told INTEGER NOT NULL DEFAULT 0, look_at INTEGER NOT NULL DEFAULT 0,
+  refusal TEXT NOT NULL DEFAULT '', over_at INTEGER
+);
+-- Handles that the service has, or may have (renew_at 0). place: a community's conversation, or one byte for the mailbox.
+CREATE TABLE push_handle (place BLOB PRIMARY KEY, terms TEXT NOT NULL, renew_at INTEGER NOT NULL) WITHOUT ROWID;
+-- What wakes this device for a conversation: messages, mentions, nothing.
+ALTER TABLE conversation ADD COLUMN wake_by TEXT NOT NULL DEFAULT 'messages';
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
 const STEPS: readonly string[] = [
   SCHEMA,
@@ -346,6 +361,7 @@ const STEPS: readonly string[] = [
   EXTERNAL_JOINS,
   MIGRATION,
   MIGRATION_ENTRY,
+  PUSH,
 ];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */

@@ -25,10 +25,15 @@ const TIMEOUT_MS = 10_000;
  */
 export class PushGatewayClient {
   private readonly base: string;
+  private readonly abort: AbortSignal | undefined;
 
-  /** @param base origin of the gateway, without a slash at its end. */
-  constructor(base: string) {
+  /**
+   * @param base origin of the gateway, without a slash at its end.
+   * @param abort ends whatever is asked, as if the gateway did not answer.
+   */
+  constructor(base: string, abort?: AbortSignal) {
     this.base = base;
+    this.abort = abort;
   }
 
   async info(): Promise<PushGatewayInfo> {
@@ -67,7 +72,7 @@ export class PushGatewayClient {
           ...(secret !== undefined && { authorization: `Bearer ${secret}` }),
         },
         ...(body !== undefined && { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.any([AbortSignal.timeout(TIMEOUT_MS), ...(this.abort ? [this.abort] : [])]),
       });
       text = await response.text();
     } catch {

@@ -41,11 +41,19 @@ export class Access {
   private readonly connection: Connection;
   private readonly names: GroupNames;
   private readonly registry: Registry;
+  private readonly opened: () => void;
   private readonly open = new Map<string, OpenGroup>();
   /** Groups of which the service has another log than we know: what it says of them is not taken. */
   private readonly held = new Set<string>();
 
-  constructor(context: Context, connection: Connection, names: GroupNames, registry: Registry) {
+  constructor(
+    context: Context,
+    connection: Connection,
+    names: GroupNames,
+    registry: Registry,
+    opened: () => void,
+  ) {
+    this.opened = opened;
     this.context = context;
     this.connection = connection;
     this.names = names;
@@ -151,6 +159,7 @@ export class Access {
     const open = this.open.get(toBase64Url(id));
     if (open !== undefined) open.granted = true;
     this.registry.changed.notify();
+    this.opened();
   }
 
   /**

@@ -11,6 +11,7 @@
  */
 import {
   type AccountId,
+  type Bytes,
   equalBytes,
   formatId,
   type GroupId,
@@ -69,6 +70,8 @@ export interface CommunityEffects {
   shown(outboxId: number): void;
   /** After the transaction: these own messages were shown. */
   settled(outboxIds: readonly number[]): void;
+  /** A group is open on the present connection. */
+  opened(): void;
   /** A commit was applied: what it replaced has to go in time. */
   committed(): void;
   /** The database turned out to be an old copy. */
@@ -159,7 +162,7 @@ export class Communities {
     const { names } = this;
     this.registry = new Registry(context);
     this.turns = new Turns(context);
-    this.access = new Access(context, connection, names, this.registry);
+    this.access = new Access(context, connection, names, this.registry, () => effects.opened());
     this.ledger = new CommunityLedger(context, lines);
     this.profiles = new ProfileRequests(context, this.registry, this.access, {
       say: (id) => content.sayProfile(id),
@@ -267,6 +270,15 @@ export class Communities {
         if (this.ready) await this.attempt(work);
       });
     }
+  }
+
+  isOpen(id: GroupId): boolean {
+    return this.access.isOpen(id);
+  }
+
+  /** Sets the handle by which this device's leaf is woken, or takes it back. ServiceRefusal `group/not-open`, `group/not-a-member`. */
+  async setPushHandle(id: GroupId, handle: Bytes | undefined): Promise<void> {
+    await this.names.ask({ kind: "groupPushHandle", groupId: id, ...(handle && { handle }) });
   }
 
   /** Takes Welcomes up that the mailbox has brought. */
@@ -404,7 +416,10 @@ export class Communities {
 
   /** KeyPackages that the service hands out a second time are replaced; Welcomes on their way still find their keys. */
   private keyPackagesLost(): void {
-    this.context.transaction(() => this.noteServiceLost());
+    this.context.transaction(() => {
+      this.noteServiceLost();
+      this.context.push.doubtHandles();
+    });
     this.effects.behind(() => this.keyPackages.replenish());
   }
 

@@ -1,5 +1,6 @@
 /** Own messages to a community: encrypted once, persisted, and sent as they are until the log has them. */
 import {
+  accountId,
   type Bytes,
   equalBytes,
   type GroupId,
@@ -8,6 +9,8 @@ import {
   UnavailableError,
   UsageError,
 } from "@murmuration/base";
+import { type GroupMentions, limits } from "@murmuration/wire";
+import { decodeContent } from "../../core/content.ts";
 import { ServiceRefusal } from "../../core/refusal.ts";
 import { sha256 } from "../../core/sha256.ts";
 import type { OutboxRow } from "../../store/outbox.ts";
@@ -124,12 +127,23 @@ export class Outgoing {
         groupId: id,
         submitId: submitId(part.submitId),
         message,
+        ...this.mentionsOf(row, id),
       });
       if (answer.kind !== "groupSubmitAccepted") throw new UnavailableError("connection/unexpected-answer");
       return { kind: "accepted" };
     } catch (error) {
       return this.afterFailure(row, error);
     }
+  }
+
+  /** The present leaves of whom a text mentions, as many as a submit may name. A look-up for each account. */
+  private mentionsOf({ content }: OutboxRow, id: GroupId): { mentions?: GroupMentions } {
+    const accounts = decodeContent(content).text?.mentions?.accounts ?? [];
+    if (accounts.length === 0) return {};
+    const leaves = accounts.flatMap((account) =>
+      this.context.mls.leavesOf(id, accountId(account)).map(({ leaf }) => leaf),
+    );
+    return { mentions: { leaves: leaves.slice(0, limits.mentionsPerMessage), everybody: false } };
   }
 
   private afterFailure(row: OutboxRow, error: unknown): OutgoingStep {

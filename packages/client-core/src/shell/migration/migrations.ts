@@ -328,8 +328,9 @@ export class Migrations {
     mls.giveTo(id, wireId);
     history.moveConversation(wireId, id);
     outbox.readdress(wireId, lanes.group(wireId), id, lanes.group(id));
-    const mutedUntilMs = conversations.mutedUntil(wireId);
+    const { mutedUntilMs, wakeBy } = conversations.wakeTerms(wireId);
     if (mutedUntilMs > 0) conversations.setMuted(id, mutedUntilMs);
+    if (wakeBy !== "messages") conversations.setWakeBy(id, wakeBy);
     conversations.delete(wireId);
     for (const name of [wireId, id]) this.communities.abandon(name);
     context.events.append({ kind: "conversation-changed", conversation: wireId, atMs: context.now() });

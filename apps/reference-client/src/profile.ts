@@ -25,6 +25,9 @@ const DEFAULT_SERVER = "http://127.0.0.1:8080";
 /** Groups move by themselves when they are this part of the threshold away from it, as with the default settings. */
 const MARGIN_PART = 16;
 
+/** Commands end soon: of handles that a pause keeps apart for longer most would wait for the next one. */
+const PUSH_SPREAD_MS = 2_000;
+
 /** What `settings.json` holds. */
 export interface ProfileSettings {
   /** Origin of the delivery service. */
@@ -118,9 +121,10 @@ async function openHome(
 
 /** Where the threshold is another one, a group begins to move as near to it, in proportion. */
 function clientSettings({ mlsThreshold }: ProfileSettings): Partial<ClientSettings> {
+  const pushSpreadMs = PUSH_SPREAD_MS;
   return mlsThreshold === undefined
-    ? {}
-    : { mlsThreshold, migrationMargin: Math.floor(mlsThreshold / MARGIN_PART) };
+    ? { pushSpreadMs }
+    : { pushSpreadMs, mlsThreshold, migrationMargin: Math.floor(mlsThreshold / MARGIN_PART) };
 }
 
 function passphraseKey(home: string, file: string): Bytes {

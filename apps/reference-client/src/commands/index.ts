@@ -28,6 +28,7 @@ import { addToGroup, createGroup, leaveGroup, listGroups, listMembers, removeFro
 import { history, listen, send } from "./messages.ts";
 import { migration } from "./migration.ts";
 import { mute } from "./mute.ts";
+import { pushBy, pushOff, pushOn, pushStatus } from "./push.ts";
 import { serve } from "./serve.ts";
 
 /** Every command; of two that fit, the longer path comes first. */
@@ -63,6 +64,10 @@ export const commands: readonly Command[] = [
   joinRequests,
   joinByLink,
   mute,
+  pushOn,
+  pushOff,
+  pushBy,
+  pushStatus,
   send,
   listen,
   history,

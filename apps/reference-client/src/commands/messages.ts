@@ -1,7 +1,7 @@
 import { text as readAll } from "node:stream/consumers";
 import { type Command, catchUp, jsonOption, settle, waitMs, waitOption } from "../command.ts";
 import { CommandFailed, EXIT_FAILED } from "../failures.ts";
-import { findConversation } from "../lookup.ts";
+import { findAccount, findConversation } from "../lookup.ts";
 import { formatLine, json } from "../output.ts";
 import { withClient } from "../profile.ts";
 
@@ -9,7 +9,11 @@ export const send: Command = {
   path: ["send"],
   summary: "Sends a text to a contact or a group.",
   operands: [{ name: "CONVERSATION" }, { name: "TEXT" }],
-  options: { ...jsonOption, ...waitOption },
+  options: {
+    mention: { value: "CONTACTS", help: "whom the text mentions, separated by commas" },
+    ...jsonOption,
+    ...waitOption,
+  },
   notes:
     "TEXT of a single dash reads standard input. The message is on disk before it leaves. When the service\n" +
     "cannot be reached it stays in the outbox, the exit code is 3, and the next command that connects sends it.",
@@ -18,7 +22,9 @@ export const send: Command = {
     return withClient(context, async (client) => {
       const conversation = findConversation(client, operands[0]!);
       const text = operands[1] === "-" ? await readAll(terminal.input) : operands[1]!;
-      const sent = await conversation.send({ text });
+      const names = options.text("mention")?.split(",") ?? [];
+      const mentions = names.map((name) => findAccount(client, name));
+      const sent = await conversation.send({ text, mentions });
       await settle(client, context, sent.messageId);
       const line = conversation.message({ author: client.account!.accountId, messageId: sent.messageId });
       const failed = line?.kind === "message" && line.sendState === "failed";

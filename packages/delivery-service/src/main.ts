@@ -74,6 +74,7 @@ export async function startDeliveryService(
       signals: engines.signals,
       groupSignals: engines.groupSignals,
       groupMemory: engines.groupMemory,
+      presence: engines.presence,
       spentChallenges: engines.spentChallenges,
       validator:
         replacements.validator ??

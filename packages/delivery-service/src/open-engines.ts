@@ -3,6 +3,7 @@ import { openClusterStores } from "./adapters/cluster-stores.ts";
 import { MemoryGroupMemory } from "./adapters/memory-group-memory.ts";
 import { MemoryGroupSignals } from "./adapters/memory-group-signals.ts";
 import { MemoryMailboxSignals } from "./adapters/memory-mailbox-signals.ts";
+import { MemoryPresence } from "./adapters/memory-presence.ts";
 import { MemoryRateLimits } from "./adapters/memory-rate-limits.ts";
 import { MemorySpentChallenges } from "./adapters/memory-spent-challenges.ts";
 import { PostgresDatabase } from "./adapters/postgres-database.ts";
@@ -11,6 +12,7 @@ import { RedisClient } from "./adapters/redis-client.ts";
 import { RedisGroupMemory } from "./adapters/redis-group-memory.ts";
 import { RedisGroupSignals } from "./adapters/redis-group-signals.ts";
 import { RedisMailboxSignals } from "./adapters/redis-mailbox-signals.ts";
+import { RedisPresence } from "./adapters/redis-presence.ts";
 import { RedisRateLimits, type WithoutRedis } from "./adapters/redis-rate-limits.ts";
 import { RedisSpentChallenges } from "./adapters/redis-spent-challenges.ts";
 import type { TransactionReport } from "./adapters/sqlite-database.ts";
@@ -21,6 +23,7 @@ import type { Clock, Log, Metrics } from "./ports/environment.ts";
 import type { GroupMemory } from "./ports/group-memory.ts";
 import type { GroupSignals } from "./ports/group-signals.ts";
 import type { MailboxSignals } from "./ports/mailbox-signals.ts";
+import type { Presence } from "./ports/presence.ts";
 import type { RateLimits } from "./ports/rate-limits.ts";
 import type { SpentChallenges } from "./ports/spent-challenges.ts";
 import type { Stores } from "./service/context.ts";
@@ -41,6 +44,7 @@ export interface Engines {
   readonly signals: MailboxSignals;
   readonly groupSignals: GroupSignals;
   readonly groupMemory: GroupMemory;
+  readonly presence: Presence;
   readonly spentChallenges: SpentChallenges;
   readonly rateLimits: RateLimits;
   readonly probes: readonly EngineProbe[];
@@ -74,6 +78,7 @@ function openEmbedded(dataDirectory: string, { clock, report }: EngineSurroundin
     signals: new MemoryMailboxSignals(),
     groupSignals: new MemoryGroupSignals(),
     groupMemory: new MemoryGroupMemory(clock),
+    presence: new MemoryPresence(),
     spentChallenges: new MemorySpentChallenges(clock),
     rateLimits: new MemoryRateLimits(clock),
     probes: [{ name: "sqlite", ask: () => stores.mailboxes.storeId() }],
@@ -93,19 +98,23 @@ async function openCluster(
     throw error;
   }
   const bus = new RedisBus(client);
-  const groupMemory = new RedisGroupMemory(client, clock, log, randomUUID());
+  const node = randomUUID();
+  const groupMemory = new RedisGroupMemory(client, clock, log, node);
+  const presence = new RedisPresence(client, node);
   const stores = openClusterStores(database, client);
   return {
     stores: {
       ...stores,
       close: async () => {
         groupMemory.close();
+        await presence.close();
         await stores.close();
       },
     },
     signals: new RedisMailboxSignals(bus),
     groupSignals: new RedisGroupSignals(bus),
     groupMemory,
+    presence,
     spentChallenges: new RedisSpentChallenges(client, clock),
     rateLimits: new RedisRateLimits(client, {
       clock,

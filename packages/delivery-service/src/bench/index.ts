@@ -9,6 +9,7 @@ import { createInProcessValidator } from "../adapters/in-process-validator.ts";
 import { MemoryGroupMemory } from "../adapters/memory-group-memory.ts";
 import { MemoryGroupSignals } from "../adapters/memory-group-signals.ts";
 import { MemoryMailboxSignals } from "../adapters/memory-mailbox-signals.ts";
+import { MemoryPresence } from "../adapters/memory-presence.ts";
 import { MemoryRateLimits } from "../adapters/memory-rate-limits.ts";
 import { MemorySpentChallenges } from "../adapters/memory-spent-challenges.ts";
 import { createPinoLog } from "../adapters/pino-log.ts";
@@ -78,6 +79,7 @@ export async function openBenchService(dataDirectory: string): Promise<BenchServ
     metrics: createPrometheusMetrics(),
     signals: new MemoryMailboxSignals(),
     groupSignals: new MemoryGroupSignals(),
+    presence: new MemoryPresence(),
     groupMemory: new MemoryGroupMemory(systemClock),
     spentChallenges: new MemorySpentChallenges(systemClock),
     // Nobody is asked to commit: a turn that somebody else holds would refuse the commits that are measured.

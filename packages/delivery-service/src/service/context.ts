@@ -15,6 +15,7 @@ import type { LostCommitStore } from "../ports/lost-commits.ts";
 import type { MailboxSignals } from "../ports/mailbox-signals.ts";
 import type { MailboxStore } from "../ports/mailboxes.ts";
 import type { MlsGroupStore } from "../ports/mls-groups.ts";
+import type { Presence } from "../ports/presence.ts";
 import type { PushGateway } from "../ports/push.ts";
 import type { PushHandleStore } from "../ports/push-handles.ts";
 import type { RateLimits } from "../ports/rate-limits.ts";
@@ -50,6 +51,7 @@ export interface ServiceContext {
   readonly signals: MailboxSignals;
   readonly groupSignals: GroupSignals;
   readonly groupMemory: GroupMemory;
+  readonly presence: Presence;
   readonly validator: CommitValidator;
   readonly rateLimits: RateLimits;
   readonly probes: readonly EngineProbe[];

@@ -254,7 +254,7 @@ export class GroupSession {
     reader.close();
     if (live.delete(reader)) {
       turns.left(reader.name);
-      if (isBehind) this.hub.wakes?.left(live.groupId, reader.name);
+      this.hub.wakes?.left(live.groupId, reader.name, isBehind);
     }
     release();
   }

@@ -71,13 +71,18 @@ export class GroupWakes {
     for (const leaf of mentions?.leaves ?? []) errand.mentioned.add(leaf);
   }
 
-  /** The leaf closed the group, or its connection ended, before it acknowledged everything: perhaps it was long gone. */
-  left(groupId: GroupId, name: string): void {
-    this.errandIn(groupId)?.left.add(name);
+  /**
+   * The leaf closed the group, or its connection ended. `isBehind`: before it acknowledged everything, so that perhaps it was
+   * long gone.
+   */
+  left(groupId: GroupId, name: string, isBehind: boolean): void {
+    this.context.presence.went(presenceOf(groupId, name));
+    if (isBehind) this.errandIn(groupId)?.left.add(name);
   }
 
   /** The leaf opened the group: what it was woken for it sees now. */
   came(groupId: GroupId, name: string): void {
+    this.context.presence.came(presenceOf(groupId, name));
     for (const mentioned of [true, false]) this.paced.forget(keyOf(groupId, name, mentioned));
   }
 
@@ -176,7 +181,7 @@ export class GroupWakes {
     }
     const known = await live.lookUp(leaf.signatureKey);
     if (known?.leaf === undefined) await stores.pushHandles.removeLeaf(groupId, leaf.signatureKey);
-    else this.queue.add({ handle: leaf.handle, mentioned });
+    else this.queue.add({ handle: leaf.handle, mentioned }, presenceOf(groupId, name));
   }
 
   private tickLater(): void {
@@ -199,6 +204,11 @@ export class GroupWakes {
       };
     });
   }
+}
+
+/** A leaf, as nodes tell each other that it is there. */
+function presenceOf(groupId: GroupId, name: string): string {
+  return `${formatId(groupId)} ${name}`;
 }
 
 function keyOf(groupId: GroupId, name: string, mentioned: boolean): string {

@@ -55,7 +55,17 @@ export class WakingMailboxSignals implements MailboxSignals {
     presence.connections++;
     this.connected.set(name, presence);
     this.paced.forget(name);
-    const unsubscribe = this.signals.subscribe(address, listener);
+    this.context.presence.came(name);
+    const unsubscribe = this.signals.subscribe(address, {
+      ephemeral: (envelope) => listener.ephemeral(envelope),
+      stockLow: (left) => listener.stockLow(left),
+      keyPackagesLow: (left) => listener.keyPackagesLow(left),
+      lookAgain() {
+        // Another node may have taken it, and left it to this one to wake.
+        presence.told = true;
+        listener.lookAgain();
+      },
+    });
     let ended = false;
     return () => {
       if (ended) return;
@@ -64,6 +74,7 @@ export class WakingMailboxSignals implements MailboxSignals {
       presence.connections--;
       if (presence.connections > 0) return;
       this.connected.delete(name);
+      this.context.presence.went(name);
       if (presence.told && !this.stopped) void this.wakeIfLeft(address);
     };
   }
@@ -114,7 +125,7 @@ export class WakingMailboxSignals implements MailboxSignals {
         for (const address of batch) this.waiting.delete(formatAddress(address));
         const handles = await this.context.stores.pushHandles.mailboxes(batch);
         for (const [index, handle] of handles.entries()) {
-          if (handle !== undefined) this.queue.add({ handle, mentioned: true });
+          if (handle !== undefined) this.queue.add({ handle, mentioned: true }, formatAddress(batch[index]!));
           // Its first handle may come before the window is over.
           else this.paced.forget(formatAddress(batch[index]!));
         }

@@ -91,6 +91,8 @@ describe("who is away is woken", () => {
     }
     await bob.stop();
     await carol.stop();
+    // The service has a handle of each, and sees in none what it says.
+    expect(handlesAt(world).leaves).toHaveLength(2);
     passWindows(clock);
     await on(ann, group).send({ text: "to nobody in particular" });
     await accepted(ann);

@@ -17,9 +17,10 @@ export interface GatewayProcess {
   terminate(): Promise<number | null>;
 }
 
-/** Starts the gateway with these settings (without their prefix) and waits until it listens. */
+/** Starts the gateway with these settings (without their prefix), at a port if need be, and waits until it listens. */
 export async function startGatewayProcess(
   settings: Readonly<Record<string, string>>,
+  atPort = 0,
 ): Promise<GatewayProcess> {
   const named = Object.entries({ PORT: "0", ...settings }).map(([key, value]) => [
     `MURMURATION_PUSH_${key}`,
@@ -45,7 +46,7 @@ export async function startGatewayProcess(
     once(child, "message").then(([message]) => (message as { port: number }).port),
     ended.then(() => Promise.reject(new Error(`the gateway did not start: ${output}`))),
   ]);
-  const proxy = await startRecordingProxy(port);
+  const proxy = await startRecordingProxy(port, atPort);
   return {
     base: `http://127.0.0.1:${proxy.port}`,
     recorded: proxy.recorded,
@@ -59,7 +60,7 @@ export async function startGatewayProcess(
   };
 }
 
-async function startRecordingProxy(target: number) {
+async function startRecordingProxy(target: number, atPort: number) {
   const recorded = { to: [] as Buffer[], from: [] as Buffer[] };
   const sockets = new Set<Socket>();
   const server = createServer((inner) => {
@@ -77,7 +78,7 @@ async function startRecordingProxy(target: number) {
       socket.on("error", () => other.destroy());
     }
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(atPort, "127.0.0.1");
   await once(server, "listening");
   return {
     port: (server.address() as AddressInfo).port,

@@ -1,7 +1,9 @@
 import { DatabaseSync } from "node:sqlite";
+import type { ClientSettings } from "@murmuration/client-core";
 import { describe, expect, test } from "vitest";
 import { introduce, ShiftedClock, type SimulatedDevice, until, World } from "../../src/index.ts";
 import { countOf, on, PATIENCE_MS, small } from "../support/communities.ts";
+import { allMoved, movable, pairwiseGroup } from "../support/moves.ts";
 import { PushServices } from "../support/push.ts";
 
 const DAY_MS = 86_400_000;
@@ -31,11 +33,11 @@ function handlesAt(world: World): {
 }
 
 /** An owner, and two who have push on: bob and carol. */
-async function start(push: PushServices, clock: ShiftedClock) {
+async function start(push: PushServices, clock: ShiftedClock, settings: Partial<ClientSettings> = small) {
   const world = await World.start({ service: { pushGateway: push.config }, serviceClock: clock });
   const devices: SimulatedDevice[] = [];
   for (const name of ["ann", "bob", "carol"])
-    devices.push(await world.join(name, { settings: small, environment: clock.environment }));
+    devices.push(await world.join(name, { settings, environment: clock.environment }));
   await introduce(...devices);
   const [ann, bob, carol] = devices as [SimulatedDevice, SimulatedDevice, SimulatedDevice];
   for (const [name, device] of Object.entries({ bob, carol })) {
@@ -224,6 +226,54 @@ describe("who is away is woken", () => {
     await ann.client.conversations.direct(bobs).send({ text: "wake up" });
     await accepted(ann);
     await push.onlyWoken("bob-again");
+  }, 120_000);
+
+  test("in a group that has moved to MLS, and by another handle once it has entered the group anew", async () => {
+    await using push = await PushServices.start();
+    const clock = new ShiftedClock();
+    const { ann, bob, carol, world } = await start(push, clock, movable);
+    await using _ = world;
+    const everybody = [bob, carol];
+    const group = await pairwiseGroup(ann, everybody);
+    expect([group.protocol, handlesAt(world).leaves.length]).toEqual(["pairwise", 0]);
+    await group.migrate("start");
+    await allMoved(everybody, group.id);
+    await until(() => handlesAt(world).leaves.length === 2, PATIENCE_MS);
+    for (const device of everybody) await device.client.push.settled();
+
+    const before = handlesAt(world).leaves;
+    await on(bob, group.id).community.heal();
+    await until(() => handlesAt(world).leaves.join() !== before.join(), PATIENCE_MS);
+    await bob.client.push.settled();
+    expect(handlesAt(world).leaves.filter((handle) => before.includes(handle))).toHaveLength(1);
+    await bob.stop();
+    await push.forget();
+    passWindows(clock);
+    await on(ann, group.id).send({ text: "in MLS" });
+    await accepted(ann);
+    await push.onlyWoken("bob");
+  }, 120_000);
+
+  test("after its gateway lost all that it had, once it has looked there again", async () => {
+    await using push = await PushServices.start();
+    const clock = new ShiftedClock();
+    const { ann, bob, world } = await start(push, clock);
+    await using _ = world;
+    await community(ann, bob);
+    const before = handlesAt(world);
+    await push.loseEverything();
+    const bobs = bob.id;
+    await bob.stop();
+    clock.offsetMs += 3 * DAY_MS;
+    await bob.start();
+    await bob.client.connection.caughtUp();
+    await until(() => handlesAt(world).leaves.join() !== before.leaves.join(), PATIENCE_MS);
+    await bob.client.push.settled();
+    await bob.stop();
+    await push.forget();
+    await ann.client.conversations.direct(bobs).send({ text: "with new keys" });
+    await accepted(ann);
+    await push.onlyWoken("bob");
   }, 120_000);
 
   test("and where the gateway refuses its token, the application is told why", async () => {

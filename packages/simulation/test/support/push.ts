@@ -14,8 +14,26 @@ const SECRET = "what-the-two-processes-share-0123";
 /** Longer than the delivery service gathers, reads and sends, and the gateway spreads. */
 const QUIET_MS = 2_500;
 
+type WebPush = Awaited<ReturnType<typeof startLocalWebPush>>["config"];
+
+function startGateway(webPush: WebPush, directory: string, port?: number): Promise<GatewayProcess> {
+  const { hosts, privateKey, publicKey, subject } = webPush;
+  const settings = {
+    DATA: directory,
+    WAKE_SECRET: SECRET,
+    CERTIFICATE_FILE: certificateFile,
+    WINDOW_SECONDS: "1",
+    SPREAD_MS: "50",
+    WEB_PUSH_SUBJECT: subject,
+    WEB_PUSH_PUBLIC_KEY: publicKey,
+    WEB_PUSH_PRIVATE_KEY: privateKey,
+    WEB_PUSH_HOSTS: hosts.join(","),
+  };
+  return startGatewayProcess(settings, port);
+}
+
 export class PushServices {
-  readonly gateway: GatewayProcess;
+  private gateway: GatewayProcess;
   private readonly webPush: Awaited<ReturnType<typeof startLocalWebPush>>;
   private readonly directory: string;
 
@@ -32,19 +50,15 @@ export class PushServices {
   static async start(): Promise<PushServices> {
     const directory = mkdtempSync(join(tmpdir(), "push-gateway-"));
     const webPush = await startLocalWebPush();
-    const { hosts, privateKey, publicKey, subject } = webPush.config;
-    const gateway = await startGatewayProcess({
-      DATA: directory,
-      WAKE_SECRET: SECRET,
-      CERTIFICATE_FILE: certificateFile,
-      WINDOW_SECONDS: "1",
-      SPREAD_MS: "50",
-      WEB_PUSH_SUBJECT: subject,
-      WEB_PUSH_PUBLIC_KEY: publicKey,
-      WEB_PUSH_PRIVATE_KEY: privateKey,
-      WEB_PUSH_HOSTS: hosts.join(","),
-    });
-    return new PushServices(gateway, webPush, directory);
+    return new PushServices(await startGateway(webPush.config, directory), webPush, directory);
+  }
+
+  /** The gateway loses its file, and with it every token and its key; it comes back at the same address. */
+  async loseEverything(): Promise<void> {
+    const port = Number(new URL(this.gateway.base).port);
+    await this.gateway.terminate();
+    rmSync(this.directory, { recursive: true });
+    this.gateway = await startGateway(this.webPush.config, this.directory, port);
   }
 
   /** What the delivery service is configured with. */

@@ -248,8 +248,11 @@ async function answer(request: ClientRequest): Promise<unknown> {
     case "send": {
       const group = conversation(member(request.member), request.group);
       const joined = newlyJoined(request.member, group);
+      const before = cpuUs();
       await group.send({ text: request.text });
-      return { joined } satisfies Sent;
+      if (request.measured === undefined) return { joined } satisfies Sent;
+      await member(request.member).outbox.settled({ timeoutMs: PATIENCE_MS });
+      return { joined, cpuUs: cpuUs() - before } satisfies Sent;
     }
     case "practise":
       return practise(member(request.member), request.messages);

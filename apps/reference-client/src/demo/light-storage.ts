@@ -10,9 +10,10 @@ import type { Parameters, Row, Storage } from "@murmuration/client-core";
 
 export function openLightStorage(path: string): Storage {
   const database = new DatabaseSync(path);
+  // A new file's change to a log waits for the disk too, unless it was told before not to.
   database.exec(`
-    PRAGMA journal_mode = WAL;
     PRAGMA synchronous = OFF;
+    PRAGMA journal_mode = WAL;
     PRAGMA temp_store = MEMORY;
     PRAGMA foreign_keys = ON;
     PRAGMA cache_size = -512;

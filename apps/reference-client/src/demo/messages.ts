@@ -26,7 +26,14 @@ export type ClientRequest =
     }
   /** Resolves when the member is in the group and sees all of its members. */
   | { readonly op: "await-group"; readonly member: number; readonly group: string; readonly members: number }
-  | { readonly op: "send"; readonly member: number; readonly group: string; readonly text: string }
+  /** Resolves when the message is written down; a measured one when the service has accepted it. */
+  | {
+      readonly op: "send";
+      readonly member: number;
+      readonly group: string;
+      readonly text: string;
+      readonly measured?: true;
+    }
   /** Says things in a community of its own, one after the other, until its code is compiled. */
   | { readonly op: "practise"; readonly member: number; readonly messages: number }
   /** Resolves when everything sent so far is accepted. */
@@ -79,6 +86,11 @@ export interface Answer {
 export interface Sent {
   /** Accounts that were members when it was said, and have not been named by this member's process before. */
   readonly joined: readonly string[];
+  /**
+   * Of a measured message: CPU of the sender's process, all threads, from the text in its hand until the client has read
+   * in the log that its message is accepted, has written that down and told its listeners, microseconds.
+   */
+  readonly cpuUs?: number;
 }
 
 /**

@@ -45,6 +45,10 @@ export interface DemoReport extends Partial<MlsReport>, Partial<MoveReport> {
   readonly senderBytesPerMessage: number;
   /** Bytes that one receiver took from the network for one message. */
   readonly receiverBytesPerMessage: number;
+  /**
+   * CPU of the sender's process for one message. In a community the median, from the text in the client's hand until the
+   * client has recorded that the service has it; of a pairwise message the mean of all that the process did, with receipts.
+   */
   readonly senderCpuUsPerMessage: number;
   readonly receiverCpuUsPerMessage: number;
   readonly dsCpuUsPerMessage: number;

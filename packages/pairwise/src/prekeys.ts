@@ -64,13 +64,17 @@ export async function preparePreKeys(
   const pending = readPendingUpload(overlay);
   // The directory may still hand out what this upload replaces.
   if (pending !== undefined) return pending;
-  expireReplaced(overlay, nowMs);
+  // Read once: the one-time Kyber keys among them are most of what a device stores for itself.
+  const signed = replaceable(overlay, "signed-pre-key");
+  const kyber = replaceable(overlay, "kyber-pre-key");
+  expireReplaced(overlay, "signed-pre-key", signed, nowMs);
+  expireReplaced(overlay, "kyber-pre-key", kyber, nowMs);
   const generation = { overlay, own, nowMs, random, meter };
-  const target = overlay.keys("signed-pre-key").length === 0 ? ONE_TIME_FIRST : ONE_TIME_TARGET;
+  const target = signed.length === 0 ? ONE_TIME_FIRST : ONE_TIME_TARGET;
   const upload: PreKeyUpload = {
     uploadId: random(16),
-    signedPreKey: await rotateSignedPreKey(generation),
-    lastResortKyberPreKey: await rotateLastResort(generation),
+    signedPreKey: await rotateSignedPreKey(generation, signed),
+    lastResortKyberPreKey: await rotateLastResort(generation, kyber),
     preKeys: await generatePreKeys(generation, missing(counts.preKeys, target)),
     kyberPreKeys: await generateKyberPreKeys(generation, missing(counts.kyberPreKeys, target)),
   };
@@ -131,35 +135,38 @@ function readTimed(overlay: Overlay, table: TimedTable, key: string): TimedKeyRo
   return timedKeyRow.decode(bytes);
 }
 
-/** Keys of a table that are rotated: all signed prekeys; of the Kyber prekeys the last-resort ones. */
-function replaceable(overlay: Overlay, table: TimedTable): { key: string; row: TimedKeyRow }[] {
+interface Timed {
+  readonly key: string;
+  readonly row: TimedKeyRow;
+}
+
+/** Keys of a table that are rotated: all signed prekeys; of the Kyber prekeys the last-resort ones. Reads all rows. */
+function replaceable(overlay: Overlay, table: TimedTable): readonly Timed[] {
   const rows = overlay.keys(table).map((key) => ({ key, row: readTimed(overlay, table, key) }));
   return table === "signed-pre-key" ? rows : rows.filter(({ row }) => row.lastResort);
 }
 
 /** True when there is no current key, it is a week old, or the clock went back behind its creation. */
-function isDue(overlay: Overlay, table: TimedTable, nowMs: number): boolean {
-  const current = replaceable(overlay, table).find(({ row }) => row.replacedAtMs === 0);
+function isDue(keys: readonly Timed[], nowMs: number): boolean {
+  const current = keys.find(({ row }) => row.replacedAtMs === 0);
   if (current === undefined) return true;
   const ageMs = nowMs - current.row.createdAtMs;
   return ageMs >= ROTATE_AFTER_MS || ageMs < 0;
 }
 
-function markReplaced(overlay: Overlay, table: TimedTable, nowMs: number): void {
-  for (const { key, row } of replaceable(overlay, table)) {
+function markReplaced(overlay: Overlay, table: TimedTable, keys: readonly Timed[], nowMs: number): void {
+  for (const { key, row } of keys) {
     if (row.replacedAtMs !== 0) continue;
     overlay.write(table, key, timedKeyRow.encode({ ...row, replacedAtMs: nowMs }));
   }
 }
 
 /** Deletes replaced keys 30 days after, and with a last-resort key the base keys seen with it. */
-function expireReplaced(overlay: Overlay, nowMs: number): void {
-  for (const table of ["signed-pre-key", "kyber-pre-key"] as const) {
-    for (const { key, row } of replaceable(overlay, table)) {
-      if (row.replacedAtMs === 0 || nowMs - row.replacedAtMs < KEEP_REPLACED_MS) continue;
-      overlay.write(table, key, undefined);
-      if (table === "kyber-pre-key") forgetBaseKeys(overlay, key);
-    }
+function expireReplaced(overlay: Overlay, table: TimedTable, keys: readonly Timed[], nowMs: number): void {
+  for (const { key, row } of keys) {
+    if (row.replacedAtMs === 0 || nowMs - row.replacedAtMs < KEEP_REPLACED_MS) continue;
+    overlay.write(table, key, undefined);
+    if (table === "kyber-pre-key") forgetBaseKeys(overlay, key);
   }
 }
 
@@ -169,11 +176,14 @@ function forgetBaseKeys(overlay: Overlay, kyberKey: string): void {
   }
 }
 
-async function rotateSignedPreKey(generation: Generation): Promise<SignedPublicPreKey | undefined> {
+async function rotateSignedPreKey(
+  generation: Generation,
+  keys: readonly Timed[],
+): Promise<SignedPublicPreKey | undefined> {
   const { overlay, own, nowMs, random, meter } = generation;
-  if (!isDue(overlay, "signed-pre-key", nowMs)) return undefined;
+  if (!isDue(keys, nowMs)) return undefined;
   await meter.step();
-  markReplaced(overlay, "signed-pre-key", nowMs);
+  markReplaced(overlay, "signed-pre-key", keys, nowMs);
   const [id] = freshIds(overlay, "signed-pre-key", 1, random);
   const privateKey = PrivateKey.generate();
   const publicKey = privateKey.getPublicKey();
@@ -184,10 +194,13 @@ async function rotateSignedPreKey(generation: Generation): Promise<SignedPublicP
   return { id: id!, publicKey: publicKey.serialize(), signature };
 }
 
-async function rotateLastResort(generation: Generation): Promise<SignedPublicPreKey | undefined> {
+async function rotateLastResort(
+  generation: Generation,
+  keys: readonly Timed[],
+): Promise<SignedPublicPreKey | undefined> {
   const { overlay, nowMs, random } = generation;
-  if (!isDue(overlay, "kyber-pre-key", nowMs)) return undefined;
-  markReplaced(overlay, "kyber-pre-key", nowMs);
+  if (!isDue(keys, nowMs)) return undefined;
+  markReplaced(overlay, "kyber-pre-key", keys, nowMs);
   const [id] = freshIds(overlay, "kyber-pre-key", 1, random);
   return generateKyberPreKey(generation, id!, true);
 }

@@ -52,6 +52,21 @@ describe("Ed25519 signatures of communities, which libsignal verifies, get OpenS
     expect(signs.size).toBe(2);
   });
 
+  test("where the signers were expected together, whoever else is among them", () => {
+    const crypto = nativeCrypto(1, { verifyXEdDsa });
+    const data = new Uint8Array(40).fill(9);
+    const signers = Array.from({ length: 8 }, signer);
+    const unusable = [...smallOrder, new Uint8Array(31), littleEndian(P + 3n), new Uint8Array(0)];
+    const keys = [...unusable, ...signers.map(({ raw }) => raw)];
+    crypto.expectSigners!(keys);
+    for (const { raw, sign: signData } of signers) {
+      const signature = signData(data);
+      expect(crypto.verify(raw, data, signature)).toBe(true);
+      for (const other of keys)
+        expect(crypto.verify(other, data, signature)).toBe(openssl.verify(other, data, signature));
+    }
+  });
+
   test("where any one bit of key, data or signature is another", async () => {
     const { raw, sign: signData } = signer();
     const data = new Uint8Array(40).fill(9);

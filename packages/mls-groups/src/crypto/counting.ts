@@ -82,6 +82,9 @@ export function counting(inner: CryptoProvider): CountingCrypto {
     generateSignatureKeyPair: counted("generateSignatureKeyPair", inner.generateSignatureKeyPair),
     sign: counted("sign", inner.sign),
     verify: counted("verify", inner.verify),
+    ...(inner.expectSigners === undefined
+      ? {}
+      : { expectSigners: (publicKeys: readonly Uint8Array[]) => inner.expectSigners!(publicKeys) }),
     ...(inner.verifyBatch === undefined
       ? {}
       : {

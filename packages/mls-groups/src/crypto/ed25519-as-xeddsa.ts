@@ -1,6 +1,6 @@
 import type { Bytes } from "@murmuration/base";
 import { Field } from "@noble/curves/abstract/modular.js";
-import { KeptKeys } from "./kept-keys.ts";
+import { KEPT, KeptKeys } from "./kept-keys.ts";
 import type { VerifyJob } from "./provider.ts";
 import { hasSmallOrder } from "./small-order.ts";
 
@@ -40,6 +40,13 @@ export class Ed25519AsXEdDsa {
   verify(publicKey: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean | undefined {
     const key = this.#montgomery.get(publicKey, () => montgomeryOf([publicKey])[0]);
     return this.#verifyConverted(key, publicKey, data, signature);
+  }
+
+  /** The forms of keys that are verified with next, with one inversion for all of them; as many as are kept. */
+  expect(publicKeys: readonly Uint8Array[]): void {
+    const next = publicKeys.slice(0, KEPT);
+    const keys = montgomeryOf(next);
+    for (const [i, publicKey] of next.entries()) this.#montgomery.get(publicKey, () => keys[i]);
   }
 
   /** With one inversion for all keys: 3 us for each instead of 25. The keys are used once and not kept. */

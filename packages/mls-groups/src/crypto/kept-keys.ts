@@ -1,5 +1,5 @@
 /** How many are kept. */
-const KEPT = 256;
+export const KEPT = 256;
 
 /** What was made of the public keys used last, by their bytes. */
 export class KeptKeys<Made> {

@@ -244,6 +244,10 @@ class NativeCrypto implements CryptoProvider, HpkePlatform<KeyObject> {
     }
   }
 
+  expectSigners(publicKeys: readonly Uint8Array[]): void {
+    this.#xeddsa?.expect(publicKeys);
+  }
+
   async verifyBatch(jobs: readonly VerifyJob[]): Promise<boolean[]> {
     if (this.#xeddsa === undefined) return this.#verifyAllOnPool(jobs);
     const results = this.#xeddsa

@@ -85,6 +85,11 @@ export interface CryptoProvider {
   verify(publicKey: Uint8Array, data: Uint8Array, signature: Uint8Array): boolean;
   /** The same for many signatures, off the main thread where the platform has a pool. Results in order. */
   verifyBatch?(jobs: readonly VerifyJob[]): Promise<boolean[]>;
+  /**
+   * Signatures by these keys come next, with {@link verify}: what is derived of a key is derived for all of them at once
+   * where that costs less. Says nothing of their validity.
+   */
+  expectSigners?(publicKeys: readonly Uint8Array[]): void;
   /** False for a wrong length, a point that is not on the curve, and the small-order points of the Edwards curves. */
   isValidSignaturePublicKey(publicKey: Uint8Array): boolean;
 

@@ -255,6 +255,8 @@ function applyAdds(
   policy: GroupPolicy,
 ): LeafIndex[] {
   if (adds.length === 0) return [];
+  if (!about.signatureVerified && adds.length > 1)
+    crypto.expectSigners?.(adds.map(({ leafNode }) => leafNode.signatureKey));
   for (const keyPackage of adds) {
     validateKeyPackage(crypto, keyPackage, about.signatureVerified ? "verified" : "verify");
     validateLeafNode(tree, keyPackage.leafNode, { ...about, source: "key_package" });

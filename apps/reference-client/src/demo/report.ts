@@ -138,7 +138,10 @@ export function formatReport(report: DemoReport, killsUnderWay: number): string 
     ],
     ["processes", number(report.processIds.length)],
     [
-      "sender, per message, with its receipts",
+      // A group that moves is measured while it is pairwise.
+      report.protocol === "mls" && report.timeline === undefined
+        ? "sender, per message, until it is accepted"
+        : "sender, per message, with its receipts",
       `${number(report.senderBytesPerMessage)} bytes, ${milliseconds(report.senderCpuUsPerMessage)} CPU`,
     ],
     [

@@ -73,6 +73,7 @@ export const areas: Readonly<Record<string, Area>> = {
       "@murmuration/client-core/bench",
       "@murmuration/delivery-service",
       "@murmuration/delivery-service/bench",
+      "@murmuration/delivery-service/local-engines",
       "@murmuration/spec-vectors",
     ],
     npm: [

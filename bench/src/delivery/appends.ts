@@ -44,7 +44,7 @@ export async function measureAppends(
     }
   } finally {
     await service.end();
-    stopService();
+    await stopService();
   }
   return results;
 }

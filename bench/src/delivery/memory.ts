@@ -46,7 +46,7 @@ export async function measureMemory(
     } finally {
       await cutAll(links);
       await service.end();
-      stopService();
+      await stopService();
     }
   }
   return results;

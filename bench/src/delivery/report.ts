@@ -2,6 +2,7 @@
 
 import type { Machine } from "../mls/rows.ts";
 import { alignTable } from "../mls/table.ts";
+import type { StoreReport } from "./store.ts";
 
 /** Of the issue that asked for this benchmark; two cores, everything on one machine. */
 const bounds = { p99Ms: 250, catchUpSeconds: 30 } as const;
@@ -104,7 +105,7 @@ export interface DeliveryReport extends Sections {
   readonly seed: string;
   readonly quick: boolean;
   readonly partial: boolean;
-  readonly store: { readonly name: string; readonly durability: string };
+  readonly store: StoreReport;
   readonly machine: Machine;
   readonly versions: Readonly<Record<string, string>>;
   readonly primitivesUs: Readonly<Record<string, number>>;

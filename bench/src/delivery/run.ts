@@ -11,17 +11,13 @@ import { openFilesLimit } from "./process-figures.ts";
 import { type DeliveryReport, missedBars, printDelivery, type Sections } from "./report.ts";
 import type { ServiceOptions } from "./service.ts";
 import { measureServiceFanOut } from "./service-fan-out.ts";
-import type { Sockets, Store } from "./service-worker.ts";
+import type { Sockets } from "./service-worker.ts";
+import { describeStore, type Store, type StoreReport, stores } from "./store.ts";
 import { measureStorm } from "./storm.ts";
 import { Running } from "./workers.ts";
 
 const sectionNames = ["fanout", "peers", "appends", "storm", "memory"] as const;
 type SectionName = (typeof sectionNames)[number];
-
-/** By store: what has happened to a message when its sender is told that it was accepted. */
-const durability: Readonly<Record<Store, string>> = {
-  embedded: "SQLite in WAL mode with synchronous=FULL: on disk before it is accepted",
-};
 
 /** Files that a service has open beside its connections, with room to spare. */
 const OTHER_FILES = 500;
@@ -31,7 +27,7 @@ export const deliveryHelp = `murmuration bench delivery: the service as a proces
   --devices 5000      that come back at once, from 2 to 20000
   --idle 2000         connections whose memory is measured, from 2 to 20000
   --only NAMES        of ${sectionNames.join(",")}
-  --store embedded    of the service
+  --store embedded    of the service; or cluster: PostgreSQL and Redis, see npm run services
   --json FILE         also write the report as JSON
   --seed TEXT         seed of keys, groups and accounts
   --quick             a small slice of everything, in seconds
@@ -63,7 +59,7 @@ function parseDeliveryOptions(argv: readonly string[]): DeliveryOptions {
   ] as const;
   const quick = switches.has("quick");
   const store = values.get("store") ?? "embedded";
-  if (!Object.hasOwn(durability, store)) throw usage(`--store takes ${Object.keys(durability).join(" or ")}`);
+  if (!stores.includes(store as Store)) throw usage(`--store takes ${stores.join(" or ")}`);
   const only = values.get("only")?.split(",") ?? sectionNames;
   const unknown = only.find((name) => !sectionNames.includes(name as SectionName));
   if (unknown !== undefined)
@@ -85,6 +81,7 @@ class DeliveryBenchmark {
   readonly speed = new MachineSpeed();
   readonly progress: Progress;
   private readonly options: DeliveryOptions;
+  private readonly store: StoreReport;
   private readonly sections: {
     -readonly [K in keyof Sections]: Sections[K] extends readonly (infer T)[] ? T[] : Sections[K];
   } = {
@@ -95,8 +92,9 @@ class DeliveryBenchmark {
     leftOut: [],
   };
 
-  constructor(options: DeliveryOptions) {
+  constructor(options: DeliveryOptions, store: StoreReport) {
     this.options = options;
+    this.store = store;
     this.progress = new Progress(options.only.size);
   }
 
@@ -130,7 +128,7 @@ class DeliveryBenchmark {
   }
 
   report(startedAt: Date, partial: boolean): DeliveryReport {
-    const { quick, seed, store } = this.options;
+    const { quick, seed } = this.options;
     return {
       benchmark: "delivery",
       schema: 1,
@@ -139,7 +137,7 @@ class DeliveryBenchmark {
       seed,
       quick,
       partial,
-      store: { name: store, durability: durability[store] },
+      store: this.store,
       machine: describeMachine(),
       versions: {
         node: process.versions.node,
@@ -214,8 +212,8 @@ const firstLine = ({ message }: Error): string =>
 export async function runDelivery(argv: readonly string[]): Promise<number> {
   const options = parseDeliveryOptions(argv);
   const startedAt = new Date();
-  const benchmark = new DeliveryBenchmark(options);
-  console.log(`delivery: ${[...options.only].join(", ")}; seed "${options.seed}".`);
+  const benchmark = new DeliveryBenchmark(options, await describeStore(options.store));
+  console.log(`delivery: ${[...options.only].join(", ")}; store "${options.store}"; seed "${options.seed}".`);
   const finish = (partial: boolean): DeliveryReport => {
     benchmark.progress.clear();
     const report = benchmark.report(startedAt, partial);
@@ -224,15 +222,14 @@ export async function runDelivery(argv: readonly string[]): Promise<number> {
     return report;
   };
   process.once("SIGINT", () => {
-    benchmark.running.stopAll();
     finish(true);
-    process.exit(130);
+    benchmark.running.stopAll().finally(() => process.exit(130));
   });
   try {
     await benchmark.run();
   } finally {
     benchmark.progress.clear();
-    benchmark.running.stopAll();
+    await benchmark.running.stopAll();
   }
   return finish(false).missed.length === 0 ? 0 : 1;
 }

@@ -73,6 +73,6 @@ export async function measureServiceFanOut(
   } finally {
     await cutAll(links);
     await service.end();
-    stopService();
+    await stopService();
   }
 }

@@ -1,17 +1,21 @@
 /** The delivery service in a process of its own, as an operator runs it but without rates: one client does the work of thousands. */
 import { type AccountId, type Bytes, groupId } from "@murmuration/base";
-import { createConfig, type Replacements, startDeliveryService } from "@murmuration/delivery-service";
+import {
+  createConfig,
+  type DeliveryServiceConfig,
+  type Replacements,
+  startDeliveryService,
+} from "@murmuration/delivery-service";
 import { sha256 } from "@murmuration/delivery-service/bench";
 import { type Limits, limits } from "@murmuration/wire";
 import { accountAt, DEVICE_ID, REGISTRATION_ID } from "../fanout/accounts.ts";
 import { serveRequests } from "../worker-link.ts";
 
 export type Sockets = "ws" | "uws";
-export type Store = "embedded";
 
 export interface ServiceTask {
   readonly directory: string;
-  readonly store: Store;
+  readonly engines: DeliveryServiceConfig["engines"];
   readonly sockets: Sockets;
 }
 
@@ -41,19 +45,23 @@ const ACCOUNTS_AT_A_TIME = 500;
 let service: Awaited<ReturnType<typeof startDeliveryService>>;
 let stores: Stores;
 
-/** Where an engine is configured: a further one needs its keys here and its name in `Store`. */
-function engineOf({ directory }: ServiceTask): { readonly dataDirectory: string } {
-  return { dataDirectory: directory };
-}
-
-async function start(task: ServiceTask): Promise<{ readonly port: number }> {
+async function start({
+  directory,
+  engines,
+  sockets: asked,
+}: ServiceTask): Promise<{ readonly port: number }> {
   let sockets = "ws";
   const silent = () => {};
   const info = (event: string, fields?: Readonly<Record<string, unknown>>): void => {
     if (event === "sockets") sockets = String(fields?.["implementation"]);
   };
-  const config = { ...engineOf(task), sockets: task.sockets, limits: { ...limits, rates: RATES } };
-  service = await startDeliveryService(createConfig(config), {
+  const config = createConfig({
+    dataDirectory: directory,
+    engines,
+    sockets: asked,
+    limits: { ...limits, rates: RATES },
+  });
+  service = await startDeliveryService(config, {
     log: { info, warn: silent, error: silent },
     stores: (opened) => {
       stores = opened;
@@ -61,7 +69,7 @@ async function start(task: ServiceTask): Promise<{ readonly port: number }> {
     },
   });
   // Never the figures of one under the name of the other.
-  if (sockets !== task.sockets) throw new Error(`sockets are served by ${sockets}, not ${task.sockets}`);
+  if (sockets !== asked) throw new Error(`sockets are served by ${sockets}, not ${asked}`);
   return { port: service.port };
 }
 

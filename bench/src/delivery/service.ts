@@ -1,7 +1,4 @@
 /** The service under test: its process, what is stored in it before it is measured, and how clients find it. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { type Bytes, type SubmitId, submitId } from "@murmuration/base";
 import { adoptEpoch } from "@murmuration/mls-groups/bench";
 import { decodeMessage, routePath, serviceInfo } from "@murmuration/wire";
@@ -10,7 +7,8 @@ import { derived } from "../mls/key-material.ts";
 import { WorkerLink } from "../worker-link.ts";
 import type { GroupPlace, LeafKey } from "./group-reader.ts";
 import { cpuSeconds, residentBytes } from "./process-figures.ts";
-import type { AccountsTask, ServiceTask, Sockets, Store, StoredGroup } from "./service-worker.ts";
+import type { AccountsTask, ServiceTask, Sockets, StoredGroup } from "./service-worker.ts";
+import { emptyStore, type Store } from "./store.ts";
 
 const INFO_BYTES = 64 * 1024;
 
@@ -26,18 +24,19 @@ export class ServiceUnderTest {
   readonly port: number;
   readonly trustRoot: Bytes;
   private readonly link: WorkerLink;
-  private readonly directory: string;
+  private readonly drop: () => Promise<void>;
+  private dropped: Promise<void> | undefined;
 
-  private constructor(link: WorkerLink, directory: string, port: number, trustRoot: Bytes) {
+  private constructor(link: WorkerLink, drop: () => Promise<void>, port: number, trustRoot: Bytes) {
     this.link = link;
-    this.directory = directory;
+    this.drop = drop;
     this.port = port;
     this.trustRoot = trustRoot;
   }
 
   /** On an empty store of its own. Rejects with the reason where the sockets that are asked for do not load. */
   static async start({ store, sockets, profile }: ServiceOptions): Promise<ServiceUnderTest> {
-    const directory = mkdtempSync(join(tmpdir(), "murmuration-bench-"));
+    const { directory, engines, drop } = emptyStore(store);
     const profiling = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
     const link = new WorkerLink(new URL("./service-worker.ts", import.meta.url), "the service", [
       "--expose-gc",
@@ -46,15 +45,16 @@ export class ServiceUnderTest {
     try {
       const { port } = await link.request<{ port: number }>("start", {
         directory,
-        store,
+        engines,
         sockets,
       } satisfies ServiceTask);
       const answer = await fetch(`http://127.0.0.1:${port}${routePath("info")}`);
       const info = decodeMessage(serviceInfo, new Uint8Array(await answer.arrayBuffer()), INFO_BYTES);
-      return new ServiceUnderTest(link, directory, port, info.certificateTrustRoot);
+      return new ServiceUnderTest(link, drop, port, info.certificateTrustRoot);
     } catch (error) {
       link.stop();
-      rmSync(directory, { recursive: true, force: true });
+      await link.ended;
+      await drop();
       throw error;
     }
   }
@@ -88,14 +88,18 @@ export class ServiceUnderTest {
 
   async end(): Promise<void> {
     await this.link.request("end").catch(() => {});
-    await this.link.ended;
-    rmSync(this.directory, { recursive: true, force: true });
+    await this.leaveNothing();
   }
 
   /** At once, for an interrupt. */
-  stop(): void {
+  async stop(): Promise<void> {
     this.link.stop();
-    rmSync(this.directory, { recursive: true, force: true });
+    await this.leaveNothing();
+  }
+
+  private leaveNothing(): Promise<void> {
+    this.dropped ??= this.link.ended.then(() => this.drop());
+    return this.dropped;
   }
 }
 

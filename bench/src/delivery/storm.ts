@@ -116,7 +116,7 @@ export async function measureStorm(
   } finally {
     end();
     await service.end();
-    stopService();
+    await stopService();
   }
 }
 

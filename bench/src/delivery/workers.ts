@@ -8,7 +8,7 @@ interface Clients {
 
 /** Everything that a run has started: ended when it is over, and at once on an interrupt. */
 export class Running {
-  private readonly stops = new Set<() => void>();
+  private readonly stops = new Set<() => void | Promise<void>>();
   private sharedReaders: Clients | undefined;
 
   /** Starts processes of load clients; `end` ends them. */
@@ -28,17 +28,19 @@ export class Running {
   }
 
   /** Returns the same, to be called when it is over. */
-  add(stop: () => void): () => void {
+  add<T extends void | Promise<void>>(stop: () => T): () => T {
     this.stops.add(stop);
     return () => {
       this.stops.delete(stop);
-      stop();
+      return stop();
     };
   }
 
-  stopAll(): void {
-    for (const stop of this.stops) stop();
+  /** Resolves when nothing of it is left, on this machine or in an engine. */
+  async stopAll(): Promise<void> {
+    const stops = [...this.stops];
     this.stops.clear();
+    await Promise.all(stops.map((stop) => stop()));
   }
 }
 

@@ -2,6 +2,7 @@
 export { type LocalPostgres, startLocalPostgres } from "./postgres.ts";
 export { enginesAreInstalled } from "./programs.ts";
 export { type LocalRedis, startLocalRedis } from "./redis.ts";
+export { type EngineSettings, engineSettings, type Scratch, scratch, scratchNames } from "./scratch.ts";
 export {
   type ClusterUrls,
   clusterUrls,

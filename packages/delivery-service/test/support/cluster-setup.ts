@@ -1,5 +1,6 @@
 import type { TestProject } from "vitest/node";
-import { type ClusterUrls, clusterUrls, whyNoCluster } from "../../src/local-engines/index.ts";
+// The file itself: what is beside it needs packages that are not resolved for a set-up.
+import { type ClusterUrls, clusterUrls, whyNoCluster } from "../../src/local-engines/services.ts";
 
 declare module "vitest" {
   interface ProvidedContext {

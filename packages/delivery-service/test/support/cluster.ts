@@ -1,9 +1,8 @@
-import { randomBytes } from "node:crypto";
-import pg from "pg";
 import { inject } from "vitest";
 import { PostgresDatabase } from "../../src/adapters/postgres-database.ts";
 import { RedisClient } from "../../src/adapters/redis-client.ts";
 import type { EngineConfig } from "../../src/config.ts";
+import { scratch } from "../../src/local-engines/index.ts";
 import { startTestService, type TestService, type TestServiceOptions } from "./service.ts";
 
 /** A schema and a key prefix of a test's own. */
@@ -22,13 +21,14 @@ export interface OpenedCluster {
 export async function openCluster(): Promise<OpenedCluster> {
   const urls = inject("cluster");
   if (urls === undefined) throw new Error("the cluster's engines do not answer: npm run services");
-  const name = `test_${randomBytes(6).toString("hex")}`;
-  const prefix = `${name}:`;
+  const { drop, engines } = scratch(urls, "test");
+  const { prefix } = engines.redis;
+  const { schema } = engines.postgres;
   const opened: { readonly database: PostgresDatabase; readonly redis: RedisClient }[] = [];
   const another = async (writers = 4) => {
     const database = await PostgresDatabase.open({
       url: urls.postgres,
-      schema: name,
+      schema,
       writers,
       readers: 2,
     });
@@ -38,36 +38,14 @@ export async function openCluster(): Promise<OpenedCluster> {
   };
   return {
     ...(await another()),
-    schema: name,
+    schema,
     prefix,
     another,
     dispose: async () => {
       await Promise.all(opened.flatMap(({ database, redis }) => [database.close(), redis.close()]));
-      await Promise.all([dropSchema(urls.postgres, name), dropKeys(urls.redis, prefix)]);
+      await drop();
     },
   };
-}
-
-async function dropSchema(url: string, schema: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  await client.query("SET client_min_messages = warning");
-  await client.query(`DROP SCHEMA IF EXISTS ${schema} CASCADE`);
-  await client.end();
-}
-
-async function dropKeys(url: string, prefix: string): Promise<void> {
-  const redis = await RedisClient.open({ url, prefix });
-  let cursor = "0";
-  do {
-    const [next, keys] = (await redis.call("SCAN", cursor, "MATCH", `${prefix}*`, "COUNT", 1_000)) as [
-      Buffer,
-      Buffer[],
-    ];
-    cursor = next.toString();
-    if (keys.length > 0) await redis.call("DEL", ...keys);
-  } while (cursor !== "0");
-  await redis.close();
 }
 
 export interface TestNodes {

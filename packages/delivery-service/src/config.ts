@@ -59,6 +59,7 @@ export const defaultTiming: ServiceTiming = {
   certificateLifetimeMs: 24 * 3_600_000,
   slowReaderMs: 10_000,
   reconnectAfterMs: 1_000,
+  missedSignalsMs: 30_000,
   drainTimeoutMs: 10_000,
 };
 
@@ -128,6 +129,7 @@ export function resolveConfig(sources: ConfigSources): DeliveryServiceConfig {
       certificateLifetimeMs: values.certificateHours * 3_600_000,
       slowReaderMs: values.slowReaderSeconds * 1_000,
       reconnectAfterMs: values.reconnectSeconds * 1_000,
+      missedSignalsMs: defaultTiming.missedSignalsMs,
       drainTimeoutMs: values.drainSeconds * 1_000,
     },
   };

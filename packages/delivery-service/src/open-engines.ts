@@ -17,6 +17,7 @@ import { RedisRateLimits, type WithoutRedis } from "./adapters/redis-rate-limits
 import { RedisSpentChallenges } from "./adapters/redis-spent-challenges.ts";
 import type { TransactionReport } from "./adapters/sqlite-database.ts";
 import { openSqliteStores } from "./adapters/sqlite-stores.ts";
+import { systemRandom } from "./adapters/system-environment.ts";
 import type { DeliveryServiceConfig, EngineConfig } from "./config.ts";
 import type { EngineProbe } from "./ports/engine-probe.ts";
 import type { Clock, Log, Metrics } from "./ports/environment.ts";
@@ -27,6 +28,7 @@ import type { Presence } from "./ports/presence.ts";
 import type { RateLimits } from "./ports/rate-limits.ts";
 import type { SpentChallenges } from "./ports/spent-challenges.ts";
 import type { Stores } from "./service/context.ts";
+import { MissedSignals } from "./service/missed-signals.ts";
 
 /**
  * What limiters do while Redis is away: each node goes on with its share of the limit, but for those that keep strangers from
@@ -63,12 +65,12 @@ export interface EngineSurroundings {
  * `store/postgres-unreachable` or `store/redis-unreachable`, and UsageError `store/newer-schema`; nothing is left open.
  */
 export async function openEngines(
-  { engines, dataDirectory }: Pick<DeliveryServiceConfig, "engines" | "dataDirectory">,
+  { engines, dataDirectory, timing }: Pick<DeliveryServiceConfig, "engines" | "dataDirectory" | "timing">,
   surroundings: EngineSurroundings,
 ): Promise<Engines> {
   return engines.kind === "embedded"
     ? openEmbedded(dataDirectory, surroundings)
-    : openCluster(engines, surroundings);
+    : openCluster(engines, timing.missedSignalsMs, surroundings);
 }
 
 function openEmbedded(dataDirectory: string, { clock, report }: EngineSurroundings): Engines {
@@ -87,6 +89,7 @@ function openEmbedded(dataDirectory: string, { clock, report }: EngineSurroundin
 
 async function openCluster(
   { postgres, redis, nodes }: Extract<EngineConfig, { kind: "cluster" }>,
+  missedSignalsMs: number,
   { clock, log, metrics, report }: EngineSurroundings,
 ): Promise<Engines> {
   const database = await PostgresDatabase.open({ ...postgres, report });
@@ -102,17 +105,19 @@ async function openCluster(
   const groupMemory = new RedisGroupMemory(client, clock, log, node);
   const presence = new RedisPresence(client, node);
   const stores = openClusterStores(database, client);
+  const missed = new MissedSignals({ stores, clock, random: systemRandom, log, everyMs: missedSignalsMs });
   return {
     stores: {
       ...stores,
       close: async () => {
+        missed.stop();
         groupMemory.close();
         await presence.close();
         await stores.close();
       },
     },
-    signals: new RedisMailboxSignals(bus),
-    groupSignals: new RedisGroupSignals(bus),
+    signals: missed.ofMailboxes(new RedisMailboxSignals(bus)),
+    groupSignals: missed.ofGroups(new RedisGroupSignals(bus)),
     groupMemory,
     presence,
     spentChallenges: new RedisSpentChallenges(client, clock),

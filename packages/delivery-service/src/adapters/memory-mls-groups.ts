@@ -17,6 +17,7 @@ import {
   type AppendRefeed,
   type AppendRefeedOutcome,
   type FormerLeaf,
+  type GroupHead,
   type LeafCursor,
   type LogEntry,
   type MlsGroupRow,
@@ -127,6 +128,13 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
       lastCommitSequence: commitSequence,
       lastUsedDay: group.lastUsedDay,
     };
+  }
+
+  async heads(groupIds: readonly GroupId[]): Promise<readonly (GroupHead | undefined)[]> {
+    return groupIds.map((groupId) => {
+      const group = this.find(groupId);
+      return group && { lastSequence: lastSequenceOf(group), bans: group.bans.size };
+    });
   }
 
   async appendMessage(append: AppendMessage): Promise<AppendMessageOutcome> {

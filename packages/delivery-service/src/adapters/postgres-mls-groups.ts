@@ -7,6 +7,7 @@ import type {
   AppendRefeed,
   AppendRefeedOutcome,
   FormerLeaf,
+  GroupHead,
   LeafCursor,
   LogEntry,
   MlsGroupRow,
@@ -87,6 +88,20 @@ export class PostgresMlsGroupStore implements MlsGroupStore {
         lastUsedDay: row["last_used_day"] as number,
       }
     );
+  }
+
+  async heads(groupIds: readonly GroupId[]): Promise<readonly (GroupHead | undefined)[]> {
+    const rows = await this.all(
+      `SELECT asked.place, g.last_sequence,
+         (SELECT count(*)::int FROM mls_bans b WHERE b.mls_group = g.mls_group) AS bans
+       FROM unnest($1::bytea[]) WITH ORDINALITY AS asked (group_id, place) JOIN mls_groups g USING (group_id)`,
+      groupIds,
+    );
+    const found = new Map(rows.map((row) => [row["place"] as number, row]));
+    return groupIds.map((_, index) => {
+      const row = found.get(index + 1);
+      return row && { lastSequence: row["last_sequence"] as number, bans: row["bans"] as number };
+    });
   }
 
   appendMessage(append: AppendMessage): Promise<AppendMessageOutcome> {

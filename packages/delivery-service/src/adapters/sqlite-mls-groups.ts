@@ -7,6 +7,7 @@ import type {
   AppendRefeed,
   AppendRefeedOutcome,
   FormerLeaf,
+  GroupHead,
   LeafCursor,
   LogEntry,
   MlsGroupRow,
@@ -85,6 +86,19 @@ export class SqliteMlsGroupStore implements MlsGroupStore {
           lastUsedDay: row["last_used_day"] as number,
         }
       );
+    });
+  }
+
+  heads(groupIds: readonly GroupId[]): Promise<readonly (GroupHead | undefined)[]> {
+    return this.database.read((statements) => {
+      const head = statements.prepare(
+        `SELECT last_sequence, (SELECT count(*) FROM mls_bans b WHERE b.mls_group = g.mls_group) AS bans
+         FROM mls_groups g WHERE group_id = ?`,
+      );
+      return groupIds.map((groupId) => {
+        const row = head.get(groupId);
+        return row && { lastSequence: Number(row["last_sequence"]), bans: Number(row["bans"]) };
+      });
     });
   }
 

@@ -12,6 +12,8 @@ export interface MlsGroupStore {
   create(group: NewMlsGroup): Promise<"created" | "exists">;
   /** O(1): nothing here grows with the members. */
   load(groupId: GroupId): Promise<MlsGroupRow | undefined>;
+  /** How far groups are, in the order of the question; undefined for unknown ones. One query. */
+  heads(groupIds: readonly GroupId[]): Promise<readonly (GroupHead | undefined)[]>;
   /** Appends one application message; the same submit hash again is answered with where it is. O(1). */
   appendMessage(append: AppendMessage): Promise<AppendMessageOutcome>;
   /**
@@ -138,6 +140,13 @@ export interface MlsGroupRow {
   /** Sequence number of the commit that led to the present epoch; 0 in the first epoch. */
   readonly lastCommitSequence: number;
   readonly lastUsedDay: number;
+}
+
+/** What changes whenever a reader may have to look again. */
+export interface GroupHead {
+  readonly lastSequence: number;
+  /** Keys that were banned, removed by now or not. */
+  readonly bans: number;
 }
 
 export interface AppendMessage {

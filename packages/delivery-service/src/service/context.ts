@@ -75,6 +75,8 @@ export interface ServiceTiming {
   readonly slowReaderMs: number;
   /** What clients are told to wait before they come back. */
   readonly reconnectAfterMs: number;
+  /** Where nodes share their engines: how often, at most, each looks for what no signal told it of. */
+  readonly missedSignalsMs: number;
   /** How long a drain waits for frames and requests that are being answered. */
   readonly drainTimeoutMs: number;
 }

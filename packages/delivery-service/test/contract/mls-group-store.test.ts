@@ -103,6 +103,19 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       expect(await store.appendCommit(commitFrom(late.groupId, 7))).toMatchObject({ epoch: 8 });
     });
 
+    it("says how far it is beside many others, in the order of the question, with bans", async () => {
+      const other = newGroup();
+      await store.create(other);
+      await commit(0);
+      await store.ban(id, random(32), account, keys(2));
+      expect(await store.heads([other.groupId, newGroup().groupId, id])).toEqual([
+        { lastSequence: 0, bans: 0 },
+        undefined,
+        { lastSequence: 1, bans: 2 },
+      ]);
+      expect(await store.heads([])).toEqual([]);
+    });
+
     it("that nobody created has nothing", async () => {
       const nowhere = newGroup().groupId;
       expect(await store.load(nowhere)).toBeUndefined();

@@ -2,7 +2,7 @@
 import { formatId, groupId, UnavailableError } from "@murmuration/base";
 import { limits } from "@murmuration/wire";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
-import type { Stores } from "../../src/service/context.ts";
+import type { ServiceTiming, Stores } from "../../src/service/context.ts";
 import { startTestNodes, type TestNodes } from "../support/cluster.ts";
 import { commitUntilAccepted, expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
 import {
@@ -256,18 +256,22 @@ describe.skipIf(inject("cluster") === undefined)("a node that dies between stori
     };
     const mlsGroups = Object.create(given.mlsGroups) as Stores["mlsGroups"];
     mlsGroups.appendMessage = async (append) => fail(await given.mlsGroups.appendMessage(append));
+    mlsGroups.ban = async (...order) => fail(await given.mlsGroups.ban(...order));
     const mailboxes = Object.create(given.mailboxes) as Stores["mailboxes"];
     mailboxes.append = async (append) => fail(await given.mailboxes.append(append));
     return { ...given, mlsGroups, mailboxes };
   };
-  beforeEach(async () => {
+  const start = async (timing: Partial<ServiceTiming> = {}) => {
     dies = false;
-    cluster = await startTestNodes(2, { stores });
+    cluster = await startTestNodes(2, { stores, timing });
     [a, b] = cluster.nodes as [TestService, TestService];
-  });
+  };
+  /** Half a minute is long for a test. */
+  const looksOften = { missedSignalsMs: 300 };
   afterEach(() => cluster.stop());
 
   it("leaves a message that reaches who is connected elsewhere as soon as it is sent again", async () => {
+    await start();
     const [alice, bob] = [await Member.register(a), (await Member.strangers(a, 1))[0]!];
     await startCommunity(a, [alice, bob]);
     await bob.open(b, 1);
@@ -283,6 +287,7 @@ describe.skipIf(inject("cluster") === undefined)("a node that dies between stori
   });
 
   it("leaves an envelope that does so too", async () => {
+    await start();
     const bob = await TestDevice.register(a.base);
     const mailbox = await TestSocket.device(b.port, bob);
     await mailbox.next("queueEmpty");
@@ -294,6 +299,43 @@ describe.skipIf(inject("cluster") === undefined)("a node that dies between stori
     const again = await TestSocket.anonymous(a.port);
     expect(await again.request(submit)).toMatchObject({ kind: "submitAccepted", repeatedSubmit: true });
     expect(await mailbox.envelopes(1)).toHaveLength(1);
+  });
+
+  it("leaves a message that reaches who is connected elsewhere, though nobody sends it again", async () => {
+    await start(looksOften);
+    const [alice, bob] = [await Member.register(a), (await Member.strangers(a, 1))[0]!];
+    await startCommunity(a, [alice, bob]);
+    await bob.open(b, 1);
+    dies = true;
+    expect(await alice.socket.request(alice.say("my last words"))).toMatchObject({ kind: "rejection" });
+    await bob.catchUp(2);
+    expect(bob.heard).toEqual(["my last words"]);
+  });
+
+  it("leaves an envelope that does so too, though nobody sends it again", async () => {
+    await start(looksOften);
+    const bob = await TestDevice.register(a.base);
+    const mailbox = await TestSocket.device(b.port, bob);
+    await mailbox.next("queueEmpty");
+    dies = true;
+    const sender = await TestSocket.anonymous(a.port);
+    const submit = { kind: "submitSealed" as const, ...sealedTo([bob]) };
+    expect(await sender.request(submit)).toMatchObject({ kind: "rejection" });
+    expect(await mailbox.envelopes(1)).toHaveLength(1);
+  });
+
+  it("leaves a ban that holds elsewhere, though its admin does not come back", async () => {
+    await start(looksOften);
+    const [alice, bob] = [await Member.register(a), (await Member.strangers(a, 1))[0]!];
+    await startCommunity(a, [alice, bob]);
+    await bob.open(b, 1);
+    expectKind(await bob.socket.request(bob.say("not banned yet")), "groupSubmitAccepted");
+    dies = true;
+    expect(await alice.socket.request(alice.banFrame([bob]))).toMatchObject({ kind: "rejection" });
+    dies = false;
+    await expect
+      .poll(async () => bob.socket.request(bob.say("still here")), { timeout: 5_000 })
+      .toMatchObject({ code: "group/not-a-member" });
   });
 });
 

@@ -1,4 +1,4 @@
-import { accountId, type Bytes, type GroupId } from "@murmuration/base";
+import { accountId, type Bytes, compareBytes, type GroupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
 import type { PostgresDatabase, PostgresStatements } from "../../src/adapters/postgres-database.ts";
 import { PostgresMlsGroupStore } from "../../src/adapters/postgres-mls-groups.ts";
@@ -343,6 +343,32 @@ describe.skipIf(inject("cluster") === undefined)("MLS groups in PostgreSQL", () 
       await nodes[1].appendCommit(commitFrom(id, 0, { acceptedAtMs: at(2) }));
       expect(await periods()).toEqual([week(0), week(1), week(2)]);
       expect(await sequencesOf(id)).toEqual(upTo(41));
+    });
+
+    it("that are missing are made by whoever is first, though two nodes come to them from either end", async () => {
+      // One connection each, so that what is asked for at once is one transaction, in the order of the groups' ids.
+      const lines = await Promise.all(
+        upTo(2).map(async () => new PostgresMlsGroupStore((await cluster.another(1)).database)),
+      );
+      const groups = upTo(4)
+        .map(() => newGroup().groupId)
+        .sort(compareBytes);
+      for (const groupId of groups) await nodes[0].create(newGroup({ groupId }));
+      for (let round = 0; round < 5; round++) {
+        const [early, late] = [at(2 * round), at(2 * round + 1)];
+        const say = (line: number, group: number, acceptedAtMs: number) =>
+          lines[line]!.appendMessage(messageTo(groups[group]!, 0, { acceptedAtMs }));
+        // Each makes one week and then wants the one that the other has made: a ring, which PostgreSQL breaks.
+        const outcomes = await Promise.all([
+          say(0, 0, early),
+          say(0, 1, late),
+          say(1, 2, late),
+          say(1, 3, early),
+        ]);
+        expect(outcomes.map(({ kind }) => kind)).toEqual(upTo(4).map(() => "appended"));
+      }
+      expect(await periods()).toEqual(upTo(10).map((n) => week(n - 1)));
+      for (const group of groups) expect(await sequencesOf(group)).toEqual(upTo(5));
     });
 
     it("go whole from the disk when the last log has left them", async () => {

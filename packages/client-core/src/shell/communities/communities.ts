@@ -33,6 +33,7 @@ import {
   type Proposal,
 } from "@murmuration/mls-groups";
 import type { GroupEntries, GroupTurn, ServiceBody } from "@murmuration/wire";
+import { backoffMs } from "../../core/backoff.ts";
 import type { Content, GroupProfile } from "../../core/content.ts";
 import type { InviteLink } from "../../core/invite-link.ts";
 import { isTemporary, ServiceRefusal } from "../../core/refusal.ts";
@@ -115,8 +116,12 @@ export interface CreateOptions {
 const REFUSAL_PATIENCE_MS = 10_000;
 /** Between noticing that entries of a log are missing and asking for them. */
 const GAP_PAUSE_MS = 100;
-/** Pause after something that does not work for now, where the service names none. */
-const RETRY_PAUSE_MS = 30_000;
+/**
+ * Ceilings of the pause after something that does not work for now, where the service names none. The first ones are short: a
+ * node or an engine is away for seconds, and nobody says when it is back.
+ */
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 30_000;
 /** When communities are looked at again after the own device list changed. */
 const NEW_DEVICE_PAUSES_MS = [0, 2_000, 10_000, 60_000];
 /** Leaf lifetimes of the creator; nobody looks at them again. */
@@ -256,7 +261,7 @@ export class Communities {
   }
 
   /** What does not work for now must not keep the groups closed: it is tried again later on this connection. */
-  private async attempt(work: () => Promise<void>): Promise<void> {
+  private async attempt(work: () => Promise<void>, tries = 0): Promise<void> {
     try {
       await work();
     } catch (error) {
@@ -264,10 +269,12 @@ export class Communities {
         if (error instanceof RejectionError) return;
         throw error;
       }
-      const pauseMs = (error instanceof ServiceRefusal ? error.retryAfterMs : undefined) ?? RETRY_PAUSE_MS;
+      const { closing, environment } = this.context;
+      const named = error instanceof ServiceRefusal ? error.retryAfterMs : undefined;
+      const pauseMs = named ?? backoffMs(tries, FIRST_RETRY_MS, LONGEST_RETRY_MS, environment.random(4));
       this.effects.behind(async () => {
-        await this.context.environment.sleep(pauseMs, this.context.closing.signal);
-        if (this.ready) await this.attempt(work);
+        await environment.sleep(pauseMs, closing.signal);
+        if (this.ready) await this.attempt(work, tries + 1);
       });
     }
   }

@@ -307,7 +307,7 @@ class MurmurationClient implements Client {
     for (const lane of this.inbox.takeWoken()) this.worker.wake(lane);
     this.receipts.gather();
     this.maintenance.reschedule();
-    this.behind(() => this.communities.welcomes());
+    this.behind(() => this.communities.welcomesCame());
     this.communities.joinsAnswered();
     await this.followUp.run();
     this.behind(() => this.followUp.rotate());

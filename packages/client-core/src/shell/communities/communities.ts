@@ -288,6 +288,11 @@ export class Communities {
     await this.names.ask({ kind: "groupPushHandle", groupId: id, ...(handle && { handle }) });
   }
 
+  /** The mailbox may have brought Welcomes. What they need may be away just now: nobody says when it is back. */
+  welcomesCame(): Promise<void> {
+    return this.attempt(() => this.welcomes());
+  }
+
   /** Takes Welcomes up that the mailbox has brought. */
   async welcomes(): Promise<void> {
     if (this.joiner.dueWelcomes().length === 0) return;

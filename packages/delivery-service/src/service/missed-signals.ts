@@ -130,7 +130,7 @@ class Watched<Key, Listener, Head> {
         const [before, now] = [entry.head, heads[index]];
         if (now === undefined) continue;
         entry.head = now;
-        for (const listener of [...entry.listeners]) this.compare(listener, before, now);
+        for (const listener of entry.listeners) this.compare(listener, before, now);
       }
     }
   }

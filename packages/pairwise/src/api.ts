@@ -384,8 +384,8 @@ export interface PairwiseEngine {
   // Prekeys and certificate.
 
   /**
-   * Decides and generates what the key directory lacks: one-time keys up to 100 when fewer than 25 are left
-   * (30 in the very first upload), signed and last-resort Kyber prekey once a week; deletes replaced ones 30 days later. An unconfirmed upload
+   * Decides and generates what the key directory lacks: one-time keys up to 100 when fewer than 25 are left,
+   * signed and last-resort Kyber prekey once a week; deletes replaced ones 30 days later. An unconfirmed upload
    * is returned again as it was. Output undefined: nothing to upload. Run at start, daily, and on low stock.
    */
   preparePreKeys<R>(counts: PreKeyCounts, persist: Persist<PreKeyUpload | undefined, R>): Promise<R>;

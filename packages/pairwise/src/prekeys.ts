@@ -23,13 +23,8 @@ import { type TimedKeyRow, timedKeyRow } from "./rows.ts";
 import type { WorkMeter } from "./work-meter.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
-/** One-time keys of each kind that the key directory should have, once somebody has asked for this device's keys. */
+/** One-time keys of each kind that the key directory should have. */
 export const ONE_TIME_TARGET = 100;
-/**
- * One-time keys of each kind in a device's first upload. Most devices are asked for few: the rest is made when so many of
- * these are claimed that {@link REPLENISH_BELOW} is reached, of which the directory tells at once.
- */
-const ONE_TIME_FIRST = 30;
 /** Below this many, the directory is filled up to the target. */
 const REPLENISH_BELOW = 25;
 /** Signed prekey and last-resort Kyber prekey are replaced this often. */
@@ -51,7 +46,7 @@ interface Generation {
 
 /**
  * Decides what the key directory lacks and generates it. The upload is a row until it is confirmed, so a crash
- * before or after the upload repeats the same bytes. At most 202 key generations, 62 for the first upload.
+ * before or after the upload repeats the same bytes. At most 202 key generations.
  */
 export async function preparePreKeys(
   overlay: Overlay,
@@ -70,13 +65,12 @@ export async function preparePreKeys(
   expireReplaced(overlay, "signed-pre-key", signed, nowMs);
   expireReplaced(overlay, "kyber-pre-key", kyber, nowMs);
   const generation = { overlay, own, nowMs, random, meter };
-  const target = signed.length === 0 ? ONE_TIME_FIRST : ONE_TIME_TARGET;
   const upload: PreKeyUpload = {
     uploadId: random(16),
     signedPreKey: await rotateSignedPreKey(generation, signed),
     lastResortKyberPreKey: await rotateLastResort(generation, kyber),
-    preKeys: await generatePreKeys(generation, missing(counts.preKeys, target)),
-    kyberPreKeys: await generateKyberPreKeys(generation, missing(counts.kyberPreKeys, target)),
+    preKeys: await generatePreKeys(generation, missing(counts.preKeys)),
+    kyberPreKeys: await generateKyberPreKeys(generation, missing(counts.kyberPreKeys)),
   };
   if (isEmpty(upload)) return undefined;
   trimOneTimeKeys(overlay, "pre-key");
@@ -85,8 +79,8 @@ export async function preparePreKeys(
   return upload;
 }
 
-function missing(count: number, target: number): number {
-  return count < REPLENISH_BELOW ? target - Math.max(0, count) : 0;
+function missing(count: number): number {
+  return count < REPLENISH_BELOW ? ONE_TIME_TARGET - Math.max(0, count) : 0;
 }
 
 function isEmpty(upload: PreKeyUpload): boolean {

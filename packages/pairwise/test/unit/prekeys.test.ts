@@ -11,15 +11,15 @@ const rowsOf = (peer: Peer) => ({
 });
 
 describe("prekey life cycle", () => {
-  test("the first upload has 30 one-time keys of both kinds, a signed prekey and a last-resort Kyber prekey", async () => {
+  test("the first upload has 100 one-time keys of both kinds, a signed prekey and a last-resort Kyber prekey", async () => {
     const peer = Peer.blank(new World());
     await peer.engine.generateAccount(accountId(random(16)), peer.store.persist());
     const counts = { preKeys: 0, kyberPreKeys: 0 };
     const upload = (await peer.engine.preparePreKeys(counts, peer.store.persist()))!;
-    expect(upload.preKeys).toHaveLength(30);
-    expect(upload.kyberPreKeys).toHaveLength(30);
+    expect(upload.preKeys).toHaveLength(100);
+    expect(upload.kyberPreKeys).toHaveLength(100);
     validatePreKeyUpload(peer.engine.local()!.identityKey, upload);
-    expect(rowsOf(peer)).toEqual({ preKeys: 30, kyber: 31, signed: 1, baseKeys: 0 });
+    expect(rowsOf(peer)).toEqual({ preKeys: 100, kyber: 101, signed: 1, baseKeys: 0 });
   });
 
   test("an upload that was not confirmed is returned again as it was, also after a restart", async () => {
@@ -59,16 +59,16 @@ describe("prekey life cycle", () => {
     expect(rotated?.signedPreKey).toBeDefined();
     expect(rotated?.lastResortKyberPreKey).toBeDefined();
     expect(rotated?.preKeys).toHaveLength(0);
-    expect(rowsOf(peer)).toMatchObject({ signed: 2, kyber: 32 });
+    expect(rowsOf(peer)).toMatchObject({ signed: 2, kyber: 102 });
     await step(14);
     await step(21);
     await step(28);
     await step(35);
-    expect(rowsOf(peer)).toMatchObject({ signed: 6, kyber: 36 });
+    expect(rowsOf(peer)).toMatchObject({ signed: 6, kyber: 106 });
     await step(37 - 1 / 24);
-    expect(rowsOf(peer)).toMatchObject({ signed: 6, kyber: 36 });
+    expect(rowsOf(peer)).toMatchObject({ signed: 6, kyber: 106 });
     await step(37);
-    expect(rowsOf(peer)).toMatchObject({ signed: 5, kyber: 35 });
+    expect(rowsOf(peer)).toMatchObject({ signed: 5, kyber: 105 });
   });
 
   test("a replaced key is kept for 30 days from when the directory has its successor, however late that is", async () => {
@@ -127,7 +127,7 @@ describe("prekey life cycle", () => {
 describe("gotcha 5: markKyberPreKeyUsed", () => {
   test("deletes a one-time Kyber prekey with the first message, and its EC prekey too", async () => {
     const { bob } = await establishedPair();
-    expect(rowsOf(bob)).toEqual({ preKeys: 29, kyber: 30, signed: 1, baseKeys: 0 });
+    expect(rowsOf(bob)).toEqual({ preKeys: 99, kyber: 100, signed: 1, baseKeys: 0 });
   });
 
   test("keeps the last-resort key, notes the base key, and refuses a second session from the same base key", async () => {
@@ -141,14 +141,14 @@ describe("gotcha 5: markKyberPreKeyUsed", () => {
     await alice.meet(bob);
     const first = (await alice.send("first", [bob])).envelopes[0]!;
     expect(await bob.read(first)).toBe("first");
-    expect(rowsOf(bob)).toEqual({ preKeys: 30, kyber: 31, signed: 1, baseKeys: 1 });
+    expect(rowsOf(bob)).toEqual({ preKeys: 100, kyber: 101, signed: 1, baseKeys: 1 });
 
     // Without the session, and without the note of what was accepted, libsignal runs the handshake again.
     const key = formatAddress(alice.address);
     const gone = (["session", "received"] as const).map((table) => ({ table, key, value: undefined }));
     bob.store.applyWriteSet({ changes: gone });
     expect(await bob.receive(first)).toMatchObject({ kind: "rejected", code: "pairwise/base-key-reused" });
-    expect(rowsOf(bob)).toEqual({ preKeys: 30, kyber: 31, signed: 1, baseKeys: 1 });
+    expect(rowsOf(bob)).toEqual({ preKeys: 100, kyber: 101, signed: 1, baseKeys: 1 });
   });
 
   test("base keys are forgotten together with their last-resort key", async () => {

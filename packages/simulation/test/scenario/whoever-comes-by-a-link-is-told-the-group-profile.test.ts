@@ -1,7 +1,8 @@
 import { type Client, type Environment, systemEnvironment } from "@murmuration/client-core";
 import { expect, test } from "vitest";
-import { type SimulatedDevice, until, World } from "../../src/index.ts";
+import { type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import { logOf } from "../support/communities.ts";
+import { TamperedLog } from "../support/entry-mischief.ts";
 import { flockOf, inGroup, newcomer, talkRound } from "../support/flock.ts";
 
 /**
@@ -107,4 +108,36 @@ test("an answer that was due when its member went away is given when it is back"
   await bob.stop();
   await bob.start({ environment: systemEnvironment });
   await until(() => profileOf(carol, group.id)[1] === "Starlings only", 40_000, "Carol is told");
+});
+
+// The fault that this finds: what was said of a new profile cannot be read, and the member shows the old one for ever.
+test("a member that cannot read what a new profile is asks for it", async () => {
+  await using world = await World.start();
+  const tampered = new TamperedLog();
+  const hurried: Environment = {
+    ...systemEnvironment,
+    sleep: (ms, signal) => systemEnvironment.sleep(ms >= 10_000 ? ms / 10 : ms, signal),
+  };
+  const alice = await newcomer(world, "Alice");
+  const { wrapTransport } = tampered;
+  const bob = await newcomer(world, "Bob", { environment: hurried, wrapTransport });
+  const group = await flockOf(alice, bob);
+  await talkRound([alice, bob], group.id, "before");
+  let spoilt = 0;
+  tampered.begin((page) => {
+    const entries = page.entries.map((entry) => {
+      if (entry.application === undefined || spoilt > 0) return entry;
+      spoilt++;
+      const message = new Uint8Array(entry.application.message);
+      message[message.length - 1]! ^= 1;
+      return { ...entry, application: { ...entry.application, message } };
+    });
+    return [{ ...page, entries }];
+  });
+  await group.setTitle("Murmuration");
+  await until(() => spoilt === 1, 40_000, "what is said of the profile comes");
+  await group.send({ text: "you cannot know yet" });
+  await until(() => textsOf(bob.client, group.id).includes("you cannot know yet"));
+  expect(inGroup(bob, group.id)?.title).toBe("Flock");
+  await until(() => inGroup(bob, group.id)?.title === "Murmuration", 40_000, "Bob is told");
 });

@@ -144,8 +144,9 @@ export class CommunityContent {
     return !community.announcementOnly || roleOf(community, author) !== "member";
   }
 
-  /** Inside the transaction of another's commit: newcomers who can neither ask for the profile nor were told it. */
+  /** Inside the transaction of another's commit: newcomers who can neither ask for the profile nor were told it, and a new profile. */
   cameWithout(id: GroupId, { added, after, committer }: CommitDescription): void {
+    this.profiles.expect(id, after);
     if (added.length === 0 || !after.announcementOnly) return;
     const leaf = committer === undefined ? undefined : this.registry.load(id).group.tree.leaf(committer);
     const adder = leaf === undefined ? undefined : decodeMemberCredential(leaf.credential).accountId;

@@ -1,6 +1,6 @@
 /**
- * The group profile for whoever came without being told: by a link, or back after commits that it did not see. The
- * newcomer asks once in the group; where only admins write it cannot, and they answer as if it had. Every member that knows the profile would answer, so each waits for a random time
+ * The group profile for whoever was not told: who came by a link, or back after commits that it did not see, or who could
+ * not read what was said. It asks in the group; where only admins write it cannot, and they answer as if it had. Every member that knows the profile would answer, so each waits for a random time
  * first, and answers only if nobody has said it by then. That an answer is due is written down: the member may be gone
  * before its time has come.
  */
@@ -32,6 +32,9 @@ const SPREAD_FOR_EACH_MS = 20;
 const LONGEST_SPREAD_MS = 10_000;
 /** One account is answered once in this time: a member must not make the others talk all day. */
 const PAUSE_FOR_EACH_MS = 600_000;
+/** How long a profile that the group context names may stay unknown before it is asked for, ms; twice as long each time. */
+const PATIENCE_MS = 10_000;
+const LONGEST_PATIENCE_MS = 600_000;
 /** Accounts whose last request is remembered. */
 const REMEMBERED = 4_096;
 
@@ -44,6 +47,8 @@ export class ProfileRequests {
   private readonly asked = new Map<string, number>();
   /** Groups in which this device is about to answer. */
   private readonly answering = new Set<string>();
+  /** Groups whose profile this device waits for. */
+  private readonly awaiting = new Set<string>();
   /** Groups in which this program has asked, and for what. */
   private readonly asking = new Map<string, Bytes>();
 
@@ -72,6 +77,30 @@ export class ProfileRequests {
       confirm: false,
       createdAtMs: context.now(),
     });
+  }
+
+  /**
+   * Inside the transaction of a commit: where it names a profile that is not here, whoever made it says what it is. This
+   * device may not be able to read that, or nobody may have lived to say it: then it asks.
+   */
+  expect(id: GroupId, { profileHash }: CommunityContext): void {
+    const key = toBase64Url(id);
+    if (this.awaiting.has(key) || this.knows(id, profileHash)) return;
+    this.awaiting.add(key);
+    this.effects.behind(() => this.await(id).finally(() => this.awaiting.delete(key)));
+  }
+
+  private async await(id: GroupId): Promise<void> {
+    const { closing, environment } = this.context;
+    for (let patienceMs = PATIENCE_MS; ; patienceMs = Math.min(2 * patienceMs, LONGEST_PATIENCE_MS)) {
+      await environment.sleep(patienceMs + this.drawDelay(id), closing.signal);
+      if (closing.signal.aborted || this.context.mls.group(id)?.state !== "active") return;
+      const community = this.registry.communityOf(id);
+      if (this.knows(id, community.profileHash)) return;
+      this.asking.delete(toBase64Url(id));
+      this.context.transaction(() => this.ask(id, community));
+      this.effects.wake(lanes.group(id));
+    }
   }
 
   private mustAsk(id: GroupId, community: CommunityContext): boolean {

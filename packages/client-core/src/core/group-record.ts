@@ -6,8 +6,8 @@
  *   who may        owner: everything.  admin: add, remove members, title, expiry, rotate, migrate.
  *                  member: leave, profile.  invited: join, leave.
  *
- * A group always has an owner: when the last one leaves, the first admin by account id becomes owner, else the
- * first member. A rule that refuses throws RejectionError; the state before stays.
+ * A group with members has an owner: when the last one leaves, the first admin by account id becomes owner, else the
+ * first member; where only invited ones are left, the first of them who joins. A rule that refuses throws RejectionError; the state before stays.
  */
 import {
   type AccountId,
@@ -133,12 +133,9 @@ function applyAction(
   switch (action.kind) {
     case "join":
       refuseUnless(author.invited, "group/already-a-member");
-      return withMember(state, {
-        ...author,
-        invited: false,
-        profileKey: action.profileKey,
-        name: action.name,
-      });
+      return withOwner(
+        withMember(state, { ...author, invited: false, profileKey: action.profileKey, name: action.name }),
+      );
     case "leave":
       return leave(state, self, change.revision);
     default:
@@ -259,12 +256,16 @@ function add(state: GroupState, added: readonly NewMember[]): GroupState {
 function leave(state: GroupState, self: string, revision: number): GroupState {
   const invited = state.members.get(self)?.invited === true;
   const rest = without(state, self);
-  const next = invited ? rest : { ...rest, rotateAfter: revision };
-  const present = [...next.members.values()].filter((member) => !member.invited);
-  if (present.length === 0 || present.some(isOwner)) return next;
+  return withOwner(invited ? rest : { ...rest, rotateAfter: revision });
+}
+
+/** Somebody becomes owner where members are there and none of them is. O(members). */
+function withOwner(state: GroupState): GroupState {
+  const present = [...state.members.values()].filter((member) => !member.invited);
+  if (present.length === 0 || present.some(isOwner)) return state;
   const sorted = present.sort((a, b) => compareBytes(a.account, b.account));
   const heir = sorted.find((member) => member.role === "admin") ?? sorted[0]!;
-  return withMember(next, { ...heir, role: "owner" });
+  return withMember(state, { ...heir, role: "owner" });
 }
 
 // ------------------------------------------------------------------------------------------------- the blob
@@ -330,18 +331,11 @@ export function noticesOf(before: GroupState, after: GroupState, change: Verifie
         account: formatId(account),
       }));
     case "join":
-      return [{ code: "group/member-joined", account: author }];
+      return [{ code: "group/member-joined", account: author }, ...heirNotices(before, after)];
     case "remove":
       return [{ code: "group/member-removed", account: formatId(action.account) }];
-    case "leave": {
-      const heir = [...after.members.values()].find(
-        (member) => isOwner(member) && before.members.get(formatId(member.account))?.role !== "owner",
-      );
-      const left: Notice = { code: "group/member-left", account: author };
-      return heir === undefined
-        ? [left]
-        : [left, { code: "group/role-changed", account: formatId(heir.account), role: "owner" }];
-    }
+    case "leave":
+      return [{ code: "group/member-left", account: author }, ...heirNotices(before, after)];
     case "role":
       return [{ code: "group/role-changed", account: formatId(action.account), role: action.role }];
     case "title":
@@ -351,4 +345,11 @@ export function noticesOf(before: GroupState, after: GroupState, change: Verifie
     default:
       return [];
   }
+}
+
+/** Of who became owner because nobody was any more. */
+function heirNotices(before: GroupState, after: GroupState): readonly Notice[] {
+  return [...after.members.values()]
+    .filter((member) => isOwner(member) && before.members.get(formatId(member.account))?.role !== "owner")
+    .map(({ account }) => ({ code: "group/role-changed", account: formatId(account), role: "owner" }));
 }

@@ -80,3 +80,16 @@ test("whatever members try, a group with members has an owner, and a refused cha
     { seed, numRuns: 300 },
   );
 });
+
+test("who was invited by a group that everybody has left owns it when it joins", () => {
+  const creator = { ...people[0]!, profileKey: new Uint8Array(32), name: "" };
+  const create: GroupAction = { kind: "create", title: "", expireAfterSeconds: 0, members: [creator] };
+  let state = applyChange(emptyGroup(group), changeBy(emptyGroup(group), 0, create));
+  for (const [by, step] of [
+    [0, { kind: "invite", who: 4 }],
+    [0, { kind: "leave" }],
+    [4, { kind: "join" }],
+  ] as const)
+    state = applyChange(state, changeBy(state, by, actionOf(step)));
+  expect([...state.members.values()].map(({ role, invited }) => [role, invited])).toEqual([["owner", false]]);
+});

@@ -117,8 +117,8 @@ const REFUSAL_PATIENCE_MS = 10_000;
 /** Between noticing that entries of a log are missing and asking for them. */
 const GAP_PAUSE_MS = 100;
 /**
- * Ceilings of the pause after something that does not work for now, where the service names none. The first ones are short: a
- * node or an engine is away for seconds, and nobody says when it is back.
+ * Ceilings of the pause after a temporary failure, where the service names none. The first ones are short: a node or an
+ * engine is away for seconds, and nobody says when it is back.
  */
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;

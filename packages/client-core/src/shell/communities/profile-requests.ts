@@ -49,6 +49,8 @@ export class ProfileRequests {
   private readonly answering = new Set<string>();
   /** Groups whose profile this device waits for. */
   private readonly awaiting = new Set<string>();
+  /** When anybody last asked in a group, ms. */
+  private readonly heardAtMs = new Map<string, number>();
   /** Groups in which this program has asked, and for what. */
   private readonly asking = new Map<string, Bytes>();
 
@@ -81,7 +83,8 @@ export class ProfileRequests {
 
   /**
    * Inside the transaction of a commit: where it names a profile that is not here, whoever made it says what it is. This
-   * device may not be able to read that, or nobody may have lived to say it: then it asks.
+   * device may not be able to read that, or nobody may have lived to say it: then it asks, unless another one has: where
+   * the one who made it is gone, everybody lacks it, and one question is enough.
    */
   expect(id: GroupId, { profileHash }: CommunityContext): void {
     const key = toBase64Url(id);
@@ -93,10 +96,12 @@ export class ProfileRequests {
   private async await(id: GroupId): Promise<void> {
     const { closing, environment } = this.context;
     for (let patienceMs = PATIENCE_MS; ; patienceMs = Math.min(2 * patienceMs, LONGEST_PATIENCE_MS)) {
+      const sinceMs = this.context.now();
       await environment.sleep(patienceMs + this.drawDelay(id), closing.signal);
       if (closing.signal.aborted || this.context.mls.group(id)?.state !== "active") return;
       const community = this.registry.communityOf(id);
       if (this.knows(id, community.profileHash)) return;
+      if ((this.heardAtMs.get(toBase64Url(id)) ?? 0) > sinceMs) continue;
       this.asking.delete(toBase64Url(id));
       this.context.transaction(() => this.ask(id, community));
       this.effects.wake(lanes.group(id));
@@ -123,7 +128,9 @@ export class ProfileRequests {
   /** Inside a transaction: another member asks. */
   receive(id: GroupId, author: AccountId, { hash }: NonNullable<Content["profileRequest"]>): void {
     const { profileHash } = this.registry.communityOf(id);
-    if (!equalBytes(hash, profileHash) || !this.mayAsk(id, author)) return;
+    if (!equalBytes(hash, profileHash)) return;
+    this.heardAtMs.set(toBase64Url(id), this.context.now());
+    if (!this.mayAsk(id, author)) return;
     this.owe(id, this.registry.communityOf(id));
   }
 

@@ -160,10 +160,7 @@ describe("turns go round", () => {
     const { here, patient } = await coldCommunity();
     let turns = 0;
     for (; turns < 8; turns++) {
-      const asked = await Promise.race([
-        turnOf(here),
-        new Promise<undefined>((go) => setTimeout(go, TURN_MS, undefined)),
-      ]);
+      const asked = await turnOf(here, TURN_MS).catch(() => undefined);
       if (asked === undefined) break;
       expect(asked.turn).toMatchObject({ reason: "warm-up", proposals: [], bannedLeaves: [] });
       const { member } = asked;
@@ -191,10 +188,10 @@ describe("turns go round", () => {
     for (const member of here) await member.catchUp(2);
     for (const member of here.slice(0, 2)) await member.acknowledge(2);
     const isAsked = () =>
-      Promise.race([
-        turnOf(here).then(() => true),
-        new Promise<boolean>((go) => setTimeout(go, TURN_MS, false)),
-      ]);
+      turnOf(here, TURN_MS).then(
+        () => true,
+        () => false,
+      );
     expect(await isAsked()).toBe(false);
     await here[2]!.acknowledge(2);
     expect(await isAsked()).toBe(true);

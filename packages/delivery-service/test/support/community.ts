@@ -489,13 +489,14 @@ export async function addMembers(owner: Member, others: readonly Member[], join 
   }
 }
 
-/** Waits until one of these members is given a turn. */
+/** Waits until one of these members is given a turn, and rejects where none is in that time. */
 export async function turnOf(
   members: readonly Member[],
+  withinMs = 20_000,
 ): Promise<{ readonly member: Member; readonly turn: BodyOf<"groupTurn"> }> {
   const some = () => members.find((member) => member.hasTurn);
   await Promise.race(
-    members.map((member) => member.socket.until(() => some() !== undefined, 20_000, "no turn")),
+    members.map((member) => member.socket.until(() => some() !== undefined, withinMs, "no turn")),
   );
   const member = some()!;
   return { member, turn: await member.nextTurn() };

@@ -31,10 +31,11 @@ export interface PostgresStatements {
 /** deadlock_detected, serialization_failure: PostgreSQL ended a transaction for the sake of another one. */
 const AGAIN = new Set(["40P01", "40001"]);
 /**
- * With these the connection is of no more use: it is going down (08..., 57P..), PostgreSQL ended its session (25P03), or a
- * statement that it prepared is not what it was since a newer node changed the tables (0A000).
+ * With these the connection is of no more use: it is going down (08..., 57P..), PostgreSQL ended its session (25P03), it
+ * leads to a server that takes no writes, another one having taken its place (25006), or a statement that it prepared is
+ * not what it was since a newer node changed the tables (0A000).
  */
-const ENDED = /^(?:08|57P|25P03|0A000)/;
+const ENDED = /^(?:08|57P|25P03|25006|0A000)/;
 
 /** A connection out of a pool, for one transaction or one read. */
 export class PostgresConnection implements PostgresStatements {

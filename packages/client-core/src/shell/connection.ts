@@ -321,7 +321,14 @@ export class Connection {
   private openCommunity(): Promise<CommunityChannel> {
     const { end } = this;
     if (end === undefined) return Promise.reject(new UnavailableError("connection/lost"));
-    this.community ??= this.connectCommunity(end);
+    if (this.community === undefined) {
+      const connecting = this.connectCommunity(end);
+      this.community = connecting;
+      // The two others may go on without it: whoever asks next tries again.
+      connecting.catch(() => {
+        if (this.community === connecting) this.community = undefined;
+      });
+    }
     return this.community;
   }
 

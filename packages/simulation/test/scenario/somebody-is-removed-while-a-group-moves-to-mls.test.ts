@@ -159,7 +159,8 @@ test("members that are added while the group is prepared come along, whoever add
 }, 120_000);
 
 // The fault that this finds: a group that is joined as a community by itself, because its Welcome was taken up before the
-// record had named it, and in which nobody looks for the member then.
+// record had named it, and in which nobody looks for the member then; and a group that is opened under the name that it had
+// when its Welcome came, which is to say never.
 test("a member whose Welcome is faster than its record comes into the conversation, and into no other", async () => {
   await using world = await World.start();
   const { alice, bob, carol, creator, id } = await waitingFlock(world);
@@ -176,4 +177,7 @@ test("a member whose Welcome is faster than its record comes into the conversati
   trees.letGo();
   await untilIn([alice, erin], id, () => on(alice, id).migration?.readyAccounts === 4, "she is ready");
   expect(erin.client.conversations.list().map((conversation) => conversation.id)).toEqual([id]);
+  // The log of the group comes to her under the conversation's name.
+  await on(alice, id).migrate("finish-now");
+  await allMoved([alice, bob, carol, erin], id);
 }, 120_000);

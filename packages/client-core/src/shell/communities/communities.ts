@@ -194,9 +194,9 @@ export class Communities {
       merged: (id, group, proposals) => effects.merged(id, group, proposals),
       shown: (id) => effects.shown(id),
       settled: (outboxIds) => effects.settled(outboxIds),
-      stuck: (id) => this.behindOf(id, () => this.rejoin(id)),
-      refused: (id, sequence) => this.behindOf(id, () => this.afterRefusal(id, sequence)),
-      gap: (id) => this.behindOf(id, () => this.askAgain(id)),
+      stuck: (id) => this.openingOf(id, () => this.rejoin(id)),
+      refused: (id, sequence) => this.openingOf(id, () => this.afterRefusal(id, sequence)),
+      gap: (id) => this.openingOf(id, () => this.askAgain(id)),
       restored: () => effects.restored(),
       received: (id) => this.received(id),
     });
@@ -230,7 +230,7 @@ export class Communities {
       access,
       (id) => effects.behind(() => this.commitProposals(id)),
       // Whoever is banned hears nothing more on this connection; opening the group anew says what we are.
-      (id) => effects.behind(() => this.openAnew(id)),
+      (id) => this.openingOf(id, () => this.openAnew(id)),
     );
   }
 
@@ -255,7 +255,7 @@ export class Communities {
     await this.attempt(() => this.welcomes());
     const groups = this.context.mls.groups().filter(({ state }) => state !== "over");
     // A group that does not answer must not hold the others up.
-    for (const { id } of groups) this.behindOf(groupId(id), () => this.openAndResume(groupId(id)));
+    for (const { id } of groups) this.openingOf(groupId(id), () => this.openAndResume(groupId(id)));
     this.ready = true;
     this.registry.changed.notify();
   }
@@ -296,7 +296,7 @@ export class Communities {
   /** Takes Welcomes up that the mailbox has brought. */
   async welcomes(): Promise<void> {
     if (this.joiner.dueWelcomes().length === 0) return;
-    for (const id of await this.joiner.takeUp()) await this.orSetAside(id, () => this.openAnew(id));
+    for (const id of await this.joiner.takeUp()) await this.opening(id, () => this.openAnew(id));
     this.effects.behind(() => this.keyPackages.replenish());
   }
 
@@ -332,6 +332,16 @@ export class Communities {
       if (!isOfOneGroup(error)) throw error;
       if (this.putAside(id, error)) await this.orSetAside(id, () => this.rejoin(id));
     }
+  }
+
+  /** What opens a group. Nobody else would do it on this connection: it is tried until it is done. */
+  private opening(id: GroupId, work: () => Promise<void>): Promise<void> {
+    return this.attempt(() => this.orSetAside(id, work));
+  }
+
+  /** As {@link opening}, and nobody waits for it. */
+  private openingOf(id: GroupId, work: () => Promise<void>): void {
+    this.effects.behind(() => this.opening(id, work));
   }
 
   /** Work in one group that nobody waits for. */
@@ -500,7 +510,7 @@ export class Communities {
     }
     try {
       const id = groupId(bytes);
-      if (this.putAside(id, error)) this.behindOf(id, () => this.rejoin(id));
+      if (this.putAside(id, error)) this.openingOf(id, () => this.rejoin(id));
     } catch (failure) {
       this.context.failed(failure);
     }
@@ -813,7 +823,7 @@ export class Communities {
     await this.access.ready(id);
   }
 
-  /** The pre-shared key has been stored for which a log stood still: it goes on. */
+  /** The pre-shared key has been stored for which a log stood still: it goes on. Whoever has stored it looks again by itself. */
   async pskCame(id: GroupId): Promise<void> {
     await this.openAnew(id);
     if (!this.access.isHeld(id)) await this.resume(id);
@@ -850,9 +860,8 @@ export class Communities {
   }
 
   /** Opens a group under the name that it has now, and takes in its log. */
-  async openRenamed(id: GroupId): Promise<void> {
-    await this.openAnew(id);
-    if (!this.access.isHeld(id)) await this.resume(id);
+  openRenamed(id: GroupId): Promise<void> {
+    return this.opening(id, () => this.pskCame(id));
   }
 
   /** Goes on with a group that was made and not opened. */
@@ -911,7 +920,7 @@ export class Communities {
   joinsAnswered(): void {
     this.registry.changed.notify();
     for (const id of this.context.mls.approvedJoins()) {
-      this.effects.behind(async () => {
+      this.openingOf(groupId(id), async () => {
         try {
           await this.rejoin(groupId(id));
         } finally {

@@ -143,7 +143,8 @@ export class Joiner {
       const id = this.names.conversation(row.groupId);
       if (this.isOfMove(id, row)) continue;
       try {
-        if (await this.join(id, row)) entered.push(id);
+        const joined = await this.join(id, row);
+        if (joined !== undefined) entered.push(joined);
       } catch (error) {
         if (isTemporary(error) || !(error instanceof RejectionError)) throw error;
         // A Welcome that does not hold is worth nothing.
@@ -166,15 +167,16 @@ export class Joiner {
     return true;
   }
 
-  private async join(id: GroupId, row: WelcomeRow): Promise<boolean> {
+  /** The conversation in which this device is now, which may have got the group only while its tree was verified. */
+  private async join(id: GroupId, row: WelcomeRow): Promise<GroupId | undefined> {
     const { mls } = this.context;
     const known = mls.group(id);
     const keyPackage = this.keyPackageFor(row);
     if (keyPackage === undefined || (known?.state === "active" && known.cursor >= row.sequence)) {
       this.context.transaction(() => mls.deleteWelcome(row.id));
-      return false;
+      return undefined;
     }
-    if (this.waitsForLog(row)) return false;
+    if (this.waitsForLog(row)) return undefined;
     const ratchetTree = await fetchTree(this.context, row.treeHash);
     const signatureKey = communityIdentity(this.context).signatureKeys.privateKey;
     const { group, writes, signer } = await oneAtATime(() =>
@@ -187,7 +189,7 @@ export class Joiner {
     // The record of a conversation may have named this group its own meanwhile: it is that conversation's then, and no
     // community by itself, in which nobody would look for this device.
     const now = this.names.conversation(row.groupId);
-    if (!equalBytes(now, id)) return this.isOfMove(now, row) ? false : this.join(now, row);
+    if (!equalBytes(now, id)) return this.isOfMove(now, row) ? undefined : this.join(now, row);
     const wireId = this.names.wire(id);
     if (!equalBytes(group.groupId, wireId)) throw new RejectionError("group/foreign-welcome");
     // A pairwise group has no other group under its own id; the one that it migrates to is known by another.
@@ -195,7 +197,7 @@ export class Joiner {
       throw new RejectionError("group/foreign-welcome");
     requireUsableEpoch(group);
     // An external commit may have been faster.
-    if (mls.group(id)?.state === "active") return false;
+    if (mls.group(id)?.state === "active") return undefined;
     if (Number(group.epoch) < this.highestEpoch(id)) throw new RejectionError("group/old-welcome");
     const { meter } = this.context;
     meter.welcomes++;
@@ -213,7 +215,7 @@ export class Joiner {
       this.openConversation(id, group, signer);
       this.afterLink(id);
     });
-    return true;
+    return id;
   }
 
   /** One transaction; memory and what has to hear of it come last in it. */

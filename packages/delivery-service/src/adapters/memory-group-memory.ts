@@ -1,7 +1,7 @@
 import { formatId, type GroupId } from "@murmuration/base";
 import { NO_LINE, stepTurns, type TurnEvent, type TurnLine, type TurnStep } from "../core/turn-line.ts";
 import type { Clock } from "../ports/environment.ts";
-import { type CommitWords, type GroupMemory, NO_WORDS } from "../ports/group-memory.ts";
+import { type CommitWords, type GroupMemory, NO_WORDS, type TakeBack } from "../ports/group-memory.ts";
 
 /** For which a leaf whose commit was taken back commits no more, ms. */
 export const SUSPENDED_MS = 3_600_000;
@@ -12,10 +12,24 @@ interface Remembered {
   readonly suspended: Map<string, number>;
 }
 
+/** The last that a leaf said in slow mode. */
+interface Said {
+  readonly submit: string;
+  readonly atMs: number;
+  readonly forgottenAtMs: number;
+  /** That may have stored it, or may yet. */
+  attempts: number;
+}
+
+const FIRST_SWEEP = 1_024;
+
 /** {@link GroupMemory} of one process. What says nothing any more is forgotten. */
 export class MemoryGroupMemory implements GroupMemory {
   private readonly clock: Clock;
   private readonly groups = new Map<string, Remembered>();
+  /** By group and leaf. */
+  private readonly said = new Map<string, Said>();
+  private sweepAt = FIRST_SWEEP;
 
   constructor(clock: Clock) {
     this.clock = clock;
@@ -53,6 +67,33 @@ export class MemoryGroupMemory implements GroupMemory {
 
   async pardon(groupId: GroupId): Promise<void> {
     this.with(groupId, ({ suspended }) => suspended.clear());
+  }
+
+  async speak(
+    groupId: GroupId,
+    leaf: string,
+    submit: string,
+    pauseMs: number,
+  ): Promise<TakeBack | undefined> {
+    const key = `${formatId(groupId)} ${leaf}`;
+    const now = this.clock.now();
+    const found = this.said.get(key);
+    const last = found !== undefined && now < found.forgottenAtMs ? found : undefined;
+    const isAgain = last?.submit === submit;
+    if (last !== undefined && !isAgain && now < last.atMs + pauseMs) return undefined;
+    const said = isAgain ? last : { submit, atMs: now, forgottenAtMs: now + pauseMs, attempts: 0 };
+    said.attempts++;
+    this.said.set(key, said);
+    if (this.said.size > this.sweepAt) this.sweep(now);
+    return async () => {
+      if (--said.attempts === 0 && this.said.get(key) === said) this.said.delete(key);
+    };
+  }
+
+  /** O(entries), at most once for each doubling of their number. */
+  private sweep(now: number): void {
+    for (const [key, { forgottenAtMs }] of this.said) if (forgottenAtMs <= now) this.said.delete(key);
+    this.sweepAt = Math.max(FIRST_SWEEP, this.said.size * 2);
   }
 
   private with<T>(groupId: GroupId, work: (group: Remembered) => T): T {

@@ -3,7 +3,7 @@ import { fromHex, type GroupId, InvariantError, toHex, UnavailableError } from "
 import type { CommitRefusal } from "@murmuration/mls-groups/public-group";
 import { NO_LINE, stepTurns, type TurnEvent, type TurnLine, type TurnStep } from "../core/turn-line.ts";
 import type { Clock, Log } from "../ports/environment.ts";
-import type { CommitWords, GroupMemory } from "../ports/group-memory.ts";
+import type { CommitWords, GroupMemory, TakeBack } from "../ports/group-memory.ts";
 import { MemoryGroupMemory, SUSPENDED_MS } from "./memory-group-memory.ts";
 import type { RedisClient, Script } from "./redis-client.ts";
 
@@ -51,12 +51,45 @@ const REFUSE: Script = {
 };
 
 /**
+ * Counts what a leaf says in slow mode.
+ * KEYS[1] its last message: submit, at (ms of Redis's clock), attempts. ARGV[1] submit, ARGV[2] pause in ms.
+ * Answers 1, or 0 where it said something else within the pause. O(1).
+ */
+const SPEAK: Script = {
+  name: "speak",
+  lua: `
+    local last = redis.call('HMGET', KEYS[1], 'submit', 'at')
+    if last[1] ~= ARGV[1] then
+      local time = redis.call('TIME')
+      local now = time[1] * 1000 + math.floor(time[2] / 1000)
+      if last[2] and now < last[2] + ARGV[2] then return 0 end
+      redis.call('DEL', KEYS[1])
+      redis.call('HSET', KEYS[1], 'submit', ARGV[1], 'at', string.format('%.0f', now))
+      redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    end
+    redis.call('HINCRBY', KEYS[1], 'attempts', 1)
+    return 1`,
+};
+
+/**
+ * Takes one attempt back, and with the last of them the message.
+ * KEYS[1] the leaf's last message, as above. ARGV[1] submit. Answers nothing. O(1).
+ */
+const TAKE_BACK: Script = {
+  name: "take-back",
+  lua: `
+    if redis.call('HGET', KEYS[1], 'submit') ~= ARGV[1] then return end
+    if redis.call('HINCRBY', KEYS[1], 'attempts', -1) <= 0 then redis.call('DEL', KEYS[1]) end`,
+};
+
+/**
  * {@link GroupMemory} of a cluster, in Redis. A step of a line is taken here, by the pure function that one process uses, and
  * stored if no other node was faster; else it is taken again on the line as it is then.
  *
  * While Redis does not answer, each node goes on with a memory of its own: messages and commits are still ordered by the
- * store, only that each node then has a line of turns of its own. That choice is "open": a line makes a race fair, it does
- * not decide it. The keys of a group share a hash tag; they end by themselves.
+ * store, only that each node then has a line of turns of its own, and counts slow mode for itself. That choice is "open": a
+ * line makes a race fair, it does not decide it, and a member who says one thing more on each node is better than a group in
+ * which nobody does. The keys of a group share a hash tag; they end by themselves.
  */
 export class RedisGroupMemory implements GroupMemory {
   private readonly redis: RedisClient;
@@ -156,6 +189,19 @@ export class RedisGroupMemory implements GroupMemory {
     return this.orAlone(
       async () => void (await this.redis.call("DEL", this.key(groupId, "suspended"))),
       () => this.alone.pardon(groupId),
+    );
+  }
+
+  /** One round trip. Time is Redis's own: a node whose clock is ahead allows nothing early. */
+  speak(groupId: GroupId, leaf: string, submit: string, pauseMs: number): Promise<TakeBack | undefined> {
+    const key = this.key(groupId, `said:${hashOf(leaf)}`);
+    return this.orAlone(
+      async () => {
+        if ((await this.redis.run(SPEAK, [key], submit, pauseMs)) !== 1) return undefined;
+        // Where Redis does not answer any more it counts until its pause is over, and may be said again.
+        return () => this.redis.run(TAKE_BACK, [key], submit).then(noop, noop);
+      },
+      () => this.alone.speak(groupId, leaf, submit, pauseMs),
     );
   }
 
@@ -260,8 +306,7 @@ export class RedisGroupMemory implements GroupMemory {
   }
 
   private key(groupId: GroupId, name: string): string {
-    const tag = createHash("sha256").update(groupId).digest("base64url").slice(0, 22);
-    return `${this.redis.prefix}{group:${tag}}:${name}`;
+    return `${this.redis.prefix}{group:${hashOf(groupId)}}:${name}`;
   }
 
   private nodeKey(node: string): string {
@@ -276,6 +321,12 @@ function refusalsOf(flat: readonly Buffer[]): ReadonlyMap<string, CommitRefusal>
     refusals.set(String(flat[i]), { leafIndex: Number(leafIndex), signature: fromHex(signature) });
   }
   return refusals;
+}
+
+const noop = (): void => {};
+
+function hashOf(name: string | Uint8Array): string {
+  return createHash("sha256").update(name).digest("base64url").slice(0, 22);
 }
 
 function pairOf(text: Buffer): [string, string] {

@@ -1,26 +1,17 @@
 import { RejectionError } from "@murmuration/base";
 import type { FollowedLeaf } from "../ports/commit-validator.ts";
 
-/** The last application message of a leaf, by the name of its submit. */
-export interface LastMessage {
-  readonly atMs: number;
-  readonly submit: string;
-}
+/** No leaf waits longer, whatever the settings say: it has to be remembered for as long. */
+const LONGEST_PAUSE_MS = 86_400_000;
 
 /**
- * Decides whether a leaf may send an application message now. Admins and owners are exempt from slow mode. The submit
- * that was taken last may be sent again. Throws RejectionError `group/not-allowed`, `group/slow-mode`.
+ * Decides whether a leaf may send application messages, and with what pause between two of them, ms; 0 for none. Admins and
+ * owners are exempt from slow mode. Throws RejectionError `group/not-allowed`.
  */
-export function decideSender(
-  leaf: FollowedLeaf,
-  last: LastMessage | undefined,
-  submit: string,
-  now: number,
-): void {
-  if (leaf.role !== "member") return;
-  if (leaf.settings.announcementOnly) throw new RejectionError("group/not-allowed");
-  if (last === undefined || last.submit === submit) return;
-  if (now < last.atMs + leaf.settings.slowModeSeconds * 1000) throw new RejectionError("group/slow-mode");
+export function decideSender({ role, settings }: Pick<FollowedLeaf, "role" | "settings">): number {
+  if (role !== "member") return 0;
+  if (settings.announcementOnly) throw new RejectionError("group/not-allowed");
+  return Math.min(settings.slowModeSeconds * 1000, LONGEST_PAUSE_MS);
 }
 
 /**

@@ -12,10 +12,14 @@ export interface CommitWords {
 
 export const NO_WORDS: CommitWords = { vouchers: new Map(), refusals: new Map() };
 
+/** This attempt to say it came to nothing. */
+export type TakeBack = () => Promise<void>;
+
 /**
  * What the nodes that work with a group remember of it together and what is not worth a row. All of it may be lost at any
- * time: then a line begins anew, the newest commit is provisional once more, and whoever was suspended may commit again.
- * Nothing here decides what is in a log: that is the store's compare-and-set on the epoch.
+ * time: then a line begins anew, the newest commit is provisional once more, whoever was suspended may commit again, and
+ * whoever waits in slow mode may write.
+ * Nothing here decides which commit counts: that is the store's compare-and-set on the epoch.
  */
 export interface GroupMemory {
   /** One step of the line ({@link stepTurns}), as one with regard to all nodes. O(waiting). */
@@ -31,4 +35,12 @@ export interface GroupMemory {
   suspended(groupId: GroupId): Promise<ReadonlySet<string>>;
   /** All leaves that are suspended: none is any more. */
   pardon(groupId: GroupId): Promise<void>;
+  /**
+   * Slow mode: a leaf says something, which counts from now and before it is stored, whichever nodes it asks at once.
+   * Undefined where it said something else less than `pauseMs` ago. The submit that counts is said again as often as need be,
+   * and counts from when it was said first; taken back, it counts no more once every attempt at it was. One whose end nobody
+   * knows, because its node died or the store did not answer, goes on counting. Forgotten after the pause it was said with: a
+   * shorter one holds at once, a longer one from the next message on. Time is that of the one place that counts. O(1).
+   */
+  speak(groupId: GroupId, leaf: string, submit: string, pauseMs: number): Promise<TakeBack | undefined>;
 }

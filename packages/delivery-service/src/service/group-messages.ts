@@ -1,9 +1,10 @@
-import { equalBytes, RejectionError, toHex } from "@murmuration/base";
+import { concatBytes, equalBytes, RejectionError, toHex } from "@murmuration/base";
 import type { GroupPropose, GroupPushHandle, GroupSubmit, GroupSubmitAccepted } from "@murmuration/wire";
 import { dayOf } from "../core/days.ts";
-import { compareEpoch, decideSender, type LastMessage } from "../core/group-decisions.ts";
+import { compareEpoch, decideSender } from "../core/group-decisions.ts";
 import { type MlsHeader, readMlsHeader } from "../core/mls-header.ts";
 import { sha256 } from "../core/submit.ts";
+import type { TakeBack } from "../ports/group-memory.ts";
 import type { AppendMessageOutcome } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
 import { type AnonymousPeer, bytesCharge } from "./group-access.ts";
@@ -34,11 +35,9 @@ export async function submitToGroup(
     chargeFor("group-messages", nameOf(reader), rate),
     bytesCharge(context, peer, frame.message.length),
   ]);
+  const pauseMs = decideSender(leaf);
   const submitHash = sha256(frame.submitId);
-  const submit = toHex(submitHash);
   const now = clock.now();
-  const before = live.lastMessages.get(reader.name);
-  decideSender(leaf, before, submit, now);
   const append = () =>
     stores.mlsGroups.appendMessage({
       groupId: live.groupId,
@@ -48,11 +47,10 @@ export async function submitToGroup(
       epochsBehind: limits.groupEpochsBehind,
       acceptedAtMs: now,
     });
-  const isSlow = leaf.role === "member" && leaf.settings.slowModeSeconds > 0;
-  // The submit that was taken last is sent again: it counts from when it was taken.
-  const outcome = await (isSlow && before?.submit !== submit
-    ? countingFirst(live, reader.name, { atMs: now, submit }, append)
-    : append());
+  // By another name than in the log: which leaf a message came from is stored nowhere.
+  const submit = () => toHex(sha256(concatBytes(frame.submitId, reader.signatureKey)));
+  const speak = () => context.groupMemory.speak(live.groupId, reader.name, submit(), pauseMs);
+  const outcome = await (pauseMs > 0 ? countingFirst(speak(), append) : append());
   switch (outcome.kind) {
     case "appended":
       live.said({
@@ -79,27 +77,19 @@ export async function submitToGroup(
   }
 }
 
-/** Notes a message for slow mode before it is stored, so that a frame right behind it finds it, and no longer if it is not. */
+/**
+ * Counts a message for slow mode before it is stored, so that a frame right behind it finds it, on whichever node. It counts no
+ * more if it is not stored, or was before; where that is not known it does, and may be sent again.
+ */
 async function countingFirst(
-  live: LiveGroup,
-  name: string,
-  message: LastMessage,
+  speak: Promise<TakeBack | undefined>,
   append: () => Promise<AppendMessageOutcome>,
 ): Promise<AppendMessageOutcome> {
-  const before = live.lastMessages.get(name);
-  live.lastMessages.set(name, message);
-  let appended = false;
-  try {
-    const outcome = await append();
-    appended = outcome.kind === "appended";
-    if (appended) live.saidAtMs = message.atMs;
-    return outcome;
-  } finally {
-    if (!appended && live.lastMessages.get(name) === message) {
-      if (before === undefined) live.lastMessages.delete(name);
-      else live.lastMessages.set(name, before);
-    }
-  }
+  const takeBack = await speak;
+  if (takeBack === undefined) throw new RejectionError("group/slow-mode");
+  const outcome = await append();
+  if (outcome.kind !== "appended") await takeBack();
+  return outcome;
 }
 
 /**

@@ -56,8 +56,6 @@ export class LiveGroup implements GroupListener {
   provisional = new ProvisionalCommit(0, undefined);
   /** Another node gave somebody a turn. */
   onTurn: () => void = () => {};
-  /** When each leaf last sent an application message, for slow mode. */
-  readonly lastMessages = new Map<string, { readonly atMs: number; readonly submit: string }>();
   /** When a leaf last sent an application message. */
   saidAtMs = 0;
   private readonly context: ServiceContext;
@@ -132,7 +130,8 @@ export class LiveGroup implements GroupListener {
 
   /** An application message was appended. It is read nowhere: those who stand before it get the frame that is made here. */
   said(entry: LogEntry): void {
-    const { sequence } = entry;
+    const { acceptedAtMs, sequence } = entry;
+    this.saidAtMs = acceptedAtMs;
     const frame = frameOf(this.groupId, [entry], sequence);
     this.take({ sequence, frame });
     this.announce("entries", { sequence, frame });

@@ -90,6 +90,60 @@ describe.each(adapters)("the memory of a group in $name", ({ open }) => {
     await nodes.b.pardon(group);
     expect(await nodes.a.suspended(group)).toEqual(new Set());
   });
+
+  describe("in slow mode", () => {
+    const HOUR_MS = 3_600_000;
+    /** A leaf that has said nothing yet. */
+    const leafOf = () => Buffer.from(random(32)).toString("hex");
+    const speak = (node: GroupMemory, leaf: string, text: string, pauseMs = HOUR_MS) =>
+      node.speak(group, leaf, text, pauseMs);
+    const isHeard = async (...what: Parameters<typeof speak>) => (await speak(...what)) !== undefined;
+
+    it("lets a leaf say one thing in the pause, however many it says at once and to whom; others say theirs", async () => {
+      const [leaf, other] = [leafOf(), leafOf()];
+      const said = await Promise.all(
+        Array.from({ length: 20 }, (_, i) => isHeard(i % 2 === 0 ? nodes.a : nodes.b, leaf, `f${i}`)),
+      );
+      expect(said.filter((heard) => heard)).toHaveLength(1);
+      expect(await isHeard(nodes.b, other, "f0")).toBe(true);
+      const elsewhere = groupId(random(16));
+      expect(await nodes.b.speak(elsewhere, leaf, "e1", HOUR_MS)).toBeDefined();
+    });
+
+    it("lets it say the next when the pause is over, also where that has become shorter", async () => {
+      const leaf = leafOf();
+      expect(await isHeard(nodes.a, leaf, "01", HOUR_MS)).toBe(true);
+      expect(await isHeard(nodes.b, leaf, "02", HOUR_MS)).toBe(false);
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      expect(await isHeard(nodes.b, leaf, "02", 50)).toBe(true);
+      // Forgotten with the pause that it was said with.
+      await expect.poll(() => isHeard(nodes.a, leaf, "03", HOUR_MS)).toBe(true);
+      expect(await isHeard(nodes.b, leaf, "04", HOUR_MS)).toBe(false);
+    });
+
+    it("takes the same again as often as it comes, and counts it from the first time", async () => {
+      const leaf = leafOf();
+      const [pauseMs, startedAt] = [2_000, performance.now()];
+      expect(await isHeard(nodes.a, leaf, "01", pauseMs)).toBe(true);
+      await new Promise((resolve) => setTimeout(resolve, pauseMs / 2));
+      for (const node of [nodes.a, nodes.b]) expect(await isHeard(node, leaf, "01", pauseMs)).toBe(true);
+      expect(await isHeard(nodes.b, leaf, "02", pauseMs)).toBe(false);
+      await expect.poll(() => isHeard(nodes.b, leaf, "02", pauseMs), { timeout: 4_000 }).toBe(true);
+      expect(performance.now() - startedAt).toBeGreaterThan(pauseMs - 50);
+      expect(performance.now() - startedAt).toBeLessThan(1.5 * pauseMs);
+    });
+
+    it("counts no longer what was taken back, once every attempt at it was, and nothing else with it", async () => {
+      const leaf = leafOf();
+      const [first, second] = [await speak(nodes.a, leaf, "01"), await speak(nodes.b, leaf, "01")];
+      await first!();
+      expect(await isHeard(nodes.a, leaf, "02")).toBe(false);
+      await second!();
+      expect(await isHeard(nodes.a, leaf, "02")).toBe(true);
+      await second!();
+      expect(await isHeard(nodes.b, leaf, "03")).toBe(false);
+    });
+  });
 });
 
 describe.skipIf(inject("cluster") === undefined)("the memory of a group that two nodes share", () => {
@@ -115,6 +169,35 @@ describe.skipIf(inject("cluster") === undefined)("the memory of a group that two
     );
     expect(words.vouchers).toEqual(new Map([["leaf1", "account1"]]));
     expect((await b.refuse(group, 8, "account5", two)).vouchers.size).toBe(0);
+  });
+
+  it("goes by one clock in slow mode, whatever those of the nodes say", async () => {
+    const cluster = await openCluster();
+    const ahead = { ...systemClock, now: () => Date.now() + 7_200_000 };
+    const [here, there] = [
+      new RedisGroupMemory(cluster.redis, systemClock, silentLog, "here"),
+      new RedisGroupMemory((await cluster.another()).redis, ahead, silentLog, "ahead"),
+    ];
+    expect(await here.speak(group, "aa", "01", 3_600_000)).toBeDefined();
+    expect(await there.speak(group, "aa", "02", 3_600_000)).toBeUndefined();
+    here.close();
+    there.close();
+    await cluster.dispose();
+  });
+
+  it("keeps what was said in slow mode for one pause, under a name that names nobody", async () => {
+    const cluster = await openCluster();
+    const memory = new RedisGroupMemory(cluster.redis, systemClock, silentLog, "one");
+    const leaf = Buffer.from(random(32)).toString("hex");
+    await memory.speak(group, leaf, "01", 3_600_000);
+    const keys = async () =>
+      ((await cluster.redis.call("KEYS", `${cluster.prefix}*:said:*`)) as readonly Buffer[]).map(String);
+    const [key] = await keys();
+    expect(key).not.toContain(leaf);
+    expect(Number(await cluster.redis.call("PTTL", key!))).toBeLessThanOrEqual(3_600_000);
+    expect(Number(await cluster.redis.call("PTTL", key!))).toBeGreaterThan(3_500_000);
+    memory.close();
+    await cluster.dispose();
   });
 
   it("lets those who waited on a node that is gone out of the line with the first turn that runs out", async () => {

@@ -4,12 +4,15 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { accountId, type DeviceAddress, type DeviceId, groupId } from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
+import { createPinoLog } from "../../src/adapters/pino-log.ts";
 import { RedisBus } from "../../src/adapters/redis-bus.ts";
 import { checkRedisDurability, RedisClient } from "../../src/adapters/redis-client.ts";
+import { RedisGroupMemory } from "../../src/adapters/redis-group-memory.ts";
 import { RedisGroupSignals } from "../../src/adapters/redis-group-signals.ts";
 import { RedisMailboxSignals } from "../../src/adapters/redis-mailbox-signals.ts";
 import { RedisMailboxStore } from "../../src/adapters/redis-mailboxes.ts";
 import { RedisRateLimits, type WithoutRedis } from "../../src/adapters/redis-rate-limits.ts";
+import { systemClock } from "../../src/adapters/system-environment.ts";
 import { type LocalRedis, startLocalRedis } from "../../src/local-engines/index.ts";
 import type { CarriedEntry } from "../../src/ports/group-signals.ts";
 import type { Append } from "../../src/ports/mailboxes.ts";
@@ -319,6 +322,29 @@ describe.skipIf(inject("cluster") === undefined)("when Redis goes away", { timeo
       });
       expect(await limits.take([charge("submits d", 8)])).toMatchObject({ allowed: true });
     });
+  });
+
+  it("slow mode goes on without it, counted by each node for itself, and by both together when it is back", async () => {
+    const [here, there] = [await open(), await open()].map(
+      (redis, index) => new RedisGroupMemory(redis, systemClock, createPinoLog("silent"), `node-${index}`),
+    ) as [RedisGroupMemory, RedisGroupMemory];
+    const group = groupId(random(16));
+    const isHeard = async (node: RedisGroupMemory, text: string) =>
+      (await node.speak(group, "aa", text, 3_600_000)) !== undefined;
+    expect(await isHeard(here, "01")).toBe(true);
+    const taken = await there.speak(group, "bb", "01", 3_600_000);
+    await local.kill();
+    // What cannot be taken back now counts until its pause is over.
+    await taken!();
+    for (const node of [here, there]) {
+      expect(await isHeard(node, "02")).toBe(true);
+      expect(await isHeard(node, "03")).toBe(false);
+    }
+    await local.start();
+    await untilTrue(async () => !(await isHeard(there, "02")));
+    expect(await isHeard(there, "01")).toBe(true);
+    here.close();
+    there.close();
   });
 
   it("a Redis that may forget what it has answered is refused, and every reason is named", async () => {

@@ -339,6 +339,91 @@ describe.skipIf(inject("cluster") === undefined)("a node that dies between stori
   });
 });
 
+describe.skipIf(inject("cluster") === undefined)("slow mode over two nodes", () => {
+  let cluster: TestNodes;
+  let owner: Member;
+  let bob: Member;
+  let onA: TestSocket;
+  let onB: TestSocket;
+  /** What becomes of a message once it was counted. */
+  let fate: "stored" | "its node dies before" = "stored";
+  const stores = (given: Stores): Stores => {
+    const mlsGroups = Object.create(given.mlsGroups) as Stores["mlsGroups"];
+    mlsGroups.appendMessage = async (append) => {
+      if (fate !== "stored") throw new UnavailableError("store/write-failed");
+      return given.mlsGroups.appendMessage(append);
+    };
+    return { ...given, mlsGroups };
+  };
+  /** Bob is a member, and connected to both. */
+  beforeEach(async () => {
+    fate = "stored";
+    cluster = await startTestNodes(2, { stores });
+    const [a, b] = cluster.nodes as [TestService, TestService];
+    [owner, bob] = [await Member.register(a), (await Member.strangers(a, 1))[0]!];
+    await startCommunity(a, [owner, bob], { slowModeSeconds: 3_600 });
+    await bob.open(a, 1);
+    onA = bob.socket;
+    await bob.connect(b);
+    await bob.open(b, 1);
+    onB = bob.socket;
+  });
+  afterEach(() => cluster.stop());
+
+  const answersTo = async (asked: readonly Promise<Awaited<ReturnType<TestSocket["request"]>>>[]) =>
+    (await Promise.all(asked)).map((answer) => (answer.kind === "rejection" ? answer.code : answer.kind));
+
+  it("lets a member say one thing in the pause, to whichever it says it; the owner says what it likes", async () => {
+    const texts = ["one", "two", "three", "four"].map((text) => bob.say(text));
+    const answers = await answersTo(
+      texts.map((frame, index) => (index % 2 === 0 ? onA : onB).request(frame)),
+    );
+    expect(answers.toSorted()).toEqual([
+      "group/slow-mode",
+      "group/slow-mode",
+      "group/slow-mode",
+      "groupSubmitAccepted",
+    ]);
+    for (const socket of [onA, onB])
+      expect(await socket.request(bob.say("later"))).toMatchObject({ code: "group/slow-mode" });
+    for (const text of ["a", "b"])
+      expectKind(await owner.socket.request(owner.say(text)), "groupSubmitAccepted");
+  });
+
+  it("answers what was said already as it was answered, on either, and it counts once", async () => {
+    const said = bob.say("once");
+    const both = await Promise.all([onA.request(said), onB.request(said)]);
+    const [first, second] = both.map((answer) => expectKind(answer, "groupSubmitAccepted"));
+    expect(second!.sequence).toBe(first!.sequence);
+    expect(await answersTo([onB.request(bob.say("two"))])).toEqual(["group/slow-mode"]);
+    for (const socket of [onA, onB])
+      expect(await socket.request(said)).toMatchObject({ repeatedSubmit: true, sequence: first!.sequence });
+    expect(await answersTo([onA.request(bob.say("two"))])).toEqual(["group/slow-mode"]);
+  });
+
+  it("counts nothing that is refused", async () => {
+    const ahead = bob.say("ahead");
+    const view = new DataView(ahead.message.buffer, ahead.message.byteOffset);
+    // Version, wire format, and a group id of 16 bytes with its length come before the epoch.
+    view.setBigUint64(21, 1000n);
+    expect(await answersTo([onA.request(ahead), onB.request(ahead)])).toEqual([
+      "group/epoch-unknown",
+      "group/epoch-unknown",
+    ]);
+    expectKind(await onB.request(bob.say("now")), "groupSubmitAccepted");
+  });
+
+  it("lets what a node died with be said to the other, where it may have been stored, and nothing else", async () => {
+    const said = bob.say("once");
+    fate = "its node dies before";
+    expect(await answersTo([onA.request(said)])).toEqual(["service/overloaded"]);
+    fate = "stored";
+    expect(await answersTo([onB.request(bob.say("another"))])).toEqual(["group/slow-mode"]);
+    expect(await onB.request(said)).toMatchObject({ repeatedSubmit: false });
+    expect(await answersTo([onB.request(bob.say("another"))])).toEqual(["group/slow-mode"]);
+  });
+});
+
 describe.skipIf(inject("cluster") === undefined)("limits over two nodes", () => {
   it("count what both were asked", async () => {
     const rates = { ...limits.rates, groupRequestsPerAddress: { burst: 10, perMinute: 1 } };

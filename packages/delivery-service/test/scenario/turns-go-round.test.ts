@@ -197,4 +197,21 @@ describe("turns go round", () => {
     expect(await isAsked()).toBe(true);
     await patient.stop();
   });
+
+  it("while people talk, nobody is asked to warm the tree until their devices had three quarters of the time for themselves", async () => {
+    const { here, patient } = await coldCommunity();
+    const asked = await turnOf(here);
+    expectKind(
+      await asked.member.commit(asked.member.makeCommit({}, { turn: asked.turn.turn })),
+      "groupCommitAccepted",
+    );
+    const committedAt = performance.now();
+    for (const member of here) await member.catchUp(2);
+    await new Promise((resolve) => setTimeout(resolve, TURN_MS));
+    expectKind(await here[1]!.socket.request(here[1]!.say("hello")), "groupSubmitAccepted");
+    for (const member of here) await member.acknowledge(2);
+    await turnOf(here);
+    expect(performance.now() - committedAt).toBeGreaterThan(3.5 * TURN_MS);
+    await patient.stop();
+  });
 });

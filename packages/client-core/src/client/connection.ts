@@ -1,4 +1,3 @@
-import { UnavailableError } from "@murmuration/base";
 import type { Connection as ConnectionApi } from "../api.ts";
 import type { Communities } from "../shell/communities/communities.ts";
 import type { Connection } from "../shell/connection.ts";
@@ -44,7 +43,7 @@ export class ClientConnection implements ConnectionApi {
 
   async caughtUp(timeoutMs: number = CATCH_UP_TIMEOUT_MS): Promise<void> {
     const { communities, inbox, link } = this;
-    await withTimeout(this.context, timeoutMs, new UnavailableError("connection/not-caught-up"), {
+    await withTimeout(this.context, timeoutMs, "connection/not-caught-up", {
       done: () => link.state === "connected" && inbox.caughtUp && communities.caughtUp,
       change: (abort) =>
         Promise.race([link.wait(abort), inbox.changed.wait(abort), communities.registry.changed.wait(abort)]),

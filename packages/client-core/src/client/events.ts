@@ -1,5 +1,7 @@
 import type { ClientEvent, Events } from "../api.ts";
 import type { Context } from "../shell/context.ts";
+import type { PassingEvent } from "../shell/notifier.ts";
+import type { StoredEvent } from "../store/events.ts";
 import { viewEvent } from "./view.ts";
 
 const PAGE = 100;
@@ -7,6 +9,9 @@ const PAGE = 100;
 /** Stored events with their cursor, and listeners. */
 export class ClientEvents implements Events {
   private readonly context: Context;
+  /** What was read from the storage for events that were told last: several who look at one event pay once. */
+  private readonly seen = new Map<number, ClientEvent>();
+  private seenIn = 0;
 
   constructor(context: Context) {
     this.context = context;
@@ -17,7 +22,19 @@ export class ClientEvents implements Events {
   }
 
   read(after: number = this.acknowledged, limit: number = PAGE): readonly ClientEvent[] {
-    return this.context.events.after(after, limit).map((event) => viewEvent(this.context, event));
+    return this.context.events.after(after, limit).map((event) => this.view(event));
+  }
+
+  private view(event: StoredEvent | PassingEvent): ClientEvent {
+    if (!("id" in event)) return viewEvent(this.context, event);
+    const { round } = this.context.notifier;
+    if (this.seenIn !== round) this.seen.clear();
+    this.seenIn = round;
+    const known = this.seen.get(event.id);
+    if (known !== undefined) return known;
+    const view = viewEvent(this.context, event);
+    if (event.id > this.context.notifier.lastTold - PAGE) this.seen.set(event.id, view);
+    return view;
   }
 
   async acknowledge(throughEventId: number): Promise<void> {
@@ -30,7 +47,7 @@ export class ClientEvents implements Events {
   }
 
   on(listener: (event: ClientEvent) => void): () => void {
-    return this.context.notifier.on((event) => viewEvent(this.context, event), listener);
+    return this.context.notifier.on((event) => this.view(event), listener);
   }
 
   async *listen(

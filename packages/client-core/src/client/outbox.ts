@@ -27,7 +27,7 @@ export class ClientOutbox implements Outbox {
     const { messageId, timeoutMs = SETTLE_TIMEOUT_MS } = options;
     const message = messageId === undefined ? undefined : callersId(parseMessageId, messageId);
     const ids = this.context.outbox.waitingIds(message);
-    await withTimeout(this.context, timeoutMs, new UnavailableError("outbox/still-waiting"), {
+    await withTimeout(this.context, timeoutMs, "outbox/still-waiting", {
       done: () => !ids.some((id) => this.isWaiting(id)),
       change: (abort) => this.worker.settled.wait(abort),
     });

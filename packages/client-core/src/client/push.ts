@@ -1,4 +1,4 @@
-import { UnavailableError, UsageError } from "@murmuration/base";
+import { UsageError } from "@murmuration/base";
 import { pushKinds } from "@murmuration/wire/push";
 import type { Push as PushApi, PushOptions, PushStatus } from "../api.ts";
 import type { PushGateways } from "../ports/push-gateway.ts";
@@ -45,7 +45,7 @@ export class ClientPush implements PushApi {
   }
 
   async settled(timeoutMs: number = SETTLE_TIMEOUT_MS): Promise<void> {
-    await withTimeout(this.context, timeoutMs, new UnavailableError("push/not-settled"), {
+    await withTimeout(this.context, timeoutMs, "push/not-settled", {
       done: () => {
         const { gateway, handles } = this.push.waiting();
         return !gateway && handles === 0;

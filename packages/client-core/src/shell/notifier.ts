@@ -38,6 +38,12 @@ export class Notifier {
   private readonly listeners = new Set<(event: StoredEvent | PassingEvent) => () => void>();
   private readonly after: (id: number, limit: number) => readonly StoredEvent[];
   private told: number;
+  private rounds = 0;
+
+  /** How often something stored was told: what was read for it before the last time may have changed since. */
+  get round(): number {
+    return this.rounds;
+  }
 
   /** The newest event that listeners were told; whoever has read as far need not ask the storage. */
   get lastTold(): number {
@@ -63,6 +69,7 @@ export class Notifier {
   flush(): void {
     for (;;) {
       const events = this.after(this.told, PAGE);
+      if (events.length > 0) this.rounds++;
       for (const event of events) {
         this.told = event.id;
         this.tell(event);

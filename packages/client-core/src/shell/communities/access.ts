@@ -208,7 +208,7 @@ export class Access {
 
   /** Resolves when the group is open, caught up, and no commit is refused. UnavailableError `group/not-open` after a while. */
   async ready(id: GroupId, timeoutMs: number = READY_TIMEOUT_MS): Promise<void> {
-    await withTimeout(this.context, timeoutMs, new UnavailableError("group/not-open"), {
+    await withTimeout(this.context, timeoutMs, "group/not-open", {
       done: () => this.isReady(id),
       change: (abort) => this.registry.changed.wait(abort),
     });

@@ -185,7 +185,7 @@ export class Committer {
   }
 
   private async until(id: GroupId, done: () => boolean): Promise<void> {
-    await withTimeout(this.context, LOG_TIMEOUT_MS, new UnavailableError("group/log-behind"), {
+    await withTimeout(this.context, LOG_TIMEOUT_MS, "group/log-behind", {
       done: () => {
         this.requireAlive(id);
         return done();

@@ -906,7 +906,7 @@ export class Communities {
 
   private async untilLetIn(id: GroupId, timeoutMs: number): Promise<void> {
     const { context } = this;
-    await withTimeout(context, timeoutMs, new UnavailableError("link/approval-pending"), {
+    await withTimeout(context, timeoutMs, "link/approval-pending", {
       done: () => {
         const state = context.mls.group(id)?.state;
         if (state === undefined) throw new RejectionError("link/refused");

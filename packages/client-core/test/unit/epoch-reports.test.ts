@@ -17,6 +17,8 @@ const [own, xenia, yann, zoe] = [0, 1, 2, 3].map((n) => accountId(new Uint8Array
   AccountId,
   AccountId,
 ];
+const entering = (epoch: bigint, memberCount: number) =>
+  ({ epoch, memberCount, epochAuthenticator: () => new Uint8Array(32) }) as unknown as Group;
 const hashOf = (text: string) => new Uint8Array(32).fill(text.length);
 
 /** A community of ours with these others, of which this device knows the epochs 1 to 3. */
@@ -34,13 +36,25 @@ function community(...others: readonly AccountId[]) {
   mls.setEntered(id, 1);
   const isOwn = (account: AccountId) => Buffer.from(account).equals(own);
   const time = { nowMs: 1 };
+  const chance = { draw: 0 };
+  const said: number[] = [];
   const context = {
     mls,
     conversations,
     events,
     isOwn,
     now: () => time.nowMs,
-    environment: { random: (length: number) => new Uint8Array(length) },
+    environment: {
+      random: (length: number) => {
+        const bytes = new Uint8Array(length);
+        new DataView(bytes.buffer).setUint32(0, chance.draw);
+        return bytes;
+      },
+    },
+    transaction: (work: () => unknown) => work(),
+    contacts: { withoutAccessKey: () => [] },
+    newMessageId: () => new Uint8Array(16),
+    outbox: { append: () => said.push(time.nowMs) },
   } as unknown as Context;
   const reports = new EpochReports(context);
   return {
@@ -48,6 +62,9 @@ function community(...others: readonly AccountId[]) {
     conversations,
     reports,
     time,
+    chance,
+    /** When each report was said. */
+    said,
     /** The newest epoch's commit can be taken back yet. */
     commit: (epoch: number) => {
       const writes = { puts: new Map([["row", new Uint8Array(1)]]), deletes: [], deletePrefixes: [] };
@@ -96,7 +113,7 @@ describe("an account that knows an epoch otherwise", () => {
   test("counts no more, and the epochs of before neither, once the group is entered anew", () => {
     const { mls, says, isForked, reports, told } = community(xenia, yann, zoe);
     says(xenia, 3);
-    reports.entered(id, { epoch: 7n, epochAuthenticator: () => new Uint8Array(32) } as unknown as Group);
+    reports.entered(id, entering(7n, 8));
     says(yann, 3);
     says(zoe, 7);
     expect(isForked()).toBe(false);
@@ -136,7 +153,7 @@ describe("an epoch whose commit may be taken back", () => {
 
   test("is told to nobody while this device came by it just now", () => {
     const { reports, time } = community(xenia);
-    reports.entered(id, { epoch: 7n, epochAuthenticator: () => new Uint8Array(32) } as unknown as Group);
+    reports.entered(id, entering(7n, 8));
     expect(reports.toTell(xenia)).toEqual([]);
     time.nowMs = 700_000;
     expect(reports.toTell(xenia).map(({ epoch }) => epoch)).toEqual([7]);
@@ -167,6 +184,37 @@ test("of many communities that both are in, one envelope tells of four", () => {
   }
   const told = reports.toTell(xenia).map((report) => Buffer.from(report.groupId).toString("hex"));
   expect(new Set(told).size).toBe(4);
+});
+
+test("members who came together speak each at a moment of its own, and not all in the epochs and hours after", () => {
+  const moments = (memberCount: number) =>
+    [0, 1, 2, 3, 4, 5, 6, 7].map((n) => {
+      const { chance, mls, reports, said, time } = community(xenia);
+      chance.draw = n * 77_777;
+      reports.entered(id, entering(7n, memberCount));
+      mls.putEpoch(id, 8, hashOf("ours"));
+      while (said.length === 0 && time.nowMs < 700_000) {
+        time.nowMs += 1_000;
+        reports.sayIfDue(id);
+      }
+      // From now on epochs go by, and no time.
+      let epochs = 8;
+      while (said.length === 1 && epochs < 100) {
+        mls.putEpoch(id, ++epochs, hashOf("ours"));
+        reports.sayIfDue(id);
+      }
+      return { firstMs: said[0]!, epochs: epochs - 8 };
+    });
+  const many = moments(1_000);
+  expect(new Set(many.map(({ firstMs }) => firstMs)).size).toBeGreaterThan(6);
+  expect(Math.max(...many.map(({ firstMs }) => firstMs))).toBeLessThan(602_000);
+  expect(new Set(many.map(({ epochs }) => epochs)).size).toBeGreaterThan(3);
+  for (const { epochs } of many) {
+    expect(epochs).toBeGreaterThan(25);
+    expect(epochs).toBeLessThanOrEqual(50);
+  }
+  // In a small group nobody waits for long.
+  expect(Math.max(...moments(3).map(({ firstMs }) => firstMs))).toBeLessThan(8_000);
 });
 
 test("what contradicts what is kept beside the event", () => {

@@ -18,6 +18,12 @@ import { lanes } from "../lanes.ts";
 /** A report is due after this many epochs, or this time. */
 const EPOCHS_BETWEEN = 50;
 const TIME_BETWEEN_MS = 24 * 3_600_000;
+/**
+ * Members who came together, or are in one epoch, must not all speak at once: the first report is due within this time for
+ * each member, and ten minutes at most, and any other one up to half of its time or epochs early.
+ */
+const FIRST_WITHIN_MS_PER_MEMBER = 2_000;
+const LONGEST_FIRST_WITHIN_MS = 600_000;
 /** How many members hear of it. */
 const LISTENERS = 3;
 /** Epochs whose hash is remembered: a report may be this much older than what we know. */
@@ -36,8 +42,12 @@ export class EpochReports {
 
   /** Inside the transaction that enters a group: what was known of it before may have been another one's past. */
   entered(id: GroupId, group: Group): void {
-    this.context.mls.deleteEpochsFrom(id, 0);
+    const { context } = this;
+    context.mls.deleteEpochsFrom(id, 0);
     this.note(id, group);
+    const within = Math.min(LONGEST_FIRST_WITHIN_MS, group.memberCount * FIRST_WITHIN_MS_PER_MEMBER);
+    const dueAtMs = context.now() + this.below(within);
+    context.mls.setReported(id, Number(group.epoch), dueAtMs - TIME_BETWEEN_MS);
   }
 
   /** Inside the transaction that enters an epoch. */
@@ -67,7 +77,9 @@ export class EpochReports {
     if (settled === undefined || isEarly(settled.epoch)) return [];
     const listeners = this.pick(id);
     context.transaction(() => {
-      context.mls.setReported(id, settled.epoch, context.now());
+      const epochsEarly = this.below(EPOCHS_BETWEEN / 2);
+      const early = this.below(TIME_BETWEEN_MS / 2);
+      context.mls.setReported(id, settled.epoch - epochsEarly, context.now() - early);
       for (const account of listeners) this.append(account, settled);
     });
     return listeners.map(lanes.account);
@@ -139,10 +151,14 @@ export class EpochReports {
     const rest = [...all];
     const picked: T[] = [];
     while (picked.length < most) {
-      const at = new DataView(this.context.environment.random(4).buffer).getUint32(0) % rest.length;
-      picked.push(...rest.splice(at, 1));
+      picked.push(...rest.splice(this.below(rest.length), 1));
     }
     return picked;
+  }
+
+  /** A random whole number from 0 on, less than `bound`. */
+  private below(bound: number): number {
+    return new DataView(this.context.environment.random(4).buffer).getUint32(0) % bound;
   }
 
   /**

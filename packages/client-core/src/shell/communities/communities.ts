@@ -153,6 +153,8 @@ export class Communities {
   /** Groups that broke on this connection, and whether they are left alone until the next one. */
   private readonly setAside = new Map<string, "entered-anew" | "left-alone">();
   private ready = false;
+  /** How many there have been. */
+  private connections = 0;
 
   constructor(
     context: Context,
@@ -239,6 +241,7 @@ export class Communities {
   /** The old connection is gone: its groups and turns with it. */
   disconnected(): void {
     this.ready = false;
+    this.connections++;
     this.setAside.clear();
     this.access.disconnected();
     this.refeeder.disconnected();
@@ -260,7 +263,7 @@ export class Communities {
     this.registry.changed.notify();
   }
 
-  /** What does not work for now must not keep the groups closed: it is tried again later on this connection. */
+  /** What does not work for now must not keep the groups closed: it is tried again later, on this connection and no other. */
   private async attempt(work: () => Promise<void>, tries = 0): Promise<void> {
     try {
       await work();
@@ -269,12 +272,13 @@ export class Communities {
         if (error instanceof RejectionError) return;
         throw error;
       }
+      const { connections } = this;
       const { closing, environment } = this.context;
       const named = error instanceof ServiceRefusal ? error.retryAfterMs : undefined;
       const pauseMs = named ?? backoffMs(tries, FIRST_RETRY_MS, LONGEST_RETRY_MS, environment.random(4));
       this.effects.behind(async () => {
         await environment.sleep(pauseMs, closing.signal);
-        if (this.ready) await this.attempt(work, tries + 1);
+        if (this.connections === connections) await this.attempt(work, tries + 1);
       });
     }
   }

@@ -336,11 +336,16 @@ export class PostgresMlsGroupStore implements MlsGroupStore {
   }
 
   async outbox(after: number, limit: number): Promise<readonly OutgoingWelcome[]> {
-    const seen = await this.readOutbox(after, limit);
-    if (seen.length === limit) return seen;
-    if ((await this.get("SELECT place FROM mls_outbox WHERE id IS NULL LIMIT 1")) === undefined) return seen;
+    // In this order: another node may give ids in between, and what it gave them to is then on the page.
+    const [unseen, page] = await this.database.read((statements) =>
+      Promise.all([
+        statements.get("SELECT place FROM mls_outbox WHERE id IS NULL LIMIT 1"),
+        statements.all(OUTBOX_PAGE, after, limit),
+      ]),
+    );
+    if (unseen === undefined || page.length === limit) return page.map(toOutgoing);
     await this.database.write(OUTBOX, (statements) => statements.run("SELECT mls_number_outbox($1)", limit));
-    return this.readOutbox(after, limit);
+    return (await this.all(OUTBOX_PAGE, after, limit)).map(toOutgoing);
   }
 
   async removeFromOutbox(ids: readonly number[]): Promise<void> {
@@ -368,27 +373,6 @@ export class PostgresMlsGroupStore implements MlsGroupStore {
     );
   }
 
-  private async readOutbox(after: number, limit: number): Promise<readonly OutgoingWelcome[]> {
-    const rows = await this.all(
-      `SELECT o.id, g.group_id, o.account_id, o.device_id, o.welcome, o.tree_hash, o.sequence, o.accepted_at_ms
-       FROM mls_outbox o JOIN mls_groups g USING (mls_group) WHERE o.id > $1 ORDER BY o.id LIMIT $2`,
-      after,
-      limit,
-    );
-    return rows.map((row) => ({
-      id: row["id"] as number,
-      groupId: bytea(row["group_id"]) as GroupId,
-      recipient: {
-        accountId: accountId(bytea(row["account_id"])),
-        deviceId: row["device_id"] as DeviceId,
-      },
-      welcome: bytea(row["welcome"]),
-      treeHash: bytea(row["tree_hash"]),
-      sequence: row["sequence"] as number,
-      acceptedAtMs: row["accepted_at_ms"] as number,
-    }));
-  }
-
   private all(sql: string, ...values: readonly PostgresValue[]): Promise<readonly PostgresRow[]> {
     return this.database.read((statements) => statements.all(sql, ...values));
   }
@@ -408,6 +392,25 @@ async function lockGroup(
     groupId,
   );
   return row && { key: row["mls_group"] as number, epoch: row["epoch"] as number };
+}
+
+const OUTBOX_PAGE = `
+  SELECT o.id, g.group_id, o.account_id, o.device_id, o.welcome, o.tree_hash, o.sequence, o.accepted_at_ms
+  FROM mls_outbox o JOIN mls_groups g USING (mls_group) WHERE o.id > $1 ORDER BY o.id LIMIT $2`;
+
+function toOutgoing(row: PostgresRow): OutgoingWelcome {
+  return {
+    id: row["id"] as number,
+    groupId: bytea(row["group_id"]) as GroupId,
+    recipient: {
+      accountId: accountId(bytea(row["account_id"])),
+      deviceId: row["device_id"] as DeviceId,
+    },
+    welcome: bytea(row["welcome"]),
+    treeHash: bytea(row["tree_hash"]),
+    sequence: row["sequence"] as number,
+    acceptedAtMs: row["accepted_at_ms"] as number,
+  };
 }
 
 const ENTRY = "e.sequence, e.kind, e.voids, e.parted_sequence, e.accepted_at_ms, e.message, b.ban_list";

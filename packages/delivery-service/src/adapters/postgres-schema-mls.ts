@@ -181,7 +181,8 @@ const periods = `
   BEGIN
     INSERT INTO mls_periods VALUES (the_period) ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
-      -- Another transaction made it while this one waited: with a new lock come the news of it.
+      -- Another transaction made it while this one waited. A session hears of new parts only when it takes a lock that it
+      -- does not hold, and it holds that of mls_entries: without one more its INSERT would find no part for the row (23514).
       EXECUTE format('LOCK TABLE %I IN ROW EXCLUSIVE MODE', name);
       RETURN false;
     END IF;

@@ -92,7 +92,11 @@ export interface MlsGroupStore {
     max: number,
   ): Promise<"stored" | "full" | "outdated">;
 
-  /** Welcomes of accepted commits that are not in their mailboxes yet, with ids after `after`, oldest first. */
+  /**
+   * Welcomes of accepted commits that are not in their mailboxes yet, with ids after `after`, in their order. Ids rise in the
+   * order in which Welcomes are first seen, whoever saw them: one whose commit is durable later is behind all that were
+   * read before. A page that is not full has every Welcome after `after` whose commit was answered before the question.
+   */
   outbox(after: number, limit: number): Promise<readonly OutgoingWelcome[]>;
   /** After they are durable in their mailboxes, or can never be (the device is gone). */
   removeFromOutbox(ids: readonly number[]): Promise<void>;

@@ -196,6 +196,32 @@ describe.skipIf(inject("cluster") === undefined)("MLS groups in PostgreSQL", () 
       expect(await nodes[1].outbox(0, 10)).toEqual([...first, ...next]);
     });
 
+    it("shows a Welcome that another node gave its id to in the middle of the question", async () => {
+      const append = commitFrom(id, 0, { welcomes: welcomes(2) });
+      await nodes[0].appendCommit(append);
+      // Whatever is asked, the other node reads the outbox before the next question.
+      let turn: Promise<unknown> = Promise.resolve();
+      const interrupted = <T>(ask: () => Promise<T>): Promise<T> => {
+        const answer = turn.then(ask);
+        turn = answer.then(() => nodes[0].outbox(0, 10));
+        return answer;
+      };
+      const read: PostgresDatabase["read"] = (run) =>
+        other.read((within) =>
+          run({
+            all: (sql, ...values) => interrupted(() => within.all(sql, ...values)),
+            get: (sql, ...values) => interrupted(() => within.get(sql, ...values)),
+            run: (sql, ...values) => interrupted(() => within.run(sql, ...values)),
+          }),
+        );
+      const reader = new PostgresMlsGroupStore(
+        Object.assign(Object.create(other) as PostgresDatabase, { read }),
+      );
+      const page = await reader.outbox(0, 10);
+      await turn;
+      expect(page).toMatchObject(append.welcomes);
+    });
+
     it("gives both nodes the same ids, however they read while commits go on", async () => {
       const groups = upTo(6).map(() => newGroup().groupId);
       for (const groupId of groups) await nodes[0].create(newGroup({ groupId }));
@@ -369,6 +395,31 @@ describe.skipIf(inject("cluster") === undefined)("MLS groups in PostgreSQL", () 
       }
       expect(await periods()).toEqual(upTo(10).map((n) => week(n - 1)));
       for (const group of groups) expect(await sequencesOf(group)).toEqual(upTo(5));
+    });
+
+    it("that another node is making are waited for, and filled with the first try", async () => {
+      const { database } = await cluster.another(1);
+      let tries = 0;
+      const store = new PostgresMlsGroupStore(
+        through(database, (run, statements) => {
+          tries++;
+          return run(statements);
+        }),
+      );
+      const append = (n: number) => store.appendMessage(messageTo(id, 0, { acceptedAtMs: at(n) }));
+      // From now on its connection looks nothing up by which it would hear of a new table.
+      for (let i = 0; i < 8; i++) await append(0);
+      tries = 0;
+      let appended: ReturnType<typeof append> | undefined;
+      await cluster.database.write("maker", async (statements) => {
+        const maker = (await statements.get("SELECT pg_backend_pid() AS pid"))!["pid"] as number;
+        await statements.get("SELECT mls_make_period($1)", week(1));
+        appended = append(1);
+        const waiting = "SELECT pid FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
+        await expect.poll(() => other.read((asked) => asked.all(waiting, maker))).toHaveLength(1);
+      });
+      expect(await appended).toEqual({ kind: "appended", sequence: 9 });
+      expect(tries).toBe(1);
     });
 
     it("go whole from the disk when the last log has left them", async () => {

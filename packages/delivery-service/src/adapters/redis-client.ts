@@ -42,8 +42,8 @@ export interface RedisCommands {
  * together, so that Redis pays one fsync for them. Keys that one script touches share a {hash tag}, so that a Redis
  * Cluster keeps them in one slot.
  *
- * While Redis is not there every command is refused at once. One that does not answer in time is taken for gone: the
- * connection is given up, so that nobody else waits for it.
+ * While Redis is not there every command is refused at once. One that does not answer in time, or takes no writes any more,
+ * is taken for gone: the connection is given up, so that nobody else waits for it.
  */
 export class RedisClient implements RedisCommands {
   readonly prefix: string;
@@ -167,11 +167,14 @@ export class RedisClient implements RedisCommands {
       return await work();
     } catch (error) {
       const isAnswer = error instanceof Error && error.name === "ReplyError";
-      if (error instanceof Error && error.message === "Command timed out") stream?.destroy();
+      if (error instanceof Error && HOPELESS.test(error.message)) stream?.destroy();
       throw new UnavailableError(isAnswer ? "store/redis-refused" : "store/redis-unreachable");
     }
   }
 }
+
+/** With these a connection is of no more use: it is silent, or leads to a replica, another Redis having taken its place. */
+const HOPELESS = /^(?:Command timed out|READONLY|MASTERDOWN)/;
 
 /** Gives up a connection that is dead without having said so; another one is made. */
 export function cutConnection(redis: Redis): void {

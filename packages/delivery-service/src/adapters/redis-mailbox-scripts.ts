@@ -56,6 +56,27 @@ local function room(box, stream, max_envelopes, max_bytes, size)
   if redis.call('XLEN', stream) + 1 > max_envelopes or bytes + size > max_bytes then return 'full' end
 end`;
 
+/**
+ * KEYS store id; ARGV 16 bytes. Answers the store's id. The key has the id and the replication id of the Redis that it was
+ * drawn on. It is drawn where there is none; and anew where this Redis has followed another one since and was promoted in its
+ * place, for it may lack what the other one answered as stored. A second replication id says so (INFO replication); where
+ * Redis was only restarted there is none. O(1).
+ */
+export const STORE_ID: Script = {
+  name: "store-id",
+  lua: `
+local replication = redis.call('INFO', 'replication')
+local here = string.match(replication, 'master_replid:(%x+)') or ''
+local followed = string.match(replication, 'master_replid2:(%x+)') or ''
+local known = redis.call('GET', KEYS[1])
+local was_promoted = string.find(followed, '[^0]') and known and string.sub(known, 17) ~= here
+if not known or was_promoted then
+  known = ARGV[1] .. here
+  redis.call('SET', KEYS[1], known)
+end
+return string.sub(known, 1, 16)`,
+};
+
 /** KEYS box owners; ARGV address, opened. Creates a mailbox unless it exists. O(log mailboxes of the tag). */
 export const OPEN: Script = {
   name: "open",

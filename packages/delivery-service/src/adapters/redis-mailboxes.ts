@@ -66,7 +66,7 @@ interface Work {
  * - `<prefix>{s<xx>}:submits`, hashes of submits that were stored on several shelves: likewise.
  * - `<prefix>{s<xx>}:intents` and `:intent:<hash>`: as soon as what is intended was done.
  * - `<prefix>compacted`, that one of the nodes had Redis rewrite its file: after half an hour.
- * - `<prefix>store-id` never: it is the store.
+ * - `<prefix>store-id` never: it is the store. Whoever deletes it says that something of the store was lost.
  *
  * A submit to mailboxes on one shelf, as all devices of an account are, is one script and so one transaction; `tried`,
  * written at the same time, only says where its hash is to be looked for. One to several shelves is stored in steps, and
@@ -99,13 +99,8 @@ export class RedisMailboxStore implements MailboxStore {
   /** Reads it anew; where it is another one than before, those who asked for it hear of it first. */
   async storeId(): Promise<StoreId> {
     const key = `${this.redis.prefix}store-id`;
-    let found = (await this.redis.call("GET", key)) as Buffer | null;
-    if (found === null) {
-      await this.redis.call("SET", key, randomFillSync(new Uint8Array(16)), "NX");
-      found = (await this.redis.call("GET", key)) as Buffer | null;
-    }
-    if (found === null) throw new UnavailableError("store/redis-refused");
-    const id = storeId(found);
+    const drawn = randomFillSync(new Uint8Array(16));
+    const id = storeId((await this.redis.run(scripts.STORE_ID, [key], drawn)) as Buffer);
     const before = this.known;
     this.known = id;
     if (before !== undefined && !equalBytes(before, id)) for (const run of this.listeners) run(id);

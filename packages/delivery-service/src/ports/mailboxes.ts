@@ -59,11 +59,11 @@ export interface MailboxDepth {
 
 /** One mailbox for each device: kept in order, read without removing, removed by acknowledgement. */
 export interface MailboxStore {
-  /** 16 random bytes drawn when the store was created: another id means that mailboxes were lost. */
+  /** 16 random bytes drawn when the store was created: another id means that something of it was lost. */
   storeId(): Promise<StoreId>;
   /**
-   * Calls back when mailboxes were lost while the service runs, with the id of the store that is there now. Every mailbox is
-   * missing then, and ids begin anew.
+   * Calls back when something was lost while the service runs, with the id of the store that is there now. Mailboxes may be
+   * missing then, or lack the newest envelopes; and ids that were given out before may be given out again.
    */
   onLost(run: (storeId: StoreId) => void): void;
   /** Creates an empty mailbox; one that exists stays as it is. */

@@ -1,7 +1,10 @@
-import { accountId, type DeviceAddress, type DeviceId, envelopeId } from "@murmuration/base";
+import { accountId, type DeviceAddress, type DeviceId, envelopeId, groupId } from "@murmuration/base";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { createPinoLog } from "../../src/adapters/pino-log.ts";
 import { RedisClient } from "../../src/adapters/redis-client.ts";
+import { RedisGroupMemory } from "../../src/adapters/redis-group-memory.ts";
 import { RedisMailboxStore } from "../../src/adapters/redis-mailboxes.ts";
+import { RedisPresence } from "../../src/adapters/redis-presence.ts";
 import { RedisRateLimits } from "../../src/adapters/redis-rate-limits.ts";
 import { systemClock } from "../../src/adapters/system-environment.ts";
 import { type LocalRedis, startLocalRedis } from "../../src/local-engines/index.ts";
@@ -64,6 +67,37 @@ describe.skipIf(inject("cluster") === undefined)("on a Redis that runs as a clus
     await Promise.all(owners.map((recipient) => store.remove(recipient)));
     const left = ((await redis.call("KEYS", "*")) as readonly Buffer[]).map(String);
     expect(left.filter((key) => !key.endsWith(":done"))).toEqual(["murmuration:store-id"]);
+  });
+
+  it("who is connected to which node is asked and told in one slot at a time", async () => {
+    const nodes = ["one", "two"].map((node) => new RedisPresence(redis, node));
+    const [a, b] = [nodes[0]!, nodes[1]!];
+    const names = Array.from({ length: 100 }, (_, i) => `device ${i}`);
+    for (const name of names) a.came(name);
+    const elsewhere = async () => (await b.elsewhere(names)).filter((node) => node === "one").length;
+    await expect.poll(elsewhere, { timeout: 8_000 }).toBe(100);
+    for (const name of names.slice(0, 40)) a.went(name);
+    await expect.poll(elsewhere).toBe(60);
+    await Promise.all([a.close(), b.close()]);
+    const left = ((await redis.call("KEYS", "murmuration:presence*")) as readonly Buffer[]).map(String);
+    expect(left).toEqual([]);
+  });
+
+  it("what is remembered of a group is in one slot", async () => {
+    const memory = new RedisGroupMemory(redis, systemClock, createPinoLog("silent"), "one");
+    const group = groupId(random(16));
+    const lost = await memory.step(group, { kind: "lost", who: "ann" }, Date.now(), 5_000);
+    expect(lost.granted).toMatchObject({ holder: "ann" });
+    expect(await memory.line(group)).toMatchObject({ current: { holder: "ann" } });
+    memory.vouch(group, 1, "aa", "ann");
+    const refusal = { leafIndex: 3, signature: random(64) };
+    const words = await memory.refuse(group, 1, "bob", refusal);
+    expect(words.vouchers).toEqual(new Map([["aa", "ann"]]));
+    expect(words.refusals.has("bob")).toBe(true);
+    memory.close();
+    // Had Redis refused something, the node would have gone on with a memory of its own.
+    const shared = ((await redis.call("KEYS", "murmuration:{group:*")) as readonly Buffer[]).map(String);
+    expect(shared.map((key) => key.split("}:")[1]).sort()).toEqual(["line", "refusals:1", "vouchers:1"]);
   });
 
   it("charges of several buckets keep to one slot each", async () => {

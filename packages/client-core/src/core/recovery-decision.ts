@@ -4,8 +4,11 @@ export interface HelloFacts {
   /** The store this device knew; undefined before its first connection. */
   readonly knownStore: string | undefined;
   readonly store: string;
-  /** Highest envelope id that this device has persisted. */
-  readonly cursor: number;
+  /**
+   * Highest envelope id that this device has persisted. Undefined where the store took the place of another one and nothing has
+   * come from it yet: it may go on with the mailboxes of the other, whose ids say nothing about this device.
+   */
+  readonly cursor: number | undefined;
   /** Highest envelope id that the mailbox ever gave out; undefined from a service that does not say. */
   readonly lastEnvelopeId: number | undefined;
 }
@@ -25,7 +28,7 @@ export function decideAtHello(facts: HelloFacts): HelloDecision {
   if (facts.knownStore !== undefined && facts.knownStore !== facts.store) {
     return { kind: "service-lost", cursor: 0 };
   }
-  if (facts.lastEnvelopeId === undefined) return { kind: "in-step" };
+  if (facts.lastEnvelopeId === undefined || facts.cursor === undefined) return { kind: "in-step" };
   if (facts.lastEnvelopeId < facts.cursor) return { kind: "service-lost", cursor: facts.lastEnvelopeId };
   return facts.lastEnvelopeId > facts.cursor ? { kind: "look-first" } : { kind: "in-step" };
 }

@@ -2,7 +2,7 @@
  * Old copies, on either side. A device that was restored from one would use message keys a second time; a service
  * that was restored, or lost its mailboxes, has lost messages that their senders saw accepted.
  */
-import { type AccountId, formatId, toBase64Url } from "@murmuration/base";
+import { type AccountId, equalBytes, formatId, toBase64Url } from "@murmuration/base";
 import type { HelloReply } from "@murmuration/wire";
 import { content } from "../core/content.ts";
 import { decideAtHello, deviceWasRestored } from "../core/recovery-decision.ts";
@@ -41,10 +41,11 @@ export class Recovery {
     await inbox.idle();
     const known = meta.bytes("store-id");
     const cursor = meta.number("cursor");
+    const isUnknown = cursor === 0 && meta.number("store-replaced") === 1;
     const decision = decideAtHello({
       knownStore: known && toBase64Url(known),
       store: toBase64Url(reply.storeId),
-      cursor,
+      cursor: isUnknown ? undefined : cursor,
       lastEnvelopeId: reply.lastEnvelopeId,
     });
     if (decision.kind === "service-lost") this.noteServiceLost(reply, decision.cursor);
@@ -74,6 +75,8 @@ export class Recovery {
     const { context } = this;
     const { meta } = context;
     context.transaction(() => {
+      const known = meta.bytes("store-id");
+      if (known !== undefined && !equalBytes(known, reply.storeId)) meta.setNumber("store-replaced", 1);
       meta.setBytes("store-id", reply.storeId);
       meta.setNumber("cursor", cursor);
       meta.setNumber("repair-needed", meta.number("repair-needed") | SERVICE_LOST);

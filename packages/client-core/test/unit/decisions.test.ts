@@ -71,6 +71,11 @@ test("a hello shows whether the service or the device has gone back", () => {
   expect(decideAtHello({ ...facts, lastEnvelopeId: 3 })).toEqual({ kind: "service-lost", cursor: 3 });
   expect(decideAtHello({ ...facts, lastEnvelopeId: 8 })).toEqual({ kind: "look-first" });
   expect(decideAtHello({ ...facts, lastEnvelopeId: undefined })).toEqual({ kind: "in-step" });
+  expect(decideAtHello({ ...facts, cursor: undefined })).toEqual({ kind: "in-step" });
+  expect(decideAtHello({ ...facts, cursor: undefined, store: "b" })).toEqual({
+    kind: "service-lost",
+    cursor: 0,
+  });
   expect([deviceWasRestored(7, 8), deviceWasRestored(7, 9), deviceWasRestored(7, undefined)]).toEqual([
     false,
     true,

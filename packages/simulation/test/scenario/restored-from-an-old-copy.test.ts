@@ -1,6 +1,9 @@
 import { cpSync, rmSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
-import { introduce, textsOf, until, World } from "../../src/index.ts";
+import { introduce, textsOf, until, World, type WorldOptions } from "../../src/index.ts";
+import { commitsIn } from "../support/communities.ts";
+import { flockOf, newcomer, talkRound } from "../support/flock.ts";
 
 test("a recipient restored from an old copy of its database uses no message key twice and goes on", async () => {
   await using world = await World.start();
@@ -75,3 +78,49 @@ test("a service restored from an old copy is fed again: what lacks a receipt is 
   expect(textsOf(bob.client, aliceId).filter((text) => text === "lost by the service")).toHaveLength(1);
   expect(textsOf(alice.client, bobId).filter((text) => text === "third")).toHaveLength(1);
 });
+
+test("mailboxes that lack the newest are another store's: that is sent again, and no device takes itself for an old copy", async () => {
+  let isLosing = false;
+  const replacements: WorldOptions["replacements"] = () => ({
+    stores: (stores) => {
+      const mailboxes = Object.assign(Object.create(stores.mailboxes) as typeof stores.mailboxes, {
+        append: (append: Parameters<typeof stores.mailboxes.append>[0]) =>
+          isLosing ? Promise.resolve({ kind: "stored" }) : stores.mailboxes.append(append),
+      });
+      return { ...stores, mailboxes };
+    },
+  });
+  await using world = await World.start({ replacements });
+  const [alice, bob] = [await newcomer(world, "Alice"), await newcomer(world, "Bob")];
+  const carol = await newcomer(world, "Carol");
+  const [aliceId, bobId] = [alice.id, bob.id];
+  const everybody = [alice, bob, carol];
+  const group = await flockOf(alice, bob, carol);
+  await talkRound(everybody, group.id, "before");
+  for (const device of everybody) await device.client.outbox.settled();
+
+  await bob.stop();
+  isLosing = true;
+  await alice.client.conversations.direct(bobId).send({ text: "lost by the service" });
+  await alice.client.outbox.settled();
+  await world.stopService();
+  isLosing = false;
+  const database = new DatabaseSync(`${world.serviceDirectory}/delivery-service.sqlite`);
+  database.exec("UPDATE mailbox_store SET store_id = randomblob(16)");
+  database.close();
+  await world.startService();
+  await bob.start();
+  await until(() => textsOf(bob.client, aliceId).includes("lost by the service"));
+
+  // Carol's mailbox is empty, and has given out numbers that she does not know in the store that it is in now.
+  const commits = commitsIn(world, group.id);
+  for (const device of everybody) {
+    await device.client.connection.caughtUp();
+    await device.stop();
+    await device.start();
+    await device.client.connection.caughtUp();
+  }
+  await talkRound(everybody, group.id, "after");
+  expect(commitsIn(world, group.id)).toBe(commits);
+  expect(textsOf(bob.client, aliceId).filter((text) => text === "lost by the service")).toHaveLength(1);
+}, 60_000);

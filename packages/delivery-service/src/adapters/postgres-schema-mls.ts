@@ -179,13 +179,12 @@ const periods = `
   DECLARE
     name text := 'mls_entries_' || the_period;
   BEGIN
+    -- What attaching takes anyway, and before anything else: those who make periods wait here, and not for each other in a
+    -- ring. Whoever has waited hears of the new part with the lock: a session that holds all it needs hears nothing, and
+    -- finds no part for its row (23514).
+    LOCK TABLE ONLY mls_entries IN SHARE UPDATE EXCLUSIVE MODE;
     INSERT INTO mls_periods VALUES (the_period) ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
-      -- Another transaction made it while this one waited. A session hears of new parts only when it takes a lock that it
-      -- does not hold, and it holds that of mls_entries: without one more its INSERT would find no part for the row (23514).
-      EXECUTE format('LOCK TABLE %I IN ROW EXCLUSIVE MODE', name);
-      RETURN false;
-    END IF;
+    IF NOT FOUND THEN RETURN false; END IF;
     EXECUTE format('CREATE TABLE %I (LIKE mls_entries INCLUDING ALL)', name);
     EXECUTE format('CREATE UNIQUE INDEX ON %I (mls_group, sequence)', name);
     -- Not unique: one that has expired may be sent again.

@@ -11,10 +11,10 @@ export class ClientEvents implements Events {
   private readonly context: Context;
   /** What was read from the storage for events that were told last: several who look at one event pay once. */
   private readonly seen = new Map<number, ClientEvent>();
-  private seenIn = 0;
 
   constructor(context: Context) {
     this.context = context;
+    context.notifier.beforeTelling = () => this.seen.clear();
   }
 
   get acknowledged(): number {
@@ -27,9 +27,6 @@ export class ClientEvents implements Events {
 
   private view(event: StoredEvent | PassingEvent): ClientEvent {
     if (!("id" in event)) return viewEvent(this.context, event);
-    const { round } = this.context.notifier;
-    if (this.seenIn !== round) this.seen.clear();
-    this.seenIn = round;
     const known = this.seen.get(event.id);
     if (known !== undefined) return known;
     const view = viewEvent(this.context, event);

@@ -332,15 +332,23 @@ export class Connection {
     return this.community;
   }
 
+  /** Until it is greeted its failure is its own; from then on it ends with the others, and they with it. */
   private async connectCommunity(end: () => void): Promise<CommunityChannel> {
     const channel = new Channel(this.context, (body) => this.handlers.group(body));
     this.communityChannel = channel;
-    channel.ended.signal.addEventListener("abort", end, { once: true });
-    const reply = await channel.open(this.transport, { versions: [...protocolVersions] });
+    let reply: HelloReply;
+    try {
+      reply = await channel.open(this.transport, { versions: [...protocolVersions] });
+    } catch (error) {
+      channel.close();
+      throw error;
+    }
     if (!equalBytes(reply.storeId, this.context.meta.require("store-id"))) {
       channel.close();
+      end();
       throw new UnavailableError("connection/two-services");
     }
+    channel.ended.signal.addEventListener("abort", end, { once: true });
     return { channel, challenge: reply.challenge };
   }
 

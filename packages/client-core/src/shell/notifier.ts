@@ -38,12 +38,8 @@ export class Notifier {
   private readonly listeners = new Set<(event: StoredEvent | PassingEvent) => () => void>();
   private readonly after: (id: number, limit: number) => readonly StoredEvent[];
   private told: number;
-  private rounds = 0;
-
-  /** How often something stored was told: what was read for it before the last time may have changed since. */
-  get round(): number {
-    return this.rounds;
-  }
+  /** Called before something stored is told: what was read for what was told before may have changed since. */
+  beforeTelling: () => void = () => {};
 
   /** The newest event that listeners were told; whoever has read as far need not ask the storage. */
   get lastTold(): number {
@@ -69,7 +65,7 @@ export class Notifier {
   flush(): void {
     for (;;) {
       const events = this.after(this.told, PAGE);
-      if (events.length > 0) this.rounds++;
+      if (events.length > 0) this.beforeTelling();
       for (const event of events) {
         this.told = event.id;
         this.tell(event);

@@ -19,10 +19,11 @@ export async function withTimeout(
   const abort = AbortSignal.any([finished.signal, context.closing.signal]);
   const timeout = context.environment.sleep(timeoutMs, abort).then(() => "late" as const);
   try {
-    while (!wait.done()) {
+    for (;;) {
       if (context.closing.signal.aborted) throw new UnavailableError("client/closing");
-      if ((await Promise.race([wait.change(abort), timeout])) === "late" && !wait.done())
-        throw new UnavailableError(late);
+      const woken = await Promise.race([wait.change(abort), timeout]);
+      if (wait.done()) return;
+      if (woken === "late") throw new UnavailableError(late);
     }
   } finally {
     finished.abort(OVER);

@@ -175,6 +175,7 @@ function poolOf(
     keepAliveInitialDelayMillis: 10_000,
     ...(answerTimeoutMs !== undefined && { query_timeout: answerTimeoutMs }),
     application_name: "murmuration",
+    verify: requireInCharge,
     // Statements that do not wait for each other's answers share a round trip.
     pipeline: true,
   });
@@ -183,6 +184,19 @@ function poolOf(
   // One that was given back as broken may still hear why, when nobody listens any more.
   pool.on("connect", (client) => client.on("error", () => {}));
   return pool;
+}
+
+/**
+ * Whoever only reads would not notice that the address leads to a replica, which follows late: who was banned would be let in
+ * by it. One round trip for each new connection.
+ */
+function requireInCharge(client: pg.PoolClient, verified: (error?: Error) => void): void {
+  client
+    .query("SELECT pg_is_in_recovery() AS follows")
+    .then(
+      ({ rows: [row] }) => verified(row.follows === true ? new Error("not in charge") : undefined),
+      verified,
+    );
 }
 
 /** The URL with settings of its sessions: they come with the connection itself, so that none is ever without them. */

@@ -180,7 +180,7 @@ const periods = `
     name text := 'mls_entries_' || the_period;
   BEGIN
     -- What attaching takes anyway, and before anything else: those who make periods wait here, and not for each other in a
-    -- ring. Whoever has waited hears of the new part with the lock: a session that holds all it needs hears nothing, and
+    -- ring (of two who wait for each other's groups as well PostgreSQL ends one, which is tried again). Whoever has waited hears of the new part with the lock: a session that holds all it needs hears nothing, and
     -- finds no part for its row (23514).
     LOCK TABLE ONLY mls_entries IN SHARE UPDATE EXCLUSIVE MODE;
     INSERT INTO mls_periods VALUES (the_period) ON CONFLICT DO NOTHING;

@@ -53,7 +53,7 @@ const REFUSE: Script = {
 /**
  * Counts what a leaf says in slow mode.
  * KEYS[1] its last message: submit, at (ms of Redis's clock), attempts. ARGV[1] submit, ARGV[2] pause in ms.
- * Answers 1, or 0 where it said something else within the pause. O(1).
+ * Answers when it counts from, or nothing where it said something else within the pause. O(1).
  */
 const SPEAK: Script = {
   name: "speak",
@@ -62,23 +62,26 @@ const SPEAK: Script = {
     if last[1] ~= ARGV[1] then
       local time = redis.call('TIME')
       local now = time[1] * 1000 + math.floor(time[2] / 1000)
-      if last[2] and now < last[2] + ARGV[2] then return 0 end
+      if last[2] and now < last[2] + ARGV[2] then return false end
       redis.call('DEL', KEYS[1])
-      redis.call('HSET', KEYS[1], 'submit', ARGV[1], 'at', string.format('%.0f', now))
+      last[2] = string.format('%.0f', now)
+      redis.call('HSET', KEYS[1], 'submit', ARGV[1], 'at', last[2])
       redis.call('PEXPIRE', KEYS[1], ARGV[2])
     end
     redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-    return 1`,
+    return last[2]`,
 };
 
 /**
  * Takes one attempt back, and with the last of them the message.
- * KEYS[1] the leaf's last message, as above. ARGV[1] submit. Answers nothing. O(1).
+ * KEYS[1] the leaf's last message, as above. ARGV[1] submit, ARGV[2] when it counts from: said again after its pause, it is
+ * another one. Answers nothing. O(1).
  */
 const TAKE_BACK: Script = {
   name: "take-back",
   lua: `
-    if redis.call('HGET', KEYS[1], 'submit') ~= ARGV[1] then return end
+    local last = redis.call('HMGET', KEYS[1], 'submit', 'at')
+    if last[1] ~= ARGV[1] or last[2] ~= ARGV[2] then return end
     if redis.call('HINCRBY', KEYS[1], 'attempts', -1) <= 0 then redis.call('DEL', KEYS[1]) end`,
 };
 
@@ -197,9 +200,10 @@ export class RedisGroupMemory implements GroupMemory {
     const key = this.key(groupId, `said:${hashOf(leaf)}`);
     return this.orAlone(
       async () => {
-        if ((await this.redis.run(SPEAK, [key], submit, pauseMs)) !== 1) return undefined;
+        const at = (await this.redis.run(SPEAK, [key], submit, pauseMs)) as Buffer | null;
+        if (at === null) return undefined;
         // Where Redis does not answer any more it counts until its pause is over, and may be said again.
-        return () => this.redis.run(TAKE_BACK, [key], submit).then(noop, noop);
+        return () => this.redis.run(TAKE_BACK, [key], submit, at).then(noop, noop);
       },
       () => this.alone.speak(groupId, leaf, submit, pauseMs),
     );

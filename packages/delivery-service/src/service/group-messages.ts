@@ -1,4 +1,4 @@
-import { concatBytes, equalBytes, RejectionError, toHex } from "@murmuration/base";
+import { concatBytes, equalBytes, RejectionError, toHex, UnavailableError } from "@murmuration/base";
 import type { GroupPropose, GroupPushHandle, GroupSubmit, GroupSubmitAccepted } from "@murmuration/wire";
 import { dayOf } from "../core/days.ts";
 import { compareEpoch, decideSender } from "../core/group-decisions.ts";
@@ -47,7 +47,7 @@ export async function submitToGroup(
       epochsBehind: limits.groupEpochsBehind,
       acceptedAtMs: now,
     });
-  // By another name than in the log: which leaf a message came from is stored nowhere.
+  // By another name than in the log: no name says which leaf a message came from.
   const submit = () => toHex(sha256(concatBytes(frame.submitId, reader.signatureKey)));
   const speak = () => context.groupMemory.speak(live.groupId, reader.name, submit(), pauseMs);
   const outcome = await (pauseMs > 0 ? countingFirst(speak(), append) : append());
@@ -87,9 +87,15 @@ async function countingFirst(
 ): Promise<AppendMessageOutcome> {
   const takeBack = await speak;
   if (takeBack === undefined) throw new RejectionError("group/slow-mode");
-  const outcome = await append();
-  if (outcome.kind !== "appended") await takeBack();
-  return outcome;
+  try {
+    const outcome = await append();
+    if (outcome.kind !== "appended") await takeBack();
+    return outcome;
+  } catch (error) {
+    // Nothing happened: a commit may come before it is said again, in another epoch and by another name.
+    if (error instanceof UnavailableError && error.code === "store/postgres-unreachable") await takeBack();
+    throw error;
+  }
 }
 
 /**

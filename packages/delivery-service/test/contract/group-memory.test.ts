@@ -143,6 +143,15 @@ describe.each(adapters)("the memory of a group in $name", ({ open }) => {
       await second!();
       expect(await isHeard(nodes.b, leaf, "03")).toBe(false);
     });
+
+    it("takes nothing back from the same said again after its pause", async () => {
+      const leaf = leafOf();
+      const late = await speak(nodes.a, leaf, "01", 50);
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      expect(await isHeard(nodes.b, leaf, "01")).toBe(true);
+      await late!();
+      expect(await isHeard(nodes.b, leaf, "02")).toBe(false);
+    });
   });
 });
 

@@ -54,7 +54,7 @@ describe.skipIf(inject("cluster") === undefined)("a PostgreSQL with a synchronou
 
   it("answers no write as stored while its replica is away, and goes on when it is back", async () => {
     await using pair = await startPair();
-    const { databases, second } = pair;
+    const { databases, first, second } = pair;
     const appending = new Appending(databases);
     await appending.createGroups();
     let answered = 0;
@@ -66,6 +66,9 @@ describe.skipIf(inject("cluster") === undefined)("a PostgreSQL with a synchronou
     });
     expect(appending.counts.answered).toBe(answered);
     await second.start();
+    // What waited for it, and was not answered, comes to be there.
+    const waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    await expect.poll(() => first.query(waiting), { timeout: 10_000 }).toEqual([]);
     await appending.goOn(0);
     expect(appending.fates["commit-absent"] + appending.fates["commit-whole"]).toBeGreaterThan(0);
   });
@@ -76,13 +79,17 @@ describe.skipIf(inject("cluster") === undefined)("a PostgreSQL with a synchronou
     const database = databases[0]!;
     const write = () =>
       database.write("a", (statements) => statements.run("CREATE TABLE IF NOT EXISTS t (id int8)"));
+    const read = () => database.read((statements) => statements.all("SELECT id FROM t"));
     await write();
+    await read();
     // As where an address changes too early: it leads to a replica that is none in charge yet.
     relay.leadTo(portOf(second));
     relay.cut();
-    await expect(write()).rejects.toMatchObject({ code: "store/write-failed" });
+    await expect(write()).rejects.toMatchObject({ code: "store/postgres-unreachable" });
+    await expect(read()).rejects.toMatchObject({ code: "store/postgres-unreachable" });
     // Connections that are there stay; new ones go to the one in charge.
     relay.leadTo(portOf(first));
     await write();
+    await read();
   });
 });

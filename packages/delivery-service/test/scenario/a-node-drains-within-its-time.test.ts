@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { request } from "node:http";
 import { blobId, formatId } from "@murmuration/base";
 import { BLOB_CONTENT_TYPE } from "@murmuration/wire";
@@ -12,17 +13,24 @@ const DRAIN_SECONDS = 5;
 /** Beside draining: closing the store, and the end of the process on a busy machine. */
 const SLACK_MS = 5_000;
 
-/** An upload of an attachment that has begun; its last byte is sent by `finish`. */
-function beginUpload(node: ServiceProcess, owner: TestDevice) {
+/** An upload of an attachment of which the node has heard; its last byte is sent by `finish`. */
+async function beginUpload(node: ServiceProcess, owner: TestDevice) {
   const bytes = random(50_000);
   const sending = request(`${node.base}/v1/blobs/${formatId(blobId(random(16)))}`, {
     method: "PUT",
-    headers: { ...owner.headers(), "content-type": BLOB_CONTENT_TYPE, "content-length": bytes.length },
+    headers: {
+      ...owner.headers(),
+      "content-type": BLOB_CONTENT_TYPE,
+      "content-length": bytes.length,
+      expect: "100-continue",
+    },
   });
   const answered = new Promise<number | undefined>((resolve) => {
     sending.on("response", (response) => resolve(response.resume().statusCode));
     sending.on("error", () => resolve(undefined));
   });
+  sending.flushHeaders();
+  await once(sending, "continue");
   sending.write(bytes.subarray(1));
   return { answered, finish: () => sending.end(bytes.subarray(0, 1)) };
 }
@@ -53,7 +61,7 @@ describe("a node drains within its time", () => {
   it("tells every client when to come back, answers what is under way, and ends with 0", async () => {
     const own = await TestSocket.device(node.port, bob);
     const sender = await TestSocket.anonymous(node.port);
-    const upload = beginUpload(node, bob);
+    const upload = await beginUpload(node, bob);
     const submits = Array.from({ length: 20 }, () =>
       sender.request({ kind: "submitSealed", ...sealedTo([bob]) }),
     );
@@ -86,7 +94,7 @@ describe("a node drains within its time", () => {
   });
 
   it("does not wait longer for a request that never ends, and ends with 0 as well", async () => {
-    const upload = beginUpload(node, bob);
+    const upload = await beginUpload(node, bob);
     // The service reads the upload once it has answered somebody who came after it.
     await fetch(`${node.base}/health`);
     const { code, tookMs } = await terminated();
@@ -106,7 +114,7 @@ describe("a node drains within its time", () => {
   });
 
   it("a second signal ends it at once", async () => {
-    beginUpload(node, bob);
+    await beginUpload(node, bob);
     await fetch(`${node.base}/health`);
     const ended = node.terminate();
     await expect.poll(async () => (await fetch(`${node.base}/health`)).text()).toBe("draining\n");

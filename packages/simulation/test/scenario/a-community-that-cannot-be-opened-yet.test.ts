@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { until, World } from "../../src/index.ts";
 import { allShow, flockOf, inGroup, newcomer } from "../support/flock.ts";
 
-/** Half of what a client waits at most between two tries. */
+/** More than a client waits at most between two tries. */
 const SOON_MS = 15_000;
 
 /** A transport that answers a client's requests to open a group, while told to, as a service does whose engine is away. */

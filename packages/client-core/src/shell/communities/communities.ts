@@ -121,7 +121,9 @@ const GAP_PAUSE_MS = 100;
  * engine is away for seconds, and nobody says when it is back.
  */
 const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 30_000;
+const LONGEST_RETRY_MS = 10_000;
+/** A service that asks for more time than this gets no more. */
+const LONGEST_NAMED_MS = 60_000;
 /** When communities are looked at again after the own device list changed. */
 const NEW_DEVICE_PAUSES_MS = [0, 2_000, 10_000, 60_000];
 /** Leaf lifetimes of the creator; nobody looks at them again. */
@@ -153,8 +155,12 @@ export class Communities {
   /** Groups that broke on this connection, and whether they are left alone until the next one. */
   private readonly setAside = new Map<string, "entered-anew" | "left-alone">();
   private ready = false;
-  /** How many there have been. */
+  /** How many connections there have been. */
   private connections = 0;
+  /** What is to be tried again on this one. */
+  private readonly retrying = new Set<string>();
+  /** By group: the refused commit of which a person has been told. */
+  private readonly toldOf = new Map<string, number>();
 
   constructor(
     context: Context,
@@ -242,6 +248,7 @@ export class Communities {
   disconnected(): void {
     this.ready = false;
     this.connections++;
+    this.retrying.clear();
     this.setAside.clear();
     this.access.disconnected();
     this.refeeder.disconnected();
@@ -254,17 +261,22 @@ export class Communities {
   }
 
   private async takeUp(): Promise<void> {
-    await this.attempt(() => this.keyPackages.replenish());
-    await this.attempt(() => this.welcomes());
+    await this.attempt("key-packages", () => this.keyPackages.replenish());
+    await this.welcomesCame();
     const groups = this.context.mls.groups().filter(({ state }) => state !== "over");
     // A group that does not answer must not hold the others up.
-    for (const { id } of groups) this.openingOf(groupId(id), () => this.openAndResume(groupId(id)));
+    for (const { id } of groups) this.openingOf(groupId(id));
     this.ready = true;
     this.registry.changed.notify();
   }
 
-  /** What does not work for now must not keep the groups closed: it is tried again later, on this connection and no other. */
-  private async attempt(work: () => Promise<void>, tries = 0): Promise<void> {
+  /**
+   * What does not work for now must not keep the groups closed: it is tried again, or `again` is, on this connection and no
+   * later one, and one at a time under a name, however often it is asked for meanwhile. The service may ask for more time
+   * than we would take, not for less.
+   */
+  private async attempt(name: string, work: () => Promise<void>, again = work, tries = 0): Promise<void> {
+    const { connections } = this;
     try {
       await work();
     } catch (error) {
@@ -272,13 +284,17 @@ export class Communities {
         if (error instanceof RejectionError) return;
         throw error;
       }
-      const { connections } = this;
+      if (this.connections !== connections || this.retrying.has(name)) return;
+      this.retrying.add(name);
       const { closing, environment } = this.context;
-      const named = error instanceof ServiceRefusal ? error.retryAfterMs : undefined;
-      const pauseMs = named ?? backoffMs(tries, FIRST_RETRY_MS, LONGEST_RETRY_MS, environment.random(4));
+      const named = error instanceof ServiceRefusal ? (error.retryAfterMs ?? 0) : 0;
+      const own = backoffMs(tries, FIRST_RETRY_MS, LONGEST_RETRY_MS, environment.random(4));
       this.effects.behind(async () => {
-        await environment.sleep(pauseMs, closing.signal);
-        if (this.connections === connections) await this.attempt(work, tries + 1);
+        await environment.sleep(Math.min(named, LONGEST_NAMED_MS) + own, closing.signal);
+        // Whoever closes is woken at once, and would be for ever.
+        if (closing.signal.aborted || this.connections !== connections) return;
+        this.retrying.delete(name);
+        await this.attempt(name, again, again, tries + 1);
       });
     }
   }
@@ -294,20 +310,21 @@ export class Communities {
 
   /** The mailbox may have brought Welcomes. What they need may be away just now: nobody says when it is back. */
   welcomesCame(): Promise<void> {
-    return this.attempt(() => this.welcomes());
+    return this.attempt("welcomes", () => this.welcomes());
   }
 
   /** Takes Welcomes up that the mailbox has brought. */
   async welcomes(): Promise<void> {
     if (this.joiner.dueWelcomes().length === 0) return;
-    for (const id of await this.joiner.takeUp()) await this.opening(id, () => this.openAnew(id));
+    const { entered, temporary } = await this.joiner.takeUp();
+    for (const id of entered) await this.opening(id, () => this.openAnew(id));
     this.effects.behind(() => this.keyPackages.replenish());
+    if (temporary !== undefined) throw temporary;
   }
 
   /** A Welcome may have waited for the log to say that this device is in the group no more. */
   private welcomesIfOver(id: GroupId): void {
-    if (this.context.mls.group(id)?.state === "over")
-      this.effects.behind(() => this.attempt(() => this.welcomes()));
+    if (this.context.mls.group(id)?.state === "over") this.effects.behind(() => this.welcomesCame());
   }
 
   /** Every group is open and caught up, and no Welcome waits. */
@@ -338,13 +355,14 @@ export class Communities {
     }
   }
 
-  /** What opens a group. Nobody else would do it on this connection: it is tried until it is done. */
+  /** What opens a group. Nobody else would open it on this connection: that is tried until it is done, wherever the group is then. */
   private opening(id: GroupId, work: () => Promise<void>): Promise<void> {
-    return this.attempt(() => this.orSetAside(id, work));
+    const again = () => this.orSetAside(id, () => this.openAndResume(id));
+    return this.attempt(`open ${formatId(id)}`, () => this.orSetAside(id, work), again);
   }
 
   /** As {@link opening}, and nobody waits for it. */
-  private openingOf(id: GroupId, work: () => Promise<void>): void {
+  private openingOf(id: GroupId, work: () => Promise<void> = () => this.openAndResume(id)): void {
     this.effects.behind(() => this.opening(id, work));
   }
 
@@ -377,8 +395,8 @@ export class Communities {
 
   private async openAndResume(id: GroupId): Promise<void> {
     await this.open(id);
-    // Where the service is behind, it goes on when it is not any more.
-    if (!this.access.isHeld(id)) await this.resume(id);
+    // Where the service is behind, it goes on when it is not any more. What keeps it from going on is no reason to open it again.
+    if (!this.access.isHeld(id)) this.behindOf(id, () => this.resume(id));
   }
 
   /** What was begun in a group, or is due, once it is open. */
@@ -399,7 +417,7 @@ export class Communities {
     const { state, refusedAt } = this.context.mls.group(id) ?? {};
     if (state === "creating") await this.announce(id);
     if (state === "active" && refusedAt !== undefined && refusedAt > 0)
-      this.effects.behind(() => this.afterRefusal(id, refusedAt));
+      this.openingOf(id, () => this.afterRefusal(id, refusedAt));
     if ((state === "joining" || state === "stuck") && !(await this.joinAnew(id))) return;
     this.welcomesIfOver(id);
     if (this.context.mls.group(id)?.state !== "active" || this.access.isOpen(id)) return;
@@ -475,10 +493,12 @@ export class Communities {
     await this.context.environment.sleep(REFUSAL_PATIENCE_MS, this.context.closing.signal);
     if (this.context.closing.signal.aborted) return;
     const { context } = this;
-    const { forked, refusedAt, refusal = "" } = context.mls.group(id) ?? {};
-    // A person has been asked already.
-    if (refusedAt !== sequence || forked === true) return;
+    const { forked, refusedAt, refusal = "", state } = context.mls.group(id) ?? {};
+    // A person has been asked already; or the device is on its way in again, or out.
+    if (refusedAt !== sequence || forked === true || state !== "active") return;
     if (isForbidden(refusal)) {
+      if (this.toldOf.get(formatId(id)) === sequence) return;
+      this.toldOf.set(formatId(id), sequence);
       const forked = { kind: "decision-needed", conversation: id, detail: "group/forked" } as const;
       context.transaction(() => context.events.append({ ...forked, atMs: context.now() }));
       context.notifier.flush();
@@ -924,13 +944,14 @@ export class Communities {
   joinsAnswered(): void {
     this.registry.changed.notify();
     for (const id of this.context.mls.approvedJoins()) {
-      this.openingOf(groupId(id), async () => {
+      const join = async () => {
         try {
           await this.rejoin(groupId(id));
         } finally {
           this.registry.changed.notify();
         }
-      });
+      };
+      this.effects.behind(() => this.attempt(`join ${formatId(groupId(id))}`, join));
     }
   }
 

@@ -77,6 +77,12 @@ export interface JoinerEffects {
   awaited(id: GroupId): void;
 }
 
+/** The groups that were entered, and the first failure by which a Welcome has to wait. */
+export interface TakenUp {
+  readonly entered: readonly GroupId[];
+  readonly temporary: unknown;
+}
+
 export class Joiner {
   private readonly context: Context;
   private readonly names: GroupNames;
@@ -116,10 +122,10 @@ export class Joiner {
   // ---------------------------------------------------------------------------------------------- Welcome
 
   /**
-   * Takes every stored Welcome up. Returns the groups that were entered. Throws what is temporary; it stays stored. One at
+   * Takes every stored Welcome up. One whose tree cannot be had for now stays stored, and keeps no other one waiting. One at
    * a time: a Welcome that is taken up twice would set a group back that has gone on since, and its keys with it.
    */
-  takeUp(): Promise<readonly GroupId[]> {
+  takeUp(): Promise<TakenUp> {
     return this.context.queue.run("mls-welcomes", () => this.takeUpAll());
   }
 
@@ -137,8 +143,9 @@ export class Joiner {
     return state === "creating" || (state === "active" && cursor < sequence);
   }
 
-  private async takeUpAll(): Promise<readonly GroupId[]> {
+  private async takeUpAll(): Promise<TakenUp> {
     const entered: GroupId[] = [];
+    let temporary: unknown;
     for (const row of this.dueWelcomes()) {
       const id = this.names.conversation(row.groupId);
       if (this.isOfMove(id, row)) continue;
@@ -146,12 +153,16 @@ export class Joiner {
         const joined = await this.join(id, row);
         if (joined !== undefined) entered.push(joined);
       } catch (error) {
-        if (isTemporary(error) || !(error instanceof RejectionError)) throw error;
+        if (isTemporary(error)) {
+          temporary ??= error;
+          continue;
+        }
+        if (!(error instanceof RejectionError)) throw error;
         // A Welcome that does not hold is worth nothing.
         this.context.transaction(() => this.context.mls.deleteWelcome(row.id));
       }
     }
-    return entered;
+    return { entered, temporary };
   }
 
   /**

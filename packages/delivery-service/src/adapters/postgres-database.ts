@@ -24,6 +24,9 @@ export interface PostgresOptions {
   readonly report?: (transaction: TransactionReport) => void;
 }
 
+/** What a new connection is asked, once. */
+export const FIRST_QUESTION = "SELECT pg_is_in_recovery() AS follows";
+
 /** How long PostgreSQL's own end of a statement may be on its way before the connection counts as cut. */
 const ANSWER_MARGIN_MS = 2_000;
 
@@ -192,7 +195,7 @@ function poolOf(
  */
 function requireInCharge(client: pg.PoolClient, verified: (error?: Error) => void): void {
   client
-    .query("SELECT pg_is_in_recovery() AS follows")
+    .query(FIRST_QUESTION)
     .then(
       ({ rows: [row] }) => verified(row.follows === true ? new Error("not in charge") : undefined),
       verified,

@@ -7,7 +7,8 @@
  *                  member: leave, profile.  invited: join, leave.
  *
  * A group with members has an owner: when the last one leaves, the first admin by account id becomes owner, else the
- * first member; where only invited ones are left, the first of them who joins. A rule that refuses throws RejectionError; the state before stays.
+ * first member; where only invited ones are left, the first of them who joins. A rule that refuses throws
+ * RejectionError; the state before stays.
  */
 import {
   type AccountId,

@@ -36,16 +36,20 @@ class Overloaded {
     });
 }
 
+/** Carol has the service of the story between her and the real one. */
+const threeOf = async (world: World, service: Overloaded) =>
+  [
+    await newcomer(world, "Alice"),
+    await newcomer(world, "Bob"),
+    await newcomer(world, "Carol", service),
+  ] as const;
+
 // The faults that these find: a group that stays closed until the connection happens to break, because opening it was
 // refused once for a moment.
 test("whoever took a Welcome up and could not open the group is heard there soon, on the same connection", async () => {
   await using world = await World.start();
   const service = new Overloaded();
-  const [alice, bob, carol] = [
-    await newcomer(world, "Alice"),
-    await newcomer(world, "Bob"),
-    await newcomer(world, "Carol", service),
-  ];
+  const [alice, bob, carol] = await threeOf(world, service);
   await flockOf(alice, bob, carol);
   service.isAway = true;
   const second = await alice.client.conversations.createGroup({
@@ -64,11 +68,7 @@ test("whoever took a Welcome up and could not open the group is heard there soon
 test("whoever comes back and could not open its groups has them soon, on the same connection", async () => {
   await using world = await World.start();
   const service = new Overloaded();
-  const [alice, bob, carol] = [
-    await newcomer(world, "Alice"),
-    await newcomer(world, "Bob"),
-    await newcomer(world, "Carol", service),
-  ];
+  const [alice, bob, carol] = await threeOf(world, service);
   const flock = await flockOf(alice, bob, carol);
   await carol.stop();
   await flock.send({ text: "while she was away" });

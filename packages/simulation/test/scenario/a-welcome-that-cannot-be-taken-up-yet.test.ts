@@ -42,7 +42,7 @@ test("whoever could not read the tree while an engine was away is in seconds aft
   await allShow([alice, bob, carol], flock.id, "and here");
 });
 
-test("a Welcome whose tree cannot be had for now keeps no other one waiting, nor the group that was entered closed", async () => {
+test("a Welcome whose tree the service does not give keeps no other one waiting, nor the group that was entered closed", async () => {
   await using world = await World.start();
   let mayPass = Number.POSITIVE_INFINITY;
   const fewTrees = (transport: Transport): Transport =>

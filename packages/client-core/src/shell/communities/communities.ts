@@ -271,9 +271,9 @@ export class Communities {
   }
 
   /**
-   * What does not work for now must not keep the groups closed: it is tried again, or `again` is, on this connection and no
-   * later one, and one at a time under a name, however often it is asked for meanwhile. The service may ask for more time
-   * than we would take, not for less.
+   * What fails while the service is away must not keep the groups closed: it is tried again, or `again` is, on this
+   * connection and no later one, and one at a time under a name, however often it is asked for meanwhile. The service may
+   * ask for more time than we would take, not for less.
    */
   private async attempt(name: string, work: () => Promise<void>, again = work, tries = 0): Promise<void> {
     const { connections } = this;

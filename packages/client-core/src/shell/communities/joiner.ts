@@ -122,7 +122,7 @@ export class Joiner {
   // ---------------------------------------------------------------------------------------------- Welcome
 
   /**
-   * Takes every stored Welcome up. One whose tree cannot be had for now stays stored, and keeps no other one waiting. One at
+   * Takes every stored Welcome up. One whose tree the service does not give stays stored, and keeps no other one waiting. One at
    * a time: a Welcome that is taken up twice would set a group back that has gone on since, and its keys with it.
    */
   takeUp(): Promise<TakenUp> {

@@ -1,6 +1,7 @@
 import { groupId, RejectionError } from "@murmuration/base";
 import { describe, expect, test } from "vitest";
 import {
+  deadlineAfterAdding,
   decideFollow,
   decidePreparation,
   decideSwitch,
@@ -124,6 +125,13 @@ describe("the device that prepares", () => {
     expect(patienceMs({ ...settings, state: "preparing", membersWait: false })).toBe(86_400_000);
     expect(patienceMs({ ...settings, state: "preparing", membersWait: true })).toBe(60_000);
     expect(patienceMs({ ...settings, state: "recovering", membersWait: false })).toBe(60_000);
+  });
+
+  test("gives whoever was put in last the time that members have who wait for room", () => {
+    const deadline = (deadlineAtMs: number, nowMs: number) =>
+      deadlineAfterAdding({ deadlineAtMs, nowMs, migrationUrgentDeadlineMs: 60_000 });
+    expect(deadline(60_000, 59_000)).toBe(119_000);
+    expect(deadline(86_400_000, 59_000)).toBe(86_400_000);
   });
 
   test("does not begin where the record names more owners and admins than an MLS group can", () => {

@@ -26,6 +26,18 @@ export function patienceMs(facts: {
   return isUrgent ? facts.migrationUrgentDeadlineMs : facts.migrationDeadlineMs;
 }
 
+/**
+ * Until when the device that prepares waits, after it has put members into the MLS group: whoever came last has time to
+ * join too, however long it took to put all of them in. One who has not joined at the switch hears nothing until it has.
+ */
+export function deadlineAfterAdding(facts: {
+  readonly deadlineAtMs: number;
+  readonly nowMs: number;
+  readonly migrationUrgentDeadlineMs: number;
+}): number {
+  return Math.max(facts.deadlineAtMs, facts.nowMs + facts.migrationUrgentDeadlineMs);
+}
+
 /** What holds at the moment. */
 export interface PreparationFacts {
   readonly state: MigrationState;

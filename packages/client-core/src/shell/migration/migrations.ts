@@ -40,7 +40,7 @@ import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { Signal } from "../signal.ts";
-import { GENTLE_ADDS, GENTLE_PAUSE_MS, restAfterSwitchMs } from "./gentle.ts";
+import { GENTLE_ADDS, GENTLE_PAUSE_MS, REST_MS_PER_MEMBER, restAfterSwitchMs } from "./gentle.ts";
 import { Preparer } from "./preparer.ts";
 import { accountsOf, leavesOf, strangersAmong } from "./roster.ts";
 import { type SpokenMessage, SpokenOrder } from "./spoken-order.ts";
@@ -649,7 +649,8 @@ export class Migrations {
     const nowMs = this.context.now();
     const dueMs = this.lookAtMs.get(key);
     if (dueMs === undefined || nowMs < dueMs) {
-      if (dueMs === undefined) this.lookAtMs.set(key, nowMs + LOOK_MS / 2);
+      const members = this.context.conversations.countMembers(id);
+      if (dueMs === undefined) this.lookAtMs.set(key, nowMs + LOOK_MS + REST_MS_PER_MEMBER * members);
       return;
     }
     this.lookAtMs.set(key, nowMs + ASK_AGAIN_MS);

@@ -6,7 +6,8 @@
  *   draw-secret  PERSIST 32 random bytes and the message that brings them to every member over its pairwise sessions
  *   add, remove  commits, until the leaves are the devices of the record
  *   mark-ready   the record says so
- *   switch       one commit (path, PSK, roles of the record) -> PERSIST what it led to -> the record says so
+ *   switch       one commit (path, PSK, roles of the record) -> PERSIST what it led to -> members take it, and talk on
+ *                -> the record says so
  *   finish       everybody was told -> the record says so; members that waited are added
  */
 import {
@@ -32,6 +33,7 @@ import { encodeContent, MIGRATION_SECRET_BYTES } from "../../core/content.ts";
 import type { GroupAction } from "../../core/group-change.ts";
 import type { GroupState } from "../../core/group-record.ts";
 import {
+  deadlineAfterAdding,
   decidePreparation,
   decideSwitchWrite,
   mustCommitSwitch,
@@ -60,8 +62,6 @@ const RENEW_EVERY_MS = 20_000;
 const LONGEST_REST_MS = 10_000;
 /** KDF.Nh of the cipher suite (RFC 9420 section 8.4). */
 const PSK_NONCE_BYTES = 32;
-/** How often a switch is made anew because the record has gone on. */
-const MAX_SWITCHES = 8;
 
 /** Who is ready and who is not. */
 export interface Readiness {
@@ -330,8 +330,18 @@ export class Preparer {
     await this.communities.prepareMembers(id, accounts);
     const nowMs = this.context.now();
     if (accounts.length === GENTLE_ADDS) this.restsUntilMs.set(key, nowMs + GENTLE_PAUSE_MS);
-    if (accounts.some((account) => mls.leavesOf(id, account).length === 0)) this.triedAtMs.set(key, nowMs);
+    const failed = accounts.filter((account) => mls.leavesOf(id, account).length === 0);
+    if (failed.length > 0) this.triedAtMs.set(key, nowMs);
+    if (failed.length < accounts.length) this.giveTimeToJoin(id);
     return true;
+  }
+
+  /** Each member is put in once, so that this cannot go on without end. */
+  private giveTimeToJoin(id: GroupId): void {
+    const { migration, settings } = this.context;
+    const { deadlineAtMs } = migration.own(id);
+    const next = deadlineAfterAdding({ deadlineAtMs, nowMs: this.context.now(), ...settings });
+    if (next !== deadlineAtMs) this.context.transaction(() => migration.setOwn(id, { deadlineAtMs: next }));
   }
 
   private async remove(id: GroupId): Promise<void> {
@@ -414,40 +424,48 @@ export class Preparer {
     return this.isResting(key);
   }
 
+  /**
+   * The commit, and in another step the record that names it: members take the commit while they still talk pairwise, so
+   * that the switch itself is little work. Where the record has gone on in between, the next step commits anew.
+   */
   private async switch(id: GroupId): Promise<void> {
-    const { context } = this;
-    const { generation } = context.migration.record(id);
-    for (let race = 0; race < MAX_SWITCHES; race++) {
-      await this.commitSwitch(id);
-      const { reached } = context.migration.own(id);
-      if (reached === undefined) throw new UnavailableError("migration/not-switched");
-      let again = false;
-      await this.groups.change(id, (state) => {
-        const decision = decideSwitchWrite({
-          state: state.migration.state,
-          isSameGeneration: state.migration.generation === generation,
-          secretDue: context.migration.own(id).secretDue,
-          mustCommit: () => this.mustCommit(id, state),
-        });
-        again = decision === "commit-anew";
-        if (decision !== "write") return undefined;
-        const { epoch, authenticator, rosterHash } = reached;
-        return { kind: "migrate-switch", generation, epoch, authenticator, rosterHash };
-      });
-      if (!again) return;
-      if (context.migration.own(id).secretDue) return;
-    }
+    if (await this.commitSwitch(id)) this.rest(id);
+    else await this.writeSwitch(id);
   }
 
-  /** One commit that puts the record's members and roles in force; none if they are, by a commit of this generation. */
-  private async commitSwitch(id: GroupId): Promise<void> {
+  private async writeSwitch(id: GroupId): Promise<void> {
+    const { migration } = this.context;
+    const { generation } = migration.record(id);
+    const { reached } = migration.own(id);
+    if (reached === undefined) throw new UnavailableError("migration/not-switched");
+    await this.groups.change(id, (state) => {
+      const decision = decideSwitchWrite({
+        state: state.migration.state,
+        isSameGeneration: state.migration.generation === generation,
+        secretDue: migration.own(id).secretDue,
+        mustCommit: () => this.mustCommit(id, state),
+      });
+      if (decision !== "write") return undefined;
+      const { epoch, authenticator, rosterHash } = reached;
+      return { kind: "migrate-switch", generation, epoch, authenticator, rosterHash };
+    });
+  }
+
+  /**
+   * One commit that puts the record's members and roles in force; none if they are, by a commit of this generation. Whether
+   * it made one.
+   */
+  private async commitSwitch(id: GroupId): Promise<boolean> {
     const { generation } = this.context.migration.record(id);
+    let hasCommitted = false;
     await this.communities.committer.commit(id, (group) => {
       const state = this.records.state(id);
       // It may have been given up for another one while this waited for its turn.
-      if (state.migration.generation !== generation || !hasLease(state.migration.state)) return undefined;
-      return this.mustCommit(id, state) ? this.planSwitch(id, group, state) : undefined;
+      const isOver = state.migration.generation !== generation || !hasLease(state.migration.state);
+      hasCommitted = !isOver && this.mustCommit(id, state);
+      return hasCommitted ? this.planSwitch(id, group, state) : undefined;
     });
+    return hasCommitted;
   }
 
   /** Whether the newest switching commit left anything else than the members and roles of the record. */

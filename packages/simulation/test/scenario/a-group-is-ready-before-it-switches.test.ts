@@ -1,0 +1,94 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Transport } from "@murmuration/client-core";
+import { expect, test } from "vitest";
+import { startFaultProxy } from "../../src/fault-proxy.ts";
+import { FrameTap, introduce, type SimulatedDevice, World } from "../../src/index.ts";
+import { on } from "../support/communities.ts";
+import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
+
+const named = (count: number): readonly string[] =>
+  Array.from({ length: count }, (_, member) => `Member ${member}`);
+
+// The fault that this finds: whoever was put in last has no time to join, because it took long to put all of them in. The
+// others go over, and it hears nothing until it has joined.
+test("members wait for a move that takes longer to prepare than they wait: whoever was put in last can still join", async () => {
+  await using world = await World.start();
+  // One commit does not bring all of them, and the time is over before the second one.
+  const members = 19;
+  const settings = { migrationUrgentDeadlineMs: 3_000, mlsThreshold: members, migrationMargin: 0 };
+  const devices = await movers(world, named(members), { settings });
+  const [alice, ...others] = devices as readonly SimulatedDevice[] as [SimulatedDevice, ...SimulatedDevice[]];
+  const waiting = others.at(-1)!;
+  const founders = devices.slice(0, -1);
+  const { id } = await pairwiseGroup(alice, founders.slice(1));
+  const talk = new Talk(id);
+  await talk.say(others[0]!, "before");
+  const steps: { readonly state: string; readonly isEverybodyReady: boolean }[] = [];
+  alice.client.events.on((event) => {
+    if (event.kind !== "migration" || event.accounts === 0) return;
+    steps.push({ state: event.state, isEverybodyReady: event.readyAccounts === event.accounts });
+  });
+  const notReady = (code: string) =>
+    (on(alice, id).migration?.notReady ?? []).filter((left) => left.code === code);
+
+  await on(alice, id).add([waiting.id]);
+  await untilIn([alice], id, () => notReady("migration/not-added").length === 1, "one has to be put in");
+  const [left] = notReady("migration/not-added");
+  const last = founders.find((device) => device.id === left!.accountId)!;
+  await last.stop();
+  await untilIn([alice], id, () => notReady("migration/not-joined").length === 1, "it is put in");
+  await delay(1_000);
+  expect(on(alice, id).migration).toMatchObject({ state: "preparing" });
+  await last.start();
+
+  await allMoved(founders, id);
+  await talk.say(others[0]!, "after");
+  await talk.heardBy(founders);
+  expect(steps.find(({ state }) => state === "ready")).toEqual({ state: "ready", isEverybodyReady: true });
+}, 120_000);
+
+/** Up to where a device has vouched for the log of a group: a commit is vouched for when it is persisted. */
+function vouchedFor({ sent }: FrameTap): number {
+  const spoken = sent.findLast(({ kind }) => kind === "groupAcknowledge");
+  return spoken?.kind === "groupAcknowledge" ? spoken.throughSequence : 0;
+}
+
+// The fault that this finds: at the moment of the switch all members still have its commit to take, and the talk stands still
+// for as long as that takes them.
+test("members take the commit of the switch while they still talk pairwise, also those that are far away", async () => {
+  await using world = await World.start();
+  await using proxy = await startFaultProxy({ target: Number(new URL(world.origin).port) });
+  const taps: FrameTap[] = [];
+  const writes: { readonly atMs: number; readonly vouched: readonly number[] }[] = [];
+  const seenByCreator = (transport: Transport): Transport => ({
+    ...transport,
+    request: (request) => {
+      if (request.method === "PUT" && request.path.startsWith("/v1/groups/"))
+        writes.push({ atMs: Date.now(), vouched: taps.map(vouchedFor) });
+      return transport.request(request);
+    },
+  });
+  const devices: SimulatedDevice[] = [];
+  for (const [member, name] of named(12).entries()) {
+    const tap = new FrameTap();
+    taps.push(tap);
+    const wrapTransport = (transport: Transport): Transport =>
+      member === 0 ? seenByCreator(tap.wrapTransport(transport)) : tap.wrapTransport(transport);
+    const isFarAway = member === 1;
+    const origin = isFarAway ? { origin: proxy.origin } : {};
+    devices.push(await world.join(name, { settings: movable, wrapTransport, ...origin }));
+  }
+  await introduce(...devices);
+  const [alice, ...others] = devices as [SimulatedDevice, ...SimulatedDevice[]];
+  const { id } = await pairwiseGroup(alice, others);
+  let switchedAtMs = 0;
+  alice.client.events.on(({ kind }) => {
+    if (kind === "protocol-changed") switchedAtMs = Date.now();
+  });
+  proxy.shape({ delayMs: 25 });
+  await on(alice, id).migrate("start");
+  await requireMoved(devices, id, "all have moved");
+  const { vouched } = writes.findLast(({ atMs }) => atMs <= switchedAtMs)!;
+  expect(Math.max(...vouched)).toBeGreaterThan(0);
+  expect(new Set(vouched)).toEqual(new Set([Math.max(...vouched)]));
+}, 120_000);

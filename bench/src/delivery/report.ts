@@ -2,6 +2,7 @@
 
 import type { Machine } from "../mls/rows.ts";
 import { alignTable } from "../mls/table.ts";
+import type { DiskTimes } from "./disk-probe.ts";
 import type { StoreReport } from "./store.ts";
 
 /** Of the issue that asked for this benchmark; two cores, everything on one machine. */
@@ -44,6 +45,8 @@ export interface FanoutResult {
   /** As the server gets it: a whole MLS message. */
   readonly messageBytes: number;
   readonly latency: Latency;
+  /** Of a server that accepts nothing before it is on the disk: what the disk took by itself, meanwhile. */
+  readonly disk?: DiskTimes;
   readonly throughput: Throughput;
   /** Resident memory of the server, subscribers connected less none, by subscriber. */
   readonly residentBytesPerSubscriber: number;
@@ -191,6 +194,8 @@ function printFanout(fanout: readonly FanoutResult[]): void {
       kB(row.residentBytesPerSubscriber),
     ]),
   );
+  for (const { server, latency, disk } of fanout)
+    if (disk !== undefined) console.log(tailOf(server, latency, disk));
   const ours = fanout.find(({ server }) => server === "murmuration, ws");
   const others = fanout.filter((row) => row !== ours);
   if (ours === undefined || others.length === 0) return;
@@ -207,6 +212,11 @@ function printFanout(fanout: readonly FanoutResult[]): void {
   if (others.some(({ server }) => server === "mosquitto" || server === "nats-server"))
     console.log(PEERS_DO_NOT);
 }
+
+/** What is in the slowest of the figures and is not the service's. */
+const tailOf = (server: string, { mostMs }: Latency, { p50Ms, p99Ms, mostMs: diskMs }: DiskTimes): string =>
+  `${server}: the slowest message took ${ms(mostMs)}. The disk by itself, 4 kB written and synced beside it: p50 ${ms(p50Ms)}, ` +
+  `p99 ${ms(p99Ms)}, the slowest ${ms(diskMs)}.`;
 
 const PEERS_DO_NOT =
   "mosquitto (QoS 0) and nats-server (core) hand on and forget: nothing is on disk, nothing is acknowledged or sent again,\n" +

@@ -1,6 +1,7 @@
 /** A community on the delivery service: every member online, one of them writing. */
 import { groupId } from "@murmuration/base";
 import { packageVersion } from "../machine.ts";
+import { DiskProbe } from "./disk-probe.ts";
 import { FanOut, type Publisher } from "./fan-out.ts";
 import { openGroup } from "./group-reader.ts";
 import type { Plan } from "./plan.ts";
@@ -58,7 +59,10 @@ export async function measureServiceFanOut(
       close: async () => client.cut(),
     };
     const fanOut = new FanOut(links, plan.members, publisher, () => service.cpuSeconds());
+    const probe = new DiskProbe(service.directory);
+    const stopProbe = running.add(() => probe.stop());
     const latency = await fanOut.latency(plan.fanout);
+    const disk = await stopProbe();
     const throughput = await fanOut.throughput(plan.fanout);
     await publisher.close();
     return {
@@ -67,6 +71,7 @@ export async function measureServiceFanOut(
       subscribers: plan.members,
       messageBytes: messages[0]!.length,
       latency,
+      disk,
       throughput,
       residentBytesPerSubscriber: (after.residentBytes - before.residentBytes) / plan.members,
     };

@@ -23,13 +23,22 @@ export interface ServiceOptions {
 export class ServiceUnderTest {
   readonly port: number;
   readonly trustRoot: Bytes;
+  /** Its own; of the embedded store also where that is. */
+  readonly directory: string;
   private readonly link: WorkerLink;
   private readonly drop: () => Promise<void>;
   private dropped: Promise<void> | undefined;
 
-  private constructor(link: WorkerLink, drop: () => Promise<void>, port: number, trustRoot: Bytes) {
+  private constructor(
+    link: WorkerLink,
+    drop: () => Promise<void>,
+    directory: string,
+    port: number,
+    trustRoot: Bytes,
+  ) {
     this.link = link;
     this.drop = drop;
+    this.directory = directory;
     this.port = port;
     this.trustRoot = trustRoot;
   }
@@ -50,7 +59,7 @@ export class ServiceUnderTest {
       } satisfies ServiceTask);
       const answer = await fetch(`http://127.0.0.1:${port}${routePath("info")}`);
       const info = decodeMessage(serviceInfo, new Uint8Array(await answer.arrayBuffer()), INFO_BYTES);
-      return new ServiceUnderTest(link, drop, port, info.certificateTrustRoot);
+      return new ServiceUnderTest(link, drop, directory, port, info.certificateTrustRoot);
     } catch (error) {
       link.stop();
       await link.ended;

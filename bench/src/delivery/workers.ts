@@ -8,7 +8,7 @@ interface Clients {
 
 /** Everything that a run has started: ended when it is over, and at once on an interrupt. */
 export class Running {
-  private readonly stops = new Set<() => void | Promise<void>>();
+  private readonly stops = new Set<() => unknown>();
   private sharedReaders: Clients | undefined;
 
   /** Starts processes of load clients; `end` ends them. */
@@ -28,7 +28,7 @@ export class Running {
   }
 
   /** Returns the same, to be called when it is over. */
-  add<T extends void | Promise<void>>(stop: () => T): () => T {
+  add<T>(stop: () => T): () => T {
     this.stops.add(stop);
     return () => {
       this.stops.delete(stop);

@@ -52,7 +52,10 @@ describe("the delivery benchmark", () => {
     const servers = report.fanout.map(({ server }) => server);
     const installed = (["mosquitto", "nats-server"] as const).filter((name) => findPeer(name) !== undefined);
     expect(servers).toEqual(expect.arrayContaining(["murmuration, ws", ...installed]));
-    for (const { latency, throughput, subscribers } of report.fanout) {
+    for (const { server, disk, latency, throughput, subscribers } of report.fanout) {
+      // Only a server that waits for the disk is told how long the disk took.
+      expect(disk === undefined).toBe(!server.startsWith("murmuration"));
+      expect(disk?.writes).not.toBe(0);
       expect(latency).toMatchObject({ lost: 0, doubled: 0, deliveries: latency.messages * subscribers });
       expect(throughput).toMatchObject({ lost: 0, doubled: 0 });
       expect(throughput.deliveries % subscribers).toBe(0);

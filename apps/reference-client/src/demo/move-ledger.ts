@@ -24,16 +24,18 @@ export class MoveLedger {
   /** By message: who said it, and the event that told of its acceptance. The first one counts. */
   private readonly accepted = new Map<number, { readonly member: number; readonly id: number }>();
   private readonly came = new Map<number, number[]>();
+  /** When messages of each member were accepted. */
+  private readonly taken = new Map<number, number[]>();
 
   /** May come more than once for one event. */
   record(member: number, { id, what, message, atMs }: ReportedEvent): void {
     if (what === "switched" && !this.switched.has(member)) this.switched.set(member, { id, atMs });
     if (what === "joined" && !this.joined.has(member)) this.joined.set(member, atMs);
-    if (what === "accepted" && !this.accepted.has(message!)) this.accepted.set(message!, { member, id });
-    if (what !== "came") return;
-    const times = this.came.get(member) ?? [];
-    this.came.set(member, times);
-    times.push(atMs);
+    if (what === "accepted" && !this.accepted.has(message!)) {
+      this.accepted.set(message!, { member, id });
+      keep(this.taken, member, atMs);
+    }
+    if (what === "came") keep(this.came, member, atMs);
   }
 
   note(note: MoveNote): void {
@@ -58,11 +60,16 @@ export class MoveLedger {
     return { messagesPairwise, messagesMls };
   }
 
-  /** The longest time between two messages that came to one of these members, between two moments. */
+  /**
+   * The longest time in which one of these members saw nothing happen, between two moments: no message came, and none of
+   * its own was accepted. One who speaks several times in a row gets none meanwhile.
+   */
   longestGapMs(members: Iterable<number>, fromMs: number, toMs: number): number {
     let longest = 0;
-    for (const member of members)
-      longest = Math.max(longest, longestPause(this.came.get(member) ?? [], fromMs, toMs));
+    for (const member of members) {
+      const seen = [...(this.came.get(member) ?? []), ...(this.taken.get(member) ?? [])];
+      longest = Math.max(longest, longestPause(seen, fromMs, toMs));
+    }
     return longest;
   }
 
@@ -124,6 +131,12 @@ export class MoveLedger {
       add(ready.atMs, `${ready.done} of ${ready.total} ready`);
     }
   }
+}
+
+function keep(times: Map<number, number[]>, member: number, atMs: number): void {
+  const known = times.get(member);
+  if (known === undefined) times.set(member, [atMs]);
+  else known.push(atMs);
 }
 
 const byNumber = (a: number, b: number): number => a - b;

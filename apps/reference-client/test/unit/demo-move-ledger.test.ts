@@ -55,4 +55,8 @@ test("the longest gap is a member's, the longest silence everybody's, and both a
   expect(ledger.longestGapMs([1, 2, 3], 0, 500)).toBe(300);
   expect(ledger.longestGapMs([1, 2, 3], 0, 5_000)).toBe(1_700);
   expect(ledger.longestSilenceMs(0, 500)).toBe(200);
+  // Who speaks gets nothing meanwhile, and sees that it goes out, once for each message.
+  for (const id of [1, 2]) ledger.record(1, { id, what: "accepted", message: 1, atMs: 250 + 40 * id });
+  expect(ledger.longestGapMs([1], 0, 500)).toBe(190);
+  expect(ledger.longestSilenceMs(0, 500)).toBe(200);
 });

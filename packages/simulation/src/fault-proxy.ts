@@ -1,6 +1,6 @@
 /**
  * A TCP proxy on loopback that stands between clients and the delivery service and does to their connections what
- * networks do: it delays, throttles, cuts, turns half-open and refuses. It needs no privileges and no kernel
+ * networks do: it delays, throttles, cuts, turns half-open, refuses and parts. It needs no privileges and no kernel
  * module, and works on bytes: what they mean is unknown to it.
  */
 import { once } from "node:events";
@@ -63,6 +63,7 @@ export class FaultProxy {
   private readonly pairs = new Set<Pair>();
   private link = perfectLink;
   private refusing = false;
+  private parted = false;
 
   constructor(server: Server, options: FaultProxyOptions) {
     const { target } = options;
@@ -119,9 +120,19 @@ export class FaultProxy {
     this.refusing = true;
   }
 
+  /**
+   * Parts the two sides until `heal`: nothing passes on any connection, old or new, and nobody is told. What was open stays
+   * dead for good, as behind a firewall that forgot it.
+   */
+  part(): void {
+    this.parted = true;
+    this.halfOpen();
+  }
+
   /** A perfect link again, and new connections are let through. Half-open connections stay what they are. */
   heal(): void {
     this.refusing = false;
+    this.parted = false;
     this.link = perfectLink;
   }
 
@@ -146,7 +157,11 @@ export class FaultProxy {
     };
     const toService = new FaultLine(client, service, environment);
     const toClient = new FaultLine(service, client, environment);
-    this.watch({ client, service, toService, toClient });
+    const pair = { client, service, toService, toClient };
+    this.watch(pair);
+    if (!this.parted) return;
+    toService.swallow();
+    toClient.swallow();
   }
 
   /** A side that ends badly takes the other with it, unless its news would vanish as well. */

@@ -13,13 +13,16 @@ const NODE_BYTES = 8;
 const BEAT_MS = 5_000;
 /** Beats that may be missed before the connection is taken for dead. */
 const MISSED_BEATS = 2;
+/** What is kept of what could not be said; whoever would have heard of the rest looks by itself after a while. */
+const MAX_UNSAID = 10_000;
 
 /**
  * Redis's pub/sub between the nodes of a service: to all others that listen now, without memory. A node does not hear itself;
  * who publishes tells its own listeners beforehand, so that they hear of it also while Redis is away.
  *
- * What is published while the connection is broken is lost. After it is there again, and when a subscription first takes
- * effect, `resumed` says so. A connection that died without a word is noticed within fifteen seconds by the beats that this
+ * What is published while the connection is broken is lost, but for what may be said later. After it is there again, and when
+ * a subscription first takes effect, `resumed` says so to the listeners of this node; those of nodes that Redis had been there
+ * for all the time hear what was kept for them. A connection that died without a word is noticed within fifteen seconds by the beats that this
  * node sends to itself.
  *
  * Channels are `<prefix><kind>:<hash>`: the name behind the hash is seen by nobody who does not guess it. A channel is
@@ -32,6 +35,8 @@ export class RedisBus {
   private readonly listeners = new Map<string, Set<BusListener>>();
   private readonly beatChannel: string;
   private missedBeats = 0;
+  /** By channel and content: each once, however often it was to be said. */
+  private readonly unsaid = new Map<string, { readonly channel: string; readonly bytes: Uint8Array }>();
 
   /** `beatMs`: how often the subscription is tried, in milliseconds. */
   constructor(redis: RedisClient, beatMs: number = BEAT_MS) {
@@ -45,6 +50,7 @@ export class RedisBus {
         this.tell(String(channel), message.subarray(NODE_BYTES));
       }
     });
+    redis.onReconnect(() => this.sayUnsaid());
     redis.repeat(beatMs, () => this.beat());
   }
 
@@ -54,9 +60,18 @@ export class RedisBus {
     return `${this.redis.prefix}${kind}:${hash}`;
   }
 
-  /** Returns at once and never fails: what cannot be sent is lost. */
-  publish(channel: string, bytes: Uint8Array): void {
-    this.redis.call("PUBLISH", channel, Buffer.concat([this.node, bytes])).catch(() => {});
+  /** Returns at once and never fails: of what cannot be sent `later` is said when Redis is there again, and the rest lost. */
+  publish(channel: string, bytes: Uint8Array, later?: Uint8Array): void {
+    this.redis.call("PUBLISH", channel, Buffer.concat([this.node, bytes])).catch(() => {
+      if (later !== undefined && this.unsaid.size < MAX_UNSAID)
+        this.unsaid.set(`${channel} ${Buffer.from(later).toString("hex")}`, { channel, bytes: later });
+    });
+  }
+
+  private sayUnsaid(): void {
+    const unsaid = [...this.unsaid.values()];
+    this.unsaid.clear();
+    for (const { channel, bytes } of unsaid) this.publish(channel, bytes, bytes);
   }
 
   /** The returned function ends the subscription. */

@@ -26,8 +26,9 @@ export class RedisGroupSignals implements GroupSignals {
   publish(groupId: GroupId, change: GroupChange, entry?: CarriedEntry): void {
     this.here.publish(groupId, change, entry);
     const carried = entry !== undefined && entry.frame.length <= MAX_ENTRY_BYTES ? carry(entry) : [];
-    const kind = { entries: ENTRIES, members: MEMBERS, turns: TURNS }[change];
-    this.bus.publish(this.channel(groupId), Buffer.concat([Buffer.of(kind), ...carried]));
+    const kind = Buffer.of({ entries: ENTRIES, members: MEMBERS, turns: TURNS }[change]);
+    // An entry that nobody was told of is read from the log when they are.
+    this.bus.publish(this.channel(groupId), Buffer.concat([kind, ...carried]), kind);
   }
 
   subscribe(groupId: GroupId, listener: GroupListener): () => void {

@@ -27,7 +27,8 @@ export class RedisMailboxSignals implements MailboxSignals {
 
   publish(addresses: readonly DeviceAddress[]): void {
     this.here.publish(addresses);
-    for (const address of addresses) this.send(address, LOOK_AGAIN);
+    const look = Buffer.of(LOOK_AGAIN);
+    for (const address of addresses) this.bus.publish(this.channel(address), look, look);
   }
 
   subscribe(address: DeviceAddress, listener: MailboxListener): () => void {

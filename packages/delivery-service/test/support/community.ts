@@ -508,7 +508,13 @@ export async function commitUntilAccepted(member: Member): Promise<number> {
   for (let refused = 0; ; refused++) {
     member.takeIn();
     const made = member.makeCommit({}, turn === undefined ? {} : { turn });
-    const answer = await member.socket.request(made.frame);
+    let answer = await member.socket.request(made.frame);
+    // Too much to do at the moment: a refusal like any other, after which the same bytes are sent again.
+    for (; answer.kind === "rejection" && answer.code === "service/overloaded" && refused < 20; refused++) {
+      const { retryAfterMs } = answer;
+      await new Promise((resolve) => setTimeout(resolve, retryAfterMs));
+      answer = await member.socket.request(made.frame);
+    }
     if (answer.kind === "groupCommitAccepted") {
       member.takeIn();
       if (member.group.hasPendingCommit) member.merge();

@@ -87,7 +87,7 @@ export class Cluster {
 }
 
 /** Configured by the environment alone. All clients come from one address, so no rate holds them up. */
-function nodeEnvironment(postgresUrl: string, redisUrl: string): NodeJS.ProcessEnv {
+export function nodeEnvironment(postgresUrl: string, redisUrl: string): NodeJS.ProcessEnv {
   const variable = (key: string) =>
     `MURMURATION_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
   const rates = Object.keys(configKeys).filter((key) => key.startsWith("rate"));
@@ -111,7 +111,7 @@ interface LogLine {
 }
 
 /** A node as a process of its own. It keeps its port. */
-class ChaosNode {
+export class ChaosNode {
   private readonly logPath: string;
   private readonly environment: NodeJS.ProcessEnv;
   private child: ChildProcess | undefined;

@@ -103,6 +103,27 @@ test("a throttle lets so many bytes through in a second, little by little, and m
   socket.destroy();
 });
 
+test("parted, nothing passes on old or new connections and nobody is told; healed, new ones pass and old ones stay dead", async () => {
+  await using echo = await startEcho();
+  await using proxy = await startFaultProxy({ target: echo.port });
+  const before = await dial(proxy.port);
+  before.socket.write("a");
+  await until(() => before.seen.text === "a");
+  proxy.part();
+  const meanwhile = await dial(proxy.port);
+  for (const { socket } of [before, meanwhile]) socket.write("b");
+  await until(() => proxy.counts.swallowedBytes === 2);
+  proxy.heal();
+  const after = await dial(proxy.port);
+  after.socket.write("c");
+  await until(() => after.seen.text === "c");
+  before.socket.write("d");
+  await until(() => proxy.counts.swallowedBytes === 3);
+  expect([before.seen.text, meanwhile.seen.text]).toEqual(["a", ""]);
+  expect([before.socket.closed, meanwhile.socket.closed]).toEqual([false, false]);
+  for (const { socket } of [before, meanwhile, after]) socket.destroy();
+});
+
 test("a cut ends both sides, and a new connection works", async () => {
   await using echo = await startEcho();
   await using proxy = await startFaultProxy({ target: echo.port });

@@ -129,9 +129,12 @@ describe("the device that prepares", () => {
 
   test("gives whoever was put in last the time that members have who wait for room", () => {
     const deadline = (deadlineAtMs: number, nowMs: number) =>
-      deadlineAfterAdding({ deadlineAtMs, nowMs, migrationUrgentDeadlineMs: 60_000 });
+      deadlineAfterAdding({ deadlineAtMs, startedAtMs: 1_000, nowMs, migrationUrgentDeadlineMs: 60_000 });
     expect(deadline(60_000, 59_000)).toBe(119_000);
     expect(deadline(86_400_000, 59_000)).toBe(86_400_000);
+    // Whoever leaves to be put in anew is not waited for without end.
+    expect(deadline(590_000, 589_000)).toBe(601_000);
+    expect(deadline(601_000, 700_000)).toBe(601_000);
   });
 
   test("does not begin where the record names more owners and admins than an MLS group can", () => {

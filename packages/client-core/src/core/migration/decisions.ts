@@ -26,16 +26,22 @@ export function patienceMs(facts: {
   return isUrgent ? facts.migrationUrgentDeadlineMs : facts.migrationDeadlineMs;
 }
 
+/** Urgent times in which members may be put in before those who come then are not waited for any more. */
+const MOST_URGENT_TIMES = 10;
+
 /**
  * Until when the device that prepares waits, after it has put members into the MLS group: whoever came last has time to
  * join too, however long it took to put all of them in. One who has not joined at the switch hears nothing until it has.
+ * Bounded: a member that leaves the MLS group again and again, to be put in anew, does not keep the others from moving.
  */
 export function deadlineAfterAdding(facts: {
   readonly deadlineAtMs: number;
+  readonly startedAtMs: number;
   readonly nowMs: number;
   readonly migrationUrgentDeadlineMs: number;
 }): number {
-  return Math.max(facts.deadlineAtMs, facts.nowMs + facts.migrationUrgentDeadlineMs);
+  const { deadlineAtMs, migrationUrgentDeadlineMs: urgentMs, nowMs, startedAtMs } = facts;
+  return Math.max(deadlineAtMs, Math.min(nowMs + urgentMs, startedAtMs + MOST_URGENT_TIMES * urgentMs));
 }
 
 /** What holds at the moment. */

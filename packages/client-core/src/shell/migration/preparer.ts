@@ -336,11 +336,10 @@ export class Preparer {
     return true;
   }
 
-  /** Each member is put in once, so that this cannot go on without end. */
   private giveTimeToJoin(id: GroupId): void {
     const { migration, settings } = this.context;
-    const { deadlineAtMs } = migration.own(id);
-    const next = deadlineAfterAdding({ deadlineAtMs, nowMs: this.context.now(), ...settings });
+    const { deadlineAtMs, startedAtMs } = migration.own(id);
+    const next = deadlineAfterAdding({ deadlineAtMs, startedAtMs, nowMs: this.context.now(), ...settings });
     if (next !== deadlineAtMs) this.context.transaction(() => migration.setOwn(id, { deadlineAtMs: next }));
   }
 

@@ -82,6 +82,8 @@ export class Preparer {
   private readonly restsUntilMs = new Map<string, number>();
   /** Conversations that rest before their switch, with their generation. */
   private readonly aboutToSwitch = new Map<string, number>();
+  /** Conversations whose members had time to take the commit of the switch, with their generation. */
+  private readonly restedAfterCommit = new Map<string, number>();
   private readonly renewedAtMs = new Map<string, number>();
 
   constructor(
@@ -425,11 +427,19 @@ export class Preparer {
 
   /**
    * The commit, and in another step the record that names it: members take the commit while they still talk pairwise, so
-   * that the switch itself is little work. Where the record has gone on in between, the next step commits anew.
+   * that the switch itself is little work. Where the record has gone on in between, the next step commits anew, and names
+   * that one at once: a record that changes all the time must not keep the group from moving.
    */
   private async switch(id: GroupId): Promise<void> {
-    if (await this.commitSwitch(id)) this.rest(id);
-    else await this.writeSwitch(id);
+    const key = formatId(id);
+    const { generation } = this.context.migration.record(id);
+    const hasCommitted = await this.commitSwitch(id);
+    if (!hasCommitted || this.restedAfterCommit.get(key) === generation) {
+      await this.writeSwitch(id);
+      return;
+    }
+    this.restedAfterCommit.set(key, generation);
+    this.rest(id);
   }
 
   private async writeSwitch(id: GroupId): Promise<void> {

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Transport } from "@murmuration/client-core";
+import { type Environment, systemEnvironment, type Transport } from "@murmuration/client-core";
 import { expect, test } from "vitest";
 import { startFaultProxy } from "../../src/fault-proxy.ts";
 import { FrameTap, introduce, type SimulatedDevice, World } from "../../src/index.ts";
@@ -48,10 +48,28 @@ test("members wait for a move that takes longer to prepare than they wait: whoev
 }, 120_000);
 
 /** Up to where a device has vouched for the log of a group: a commit is vouched for when it is persisted. */
-function vouchedFor({ sent }: FrameTap): number {
+function vouchedFor(sent: FrameTap["sent"]): number {
   const spoken = sent.findLast(({ kind }) => kind === "groupAcknowledge");
   return spoken?.kind === "groupAcknowledge" ? spoken.throughSequence : 0;
 }
+
+/** A device's clock that stands still while something is so: a rest lasts until it is over, however slow the machine is. */
+function clockThatStandsStill(whileSo: () => boolean): Environment {
+  let stoodStillMs = 0;
+  let sinceMs: number | undefined;
+  const now = (): number => {
+    const nowMs = Date.now();
+    if (whileSo()) sinceMs ??= nowMs;
+    else if (sinceMs !== undefined) {
+      stoodStillMs += nowMs - sinceMs;
+      sinceMs = undefined;
+    }
+    return (sinceMs ?? nowMs) - stoodStillMs;
+  };
+  return { ...systemEnvironment, now };
+}
+
+const commitsIn = (tap: FrameTap): number => tap.sent.filter(({ kind }) => kind === "groupCommit").length;
 
 // The fault that this finds: at the moment of the switch all members still have its commit to take, and the talk stands still
 // for as long as that takes them.
@@ -64,9 +82,16 @@ test("members take the commit of the switch while they still talk pairwise, also
     ...transport,
     request: (request) => {
       if (request.method === "PUT" && request.path.startsWith("/v1/groups/"))
-        writes.push({ atMs: Date.now(), vouched: taps.map(vouchedFor) });
+        writes.push({ atMs: Date.now(), vouched: taps.map((tap) => vouchedFor(tap.sent)) });
       return transport.request(request);
     },
+  });
+  // A creator that rests waits for the slowest; one that does not rest does not look at its clock.
+  let before: number | undefined;
+  const environment = clockThatStandsStill(() => {
+    const vouched = taps.map((tap) => vouchedFor(tap.sent));
+    if (commitsIn(taps[0]!) === 2) before ??= Math.max(...vouched);
+    return before !== undefined && Math.min(...vouched) <= before;
   });
   const devices: SimulatedDevice[] = [];
   for (const [member, name] of named(12).entries()) {
@@ -75,8 +100,8 @@ test("members take the commit of the switch while they still talk pairwise, also
     const wrapTransport = (transport: Transport): Transport =>
       member === 0 ? seenByCreator(tap.wrapTransport(transport)) : tap.wrapTransport(transport);
     const isFarAway = member === 1;
-    const origin = isFarAway ? { origin: proxy.origin } : {};
-    devices.push(await world.join(name, { settings: movable, wrapTransport, ...origin }));
+    const particular = member === 0 ? { environment } : isFarAway ? { origin: proxy.origin } : {};
+    devices.push(await world.join(name, { settings: movable, wrapTransport, ...particular }));
   }
   await introduce(...devices);
   const [alice, ...others] = devices as [SimulatedDevice, ...SimulatedDevice[]];
@@ -85,10 +110,46 @@ test("members take the commit of the switch while they still talk pairwise, also
   alice.client.events.on(({ kind }) => {
     if (kind === "protocol-changed") switchedAtMs = Date.now();
   });
-  proxy.shape({ delayMs: 25 });
+  proxy.shape({ delayMs: 200 });
   await on(alice, id).migrate("start");
   await requireMoved(devices, id, "all have moved");
   const { vouched } = writes.findLast(({ atMs }) => atMs <= switchedAtMs)!;
   expect(Math.max(...vouched)).toBeGreaterThan(0);
   expect(new Set(vouched)).toEqual(new Set([Math.max(...vouched)]));
+}, 120_000);
+
+// The fault that this finds: the commit of the switch is made anew for each change of the record, members are given time for
+// each of them, and a record that changes as often keeps the group from moving.
+test("a record that changes all the time does not keep a group from moving", async () => {
+  await using world = await World.start();
+  const tap = new FrameTap();
+  const changes = 20;
+  let changed = 0;
+  const rests = clockThatStandsStill(() => Math.min(commitsIn(tap) - 1, changes) > changed);
+  const creator = { environment: rests, wrapTransport: tap.wrapTransport };
+  const alice = await world.join("Alice", { settings: movable, ...creator });
+  const others = await movers(world, ["Bob", "Carol"]);
+  await introduce(alice, ...others);
+  const [bob, carol] = others;
+  const { id } = await pairwiseGroup(alice, others);
+  await on(alice, id).setRole(bob.id, "owner");
+  const roles = () =>
+    on(bob, id)
+      .members()
+      .map(({ role }) => role);
+  await untilIn([bob], id, () => roles().filter((role) => role === "owner").length === 2, "Bob is an owner");
+
+  await on(alice, id).migrate("start");
+  const moved = requireMoved([alice, ...others], id, "all have moved");
+  const isOver = () => on(alice, id).protocol === "mls";
+  while (changed < changes && !isOver()) {
+    await untilIn([alice], id, () => commitsIn(tap) - 1 > changed || isOver(), "the switch is committed");
+    // Whoever names the commit at once has done so by then.
+    await delay(100);
+    if (!isOver()) await on(bob, id).setRole(carol.id, changed % 2 === 0 ? "admin" : "member");
+    changed++;
+  }
+  await moved;
+  expect(changed).toBeGreaterThan(0);
+  expect(commitsIn(tap)).toBeLessThan(changes / 2);
 }, 120_000);

@@ -54,6 +54,7 @@ import { confirmPreKeyUpload, preparePreKeys } from "./prekeys.ts";
 import { decodePublicKey, signWithLabel } from "./public-keys.ts";
 import { decryptAll } from "./receiving.ts";
 import { deriveSafetyNumber, matchesSafetyNumber } from "./safety-number.ts";
+import { TrustedCertificates } from "./trusted-certificates.ts";
 import { WorkMeter } from "./work-meter.ts";
 
 /** Opens an engine over the caller's store. Reads nothing yet. UsageError `pairwise/bad-trust-root`. */
@@ -70,12 +71,14 @@ class Engine implements PairwiseEngine {
   private readonly mailboxQueue = new KeyedQueue();
   private readonly meter: WorkMeter;
   private readonly trustRoots: readonly PublicKey[];
+  private readonly certificates: TrustedCertificates;
   private readonly lists = new ParsedLists();
 
   constructor(options: PairwiseEngineOptions) {
     if (options.trustRoots.length === 0) throw new UsageError("pairwise/bad-trust-root");
     this.options = options;
     this.trustRoots = options.trustRoots.map(parseTrustRoot);
+    this.certificates = new TrustedCertificates(this.trustRoots);
     this.meter = new WorkMeter(options.yieldToOthers ?? nextTurn, () => options.store.transactionOpen());
   }
 
@@ -295,7 +298,7 @@ class Engine implements PairwiseEngine {
   async decrypt<R>(request: DecryptRequest, persist: Persist<readonly DecryptOutcome[], R>): Promise<R> {
     const { now } = this.options;
     return this.mailboxQueue.run(new Set(["mailbox"]), () =>
-      decryptAll(this.rows, request, this.trustRoots, now(), this.meter, (queues, work) =>
+      decryptAll(this.rows, request, this.certificates, now(), this.meter, (queues, work) =>
         this.operate(queues, work, persist),
       ),
     );

@@ -2,7 +2,6 @@ import { RejectionError, refuseUnless } from "@murmuration/base";
 import {
   CiphertextMessageType,
   type PublicKey,
-  type SenderCertificate,
   sealedSenderDecryptToUsmc,
   type UnidentifiedSenderMessageContent,
 } from "@signalapp/libsignal-client";
@@ -11,7 +10,8 @@ import { type DeviceAddress, type IncomingEnvelope, MAX_CIPHERTEXT_BYTES } from 
 import { decodeIdentified, decodeMarker, type IdentifiedCiphertext, type Marker } from "./envelope-format.ts";
 import { classifyLibsignal } from "./libsignal-errors.ts";
 import type { LibsignalStores } from "./libsignal-stores.ts";
-import { expirationOf, type OwnDevice } from "./own-identity.ts";
+import type { OwnDevice } from "./own-identity.ts";
+import type { TrustedCertificates } from "./trusted-certificates.ts";
 
 /** An envelope whose outer layer is off: who sent it and which session message it holds. */
 export interface OpenedEnvelope extends IdentifiedCiphertext {
@@ -41,7 +41,7 @@ export async function openEnvelope(
   envelope: IncomingEnvelope,
   own: OwnDevice,
   stores: LibsignalStores,
-  trustRoots: readonly PublicKey[],
+  certificates: TrustedCertificates,
 ): Promise<OpenedEnvelope> {
   refuseUnless(envelope.ciphertext.length <= MAX_CIPHERTEXT_BYTES, "pairwise/oversize");
   refuseUnless(
@@ -50,7 +50,7 @@ export async function openEnvelope(
   );
   const opened =
     envelope.identifiedSender === undefined
-      ? await unseal(envelope, stores, trustRoots)
+      ? await unseal(envelope, stores, certificates)
       : openIdentified(envelope, envelope.identifiedSender);
   refuseUnless(TYPES.has(opened.type), "pairwise/unsupported-type");
   refuseUnless(!sameAddress(opened.sender, own.address), "pairwise/self-send");
@@ -64,12 +64,12 @@ function openIdentified(envelope: IncomingEnvelope, sender: DeviceAddress): Open
 async function unseal(
   envelope: IncomingEnvelope,
   stores: LibsignalStores,
-  trustRoots: readonly PublicKey[],
+  certificates: TrustedCertificates,
 ): Promise<OpenedEnvelope> {
   const content = await unsealContent(envelope, stores);
   const certificate = content.senderCertificate();
   // sealedSenderDecryptToUsmc checks that the certified key sealed this, but not who certified it, or until when.
-  validateCertificate(certificate, trustRoots, envelope.acceptedAtMs);
+  certificates.validate(certificate, envelope.acceptedAtMs);
   const sender = addressFromCertificate(certificate.senderAci(), certificate.senderDeviceId());
   return {
     sender,
@@ -95,20 +95,6 @@ async function unsealContent(
     classifyLibsignal(error);
     throw new RejectionError("pairwise/unseal-failed");
   }
-}
-
-/** Validated at the time the delivery service accepted the envelope, which may have waited for 30 days. */
-function validateCertificate(
-  certificate: SenderCertificate,
-  trustRoots: readonly PublicKey[],
-  acceptedAtMs: number,
-): void {
-  const roots = [...trustRoots];
-  const trusted = certificate.validateWithTrustRoots(roots, expirationOf(certificate));
-  refuseUnless(trusted, "pairwise/certificate-untrusted");
-  const valid = certificate.validateWithTrustRoots(roots, acceptedAtMs);
-  refuseUnless(valid, "pairwise/certificate-expired");
-  refuseUnless(certificate.senderE164() === null, "pairwise/certificate-malformed");
 }
 
 function malformedUnless<T>(read: () => T): T {

@@ -1,5 +1,5 @@
 import { type Rejected, rejected } from "@murmuration/base";
-import { CiphertextMessageType, type PublicKey } from "@signalapp/libsignal-client";
+import { CiphertextMessageType } from "@signalapp/libsignal-client";
 import { accountKey } from "./address.ts";
 import type { DecryptOutcome, DecryptRequest } from "./api.ts";
 import { decryptOpened } from "./decrypting.ts";
@@ -7,6 +7,7 @@ import { LibsignalStores } from "./libsignal-stores.ts";
 import { type OpenedEnvelope, openEnvelope } from "./opening.ts";
 import { Overlay, OWN_QUEUE, type Rows } from "./overlay.ts";
 import { requireOwnDevice } from "./own-identity.ts";
+import type { TrustedCertificates } from "./trusted-certificates.ts";
 import type { WorkMeter } from "./work-meter.ts";
 
 type Operate<R> = (
@@ -21,12 +22,12 @@ type Operate<R> = (
 export async function decryptAll<R>(
   rows: Rows,
   request: DecryptRequest,
-  trustRoots: readonly PublicKey[],
+  certificates: TrustedCertificates,
   nowMs: number,
   meter: WorkMeter,
   operate: Operate<R>,
 ): Promise<R> {
-  const opened = await openAll(rows, request, trustRoots, meter);
+  const opened = await openAll(rows, request, certificates, meter);
   const refreshed = new Set((request.refreshedAccounts ?? []).map(accountKey));
   return operate(queuesOf(opened), async (overlay) => {
     const receiver = { own: requireOwnDevice(overlay), nowMs, refreshed };
@@ -46,7 +47,7 @@ export async function decryptAll<R>(
 async function openAll(
   rows: Rows,
   request: DecryptRequest,
-  trustRoots: readonly PublicKey[],
+  certificates: TrustedCertificates,
   meter: WorkMeter,
 ): Promise<(OpenedEnvelope | Rejected)[]> {
   const own = requireOwnDevice(rows);
@@ -55,7 +56,7 @@ async function openAll(
   for (const envelope of request.envelopes) {
     await meter.step();
     try {
-      opened.push(await openEnvelope(envelope, own, stores, trustRoots));
+      opened.push(await openEnvelope(envelope, own, stores, certificates));
     } catch (error) {
       opened.push(rejected(error));
     }

@@ -60,10 +60,6 @@ export class FollowUp {
 
   /** Groups whose key has to be replaced because somebody left. */
   async rotate(): Promise<void> {
-    const { conversations } = this.context;
-    for (const id of conversations.groups()) {
-      const row = conversations.group(id);
-      if (row !== undefined && row.rotateAfter > 0) await this.groups.rotateIfDue(groupId(id));
-    }
+    for (const id of this.context.conversations.groupsToRotate()) await this.groups.rotateIfDue(groupId(id));
   }
 }

@@ -84,11 +84,13 @@ export class ConversationStore {
   private readonly rows: KeptRows<ConversationRow>;
   /** Whole lists: whoever looks at all members of a group looks at them again while it does. */
   private readonly lists: KeptRows<readonly MemberRow[]>;
+  private readonly counts: KeptRows<number>;
 
   constructor(storage: KeptStorage) {
     this.storage = storage;
     this.rows = new KeptRows(storage, "conversation");
     this.lists = new KeptRows(storage, "group_member", MAX_LISTS);
+    this.counts = new KeptRows(storage, "group_member");
   }
 
   get(id: Bytes): ConversationRow | undefined {
@@ -179,6 +181,13 @@ export class ConversationStore {
 
   groups(): readonly Bytes[] {
     return this.storage.all("SELECT id FROM group_state ORDER BY id").map((row) => bytesOf(row, "id"));
+  }
+
+  /** Groups whose key has to be replaced. */
+  groupsToRotate(): readonly Bytes[] {
+    return this.storage
+      .all("SELECT id FROM group_state WHERE rotate_after > 0 ORDER BY id")
+      .map((row) => bytesOf(row, "id"));
   }
 
   saveGroup(id: Bytes, group: GroupRow): void {
@@ -337,12 +346,15 @@ export class ConversationStore {
     return fresh;
   }
 
+  /** Members that are not just invited. O(members) where it was not asked since the list last changed. */
   countMembers(id: Bytes): number {
-    const row = this.storage.get(
-      "SELECT count(*) AS n FROM group_member WHERE group_id = ? AND removed_at IS NULL AND invited = 0",
-      [id],
-    );
-    return (row?.["n"] as number | undefined) ?? 0;
+    return this.counts.read(keyOf(id), () => {
+      const row = this.storage.get(
+        "SELECT count(*) AS n FROM group_member WHERE group_id = ? AND removed_at IS NULL AND invited = 0",
+        [id],
+      );
+      return row!["n"] as number;
+    });
   }
 
   /** Groups in which an account is a present member. */

@@ -57,7 +57,7 @@ export class MetaStore {
   }
 
   setNumber(key: MetaKey, value: number): void {
-    this.setBytes(key, utf8(String(value)));
+    this.setText(key, String(value));
   }
 
   text(key: MetaKey): string {
@@ -68,7 +68,11 @@ export class MetaStore {
   }
 
   setText(key: MetaKey, value: string): void {
-    this.setBytes(key, utf8(value));
+    this.texts.writeThrough(
+      key,
+      () => this.setBytes(key, utf8(value)),
+      () => value,
+    );
   }
 
   delete(key: MetaKey): void {

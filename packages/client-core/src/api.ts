@@ -90,7 +90,7 @@ export interface ClientSettings {
   readonly resendMemoryMs: number;
   /**
    * Time in which receipts to one author are gathered into one, ms; in a group of more than 8 members as much longer as it
-   * is larger, up to 40 times. Default 250.
+   * is larger, up to 40 times, and each member half up to one and a half times as long as others. Default 250.
    */
   readonly receiptDelayMs: number;
   /** Shortest and longest pause before connecting again, ms. Default 250 and 30,000, with full jitter. */

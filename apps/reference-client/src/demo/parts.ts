@@ -140,7 +140,7 @@ export async function measuredPart(
  * exchange with each message, and what receipts cost belongs to the messages that they confirm.
  */
 const receiptsCame = ({ founders }: Plan): Promise<void> =>
-  sleep(receiptDelayOf(founders, defaultSettings.receiptDelayMs));
+  sleep(receiptDelayOf(founders, defaultSettings.receiptDelayMs, 1));
 
 /** Rounded. */
 function median(values: readonly number[]): number {

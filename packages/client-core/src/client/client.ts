@@ -96,6 +96,7 @@ class MurmurationClient implements Client {
       shown: (id) => this.worker.settleShown(id),
       settled: (ids) => this.worker.shown(ids),
       committed: () => this.maintenance.reschedule(),
+      patienceMs: (id) => this.migrations.patienceMs(id),
       opened: () => this.pushing.wake(),
       restored: () => {
         this.recovery.noteRestored();

@@ -21,6 +21,8 @@ export class Receipts {
   private gathering: { readonly untilMs: number; readonly over: AbortController } | undefined;
   /** When the first of those that are due has to go. */
   private dueAtMs = Number.POSITIVE_INFINITY;
+  /** Drawn anew for each gathering. */
+  private luck = 0;
 
   constructor(context: Context, wake: (lane: string) => void) {
     this.context = context;
@@ -32,7 +34,8 @@ export class Receipts {
    * ({@link receiptDelayOf}).
    */
   due(author: AccountId, message: MessageId, read: boolean, members: number): void {
-    const delayMs = receiptDelayOf(members, this.context.settings.receiptDelayMs);
+    if (this.dueAtMs === Number.POSITIVE_INFINITY) this.luck = this.context.environment.random(1)[0]! / 255;
+    const delayMs = receiptDelayOf(members, this.context.settings.receiptDelayMs, this.luck);
     this.dueAtMs = Math.min(this.dueAtMs, this.context.now() + delayMs);
     this.context.storage.run(
       "INSERT INTO receipt_due (author, message_id, read) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",

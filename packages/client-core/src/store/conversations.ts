@@ -1,4 +1,4 @@
-import { type AccountId, accountId, type Bytes, equalBytes, toHex } from "@murmuration/base";
+import { type AccountId, accountId, type Bytes, equalBytes } from "@murmuration/base";
 import type { ConversationState, Role } from "../api.ts";
 import type { WakeBy } from "../core/push.ts";
 import type { Row, Storage } from "../ports/storage.ts";
@@ -276,8 +276,8 @@ export class ConversationStore {
    * we learned it.
    */
   saveMembers(id: Bytes, members: readonly MemberRow[], atMs: number): void {
-    const present = new Set(members.map((member) => toHex(member.account)));
-    const before = new Map(this.members(id).map((member) => [toHex(member.account), member]));
+    const present = new Set(members.map((member) => keyOf(member.account)));
+    const before = new Map(this.members(id).map((member) => [keyOf(member.account), member]));
     for (const [key, { account }] of before) {
       if (present.has(key)) continue;
       this.storage.run("UPDATE group_member SET removed_at = ? WHERE group_id = ? AND account = ?", [
@@ -287,7 +287,7 @@ export class ConversationStore {
       ]);
     }
     for (const member of members) {
-      const known = before.get(toHex(member.account));
+      const known = before.get(keyOf(member.account));
       if (known !== undefined && isSameMember(known, member)) continue;
       this.storage.run(
         `INSERT INTO group_member (group_id, account, role, invited, identity_key) VALUES (?, ?, ?, ?, ?)
@@ -331,10 +331,10 @@ export class ConversationStore {
    */
   replaceMembers(id: Bytes, members: readonly MemberRow[]): readonly AccountId[] {
     this.storage.run("DELETE FROM group_member WHERE group_id = ? AND removed_at IS NOT NULL", [id]);
-    const before = new Map(this.members(id).map((member) => [toHex(member.account), member]));
+    const before = new Map(this.members(id).map((member) => [keyOf(member.account), member]));
     const fresh: AccountId[] = [];
     for (const member of members) {
-      const key = toHex(member.account);
+      const key = keyOf(member.account);
       const known = before.get(key);
       before.delete(key);
       if (known === undefined) fresh.push(member.account);

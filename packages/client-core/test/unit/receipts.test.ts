@@ -7,7 +7,7 @@ const BOB = accountId(new Uint8Array(16).fill(2));
 const message = (n: number): MessageId => messageId(new Uint8Array(16).fill(n));
 
 /** Receipts on a clock that a test moves; `sent` tells how many messages each envelope confirms. */
-function gathering() {
+function gathering(luck = 0.5) {
   let now = 0;
   let due: { author: AccountId; message_id: MessageId; read: number }[] = [];
   const timers: { atMs: number; done: () => void }[] = [];
@@ -20,6 +20,7 @@ function gathering() {
       throw error;
     },
     environment: {
+      random: () => [luck * 255],
       sleep: (ms: number) => new Promise<void>((done) => timers.push({ atMs: now + ms, done })),
     },
     transaction: (body: () => unknown) => body(),
@@ -83,6 +84,19 @@ test("receipts of a large group wait for more of them, and what is due sooner ta
   receipts.gather();
   await at(6_500);
   expect(sent.slice(1).map(({ author }) => author)).toEqual([ALICE, BOB]);
+});
+
+test("members of a large group do not send their receipts all at once: each waits a time of its own", async () => {
+  const sentAt = async (luck: number): Promise<number> => {
+    const { at, receipts, sent } = gathering(luck);
+    receipts.due(ALICE, message(1), false, 200);
+    receipts.gather();
+    for (let ms = 0; sent.length === 0; ms += 5) await at(ms);
+    return sent[0]!.atMs;
+  };
+  expect(await sentAt(0)).toBe(3_125);
+  expect(await sentAt(0.2)).toBe(4_375);
+  expect(await sentAt(1)).toBe(9_375);
 });
 
 test("what a crash has left waits a moment, and no group is so large that a receipt waits longer than 40 of them", async () => {

@@ -63,6 +63,7 @@ import { Refeeder } from "./refeeder.ts";
 import { Registry } from "./registry.ts";
 import { SharedHistory } from "./shared-history.ts";
 import { Turns } from "./turns.ts";
+import { Unhurried } from "./unhurried.ts";
 
 /** What communities set off in the rest of the client. */
 export interface CommunityEffects {
@@ -75,6 +76,8 @@ export interface CommunityEffects {
   opened(): void;
   /** A commit was applied: what it replaced has to go in time. */
   committed(): void;
+  /** Within how many ms what comes for a group has to be looked at; 0: at once. */
+  patienceMs(id: GroupId): number;
   /** The database turned out to be an old copy. */
   restored(): void;
   /**
@@ -150,6 +153,7 @@ export class Communities {
   private readonly profiles: ProfileRequests;
   private readonly content: CommunityContent;
   private readonly refeeder: Refeeder;
+  private readonly unhurried: Unhurried;
   /** Epoch in which a leave was last proposed, by group. */
   private readonly leaving = new Map<string, bigint>();
   /** Groups that broke on this connection, and whether they are left alone until the next one. */
@@ -190,6 +194,7 @@ export class Communities {
     this.reports = reports;
     const { access, ledger, registry, turns } = this;
     const past = new GroupPast(context);
+    this.unhurried = new Unhurried(context, (id) => effects.patienceMs(id));
     this.refeeder = new Refeeder(context, names, registry, access, past, {
       open: (id) => this.orSetAside(id, () => this.open(id)),
       opened: (id) => this.behindOf(id, () => this.resume(id)),
@@ -515,6 +520,14 @@ export class Communities {
   frame(frame: ServiceBody): void {
     if (this.context.closing.signal.aborted) return;
     const body = this.names.incoming(frame);
+    if (body.kind !== "groupEntries" && body.kind !== "groupTurn") return;
+    // By then the name may stand for another group.
+    const later = () => this.take(this.names.incoming(frame));
+    if (body.kind === "groupEntries" && this.unhurried.putOff(body, later)) return;
+    this.take(body);
+  }
+
+  private take(body: ServiceBody): void {
     if (body.kind !== "groupEntries" && body.kind !== "groupTurn") return;
     try {
       if (body.kind === "groupTurn") this.takeTurn(body);
@@ -870,6 +883,11 @@ export class Communities {
     });
   }
 
+  /** The group is no more one that is only prepared. */
+  hurry(id: GroupId): void {
+    this.unhurried.hurry(id);
+  }
+
   /**
    * Inside a transaction: another MLS group comes in the place of a conversation's, or none. What was known of its log on
    * this connection says nothing of the next one.
@@ -924,7 +942,7 @@ export class Communities {
 
   /** Inside the transaction that makes the MLS group what the conversation goes by: from here on it says who is in it. */
   carry(id: GroupId): void {
-    const fresh = this.ledger.entered(id, this.registry.load(id).group);
+    const fresh = this.ledger.carry(id, this.registry.load(id).group);
     this.ledger.cameMeanwhile(id, fresh, this.context.now());
   }
 

@@ -22,10 +22,11 @@ import {
 } from "@murmuration/mls-groups";
 import type { Notice, Role } from "../../api.ts";
 import type { MemberRow } from "../../store/conversations.ts";
-import type { LeafRow } from "../../store/mls.ts";
+import { keyOf } from "../../store/kept-storage.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 import type { Lines, Place } from "../lines.ts";
+import { type LeafOfRoster, leavesOf, readLeaves } from "./leaves.ts";
 
 /** A commit as it came out of the log. */
 export interface Committed {
@@ -54,35 +55,27 @@ export class CommunityLedger {
     this.lines = lines;
   }
 
+  /** Everybody who is in a group that was just created or joined. O(members). */
+  entered(id: GroupId, group: Group): void {
+    const leaves = readLeaves(group);
+    const rows = leaves.map(({ leaf, account, deviceId: device }) => ({ leaf, account, device }));
+    this.context.mls.saveLeaves(id, rows);
+    if (this.carries(id)) this.carry(id, group, leaves);
+  }
+
   /**
-   * Everybody who is in a group that was just created or joined, or that carries its conversation from now on. Returns
-   * the accounts that the conversation did not have before. O(members) to read, and one write for each that is another
-   * than before: a conversation that moves has them all, and everybody in it moves at the same moment.
+   * The MLS group, whose leaves are known, carries its conversation. Returns the accounts that the conversation did not have
+   * before. O(members) to read, and one write for each that is another than before: a conversation that moves has them
+   * all, and everybody in it moves at the same moment.
    */
-  entered(id: GroupId, group: Group): readonly AccountId[] {
-    const { contacts, conversations, mls } = this.context;
-    const community = communityContextOf(group.context.extensions);
-    const leaves: LeafRow[] = [];
+  carry(id: GroupId, group: Group, leaves: readonly LeafOfRoster[] = leavesOf(group)): readonly AccountId[] {
+    const { contacts, conversations } = this.context;
     const members = new Map<string, MemberRow>();
-    for (const { leaf, leafNode } of group.members()) {
-      const {
-        accountId: account,
-        deviceId: device,
-        accountIdentityKey: identityKey,
-      } = decodeMemberCredential(leafNode.credential);
-      leaves.push({ leaf, account, device });
-      members.set(formatId(account), {
-        account,
-        role: roleOf(community, account),
-        invited: false,
-        identityKey,
-      });
-    }
-    mls.saveLeaves(id, leaves);
-    if (!this.carries(id)) return [];
+    for (const { account, identityKey, role } of leaves)
+      members.set(keyOf(account), { account, role, invited: false, identityKey });
     const fresh = conversations.replaceMembers(id, [...members.values()]);
     for (const account of fresh) contacts.ensure(account);
-    conversations.setExpiry(id, community.expireAfterSeconds);
+    conversations.setExpiry(id, communityContextOf(group.context.extensions).expireAfterSeconds);
     return fresh;
   }
 

@@ -5,9 +5,9 @@
  */
 
 /** Accounts that one commit brings. */
-export const GENTLE_ADDS = 16;
-/** After a commit that was full, before the next one, ms. */
-export const GENTLE_PAUSE_MS = 3_000;
+export const GENTLE_ADDS = 4;
+/** After a commit that was full, before the next one, ms for each member: each of them has work with it. */
+export const GENTLE_PAUSE_MS_PER_MEMBER = 10;
 /**
  * After the switch of a group, before those are added who waited for it, ms: all of the members switch first. What a member
  * has to do grows with their number, and so does the time that each of them is given.
@@ -15,8 +15,10 @@ export const GENTLE_PAUSE_MS = 3_000;
 export function restAfterSwitchMs(members: number): number {
   return members * Math.min(Math.max(members, 50), 150);
 }
+/** Within so many ms for each member, one after the other, members take the commits of a group that is prepared. */
+export const SPREAD_MS_PER_MEMBER = 20;
 /**
- * After each step that all members hear of, before the next one, ms for each member. Whoever has not heard of "ready" when
- * it hears of the switch, for one, has to read the whole record.
+ * After each step that all members hear of, before the next one, ms for each member: time for all of them to take it at a
+ * moment of their own. Whoever has not heard of "ready" when it hears of the switch, for one, has to read the whole record.
  */
-export const REST_MS_PER_MEMBER = 20;
+export const REST_MS_PER_MEMBER = 2 * SPREAD_MS_PER_MEMBER;

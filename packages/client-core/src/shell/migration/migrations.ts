@@ -35,14 +35,21 @@ import { placeWelcome } from "../../core/migration/welcomes.ts";
 import { isTemporary } from "../../core/refusal.ts";
 import { sha256 } from "../../core/sha256.ts";
 import type { Communities } from "../communities/communities.ts";
+import { leavesOf } from "../communities/leaves.ts";
 import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { Signal } from "../signal.ts";
-import { GENTLE_ADDS, GENTLE_PAUSE_MS, REST_MS_PER_MEMBER, restAfterSwitchMs } from "./gentle.ts";
+import {
+  GENTLE_ADDS,
+  GENTLE_PAUSE_MS_PER_MEMBER,
+  REST_MS_PER_MEMBER,
+  restAfterSwitchMs,
+  SPREAD_MS_PER_MEMBER,
+} from "./gentle.ts";
 import { Preparer } from "./preparer.ts";
-import { accountsOf, leavesOf, strangersAmong } from "./roster.ts";
+import { accountsOf, strangersAmong } from "./roster.ts";
 import { type SpokenMessage, SpokenOrder } from "./spoken-order.ts";
 import { Switcher } from "./switcher.ts";
 
@@ -258,6 +265,7 @@ export class Migrations {
         break;
       case "switch":
         this.switcher.switchIfReached(id);
+        this.afterwards(async () => this.communities.hurry(id));
         break;
       default:
     }
@@ -356,6 +364,14 @@ export class Migrations {
   }
 
   // ------------------------------------------------------------------------------------ what the log says
+
+  /** Within how many ms what comes for a conversation's MLS group has to be taken. Nobody waits for one that is prepared. */
+  patienceMs(id: GroupId): number {
+    const { conversations, migration } = this.context;
+    const { state } = migration.record(id);
+    if ((state !== "preparing" && state !== "ready") || this.preparer.isCreator(id)) return 0;
+    return SPREAD_MS_PER_MEMBER * conversations.countMembers(id);
+  }
 
   /** Inside the transaction that merges a commit of a conversation's MLS group. */
   committed(id: GroupId, group: Group, proposals: Parameters<Switcher["committed"]>[2]): void {
@@ -810,7 +826,7 @@ export class Migrations {
       migration.deleteWaiting(id, accounts);
     });
     await this.communities.runMembers(id);
-    this.lookAtMs.set(key, this.context.now() + GENTLE_PAUSE_MS);
+    this.lookAtMs.set(key, this.context.now() + GENTLE_PAUSE_MS_PER_MEMBER * members);
   }
 
   /** The creator may have vanished. */

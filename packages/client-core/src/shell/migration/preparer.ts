@@ -47,19 +47,20 @@ import type { OutboxTarget } from "../../store/outbox.ts";
 import type { CommitPlan } from "../communities/committer.ts";
 import type { Communities } from "../communities/communities.ts";
 import { encodeProfile, hashOfProfile } from "../communities/content.ts";
+import { type LeafOfRoster, leavesOf } from "../communities/leaves.ts";
 import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
-import { GENTLE_ADDS, GENTLE_PAUSE_MS, REST_MS_PER_MEMBER } from "./gentle.ts";
-import { hashOfRoster, type LeafOfRoster, leavesOf } from "./roster.ts";
+import { GENTLE_ADDS, GENTLE_PAUSE_MS_PER_MEMBER, REST_MS_PER_MEMBER } from "./gentle.ts";
+import { hashOfRoster } from "./roster.ts";
 
 /** Before an account that could not be added is tried again, ms. */
 const ADD_AGAIN_MS = 15_000;
 /** How often a lease of 60 s is renewed, ms. */
 const RENEW_EVERY_MS = 20_000;
 /** No rest of a pairwise group is longer, ms. */
-const LONGEST_REST_MS = 10_000;
+const LONGEST_REST_MS = 20_000;
 /** KDF.Nh of the cipher suite (RFC 9420 section 8.4). */
 const PSK_NONCE_BYTES = 32;
 
@@ -331,7 +332,8 @@ export class Preparer {
     const accounts = this.missing(id);
     await this.communities.prepareMembers(id, accounts);
     const nowMs = this.context.now();
-    if (accounts.length === GENTLE_ADDS) this.restsUntilMs.set(key, nowMs + GENTLE_PAUSE_MS);
+    const pauseMs = GENTLE_PAUSE_MS_PER_MEMBER * this.context.conversations.countMembers(id);
+    if (accounts.length === GENTLE_ADDS) this.restsUntilMs.set(key, nowMs + pauseMs);
     const failed = accounts.filter((account) => mls.leavesOf(id, account).length === 0);
     if (failed.length > 0) this.triedAtMs.set(key, nowMs);
     if (failed.length < accounts.length) this.giveTimeToJoin(id);

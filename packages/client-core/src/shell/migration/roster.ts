@@ -1,48 +1,9 @@
 /** Who is in the MLS group, beside who is in the conversation. */
 import { type AccountId, equalBytes, formatId } from "@murmuration/base";
-import {
-  communityContextOf,
-  decodeMemberCredential,
-  type Group,
-  type LeafIndex,
-  roleOf,
-} from "@murmuration/mls-groups";
-import { type RosterLeaf, rosterHash } from "../../core/migration/keys.ts";
+import { rosterHash } from "../../core/migration/keys.ts";
 import type { MemberRow } from "../../store/conversations.ts";
 import type { RosterAccount } from "../../store/migration.ts";
-
-export interface LeafOfRoster extends RosterLeaf, RosterAccount {
-  readonly leaf: LeafIndex;
-}
-
-/** Of the epochs that were asked about: one switch asks several times. A GroupContext is that of one epoch. */
-const known = new WeakMap<Group["context"], readonly LeafOfRoster[]>();
-
-/** Every leaf with whom it stands for. O(members) the first time in an epoch. */
-export function leavesOf(group: Group): readonly LeafOfRoster[] {
-  const leaves = known.get(group.context) ?? readLeaves(group);
-  known.set(group.context, leaves);
-  return leaves;
-}
-
-function readLeaves(group: Group): readonly LeafOfRoster[] {
-  const community = communityContextOf(group.context.extensions);
-  return [...group.members()].map(({ leaf, leafNode }) => {
-    const { accountId, deviceId, accountIdentityKey, deviceIdentityKey } = decodeMemberCredential(
-      leafNode.credential,
-    );
-    return {
-      leaf,
-      accountId,
-      deviceId,
-      deviceIdentityKey,
-      signatureKey: leafNode.signatureKey,
-      account: accountId,
-      identityKey: accountIdentityKey,
-      role: roleOf(community, accountId),
-    };
-  });
-}
+import type { LeafOfRoster } from "../communities/leaves.ts";
 
 /** The accounts of some leaves, each once. */
 export function accountsOf(leaves: readonly RosterAccount[]): readonly RosterAccount[] {

@@ -24,9 +24,10 @@ import type { Reached } from "../../store/migration.ts";
 import type { OutboxRow } from "../../store/outbox.ts";
 import type { Communities } from "../communities/communities.ts";
 import { encodeProfile, hashOfProfile } from "../communities/content.ts";
+import { leavesOf } from "../communities/leaves.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
-import { accountsOf, hashOfRoster, leavesOf, strangersAmong } from "./roster.ts";
+import { accountsOf, hashOfRoster, strangersAmong } from "./roster.ts";
 
 /** What is said to a group and belongs to the protocol that it leaves: it has no reader any more. */
 const PAIRWISE_ONLY: ReadonlySet<string | undefined> = new Set([

@@ -1,0 +1,76 @@
+import { groupId } from "@murmuration/base";
+import type { GroupEntries } from "@murmuration/wire";
+import { expect, test } from "vitest";
+import { Unhurried } from "../../src/shell/communities/unhurried.ts";
+
+const [ID, OTHER] = [1, 2].map((byte) => groupId(new Uint8Array(16).fill(byte))) as [
+  ReturnType<typeof groupId>,
+  ReturnType<typeof groupId>,
+];
+
+/** One member on a clock that a test moves; `taken` has what was taken, in order. */
+function member({ patienceMs = 4_000, luck = 0.4 } = {}) {
+  const timers: { atMs: number; done: () => void }[] = [];
+  const taken: string[] = [];
+  const closing = new AbortController();
+  const context = {
+    closing,
+    environment: {
+      random: () => [luck * 255],
+      sleep: (ms: number) => new Promise<void>((done) => timers.push({ atMs: ms, done })),
+    },
+  };
+  const patience = { ms: patienceMs };
+  const unhurried = new Unhurried(context as never, () => patience.ms);
+  const come = (what: string, kind: "commit" | "application", id = ID): void => {
+    const frame = { groupId: id, entries: [{ [kind]: {} }] } as unknown as GroupEntries;
+    if (!unhurried.putOff(frame, () => taken.push(what))) taken.push(what);
+  };
+  const over = async (ms: number): Promise<void> => {
+    for (const timer of timers.splice(0)) timer.atMs <= ms ? timer.done() : timers.push(timer);
+    await Promise.resolve();
+  };
+  return { come, over, taken, patience, unhurried, closing };
+}
+
+test("commits of a group that is prepared are taken together, at a moment of each member's own", async () => {
+  const { come, over, taken } = member({ luck: 0.4 });
+  come("first", "commit");
+  come("second", "commit");
+  await over(1_599);
+  expect(taken).toEqual([]);
+  await over(1_600);
+  expect(taken).toEqual(["first", "second"]);
+  come("third", "commit");
+  expect(taken).toHaveLength(2);
+  await over(1_600);
+  expect(taken).toEqual(["first", "second", "third"]);
+});
+
+test("what is said in it is taken at once, and what came before is taken before it", () => {
+  const { come, taken } = member();
+  come("commit", "commit");
+  come("the switch", "application");
+  expect(taken).toEqual(["commit", "the switch"]);
+});
+
+test("a group that is prepared no more is taken at once, and groups do not wait for each other", () => {
+  const { come, taken, patience, unhurried } = member();
+  come("of this", "commit");
+  come("of another", "commit", OTHER);
+  unhurried.hurry(ID);
+  expect(taken).toEqual(["of this"]);
+  patience.ms = 0;
+  come("of another, later", "commit", OTHER);
+  expect(taken).toEqual(["of this", "of another", "of another, later"]);
+});
+
+test("no service fills the memory with what waits, and a client that closes takes nothing any more", async () => {
+  const { come, over, taken, closing } = member();
+  for (let at = 0; at < 65; at++) come(String(at), "commit");
+  expect(taken).toEqual(Array.from({ length: 65 }, (_, at) => String(at)));
+  come("too late", "commit");
+  closing.abort();
+  await over(4_000);
+  expect(taken).toHaveLength(65);
+});

@@ -29,17 +29,13 @@ function keyLiteral(key: Bytes): string {
 
 /**
  * Opens or creates a database. RejectionError `storage/wrong-key` when it exists and does not open with this
- * key, or is no database; SQLCipher cannot tell one from the other. RejectionError `storage/in-use` while somebody has it
- * open.
+ * key, or is no database; SQLCipher cannot tell one from the other.
  */
 export function openSqlcipher(options: SqlcipherOptions): Storage {
   const literal = keyLiteral(options.key);
   const database = new Database(options.path, { cacheStatements: true });
   try {
     database.pragma(`key = ${literal}`);
-    // One process works on a database, since two would use the same ratchet keys twice: a second one is kept out, and the
-    // locks that each transaction and each question outside of one would take are not needed.
-    database.pragma("locking_mode = EXCLUSIVE");
     // Reading is what tries the key.
     database.prepare("SELECT count(*) AS n FROM sqlite_master", { persistent: false }).get();
     database.pragma("journal_mode = WAL");
@@ -52,10 +48,9 @@ export function openSqlcipher(options: SqlcipherOptions): Storage {
     database.pragma("cache_size = -8192");
     // In pages, 16 MiB: some such messages share one transfer from the log into the file.
     database.pragma("wal_autocheckpoint = 4096");
-  } catch (error) {
+  } catch {
     database.close();
-    const isInUse = error instanceof Error && "code" in error && error.code === "SQLITE_BUSY";
-    throw new RejectionError(isInUse ? "storage/in-use" : "storage/wrong-key");
+    throw new RejectionError("storage/wrong-key");
   }
   return new SqlcipherStorage(database);
 }

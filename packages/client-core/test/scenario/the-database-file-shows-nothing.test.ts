@@ -65,18 +65,6 @@ test("a wrong key is refused, and so is a file that is no database", () => {
   expect(() => openSqlcipher({ path, key: random(31) })).toThrow("storage/bad-key-length");
 });
 
-test("whoever opens a database that is open is told so, and the first goes on with it", () => {
-  const key = random(32);
-  fill(key);
-  const first = openSqlcipher({ path, key });
-  expect(() => openSqlcipher({ path, key })).toThrow("storage/in-use");
-  first.run("DELETE FROM note");
-  first.close();
-  const second = openSqlcipher({ path, key });
-  expect(second.get("SELECT count(*) AS n FROM note")).toEqual({ n: 0 });
-  second.close();
-});
-
 test("after rekey only the new key opens the database", () => {
   const [before, after] = [random(32), random(32)];
   fill(before);

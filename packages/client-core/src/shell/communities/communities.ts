@@ -518,20 +518,17 @@ export class Communities {
    * our own code stumbles over in one group's log sets that group aside, as in {@link orSetAside}.
    */
   frame(frame: ServiceBody): void {
+    this.take(frame, (body) => this.unhurried.putOff(body, () => this.take(frame, () => false)));
+  }
+
+  /** By the name that the group has now: what was put off may be of one that was given up since. */
+  private take(frame: ServiceBody, putOff: (body: GroupEntries) => boolean): void {
     if (this.context.closing.signal.aborted) return;
     const body = this.names.incoming(frame);
     if (body.kind !== "groupEntries" && body.kind !== "groupTurn") return;
-    // By then the name may stand for another group.
-    const later = () => this.take(this.names.incoming(frame));
-    if (body.kind === "groupEntries" && this.unhurried.putOff(body, later)) return;
-    this.take(body);
-  }
-
-  private take(body: ServiceBody): void {
-    if (body.kind !== "groupEntries" && body.kind !== "groupTurn") return;
     try {
       if (body.kind === "groupTurn") this.takeTurn(body);
-      else {
+      else if (!putOff(body)) {
         this.reader.receive(body);
         if (body.entries.some(({ commit }) => commit !== undefined)) this.effects.committed();
       }

@@ -3,7 +3,7 @@ import type { GroupEntries } from "@murmuration/wire";
 import type { Context } from "../context.ts";
 
 /** Frames of one group; more are taken at once, whatever a service sends. */
-const MOST_WAITING = 64;
+const MOST_WAITING = 16;
 
 /**
  * Commits of a group that is being prepared, at which nobody looks yet. Each reaches all members in the same moment, and

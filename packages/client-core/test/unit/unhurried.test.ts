@@ -27,7 +27,7 @@ function member({ patienceMs = 4_000, luck = 0.4 } = {}) {
     if (!unhurried.putOff(frame, () => taken.push(what))) taken.push(what);
   };
   const over = async (ms: number): Promise<void> => {
-    for (const timer of timers.splice(0)) timer.atMs <= ms ? timer.done() : timers.push(timer);
+    for (const timer of timers) if (timer.atMs <= ms) timer.done();
     await Promise.resolve();
   };
   return { come, over, taken, patience, unhurried, closing };

@@ -13,8 +13,10 @@ function member({ patienceMs = 4_000, luck = 0.4 } = {}) {
   const timers: { atMs: number; done: () => void }[] = [];
   const taken: string[] = [];
   const closing = new AbortController();
+  const failures: unknown[] = [];
   const context = {
     closing,
+    failed: (error: unknown) => failures.push(error),
     environment: {
       random: () => [luck * 255],
       sleep: (ms: number) => new Promise<void>((done) => timers.push({ atMs: ms, done })),
@@ -30,7 +32,7 @@ function member({ patienceMs = 4_000, luck = 0.4 } = {}) {
     for (const timer of timers) if (timer.atMs <= ms) timer.done();
     await Promise.resolve();
   };
-  return { come, over, taken, patience, unhurried, closing };
+  return { come, over, taken, patience, unhurried, closing, failures };
 }
 
 test("commits of a group that is prepared are taken together, at a moment of each member's own", async () => {
@@ -63,6 +65,17 @@ test("a group that is prepared no more is taken at once, and groups do not wait 
   patience.ms = 0;
   come("of another, later", "commit", OTHER);
   expect(taken).toEqual(["of this", "of another", "of another, later"]);
+});
+
+test("what fails when it is taken later ends the client as it would have at once, and not the process", async () => {
+  const { over, failures, unhurried } = member();
+  const broken = { groupId: ID, entries: [{ commit: {} }] } as unknown as GroupEntries;
+  const isPutOff = unhurried.putOff(broken, () => {
+    throw new Error("the storage is gone");
+  });
+  await over(4_000);
+  await Promise.resolve();
+  expect({ isPutOff, failures }).toEqual({ isPutOff: true, failures: [new Error("the storage is gone")] });
 });
 
 test("no service fills the memory with what waits, and a client that closes takes nothing any more", async () => {

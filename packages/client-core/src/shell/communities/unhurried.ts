@@ -38,11 +38,14 @@ export class Unhurried {
       return true;
     }
     this.waiting.set(key, [take]);
-    const { closing, environment } = this.context;
+    const { closing, environment, failed } = this.context;
     const luck = environment.random(1)[0]! / 255;
-    void environment.sleep(patienceMs * luck, closing.signal).then(() => {
-      if (!closing.signal.aborted) this.hurry(id);
-    });
+    environment
+      .sleep(patienceMs * luck, closing.signal)
+      .then(() => {
+        if (!closing.signal.aborted) this.hurry(id);
+      })
+      .catch(failed);
     return true;
   }
 

@@ -225,8 +225,8 @@ export class Preparer {
   }
 
   /**
-   * PERSIST the secret with what brings it to the members: one message to the group. What was committed with the one before is not what the record is to name: whoever was
-   * removed since knows that, and is in its roster. O(members).
+   * PERSIST the secret with what brings it to the members: one message to the group. What was committed with the one before
+   * is not what the record is to name: whoever was removed since knows that, and is in its roster. O(members).
    */
   private drawSecret(id: GroupId): void {
     const { context } = this;

@@ -140,14 +140,29 @@ class Channel {
     this.unasked(body);
   }
 
-  /** Shows that we are there, and closes when the service stays silent for two intervals. */
+  /**
+   * Asks for a sign of life where an interval went by without a word from either side, and closes where an interval later
+   * nothing has come. Asked, not said: only what is asked is answered.
+   */
   private async watch(intervalMs: number): Promise<void> {
     const { environment } = this.context;
     while (!this.ended.signal.aborted) {
-      await environment.sleep(intervalMs / 2, this.ended.signal);
-      const now = this.context.now();
-      if (now - this.heardAt >= 2 * intervalMs) this.close();
-      else if (now - Math.min(this.saidAt, this.heardAt) >= intervalMs / 2) this.say({ kind: "ping" });
+      const quietMs = this.context.now() - Math.min(this.saidAt, this.heardAt);
+      // Never longer than an interval, should the clock have been set back meanwhile.
+      const restMs = Math.min(intervalMs, intervalMs - quietMs);
+      if (restMs > 0) {
+        await environment.sleep(restMs, this.ended.signal);
+        continue;
+      }
+      let isAlive = false;
+      this.ask({ kind: "ping" }).then(
+        () => {
+          isAlive = true;
+        },
+        () => undefined,
+      );
+      await environment.sleep(intervalMs, this.ended.signal);
+      if (!isAlive) this.close();
     }
   }
 

@@ -101,6 +101,7 @@ export async function startDeliveryService(
       storeId: await stores.mailboxes.storeId(),
       authority,
       challengeKey: challengeKeyOf(config, authority),
+      markKey: keyFor("Murmuration store marks", authority),
       timing: config.timing,
     },
     sockets,
@@ -125,9 +126,13 @@ export async function startDeliveryService(
  */
 function challengeKeyOf(
   { engines }: Pick<DeliveryServiceConfig, "engines">,
-  { signerPrivateKey }: CertificateAuthorityKeys,
+  authority: CertificateAuthorityKeys,
 ): Bytes {
   if (engines.kind === "embedded") return systemRandom.bytes(32);
-  const key = createHmac("sha256", signerPrivateKey).update("Murmuration challenges").digest();
-  return new Uint8Array(key);
+  return keyFor("Murmuration challenges", authority);
+}
+
+/** 32 bytes for one purpose, out of a secret that lies in the store. */
+function keyFor(purpose: string, { signerPrivateKey }: CertificateAuthorityKeys): Bytes {
+  return new Uint8Array(createHmac("sha256", signerPrivateKey).update(purpose).digest());
 }

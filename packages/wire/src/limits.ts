@@ -25,6 +25,8 @@ export const limits = {
   devicesPerAccount: MAX_DEVICES_PER_ACCOUNT,
   /** Protocol versions that a Hello may list. */
   versionsPerHello: 16,
+  /** A mark of the service's store: nonce, sealed state, tag. */
+  storeMarkBytes: 44,
   /** Envelopes in one Deliver. */
   envelopesPerDeliver: 100,
   /** Ciphertext bytes in one Deliver, unless a single envelope is larger. */

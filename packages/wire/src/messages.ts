@@ -31,6 +31,7 @@ import {
 const account = branded(ID_BYTES, accountId);
 const group = branded(ID_BYTES, groupId);
 const store = branded(ID_BYTES, storeId);
+const storeMark = bytes(limits.storeMarkBytes);
 const submit = branded(ID_BYTES, submitId);
 const device = brandedNumber<DeviceId>(uint32(1, MAX_DEVICE_ID));
 const envelope = brandedNumber<EnvelopeId>(uint64(0));
@@ -95,6 +96,7 @@ export const kyberPreKey = message("KyberPreKey", {
 export const hello = message("Hello", {
   versions: list(version, limits.versionsPerHello, 1),
   auth: optional(nested(deviceAuth)),
+  storeMark: optional(storeMark),
 });
 export const acknowledge = message("Acknowledge", {
   throughEnvelopeId: brandedNumber<EnvelopeId>(uint64(1)),
@@ -143,6 +145,7 @@ export const helloReply = message("HelloReply", {
   serverTimeMs: uint64(),
   limits: nested(connectionLimits),
   lastEnvelopeId: optional(envelope),
+  storeMark: optional(storeMark),
 });
 export const sealedContent = message("SealedContent", { ciphertext });
 export const identifiedContent = message("IdentifiedContent", {
@@ -166,6 +169,7 @@ export const envelopeMessage = message("Envelope", {
 });
 export const deliver = message("Deliver", {
   envelopes: list(nested(envelopeMessage), limits.envelopesPerDeliver, 1),
+  storeMark: optional(storeMark),
 });
 export const queueEmpty = message("QueueEmpty", {});
 export const resumeHint = message("ResumeHint", { retryAfterMs: uint32() });
@@ -184,7 +188,7 @@ export const submitMismatch = message("SubmitMismatch", {
   accounts: list(nested(accountMismatch), limits.recipientsPerSubmit, 1),
 });
 export const acknowledged = message("Acknowledged", { throughEnvelopeId: envelope });
-export const pong = message("Pong", {});
+export const pong = message("Pong", { storeMark: optional(storeMark) });
 export const preKeysLow = message("PreKeysLow", { oneTimePreKeys: uint32(), oneTimeKyberPreKeys: uint32() });
 
 // ---- groups.proto, from the client ----

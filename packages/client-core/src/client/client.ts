@@ -180,6 +180,7 @@ class MurmurationClient implements Client {
       connected: (reply) => this.connected(reply),
       delivered: (deliver) => this.inbox.deliver(deliver),
       queueEmpty: () => this.inbox.queueEmpty(),
+      marked: (storeMark) => this.recovery.keepMark(storeMark),
       preKeysLow: () => this.behind(() => this.directory.replenish()),
       keyPackagesLow: () => this.behind(() => this.communities.keyPackages.replenish()),
       group: (body) => this.communities.frame(body),

@@ -20,6 +20,9 @@ type State = ConnectionApi["state"];
 /** Whatever a client says about an MLS group. */
 export type GroupBody = Extract<ClientBody, { readonly kind: `group${string}` }>;
 
+/** For how long after a submit marks of the service's store are kept that come by themselves: some are older than it. */
+const MARKED_FOR_MS = 90_000;
+
 interface CommunityChannel {
   readonly channel: Channel;
   readonly challenge: Bytes;
@@ -33,6 +36,8 @@ export interface ConnectionHandlers {
   connected(reply: HelloReply): Promise<void>;
   delivered(deliver: Deliver): void;
   queueEmpty(): void;
+  /** A newer mark of the service's store came by itself: to be kept, and shown at the next Hello. */
+  marked(storeMark: Bytes): void;
   preKeysLow(): void;
   keyPackagesLow(): void;
   /** A frame of an MLS group that nobody asked for: entries of its log, a turn. */
@@ -156,8 +161,9 @@ class Channel {
       }
       let isAlive = false;
       this.ask({ kind: "ping" }).then(
-        () => {
+        (pong) => {
           isAlive = true;
+          this.unasked(pong);
         },
         () => undefined,
       );
@@ -192,6 +198,7 @@ export class Connection {
   private anonymous: Channel | undefined;
   private community: Promise<CommunityChannel> | undefined;
   private communityChannel: Channel | undefined;
+  private submittedAtMs = 0;
   /** The present session: ended by whichever socket breaks. */
   private end: (() => void) | undefined;
 
@@ -263,7 +270,12 @@ export class Connection {
     try {
       const versions = [...protocolVersions];
       this.handlers.connecting();
-      const reply = await device.open(this.transport, { versions, auth: this.context.auth });
+      const storeMark = this.context.meta.bytes("store-mark");
+      const reply = await device.open(this.transport, {
+        versions,
+        auth: this.context.auth,
+        ...(storeMark && { storeMark }),
+      });
       const anonymousReply = await anonymous.open(this.transport, { versions });
       if (!equalBytes(reply.storeId, anonymousReply.storeId))
         throw new UnavailableError("connection/two-services");
@@ -305,13 +317,21 @@ export class Connection {
   private unasked(body: ServiceBody): void {
     if (body.kind === "deliver") this.handlers.delivered(body);
     else if (body.kind === "queueEmpty") this.handlers.queueEmpty();
+    else if (body.kind === "pong") this.marked(body.storeMark);
     else if (body.kind === "preKeysLow") this.handlers.preKeysLow();
     else if (body.kind === "keyPackagesLow") this.handlers.keyPackagesLow();
+  }
+
+  /** Without a submit there is nothing that the service could lose of ours: a device that is idle writes nothing down. */
+  private marked(storeMark: Bytes | undefined): void {
+    const isNeeded = this.context.now() - this.submittedAtMs < MARKED_FOR_MS;
+    if (storeMark !== undefined && isNeeded) this.handlers.marked(storeMark);
   }
 
   /** Submits on the connection that fits. Rejects like {@link Channel.ask}. */
   submit(body: Extract<ClientBody, { kind: "submitSealed" | "submitIdentified" }>): Promise<ServiceBody> {
     const channel = body.kind === "submitSealed" ? this.anonymous : this.device;
+    this.submittedAtMs = this.context.now();
     return channel?.ask(body) ?? Promise.reject(new UnavailableError("connection/lost"));
   }
 

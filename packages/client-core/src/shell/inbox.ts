@@ -12,6 +12,7 @@
 import {
   type AccountId,
   accountId,
+  type Bytes,
   type DeviceAddress,
   type EnvelopeId,
   submitId,
@@ -55,6 +56,8 @@ export class Inbox {
   private queue: Envelope[] = [];
   private working: Promise<void> | undefined;
   private emptied = false;
+  /** The newest mark of the service's store; written down with the next batch. */
+  private storeMark: Bytes | undefined;
   /** Held back until it is clear that this device was not restored from an old copy. */
   private released = false;
   /** Lanes that the last batch gave something to send. */
@@ -81,6 +84,7 @@ export class Inbox {
   /** The connection is new: what was delivered and not worked on comes again. */
   reset(): void {
     this.queue = [];
+    this.storeMark = undefined;
     this.emptied = false;
     this.released = false;
   }
@@ -118,6 +122,7 @@ export class Inbox {
       return;
     }
     this.queue.push(...deliver.envelopes);
+    this.storeMark = deliver.storeMark ?? this.storeMark;
     this.changed.notify();
     this.work();
   }
@@ -180,6 +185,7 @@ export class Inbox {
     context.transaction(() => {
       for (const welcome of welcomes) context.mls.addWelcome(welcome, context.now());
       context.meta.setNumber("cursor", cursor);
+      this.keepMark();
     });
   }
 
@@ -189,8 +195,15 @@ export class Inbox {
       context.transaction(() => {
         this.store(items, staged);
         context.meta.setNumber("cursor", cursor);
+        this.keepMark();
       }),
     );
+  }
+
+  /** Inside the transaction. */
+  private keepMark(): void {
+    if (this.storeMark !== undefined) this.context.meta.setBytes("store-mark", this.storeMark);
+    this.storeMark = undefined;
   }
 
   /** Tells, then opens what was held, then lets the rest of the client go on. */

@@ -2,7 +2,7 @@
  * Old copies, on either side. A device that was restored from one would use message keys a second time; a service
  * that was restored, or lost its mailboxes, has lost messages that their senders saw accepted.
  */
-import { type AccountId, equalBytes, formatId, toBase64Url } from "@murmuration/base";
+import { type AccountId, type Bytes, equalBytes, formatId, toBase64Url } from "@murmuration/base";
 import type { HelloReply } from "@murmuration/wire";
 import { content } from "../core/content.ts";
 import { decideAtHello, deviceWasRestored } from "../core/recovery-decision.ts";
@@ -50,12 +50,19 @@ export class Recovery {
     });
     if (decision.kind === "service-lost") this.noteServiceLost(reply, decision.cursor);
     else if (known === undefined) this.context.transaction(() => meta.setBytes("store-id", reply.storeId));
+    if (reply.storeMark !== undefined) this.keepMark(reply.storeMark);
     if (decision.kind === "look-first") {
       const first = await inbox.firstDelivered();
       if (deviceWasRestored(cursor, first)) this.noteRestored();
     }
     await this.repair();
     inbox.release();
+  }
+
+  /** Shown at the next Hello, a mark tells the service if it was set back to an older copy. */
+  keepMark(storeMark: Bytes): void {
+    const { context } = this;
+    context.transaction(() => context.meta.setBytes("store-mark", storeMark));
   }
 
   /**

@@ -20,6 +20,7 @@ export type MetaKey =
   | "registration"
   | "repair-needed"
   | "store-id"
+  | "store-mark"
   | "store-replaced"
   | "token"
   | "trust-root";

@@ -37,6 +37,10 @@ export class MemoryMailboxStore implements MailboxStore {
 
   onLost(): void {}
 
+  state(): undefined {}
+
+  async requireState(): Promise<void> {}
+
   async open(address: DeviceAddress, openedAtMs: number): Promise<void> {
     const name = formatAddress(address);
     if (this.mailboxes.has(name)) return;

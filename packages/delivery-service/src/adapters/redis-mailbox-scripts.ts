@@ -77,6 +77,34 @@ end
 return string.sub(known, 1, 16)`,
 };
 
+/** KEYS store id; ARGV id, 16 bytes. Draws another id where it is that one still. Answers nothing. O(1). */
+export const BECOME_ANOTHER: Script = {
+  name: "become-another",
+  lua: `
+local known = redis.call('GET', KEYS[1])
+if known and string.sub(known, 1, 16) == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2] .. string.sub(known, 17))
+end`,
+};
+
+/**
+ * KEYS counts ages; ARGV run. Answers how often the run has counted, this time included. With the first time those are
+ * forgotten that did so last 200 days ago: devices that were away for longer are removed. O(log runs).
+ */
+export const COUNT: Script = {
+  name: "count",
+  lua: `${NOW}
+local count = redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+if count == 1 then
+  for _, run in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - 200 * 86400000, 'LIMIT', 0, 100)) do
+    redis.call('HDEL', KEYS[1], run)
+    redis.call('ZREM', KEYS[2], run)
+  end
+end
+return count`,
+};
+
 /** KEYS box owners; ARGV address, opened. Creates a mailbox unless it exists. O(log mailboxes of the tag). */
 export const OPEN: Script = {
   name: "open",

@@ -23,6 +23,7 @@ import type {
   MailboxStore,
   NewEnvelope,
   StoredEnvelope,
+  StoreState,
 } from "../ports/mailboxes.ts";
 import type { RedisArgument, RedisCommands } from "./redis-client.ts";
 import * as scripts from "./redis-mailbox-scripts.ts";
@@ -42,6 +43,9 @@ const SWEEP_INTERVAL_MS = 5_000;
 const SWEEP_BATCH = 100;
 const COMPACT_INTERVAL_MS = 1_800_000;
 const READ_CHUNK = 32;
+const COUNT_INTERVAL_MS = 2_000;
+
+const drawRun = (): Bytes => randomFillSync(new Uint8Array(8));
 
 /** Indexes of the envelopes of an append, by the shelf of their recipients. */
 type Shelves = ReadonlyMap<number, readonly number[]>;
@@ -66,6 +70,7 @@ interface Work {
  * - `<prefix>{s<xx>}:submits`, hashes of submits that were stored on several shelves: likewise.
  * - `<prefix>{s<xx>}:intents` and `:intent:<hash>`: as soon as what is intended was done.
  * - `<prefix>compacted`, that one of the nodes had Redis rewrite its file: after half an hour.
+ * - `<prefix>{states}:counts` and `:ages`, how far each node has counted: 200 days after its last time.
  * - `<prefix>store-id` never: it is the store. Whoever deletes it says that something of the store was lost.
  *
  * A submit to mailboxes on one shelf, as all devices of an account are, is one script and so one transaction; `tried`,
@@ -88,10 +93,18 @@ export class RedisMailboxStore implements MailboxStore {
   private readonly redis: RedisCommands;
   private readonly listeners: ((storeId: StoreId) => void)[] = [];
   private known: StoreId | undefined;
+  /** Another one for each connection: it may lead to another Redis, which has counted less. */
+  private run: Bytes = drawRun();
+  private reached: StoreState | undefined;
 
   constructor(redis: RedisCommands) {
     this.redis = redis;
-    redis.onReconnect(() => void this.checkAndSweep().catch(() => {}));
+    redis.onReconnect(() => {
+      this.run = drawRun();
+      this.reached = undefined;
+      void this.checkAndSweep().catch(() => {});
+    });
+    redis.repeat(COUNT_INTERVAL_MS, () => this.count());
     redis.repeat(SWEEP_INTERVAL_MS, () => this.checkAndSweep());
     void this.checkAndSweep().catch(() => {});
   }
@@ -109,6 +122,25 @@ export class RedisMailboxStore implements MailboxStore {
 
   onLost(run: (storeId: StoreId) => void): void {
     this.listeners.push(run);
+  }
+
+  state(): StoreState | undefined {
+    return this.reached;
+  }
+
+  async requireState(of: StoreId, { run, count }: StoreState): Promise<void> {
+    const known = await this.redis.call("HGET", this.stateKeys()[0], run as Buffer);
+    if (known !== null && Number(known) >= count) return;
+    const drawn = randomFillSync(new Uint8Array(16));
+    await this.redis.run(scripts.BECOME_ANOTHER, [`${this.redis.prefix}store-id`], of, drawn);
+    await this.storeId();
+  }
+
+  /** Goes on to the next state: Redis keeps what it is told in order, so that it has all before it that has this. */
+  async count(): Promise<void> {
+    const { run } = this;
+    const count = Number(await this.redis.run(scripts.COUNT, this.stateKeys(), run));
+    if (run === this.run) this.reached = { run, count };
   }
 
   async open(address: DeviceAddress, openedAtMs: number): Promise<void> {
@@ -492,6 +524,10 @@ export class RedisMailboxStore implements MailboxStore {
   }
 
   /** Box, stream, and what the shelf's mailboxes share: ages, bytes. */
+  private stateKeys(): [string, string] {
+    return [`${this.redis.prefix}{states}:counts`, `${this.redis.prefix}{states}:ages`];
+  }
+
   private mailboxKeys(address: DeviceAddress): readonly string[] {
     const name = formatAddress(address);
     const shelf = mailboxShelf(address);

@@ -1,6 +1,8 @@
+import { randomFillSync } from "node:crypto";
 import { chmodSync, closeSync, existsSync, openSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { UnavailableError, UsageError } from "@murmuration/base";
+import { type Bytes, UnavailableError, UsageError } from "@murmuration/base";
+import type { StoreState } from "../ports/mailboxes.ts";
 import { migrate } from "./sqlite-schema.ts";
 
 /** What one transaction did, for metrics and for tests that count transactions. */
@@ -15,6 +17,9 @@ export interface Statements {
   prepare(sql: string): StatementSync;
 }
 
+/** Runs that wrote last this long ago are forgotten: devices that were away for longer are removed (180 days). In days. */
+const RUN_MEMORY_DAYS = 200;
+
 interface PendingWrite {
   run(statements: Statements): void;
   done(): void;
@@ -27,11 +32,16 @@ interface PendingWrite {
  * Writes that arrive within one turn of the event loop share a transaction, so that many senders pay for one
  * fsync; each is answered after that COMMIT and never before. A write that throws is rolled back alone.
  * Content that is deleted is overwritten (secure_delete).
+ *
+ * Each transaction is counted in its own, under the name of this run of the process. So the database knows each state that
+ * it was ever in, and not those which it has lost where it was set back to an older copy.
  */
 export class SqliteDatabase implements Statements {
   private readonly database: DatabaseSync;
   private readonly statements = new Map<string, StatementSync>();
   private readonly report: (transaction: TransactionReport) => void;
+  private readonly run: Bytes = randomFillSync(new Uint8Array(8));
+  private transactions = 0;
   private queue: PendingWrite[] = [];
   private scheduled = false;
   private closed = false;
@@ -93,6 +103,20 @@ export class SqliteDatabase implements Statements {
     });
   }
 
+  /** The present state, which is durable. Undefined before the first write of this run. */
+  state(): StoreState | undefined {
+    const { run, transactions: count } = this;
+    return count === 0 ? undefined : { run, count };
+  }
+
+  /** True when this database was in that state once. */
+  async wasIn({ run, count }: StoreState): Promise<boolean> {
+    return this.read((statements) => {
+      const row = statements.prepare("SELECT count FROM runs WHERE run = ?").get(run);
+      return row !== undefined && (row["count"] as number) >= count;
+    });
+  }
+
   /** Makes every queued write durable, moves the write-ahead log into the database and closes both. */
   close(): void {
     if (this.closed) return;
@@ -123,14 +147,26 @@ export class SqliteDatabase implements Statements {
     try {
       this.database.exec("BEGIN IMMEDIATE");
       durable = batch.filter((write) => this.runOne(write));
+      this.countTransaction();
       this.database.exec("COMMIT");
     } catch {
       this.undo();
       for (const write of batch) write.failed(new UnavailableError("store/write-failed"));
       return;
     }
+    this.transactions++;
     for (const write of durable) write.done();
     this.report({ writes: batch.length, durationMs: performance.now() - startedAt });
+  }
+
+  private countTransaction(): void {
+    const isFirst = this.transactions === 0;
+    if (isFirst)
+      this.prepare("DELETE FROM runs WHERE last_day < unixepoch() / 86400 - ?").run(RUN_MEMORY_DAYS);
+    this.prepare(
+      `INSERT INTO runs VALUES (?, 1, unixepoch() / 86400) ON CONFLICT DO UPDATE
+       SET count = count + 1, last_day = excluded.last_day`,
+    ).run(this.run);
   }
 
   /** True when the write belongs to the transaction; one that threw is undone and answered at once. */

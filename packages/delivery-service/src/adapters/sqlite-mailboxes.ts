@@ -1,11 +1,14 @@
-import type {
-  AccountId,
-  Bytes,
-  DeviceAddress,
-  DeviceId,
-  EnvelopeId,
-  GroupId,
-  StoreId,
+import { randomFillSync } from "node:crypto";
+import {
+  type AccountId,
+  type Bytes,
+  type DeviceAddress,
+  type DeviceId,
+  type EnvelopeId,
+  equalBytes,
+  type GroupId,
+  type StoreId,
+  storeId,
 } from "@murmuration/base";
 import type {
   Append,
@@ -14,6 +17,7 @@ import type {
   MailboxStore,
   NewEnvelope,
   StoredEnvelope,
+  StoreState,
   WelcomeEnvelope,
 } from "../ports/mailboxes.ts";
 import { blob, type SqliteDatabase, type Statements } from "./sqlite-database.ts";
@@ -28,19 +32,34 @@ interface MailboxRow {
 /** {@link MailboxStore} on SQLite. */
 export class SqliteMailboxStore implements MailboxStore {
   private readonly database: SqliteDatabase;
+  private readonly listeners: ((storeId: StoreId) => void)[] = [];
 
   constructor(database: SqliteDatabase) {
     this.database = database;
   }
 
   storeId(): Promise<StoreId> {
-    return this.database.read(
-      (statements) =>
-        blob(statements.prepare("SELECT store_id FROM mailbox_store").get()!["store_id"]) as StoreId,
-    );
+    return this.database.read(loadStoreId);
   }
 
-  onLost(): void {}
+  onLost(run: (storeId: StoreId) => void): void {
+    this.listeners.push(run);
+  }
+
+  state(): StoreState | undefined {
+    return this.database.state();
+  }
+
+  async requireState(of: StoreId, state: StoreState): Promise<void> {
+    if (await this.database.wasIn(state)) return;
+    const drawn = storeId(randomFillSync(new Uint8Array(16)));
+    const isAnother = await this.database.write((statements) => {
+      if (!equalBytes(loadStoreId(statements), of)) return false;
+      statements.prepare("UPDATE mailbox_store SET store_id = ?").run(drawn);
+      return true;
+    });
+    if (isAnother) for (const run of this.listeners) run(drawn);
+  }
 
   async open(address: DeviceAddress, openedAtMs: number): Promise<void> {
     await this.database.write((statements) => {
@@ -257,6 +276,10 @@ function shrink(statements: Statements, mailbox: number, envelopes: number, byte
   statements
     .prepare("UPDATE mailboxes SET envelopes = envelopes - ?, bytes = bytes - ? WHERE mailbox = ?")
     .run(envelopes, bytes, mailbox);
+}
+
+function loadStoreId(statements: Statements): StoreId {
+  return storeId(blob(statements.prepare("SELECT store_id FROM mailbox_store").get()!["store_id"]));
 }
 
 function isKnownSubmit(statements: Statements, submitHash: Bytes): boolean {

@@ -450,6 +450,14 @@ const MIGRATIONS: readonly string[] = [
     UNION ALL SELECT 'lost-commits', count(*) FROM mls_lost_commits
       WHERE day < unixepoch() / 86400 - 30;
   `,
+  `
+  -- What every run of a service has written: a state of which this table knows nothing was lost.
+  CREATE TABLE runs (
+    run BLOB PRIMARY KEY CHECK (length(run) = 8),
+    count INTEGER NOT NULL,
+    last_day INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** What `PRAGMA user_version` says of a database that is up to date. */

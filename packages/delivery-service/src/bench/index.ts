@@ -92,6 +92,7 @@ export async function openBenchService(dataDirectory: string): Promise<BenchServ
     storeId: await stores.mailboxes.storeId(),
     authority: await openAuthority(stores.certificates),
     challengeKey: systemRandom.bytes(32),
+    markKey: systemRandom.bytes(32),
     timing: defaultTiming,
   };
   const hub = new GroupHub(context);

@@ -57,6 +57,14 @@ export interface MailboxDepth {
   readonly bytes: number;
 }
 
+/** Names a state that a store was in. */
+export interface StoreState {
+  /** 8 random bytes of whoever wrote. */
+  readonly run: Bytes;
+  /** Has risen with what that one wrote. */
+  readonly count: number;
+}
+
 /** One mailbox for each device: kept in order, read without removing, removed by acknowledgement. */
 export interface MailboxStore {
   /** 16 random bytes drawn when the store was created: another id means that something of it was lost. */
@@ -66,6 +74,16 @@ export interface MailboxStore {
    * missing then, or lack the newest envelopes; and ids that were given out before may be given out again.
    */
   onLost(run: (storeId: StoreId) => void): void;
+  /**
+   * A state that the store has reached, durably; what was written in the last two seconds may come after it. Undefined where
+   * nothing was written yet since the process started, and where a store is gone with the process.
+   */
+  state(): StoreState | undefined;
+  /**
+   * Somebody knows a state that the store `storeId` was in. Where that is this store and it was never there, it was set back
+   * to an older copy: it becomes another store, once, and `onLost` calls back.
+   */
+  requireState(storeId: StoreId, state: StoreState): Promise<void>;
   /** Creates an empty mailbox; one that exists stays as it is. */
   open(address: DeviceAddress, openedAtMs: number): Promise<void>;
   /** Deletes the mailbox and everything in it. */

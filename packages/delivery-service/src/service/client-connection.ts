@@ -21,10 +21,12 @@ import { type GroupBody, GroupSession, isGroupBody, type Served } from "./group-
 import { tellLowKeyPackages } from "./key-package-routes.ts";
 import { lastIdOf } from "./mailboxes.ts";
 import { type Refusal, toRefusal } from "./refusals.ts";
+import type { StoreMarks } from "./store-marks.ts";
 import { submitIdentified, submitSealed } from "./submits.ts";
 
 /** What a connection needs from the set it belongs to. */
 export interface ConnectionSet {
+  readonly marks: StoreMarks;
   readonly draining: () => boolean;
   /** The connection said Hello; for a device's one, `address` names it and an older one of it has to end. */
   readonly identified: (connection: ClientConnection, address: string | undefined) => void;
@@ -59,6 +61,8 @@ export class ClientConnection implements ConnectionHandler {
   private readonly set: ConnectionSet;
   private state: State = { kind: "fresh" };
   private pending = 0;
+  /** The newest that this device was given. */
+  private mark: Bytes | undefined;
   private stopHelloTimer: () => void;
   private stopSlowTimer: (() => void) | undefined;
 
@@ -171,7 +175,8 @@ export class ClientConnection implements ConnectionHandler {
 
   private async serveMailbox(body: Exclude<ClientBody, GroupBody>): Promise<ServiceBody> {
     const state = this.state;
-    if (body.kind === "ping") return { kind: "pong" };
+    if (body.kind === "ping")
+      return { kind: "pong", ...(state.kind === "device" ? this.takeNewMark() : undefined) };
     if (body.kind === "hello") throw new RejectionError("connection/hello-repeated");
     if (body.kind === "acknowledge") {
       if (state.kind !== "device") throw new RejectionError("mailbox/needs-device");
@@ -198,6 +203,8 @@ export class ClientConnection implements ConnectionHandler {
     if (this.set.draining()) throw new RejectionError("service/draining");
     const version = negotiateVersion(hello.versions);
     const device = hello.auth === undefined ? undefined : await authenticate(this.context, hello.auth);
+    // Before anything is read of it: the store may turn out to be another one.
+    if (device !== undefined && hello.storeMark !== undefined) await this.set.marks.shown(hello.storeMark);
     const queueEnd = device === undefined ? undefined : await lastIdOf(this.context, device.address);
     // The connection may have been closed while the stores were asked.
     if (this.state.kind !== "greeting") return;
@@ -213,6 +220,7 @@ export class ClientConnection implements ConnectionHandler {
     const delivery = new DeviceDelivery(this.context, device, queueEnd, {
       ready: () => this.state.kind === "device" && !this.isCongested(),
       push: (body) => this.push(body),
+      takeNewMark: () => this.takeNewMark(),
       failed: (error) => this.failed(error),
     });
     const unsubscribe = this.context.signals.subscribe(device.address, delivery);
@@ -252,8 +260,16 @@ export class ClientConnection implements ConnectionHandler {
         recipientsPerSubmit: limits.recipientsPerSubmit,
         pingIntervalMs: limits.pingIntervalMs,
       },
-      ...(lastEnvelopeId === undefined ? {} : { lastEnvelopeId }),
+      ...(lastEnvelopeId === undefined ? {} : { lastEnvelopeId, ...this.takeNewMark() }),
     };
+  }
+
+  /** The store's mark for a frame of a device's connection, if it is another one than before. */
+  private takeNewMark(): { readonly storeMark?: Bytes } {
+    const mark = this.set.marks.current();
+    if (mark === undefined || mark === this.mark) return {};
+    this.mark = mark;
+    return { storeMark: mark };
   }
 
   private async tellLowStock(device: AuthenticatedDevice, delivery: DeviceDelivery): Promise<void> {

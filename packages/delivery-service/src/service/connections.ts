@@ -4,6 +4,7 @@ import type { CloseCause, Connection, ConnectionHandler, UpgradeRefusal } from "
 import { ClientConnection, type ConnectionSet } from "./client-connection.ts";
 import type { ServiceContext } from "./context.ts";
 import type { GroupHub } from "./group-hub.ts";
+import { StoreMarks } from "./store-marks.ts";
 
 /**
  * Every open connection of this process, and how many there may be. Connections that have not said Hello are
@@ -11,6 +12,7 @@ import type { GroupHub } from "./group-hub.ts";
  * cannot keep a client out.
  */
 export class Connections implements ConnectionSet {
+  readonly marks: StoreMarks;
   private readonly context: ServiceContext;
   private readonly hub: GroupHub;
   private readonly open = new Set<ClientConnection>();
@@ -22,6 +24,7 @@ export class Connections implements ConnectionSet {
 
   constructor(hub: GroupHub) {
     this.context = hub.context;
+    this.marks = new StoreMarks(hub.context);
     this.hub = hub;
   }
 

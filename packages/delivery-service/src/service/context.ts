@@ -64,6 +64,8 @@ export interface ServiceContext {
   readonly authority: CertificateAuthorityKeys;
   /** Under which challenges are made; one for all nodes. */
   readonly challengeKey: Bytes;
+  /** Under which marks of the store are made; the same as long as the store is. */
+  readonly markKey: Bytes;
   readonly spentChallenges: SpentChallenges;
   readonly timing: ServiceTiming;
 }

@@ -1,5 +1,5 @@
 import { type EnvelopeId, UnavailableError, UsageError } from "@murmuration/base";
-import { type Envelope, encodeServiceFrame, type ServiceBody } from "@murmuration/wire";
+import { type Deliver, type Envelope, encodeServiceFrame, type ServiceBody } from "@murmuration/wire";
 import {
   afterAcknowledging,
   afterDiscarding,
@@ -21,6 +21,8 @@ export interface DeliveryOutlet {
   /** False while the peer reads too slowly, and after the connection closed. */
   readonly ready: () => boolean;
   readonly push: (body: ServiceBody) => void;
+  /** What a Deliver says of the store's mark. */
+  readonly takeNewMark: () => Pick<Deliver, "storeMark">;
   readonly failed: (error: unknown) => void;
 }
 
@@ -135,8 +137,9 @@ export class DeviceDelivery implements MailboxListener {
    * and deleted. Only where there is one is each encoded alone.
    */
   private async pushPage(page: readonly Envelope[]): Promise<number> {
+    const mark = this.outlet.takeNewMark();
     try {
-      this.outlet.push({ kind: "deliver", envelopes: page });
+      this.outlet.push({ kind: "deliver", envelopes: page, ...mark });
       return page.length;
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
@@ -145,7 +148,7 @@ export class DeviceDelivery implements MailboxListener {
       const bad = page.filter((envelope) => !good.includes(envelope)).map(({ envelopeId }) => envelopeId);
       this.context.log.error("envelopes-discarded", { count: bad.length });
       this.window = afterDiscarding(this.window, bad);
-      if (good.length > 0) this.outlet.push({ kind: "deliver", envelopes: good });
+      if (good.length > 0) this.outlet.push({ kind: "deliver", envelopes: good, ...mark });
       await this.context.stores.mailboxes.discard(this.device.address, bad);
       return good.length;
     }

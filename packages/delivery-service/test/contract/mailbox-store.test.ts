@@ -1,6 +1,13 @@
-import { accountId, type DeviceAddress, type DeviceId, envelopeId, groupId } from "@murmuration/base";
+import {
+  accountId,
+  type DeviceAddress,
+  type DeviceId,
+  envelopeId,
+  groupId,
+  type StoreId,
+} from "@murmuration/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Append, MailboxStore } from "../../src/ports/mailboxes.ts";
+import type { Append, MailboxStore, StoreState } from "../../src/ports/mailboxes.ts";
 import { engines, type OpenedEngine } from "../support/engines.ts";
 import { random } from "../support/random.ts";
 
@@ -234,4 +241,53 @@ describe.each(engines)("mailbox store on $name", (engine) => {
     expect(await mailboxes.storeId()).toEqual(await mailboxes.storeId());
     expect(await mailboxes.storeId()).toHaveLength(16);
   });
+
+  it("stays the store that it is for whoever knows a state that it was in", async () => {
+    const owner = address();
+    await mailboxes.open(owner, NOW);
+    const before = await mailboxes.storeId();
+    const lost: StoreId[] = [];
+    mailboxes.onLost((id) => lost.push(id));
+    for (let n = 0; n < 3; n++) {
+      const state = mailboxes.state();
+      await mailboxes.append(to([owner]));
+      if (state !== undefined) await mailboxes.requireState(before, state);
+    }
+    expect(await mailboxes.storeId()).toEqual(before);
+    expect(lost).toEqual([]);
+  });
 });
+
+describe.each(engines.filter(({ name }) => name !== "memory"))(
+  "mailbox store on $name that was set back",
+  (engine) => {
+    let opened: OpenedEngine;
+    beforeEach(async () => {
+      opened = await engine.open();
+    });
+    afterEach(() => opened.dispose());
+
+    it.each([
+      ["has gone further than it", (state: StoreState) => ({ ...state, count: state.count + 100 })],
+      [
+        "was written in a run of which it knows nothing",
+        (state: StoreState) => ({ ...state, run: random(8) }),
+      ],
+    ])("becomes another store, once, for whoever knows a state that %s", async (_, lostState) => {
+      const { mailboxes } = opened.stores;
+      await mailboxes.open(address(), NOW);
+      const before = await mailboxes.storeId();
+      const lost: StoreId[] = [];
+      mailboxes.onLost((id) => lost.push(id));
+      await expect.poll(() => mailboxes.state(), { timeout: 10_000 }).toBeDefined();
+      const state = lostState(mailboxes.state()!);
+      await Promise.all([1, 2, 3].map(() => mailboxes.requireState(before, state)));
+      const after = await mailboxes.storeId();
+      expect(after).not.toEqual(before);
+      expect(lost).toEqual([after]);
+      // Of a store that is no more.
+      await mailboxes.requireState(before, state);
+      expect(await mailboxes.storeId()).toEqual(after);
+    });
+  },
+);

@@ -57,6 +57,12 @@ describe.skipIf(inject("cluster") === undefined)("on a Redis that runs as a clus
     expect(await store.totals()).toEqual({ envelopes: 301, bytes: 301 * 50 });
     expect(await store.acknowledge(owners[0]!, envelopeId(1))).toBe(1);
     await store.discard(owners[1]!, [envelopeId(1)]);
+    const before = await store.storeId();
+    await store.count();
+    await store.requireState(before, store.state()!);
+    expect(await store.storeId()).toEqual(before);
+    await store.requireState(before, { run: random(8), count: 1 });
+    expect(await store.storeId()).not.toEqual(before);
     await store.remove(owners[2]!);
     expect(await store.owners(undefined, 1_000, NOW + 1)).toHaveLength(299);
     await store.sweep();
@@ -66,7 +72,11 @@ describe.skipIf(inject("cluster") === undefined)("on a Redis that runs as a clus
     // What is left once everybody has gone: the store's id, and what was carried out, for ten minutes.
     await Promise.all(owners.map((recipient) => store.remove(recipient)));
     const left = ((await redis.call("KEYS", "*")) as readonly Buffer[]).map(String);
-    expect(left.filter((key) => !key.endsWith(":done"))).toEqual(["murmuration:store-id"]);
+    expect(left.filter((key) => !key.endsWith(":done")).sort()).toEqual([
+      "murmuration:store-id",
+      "murmuration:{states}:ages",
+      "murmuration:{states}:counts",
+    ]);
   });
 
   it("who is connected to which node is asked and told in one slot at a time", async () => {

@@ -185,6 +185,7 @@ export class MigrationWorld {
       stores: { groupRecords: this.slowed(this.records()) },
       clock: { now: () => this.nowMs },
       challengeKey: this.challengeKey,
+      markKey: random(32),
       spentChallenges: this.spentChallenges,
       limits: { ...limits, migrationLeaseMs: LEASE_MS },
       rateLimits: { take: async () => ({ allowed: true }) },

@@ -1046,12 +1046,19 @@ export const murmuration = $root.murmuration = (() => {
 
                 Hello.prototype.versions = $util.emptyArray;
                 Hello.prototype.auth = null;
+                Hello.prototype.storeMark = null;
 
                 let $oneOfFields;
 
                 // Virtual OneOf for proto3 optional field
                 $Object.defineProperty(Hello.prototype, "_auth", {
                     get: $util.oneOfGetter($oneOfFields = ["auth"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(Hello.prototype, "_storeMark", {
+                    get: $util.oneOfGetter($oneOfFields = ["storeMark"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -1066,6 +1073,8 @@ export const murmuration = $root.murmuration = (() => {
                         writer.uint32(10).uint32s(message.versions);
                     if (message.auth != null && $Object.hasOwnProperty.call(message, "auth"))
                         $root.murmuration.wire.v1.DeviceAuth.encode(message.auth, writer.uint32(18).fork(), _depth + 1).ldelim();
+                    if (message.storeMark != null && $Object.hasOwnProperty.call(message, "storeMark"))
+                        writer.uint32(26).bytes(message.storeMark);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -1120,6 +1129,13 @@ export const murmuration = $root.murmuration = (() => {
                                 message._auth = "auth";
                                 continue;
                             }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                message.storeMark = reader.bytes();
+                                message._storeMark = "storeMark";
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -1155,12 +1171,19 @@ export const murmuration = $root.murmuration = (() => {
                 HelloReply.prototype.serverTimeMs = 0;
                 HelloReply.prototype.limits = null;
                 HelloReply.prototype.lastEnvelopeId = null;
+                HelloReply.prototype.storeMark = null;
 
                 let $oneOfFields;
 
                 // Virtual OneOf for proto3 optional field
                 $Object.defineProperty(HelloReply.prototype, "_lastEnvelopeId", {
                     get: $util.oneOfGetter($oneOfFields = ["lastEnvelopeId"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(HelloReply.prototype, "_storeMark", {
+                    get: $util.oneOfGetter($oneOfFields = ["storeMark"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -1183,6 +1206,8 @@ export const murmuration = $root.murmuration = (() => {
                         $root.murmuration.wire.v1.ConnectionLimits.encode(message.limits, writer.uint32(42).fork(), _depth + 1).ldelim();
                     if (message.lastEnvelopeId != null && $Object.hasOwnProperty.call(message, "lastEnvelopeId"))
                         writer.uint32(48).uint64(message.lastEnvelopeId);
+                    if (message.storeMark != null && $Object.hasOwnProperty.call(message, "storeMark"))
+                        writer.uint32(58).bytes(message.storeMark);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -1263,6 +1288,13 @@ export const murmuration = $root.murmuration = (() => {
                                     break;
                                 message.lastEnvelopeId = reader.uint64();
                                 message._lastEnvelopeId = "lastEnvelopeId";
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 2)
+                                    break;
+                                message.storeMark = reader.bytes();
+                                message._storeMark = "storeMark";
                                 continue;
                             }
                         }
@@ -2572,6 +2604,15 @@ export const murmuration = $root.murmuration = (() => {
                 };
 
                 Deliver.prototype.envelopes = $util.emptyArray;
+                Deliver.prototype.storeMark = null;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(Deliver.prototype, "_storeMark", {
+                    get: $util.oneOfGetter($oneOfFields = ["storeMark"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
 
                 Deliver.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -2583,6 +2624,8 @@ export const murmuration = $root.murmuration = (() => {
                     if (message.envelopes != null && message.envelopes.length)
                         for (let i = 0; i < message.envelopes.length; ++i)
                             $root.murmuration.wire.v1.Envelope.encode(message.envelopes[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+                    if (message.storeMark != null && $Object.hasOwnProperty.call(message, "storeMark"))
+                        writer.uint32(18).bytes(message.storeMark);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2622,6 +2665,13 @@ export const murmuration = $root.murmuration = (() => {
                                 if (!(message.envelopes && message.envelopes.length))
                                     message.envelopes = [];
                                 message.envelopes.push($root.murmuration.wire.v1.Envelope.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                message.storeMark = reader.bytes();
+                                message._storeMark = "storeMark";
                                 continue;
                             }
                         }
@@ -3386,6 +3436,16 @@ export const murmuration = $root.murmuration = (() => {
                                 this[keys[i]] = properties[keys[i]];
                 };
 
+                Pong.prototype.storeMark = null;
+
+                let $oneOfFields;
+
+                // Virtual OneOf for proto3 optional field
+                $Object.defineProperty(Pong.prototype, "_storeMark", {
+                    get: $util.oneOfGetter($oneOfFields = ["storeMark"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
                 Pong.encode = function (message, writer, _depth) {
                     if (!writer)
                         writer = $Writer.create();
@@ -3393,6 +3453,8 @@ export const murmuration = $root.murmuration = (() => {
                         _depth = 0;
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
+                    if (message.storeMark != null && $Object.hasOwnProperty.call(message, "storeMark"))
+                        writer.uint32(10).bytes(message.storeMark);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -3424,7 +3486,17 @@ export const murmuration = $root.murmuration = (() => {
                             _end = $undefined;
                             break;
                         }
-                        reader.skipType(tag & 7, _depth, tag);
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                message.storeMark = reader.bytes();
+                                message._storeMark = "storeMark";
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
                             $util.makeProp(message, "$unknowns", false);
                             (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));

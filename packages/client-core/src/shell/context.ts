@@ -30,6 +30,8 @@ import { Notifier } from "./notifier.ts";
 import { SerialQueue } from "./serial-queue.ts";
 import { ServiceApi } from "./service-api.ts";
 
+const LONGEST_QUIET_MS = 15_000;
+
 export const defaultSettings: ClientSettings = {
   mlsThreshold: 256,
   migrationMargin: 0,
@@ -74,6 +76,7 @@ export class Context {
   readonly queue: SerialQueue;
   /** Aborted when the client closes: ends every pause. */
   readonly closing = new AbortController();
+  private quietUntilMs = 0;
   private eraseWanted = false;
   private pairwise: PairwiseEngine | undefined;
   private address: DeviceAddress | undefined;
@@ -112,6 +115,19 @@ export class Context {
     const root = this.meta.bytes("trust-root");
     if (root !== undefined) this.trust(root);
     if (this.registered) this.readOwn();
+  }
+
+  /**
+   * What can wait does so for some time: something is under way that takes all that this device, or the service, can do. In
+   * memory, since nothing depends on it.
+   */
+  quieten(ms: number): void {
+    this.quietUntilMs = Math.max(this.quietUntilMs, this.now() + Math.min(ms, LONGEST_QUIET_MS));
+  }
+
+  /** For how long what can wait does, ms; 0 for not at all. Never long, should the clock have been set back. */
+  get quietMs(): number {
+    return Math.min(LONGEST_QUIET_MS, Math.max(0, this.quietUntilMs - this.now()));
   }
 
   get registered(): boolean {

@@ -194,12 +194,23 @@ export class OutboxWorker {
     try {
       if (this.isOfCommunity(row)) return await this.stepOfCommunity(row);
       if (this.waitsForSwitch(row)) return { kind: "woken" };
+      const quietMs = this.quietMs(row);
+      if (quietMs > 0) return { kind: "after", ms: quietMs };
       return row.state === "new" ? await this.encrypt(row) : await this.submit(row, failures);
     } catch (error) {
       if (this.aborted || !isTemporary(error)) throw error;
       const retryMs = error instanceof ServiceRefusal ? (error.retryAfterMs ?? 0) : 0;
       return { kind: "after", ms: Math.max(retryMs, Math.min(30_000, 100 * 2 ** failures)) };
     }
+  }
+
+  /**
+   * For how long a step of a migration over the pairwise sessions lets others go first: whoever is in the MLS group hears it
+   * there, and whoever is left behind does not wait for a moment.
+   */
+  private quietMs({ lane, target }: OutboxRow): number {
+    if (target.kind !== "group" || lane !== lanes.migration(target.group)) return 0;
+    return this.context.migration.own(target.group).switchedAtMs === 0 ? 0 : this.context.quietMs;
   }
 
   private isOfCommunity({ lane, target }: OutboxRow): boolean {

@@ -21,6 +21,8 @@ export class Receipts {
   private gathering: { readonly untilMs: number; readonly over: AbortController } | undefined;
   /** When the first of those that are due has to go. */
   private dueAtMs = Number.POSITIVE_INFINITY;
+  /** What they wait for others. */
+  private delayMs = 0;
   /** Drawn anew for each gathering. */
   private luck = 0;
 
@@ -35,8 +37,8 @@ export class Receipts {
    */
   due(author: AccountId, message: MessageId, read: boolean, members: number): void {
     if (this.dueAtMs === Number.POSITIVE_INFINITY) this.luck = this.context.environment.random(1)[0]! / 255;
-    const delayMs = receiptDelayOf(members, this.context.settings.receiptDelayMs, this.luck);
-    this.dueAtMs = Math.min(this.dueAtMs, this.context.now() + delayMs);
+    this.delayMs = receiptDelayOf(members, this.context.settings.receiptDelayMs, this.luck);
+    this.dueAtMs = Math.min(this.dueAtMs, this.context.now() + this.context.quietMs + this.delayMs);
     this.context.storage.run(
       "INSERT INTO receipt_due (author, message_id, read) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
       [author, message, read ? 1 : 0],
@@ -78,7 +80,10 @@ export class Receipts {
       .then(() => {
         if (abort.aborted || this.gathering !== gathering) return;
         this.gathering = undefined;
-        this.sendDue();
+        const { quietMs } = this.context;
+        if (quietMs === 0) return this.sendDue();
+        this.dueAtMs = this.context.now() + quietMs + this.delayMs;
+        this.gather();
       })
       .catch(this.context.failed);
   }

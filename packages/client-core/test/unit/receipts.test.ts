@@ -9,11 +9,15 @@ const message = (n: number): MessageId => messageId(new Uint8Array(16).fill(n));
 /** Receipts on a clock that a test moves; `sent` tells how many messages each envelope confirms. */
 function gathering(luck = 0.5) {
   let now = 0;
+  let quietUntilMs = 0;
   let due: { author: AccountId; message_id: MessageId; read: number }[] = [];
   const timers: { atMs: number; done: () => void }[] = [];
   const sent: { atMs: number; author: AccountId }[] = [];
   const context = {
     now: () => now,
+    get quietMs() {
+      return Math.max(0, quietUntilMs - now);
+    },
     settings: { receiptDelayMs: 250 },
     closing: new AbortController(),
     failed: (error: unknown) => {
@@ -48,6 +52,9 @@ function gathering(luck = 0.5) {
   return {
     sent,
     receipts,
+    quieten: (untilMs: number) => {
+      quietUntilMs = untilMs;
+    },
     async at(ms: number) {
       now = ms;
       for (const timer of timers.filter(({ atMs }) => atMs <= ms)) timer.done();
@@ -110,4 +117,32 @@ test("what a crash has left waits a moment, and no group is so large that a rece
   receipts.gather();
   await at(20_000);
   expect(sent).toHaveLength(1);
+});
+
+test("receipts wait where something is under way, and as long as ever after it", async () => {
+  const { at, quieten, receipts, sent } = gathering();
+  receipts.due(ALICE, message(1), false, 200);
+  receipts.gather();
+  await at(6_000);
+  quieten(14_000);
+  await at(6_250);
+  receipts.due(ALICE, message(2), false, 2);
+  receipts.gather();
+  await at(14_249);
+  expect(sent).toEqual([]);
+  await at(14_250);
+  expect(sent).toEqual([{ atMs: 14_250, author: ALICE }]);
+});
+
+test("receipts that were due wait as long as ever after what is under way, and are not due at once with all others", async () => {
+  const { at, quieten, receipts, sent } = gathering();
+  receipts.due(ALICE, message(1), false, 200);
+  receipts.gather();
+  await at(6_000);
+  quieten(14_000);
+  await at(6_250);
+  await at(20_249);
+  expect(sent).toEqual([]);
+  await at(20_250);
+  expect(sent).toEqual([{ atMs: 20_250, author: ALICE }]);
 });

@@ -159,3 +159,32 @@ test("a record that changes all the time does not keep a group from moving", asy
   expect(changed).toBeGreaterThan(0);
   expect(commitsIn(tap)).toBeLessThan(changes / 2);
 }, 120_000);
+
+const sealedIn = (tap: FrameTap): number => tap.sent.filter(({ kind }) => kind === "submitSealed").length;
+
+// The fault that this finds: in the moment in which all members go over, each of them gets the same word once more.
+test("the switch is told over the pairwise sessions when members have gone over, and not while they do", async () => {
+  await using world = await World.start();
+  const tap = new FrameTap();
+  let sealedBefore: number | undefined;
+  let areOver = false;
+  const environment = clockThatStandsStill(() => sealedBefore !== undefined && !areOver);
+  const alice = await world.join("Alice", {
+    settings: movable,
+    environment,
+    wrapTransport: tap.wrapTransport,
+  });
+  const others = await movers(world, ["Bob", "Carol", "Dave"]);
+  await introduce(alice, ...others);
+  const { id } = await pairwiseGroup(alice, others);
+  alice.client.events.on((event) => {
+    if (event.kind === "protocol-changed") sealedBefore ??= sealedIn(tap);
+  });
+  await on(alice, id).migrate("start");
+  await requireMoved([alice, ...others], id, "all have moved");
+  // Longer than it rests.
+  await delay(1_000);
+  expect(sealedIn(tap)).toBe(sealedBefore);
+  areOver = true;
+  await untilIn([alice], id, () => sealedIn(tap) > sealedBefore!, "it is told");
+}, 120_000);

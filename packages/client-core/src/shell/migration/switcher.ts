@@ -27,6 +27,7 @@ import { encodeProfile, hashOfProfile } from "../communities/content.ts";
 import { leavesOf } from "../communities/leaves.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
+import { REST_MS_PER_MEMBER } from "./gentle.ts";
 import { accountsOf, hashOfRoster, strangersAmong } from "./roster.ts";
 
 /** What is said to a group and belongs to the protocol that it leaves: it has no reader any more. */
@@ -221,6 +222,8 @@ export class Switcher {
     const community = communityContextOf(group.context.extensions);
     conversations.setProtocol(id, "mls");
     migration.setOwn(id, { switchedAtMs: atMs, refusal: "", lease: undefined });
+    // All the others move as well now.
+    context.quieten(REST_MS_PER_MEMBER * before.length);
     this.communities.carry(id);
     // What they had said before is still taken; they come into the group by themselves.
     const present = new Set(conversations.members(id).map(({ account }) => formatId(account)));

@@ -1,5 +1,5 @@
-import { type Bytes, type GroupId, UnavailableError } from "@murmuration/base";
-import { encodeServiceFrame } from "@murmuration/wire";
+import { type Bytes, type GroupId, InvariantError, UnavailableError } from "@murmuration/base";
+import { decodeServiceFrame, encodeServiceFrame } from "@murmuration/wire";
 import { toWireEntry } from "../core/group-entries.ts";
 import type { LogEntry } from "../ports/mls-groups.ts";
 import type { ServiceContext } from "./context.ts";
@@ -24,6 +24,8 @@ export interface PageRequest {
 const CACHE_BYTES = 32 * 1024 * 1024;
 /** After this time a page is read anew: what was deleted from the store is then nowhere else either. */
 const CACHE_MS = 60_000;
+/** Joined pages that are kept: readers of a group stand at few places at a time. Up to 8 MiB. */
+const MAX_JOINED = 32;
 
 /**
  * Pages of group logs. A message to N connected members costs one read and one encoding, whatever N is: who asks
@@ -33,7 +35,9 @@ export class GroupPages {
   private readonly context: ServiceContext;
   private readonly pages = new Map<string, Promise<GroupPage | undefined>>();
   /** By the time at which they were read. */
-  private readonly kept = new Map<string, { readonly bytes: number; readonly atMs: number }>();
+  private readonly kept = new Map<string, { readonly page: GroupPage; readonly atMs: number }>();
+  /** Pages out of several that are kept, for those who stand before the first of them; the oldest goes first. */
+  private readonly joined = new Map<string, GroupPage>();
   private bytes = 0;
   private stopTimer: (() => void) | undefined;
 
@@ -45,9 +49,14 @@ export class GroupPages {
    * The page behind `after`; undefined when there is none up to `through`. Throws UnavailableError `group/gap` when
    * the next entry is gone: a reader is never led over a gap.
    */
-  page(request: PageRequest): Promise<GroupPage | undefined> {
+  async page(request: PageRequest): Promise<GroupPage | undefined> {
     // A leaf that was removed reads up to its removal, which may lie in the middle of a page: it has its own.
     if (request.through < request.lastSequence) return this.read(request);
+    const page = await this.pageBehind(request);
+    return page === undefined || page.through >= request.through ? page : this.join(request, page);
+  }
+
+  private pageBehind(request: PageRequest): Promise<GroupPage | undefined> {
     const key = keyOf(request.groupId, request.after);
     const known = this.pages.get(key);
     if (known !== undefined) return known;
@@ -71,24 +80,55 @@ export class GroupPages {
     this.keep(key, page);
   }
 
+  /**
+   * A page and those that follow it, as one frame: messages that were stored together go out together, and a socket is
+   * written to once for all of them. Made once for all who stand at the same place. O(entries).
+   */
+  private join({ groupId, after, through, lastSequence }: PageRequest, first: GroupPage): GroupPage {
+    const { limits } = this.context;
+    const maxEntries = Math.min(limits.entriesPerDeliver, limits.unacknowledgedEntries);
+    const parts = [first];
+    let { entries, through: at } = first;
+    let bytes = first.frame.length;
+    while (at < through) {
+      const next = this.kept.get(keyOf(groupId, at))?.page;
+      if (next === undefined || next.through > through) break;
+      entries += next.entries;
+      bytes += next.frame.length;
+      if (entries > maxEntries || bytes > limits.deliverBytes) break;
+      parts.push(next);
+      at = next.through;
+    }
+    if (parts.length === 1) return first;
+    const key = `${keyOf(groupId, after)} ${at}`;
+    const known = this.joined.get(key);
+    if (known !== undefined) return known;
+    const page = joinedPage(groupId, parts, lastSequence);
+    this.joined.set(key, page);
+    const [oldest] = this.joined.keys();
+    if (this.joined.size > MAX_JOINED) this.joined.delete(oldest!);
+    return page;
+  }
+
   stop(): void {
     this.stopTimer?.();
     this.stopTimer = undefined;
   }
 
-  private keep(key: string, { frame: { length: bytes } }: GroupPage): void {
-    this.kept.set(key, { bytes, atMs: this.context.clock.now() });
-    this.bytes += bytes;
+  private keep(key: string, page: GroupPage): void {
+    this.kept.set(key, { page, atMs: this.context.clock.now() });
+    this.bytes += page.frame.length;
     this.dropOld();
   }
 
   private dropOld(): void {
     const readBefore = this.context.clock.now() - CACHE_MS;
-    for (const [key, { bytes, atMs }] of this.kept) {
+    for (const [key, { page, atMs }] of this.kept) {
       if (this.bytes <= CACHE_BYTES && atMs > readBefore) break;
       this.kept.delete(key);
       this.pages.delete(key);
-      this.bytes -= bytes;
+      this.bytes -= page.frame.length;
+      this.joined.clear();
     }
     if (this.kept.size === 0) return;
     this.stopTimer ??= this.context.clock.after(CACHE_MS, () => {
@@ -119,6 +159,20 @@ export class GroupPages {
 export function frameOf(groupId: GroupId, entries: readonly LogEntry[], lastSequence: number): Bytes {
   const body = { kind: "groupEntries" as const, groupId, entries: entries.map(toWireEntry), lastSequence };
   return encodeServiceFrame({ requestId: 0, body });
+}
+
+function joinedPage(groupId: GroupId, parts: readonly GroupPage[], lastSequence: number): GroupPage {
+  const entries = parts.flatMap(({ frame }) => {
+    const { body } = decodeServiceFrame(frame);
+    if (body.kind !== "groupEntries") throw new InvariantError("group/page-without-entries");
+    return body.entries;
+  });
+  const body = { kind: "groupEntries" as const, groupId, entries, lastSequence };
+  return {
+    frame: encodeServiceFrame({ requestId: 0, body }),
+    through: parts.at(-1)!.through,
+    entries: entries.length,
+  };
 }
 
 const keyOf = (groupId: GroupId, after: number): string =>

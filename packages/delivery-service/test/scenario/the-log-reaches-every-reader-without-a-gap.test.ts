@@ -52,6 +52,30 @@ describe("the log reaches every reader without a gap", () => {
     expect(calls.read - before).toBe(0);
   }, 120_000);
 
+  it("messages that are stored together go out together: a socket is written to a few times for all of them", async () => {
+    const calls = { read: 0, saveCursors: 0, cursors: 0 };
+    service = await startTestService({ stores: counting(calls) });
+    const owner = await Member.register(service);
+    const members = await Member.strangers(service, 20);
+    await startCommunity(service, [owner]);
+    await addMembers(owner, members, false);
+    for (const member of members) expectKind(await member.open(service, 1), "groupAccessGranted");
+    await owner.catchUp(1);
+    const before = calls.read;
+    const said = Array.from({ length: 40 }, (_, n) => n + 2);
+    const answers = await Promise.all(said.map((n) => owner.socket.request(owner.say(`${n}`))));
+    for (const answer of answers) expectKind(answer, "groupSubmitAccepted");
+    for (const member of members) {
+      await member.socket.until(() => sequences(member).includes(said.at(-1)!), 10_000, "no message");
+      expect(sequences(member).slice(-said.length)).toEqual(said);
+      const frames = member.socket.pushed.filter(
+        (body) => body.kind === "groupEntries" && body.entries[0]!.sequence >= said[0]!,
+      );
+      expect(frames.length).toBeLessThan(said.length / 2);
+    }
+    expect(calls.read - before).toBe(0);
+  }, 60_000);
+
   it("what cannot be read while the database is away comes when it is back, though nothing else happens", async () => {
     let isAway = false;
     const stores = (opened: Stores): Stores => {

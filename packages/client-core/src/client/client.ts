@@ -15,6 +15,7 @@ import { GroupLedger } from "../shell/group-ledger.ts";
 import { GroupMessages } from "../shell/group-messages.ts";
 import { Groups } from "../shell/groups.ts";
 import { Inbox } from "../shell/inbox.ts";
+import { KeptMark } from "../shell/kept-mark.ts";
 import { lanes } from "../shell/lanes.ts";
 import { Lines } from "../shell/lines.ts";
 import { Maintenance } from "../shell/maintenance.ts";
@@ -69,6 +70,7 @@ class MurmurationClient implements Client {
   private readonly sender: Sender;
   private readonly followUp: FollowUp;
   private readonly recovery: Recovery;
+  private readonly mark: KeptMark;
   private readonly maintenance: Maintenance;
   private readonly pushing: Push;
   /** Work that goes on behind: awaited by close. */
@@ -138,12 +140,13 @@ class MurmurationClient implements Client {
     );
     this.sender = new Sender(context, lines, wake, this.communities.outgoing);
     this.followUp = new FollowUp(context, this.groups, receiver);
-    this.inbox = new Inbox(context, this.directory, receiver, {
+    this.mark = new KeptMark(context);
+    this.inbox = new Inbox(context, this.mark, this.directory, receiver, {
       acknowledge: (through) => this.link.acknowledge(through),
       overflow: () => this.link.interrupt(),
       received: () => this.received(),
     });
-    this.recovery = new Recovery(context, this.directory, this.communities, wake);
+    this.recovery = new Recovery(context, this.mark, this.directory, this.communities, wake);
     this.maintenance = new Maintenance(context);
     const gateways = options.pushGateways ?? httpPushGateways;
     this.pushing = new Push(context, gateways, () => this.link.state === "connected", this.communities);
@@ -180,7 +183,8 @@ class MurmurationClient implements Client {
       connected: (reply) => this.connected(reply),
       delivered: (deliver) => this.inbox.deliver(deliver),
       queueEmpty: () => this.inbox.queueEmpty(),
-      marked: (storeMark) => this.recovery.keepMark(storeMark),
+      storeMark: () => this.mark.newest(),
+      marked: (storeMark) => this.mark.hearAlone(storeMark),
       preKeysLow: () => this.behind(() => this.directory.replenish()),
       keyPackagesLow: () => this.behind(() => this.communities.keyPackages.replenish()),
       group: (body) => this.communities.frame(body),
@@ -269,6 +273,7 @@ class MurmurationClient implements Client {
     await this.context.queue.idle();
     await this.maintenance.stop();
     await this.pushing.stop();
+    this.mark.keep();
     this.options.transport.close();
   }
 

@@ -20,8 +20,9 @@ type State = ConnectionApi["state"];
 /** Whatever a client says about an MLS group. */
 export type GroupBody = Extract<ClientBody, { readonly kind: `group${string}` }>;
 
-/** For how long after a submit marks of the service's store are kept that come by themselves: some are older than it. */
-const MARKED_FOR_MS = 90_000;
+/** Between which a service's interval for signs of life is taken for what it says, ms. */
+const SHORTEST_INTERVAL_MS = 100;
+const LONGEST_INTERVAL_MS = 600_000;
 
 interface CommunityChannel {
   readonly channel: Channel;
@@ -36,7 +37,9 @@ export interface ConnectionHandlers {
   connected(reply: HelloReply): Promise<void>;
   delivered(deliver: Deliver): void;
   queueEmpty(): void;
-  /** A newer mark of the service's store came by itself: to be kept, and shown at the next Hello. */
+  /** The newest mark that this service gave of its store. */
+  storeMark(): Bytes | undefined;
+  /** A newer one came with nothing else. */
   marked(storeMark: Bytes): void;
   preKeysLow(): void;
   keyPackagesLow(): void;
@@ -52,6 +55,10 @@ class Channel {
   private nextRequest = 1;
   private heardAt = 0;
   private saidAt = 0;
+  /** Frames. */
+  private heard = 0;
+  /** The request by which a sign of life was last asked for. */
+  private pinged: number | undefined;
   /** By rising deadline, because all requests have the same time. */
   private readonly asked = new Map<
     number,
@@ -133,6 +140,7 @@ class Channel {
 
   private receive({ requestId, body }: ServiceFrame): void {
     this.heardAt = this.context.now();
+    this.heard++;
     const waiting = this.asked.get(requestId);
     if (waiting !== undefined) {
       this.asked.delete(requestId);
@@ -140,36 +148,38 @@ class Channel {
       else waiting.resolve(body);
       return;
     }
+    // Nobody asked for this one.
+    if (body.kind === "pong" && requestId !== this.pinged) return;
     if (body.kind === "rejection") this.farewell = new ServiceRefusal(body);
     if (body.kind === "drain" || body.kind === "resumeHint") this.retryAfterMs = body.retryAfterMs;
     this.unasked(body);
   }
 
   /**
-   * Asks for a sign of life where an interval went by without a word from either side, and closes where an interval later
-   * nothing has come. Asked, not said: only what is asked is answered.
+   * Asks for a sign of life where an interval went by without a word from either side, and closes where nothing has come an
+   * interval later. Whatever comes is one: the answer may wait behind much else.
    */
-  private async watch(intervalMs: number): Promise<void> {
+  private async watch(askedIntervalMs: number): Promise<void> {
     const { environment } = this.context;
+    const intervalMs = Math.min(LONGEST_INTERVAL_MS, Math.max(SHORTEST_INTERVAL_MS, askedIntervalMs));
     while (!this.ended.signal.aborted) {
       const quietMs = this.context.now() - Math.min(this.saidAt, this.heardAt);
-      // Never longer than an interval, should the clock have been set back meanwhile.
-      const restMs = Math.min(intervalMs, intervalMs - quietMs);
-      if (restMs > 0) {
-        await environment.sleep(restMs, this.ended.signal);
+      // Below 0 where the clock was set back: nobody knows then how long it was.
+      if (quietMs >= 0 && quietMs < intervalMs) {
+        await environment.sleep(intervalMs - quietMs, this.ended.signal);
         continue;
       }
-      let isAlive = false;
-      this.ask({ kind: "ping" }).then(
-        (pong) => {
-          isAlive = true;
-          this.unasked(pong);
-        },
-        () => undefined,
-      );
+      const { heard } = this;
+      this.ping();
       await environment.sleep(intervalMs, this.ended.signal);
-      if (!isAlive) this.close();
+      if (this.heard === heard) this.close();
     }
+  }
+
+  private ping(): void {
+    this.pinged = this.nextRequest++;
+    this.saidAt = this.context.now();
+    this.socket?.send({ requestId: this.pinged, body: { kind: "ping" } });
   }
 
   close(): void {
@@ -198,7 +208,6 @@ export class Connection {
   private anonymous: Channel | undefined;
   private community: Promise<CommunityChannel> | undefined;
   private communityChannel: Channel | undefined;
-  private submittedAtMs = 0;
   /** The present session: ended by whichever socket breaks. */
   private end: (() => void) | undefined;
 
@@ -270,7 +279,7 @@ export class Connection {
     try {
       const versions = [...protocolVersions];
       this.handlers.connecting();
-      const storeMark = this.context.meta.bytes("store-mark");
+      const storeMark = this.handlers.storeMark();
       const reply = await device.open(this.transport, {
         versions,
         auth: this.context.auth,
@@ -317,21 +326,14 @@ export class Connection {
   private unasked(body: ServiceBody): void {
     if (body.kind === "deliver") this.handlers.delivered(body);
     else if (body.kind === "queueEmpty") this.handlers.queueEmpty();
-    else if (body.kind === "pong") this.marked(body.storeMark);
+    else if (body.kind === "pong" && body.storeMark !== undefined) this.handlers.marked(body.storeMark);
     else if (body.kind === "preKeysLow") this.handlers.preKeysLow();
     else if (body.kind === "keyPackagesLow") this.handlers.keyPackagesLow();
-  }
-
-  /** Without a submit there is nothing that the service could lose of ours: a device that is idle writes nothing down. */
-  private marked(storeMark: Bytes | undefined): void {
-    const isNeeded = this.context.now() - this.submittedAtMs < MARKED_FOR_MS;
-    if (storeMark !== undefined && isNeeded) this.handlers.marked(storeMark);
   }
 
   /** Submits on the connection that fits. Rejects like {@link Channel.ask}. */
   submit(body: Extract<ClientBody, { kind: "submitSealed" | "submitIdentified" }>): Promise<ServiceBody> {
     const channel = body.kind === "submitSealed" ? this.anonymous : this.device;
-    this.submittedAtMs = this.context.now();
     return channel?.ask(body) ?? Promise.reject(new UnavailableError("connection/lost"));
   }
 

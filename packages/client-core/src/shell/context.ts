@@ -125,9 +125,11 @@ export class Context {
     this.quietUntilMs = Math.max(this.quietUntilMs, this.now() + Math.min(ms, LONGEST_QUIET_MS));
   }
 
-  /** For how long what can wait does, ms; 0 for not at all. Never long, should the clock have been set back. */
+  /** For how long what can wait does, ms; 0 for not at all, also once the clock was set back. */
   get quietMs(): number {
-    return Math.min(LONGEST_QUIET_MS, Math.max(0, this.quietUntilMs - this.now()));
+    const leftMs = this.quietUntilMs - this.now();
+    if (leftMs > LONGEST_QUIET_MS) this.quietUntilMs = 0;
+    return leftMs > LONGEST_QUIET_MS ? 0 : Math.max(0, leftMs);
   }
 
   get registered(): boolean {

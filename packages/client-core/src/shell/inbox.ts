@@ -12,7 +12,6 @@
 import {
   type AccountId,
   accountId,
-  type Bytes,
   type DeviceAddress,
   type EnvelopeId,
   submitId,
@@ -25,6 +24,7 @@ import { isTemporary } from "../core/refusal.ts";
 import type { HeldReason, HeldRow } from "../store/held.ts";
 import type { Context } from "./context.ts";
 import type { Directory } from "./directory.ts";
+import type { KeptMark } from "./kept-mark.ts";
 import { lanes } from "./lanes.ts";
 import type { Receiver } from "./receiver.ts";
 import { Signal } from "./signal.ts";
@@ -50,21 +50,27 @@ interface Item {
 export class Inbox {
   readonly changed = new Signal();
   private readonly context: Context;
+  private readonly mark: KeptMark;
   private readonly directory: Directory;
   private readonly receiver: Receiver;
   private readonly effects: InboxEffects;
   private queue: Envelope[] = [];
   private working: Promise<void> | undefined;
   private emptied = false;
-  /** The newest mark of the service's store; written down with the next batch. */
-  private storeMark: Bytes | undefined;
   /** Held back until it is clear that this device was not restored from an old copy. */
   private released = false;
   /** Lanes that the last batch gave something to send. */
   private woken = new Set<string>();
 
-  constructor(context: Context, directory: Directory, receiver: Receiver, effects: InboxEffects) {
+  constructor(
+    context: Context,
+    mark: KeptMark,
+    directory: Directory,
+    receiver: Receiver,
+    effects: InboxEffects,
+  ) {
     this.context = context;
+    this.mark = mark;
     this.directory = directory;
     this.receiver = receiver;
     this.effects = effects;
@@ -84,7 +90,6 @@ export class Inbox {
   /** The connection is new: what was delivered and not worked on comes again. */
   reset(): void {
     this.queue = [];
-    this.storeMark = undefined;
     this.emptied = false;
     this.released = false;
   }
@@ -122,7 +127,7 @@ export class Inbox {
       return;
     }
     this.queue.push(...deliver.envelopes);
-    this.storeMark = deliver.storeMark ?? this.storeMark;
+    this.mark.hear(deliver.storeMark);
     this.changed.notify();
     this.work();
   }
@@ -185,7 +190,7 @@ export class Inbox {
     context.transaction(() => {
       for (const welcome of welcomes) context.mls.addWelcome(welcome, context.now());
       context.meta.setNumber("cursor", cursor);
-      this.keepMark();
+      this.mark.write();
     });
   }
 
@@ -195,15 +200,9 @@ export class Inbox {
       context.transaction(() => {
         this.store(items, staged);
         context.meta.setNumber("cursor", cursor);
-        this.keepMark();
+        this.mark.write();
       }),
     );
-  }
-
-  /** Inside the transaction. */
-  private keepMark(): void {
-    if (this.storeMark !== undefined) this.context.meta.setBytes("store-mark", this.storeMark);
-    this.storeMark = undefined;
   }
 
   /** Tells, then opens what was held, then lets the rest of the client go on. */

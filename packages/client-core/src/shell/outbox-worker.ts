@@ -32,6 +32,8 @@ import { Signal } from "./signal.ts";
 /** Why a lane stops for now. */
 type Pause =
   | { readonly kind: "after"; readonly ms: number }
+  /** Nothing is wrong. */
+  | { readonly kind: "rest"; readonly ms: number }
   /** Until `wake`: a decision or a key has to come first. */
   | { readonly kind: "woken" };
 
@@ -172,7 +174,7 @@ export class OutboxWorker {
         continue;
       }
       const pause = await this.step(row, failures);
-      failures = pause === undefined ? 0 : failures + 1;
+      if (pause?.kind !== "rest") failures = pause === undefined ? 0 : failures + 1;
       if (pause !== undefined) await this.pause(pause, wake);
     }
   }
@@ -180,7 +182,7 @@ export class OutboxWorker {
   private async pause(pause: Pause, wake: Signal): Promise<void> {
     const done = new AbortController();
     const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
-    const ms = pause.kind === "after" ? pause.ms : LOOK_AGAIN_MS;
+    const ms = pause.kind === "woken" ? LOOK_AGAIN_MS : pause.ms;
     const ends = [this.context.environment.sleep(ms, abort), wake.wait(abort)];
     this.pausing++;
     this.startLanes();
@@ -195,7 +197,7 @@ export class OutboxWorker {
       if (this.isOfCommunity(row)) return await this.stepOfCommunity(row);
       if (this.waitsForSwitch(row)) return { kind: "woken" };
       const quietMs = this.quietMs(row);
-      if (quietMs > 0) return { kind: "after", ms: quietMs };
+      if (quietMs > 0) return { kind: "rest", ms: quietMs };
       return row.state === "new" ? await this.encrypt(row) : await this.submit(row, failures);
     } catch (error) {
       if (this.aborted || !isTemporary(error)) throw error;

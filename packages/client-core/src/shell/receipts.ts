@@ -21,8 +21,10 @@ export class Receipts {
   private gathering: { readonly untilMs: number; readonly over: AbortController } | undefined;
   /** When the first of those that are due has to go. */
   private dueAtMs = Number.POSITIVE_INFINITY;
-  /** What they wait for others. */
-  private delayMs = 0;
+  /** What those wait for others that have to go first. */
+  private delayMs = Number.POSITIVE_INFINITY;
+  /** They wait for quiet once: somebody may be at something again and again. */
+  private haveWaited = false;
   /** Drawn anew for each gathering. */
   private luck = 0;
 
@@ -37,8 +39,9 @@ export class Receipts {
    */
   due(author: AccountId, message: MessageId, read: boolean, members: number): void {
     if (this.dueAtMs === Number.POSITIVE_INFINITY) this.luck = this.context.environment.random(1)[0]! / 255;
-    this.delayMs = receiptDelayOf(members, this.context.settings.receiptDelayMs, this.luck);
-    this.dueAtMs = Math.min(this.dueAtMs, this.context.now() + this.context.quietMs + this.delayMs);
+    const delayMs = receiptDelayOf(members, this.context.settings.receiptDelayMs, this.luck);
+    this.delayMs = Math.min(this.delayMs, delayMs);
+    this.dueAtMs = Math.min(this.dueAtMs, this.context.now() + this.context.quietMs + delayMs);
     this.context.storage.run(
       "INSERT INTO receipt_due (author, message_id, read) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
       [author, message, read ? 1 : 0],
@@ -68,8 +71,10 @@ export class Receipts {
     if (!this.anyDue()) return;
     const { closing, environment, settings } = this.context;
     // What a crash has left waits no longer than what is due now.
-    if (this.dueAtMs === Number.POSITIVE_INFINITY)
-      this.dueAtMs = this.context.now() + settings.receiptDelayMs;
+    if (this.dueAtMs === Number.POSITIVE_INFINITY) {
+      this.delayMs = settings.receiptDelayMs;
+      this.dueAtMs = this.context.now() + this.delayMs;
+    }
     if (this.gathering !== undefined && this.gathering.untilMs <= this.dueAtMs) return;
     this.gathering?.over.abort();
     const gathering = { untilMs: this.dueAtMs, over: new AbortController() };
@@ -81,7 +86,8 @@ export class Receipts {
         if (abort.aborted || this.gathering !== gathering) return;
         this.gathering = undefined;
         const { quietMs } = this.context;
-        if (quietMs === 0) return this.sendDue();
+        if (quietMs === 0 || this.haveWaited) return this.sendDue();
+        this.haveWaited = true;
         this.dueAtMs = this.context.now() + quietMs + this.delayMs;
         this.gather();
       })
@@ -97,6 +103,8 @@ export class Receipts {
     const { context } = this;
     const woken: string[] = [];
     this.dueAtMs = Number.POSITIVE_INFINITY;
+    this.delayMs = Number.POSITIVE_INFINITY;
+    this.haveWaited = false;
     context.transaction(() => {
       const groups = context.storage.all("SELECT DISTINCT author, read FROM receipt_due");
       for (const row of groups) {

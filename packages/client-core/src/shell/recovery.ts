@@ -2,7 +2,7 @@
  * Old copies, on either side. A device that was restored from one would use message keys a second time; a service
  * that was restored, or lost its mailboxes, has lost messages that their senders saw accepted.
  */
-import { type AccountId, type Bytes, equalBytes, formatId, toBase64Url } from "@murmuration/base";
+import { type AccountId, equalBytes, formatId, toBase64Url } from "@murmuration/base";
 import type { HelloReply } from "@murmuration/wire";
 import { content } from "../core/content.ts";
 import { decideAtHello, deviceWasRestored } from "../core/recovery-decision.ts";
@@ -10,6 +10,7 @@ import type { OutboxRow } from "../store/outbox.ts";
 import type { Context } from "./context.ts";
 import type { Directory } from "./directory.ts";
 import type { Inbox } from "./inbox.ts";
+import type { KeptMark } from "./kept-mark.ts";
 import { lanes } from "./lanes.ts";
 
 /** Why fresh keys are needed; remembered until it is done. */
@@ -18,18 +19,21 @@ const SERVICE_LOST = 2;
 
 export class Recovery {
   private readonly context: Context;
+  private readonly mark: KeptMark;
   private readonly directory: Directory;
   private readonly wake: (lane: string) => void;
   private readonly communities: { noteRestored(): void; noteServiceLost(): void };
 
   constructor(
     context: Context,
+    mark: KeptMark,
     directory: Directory,
     communities: { noteRestored(): void; noteServiceLost(): void },
     wake: (lane: string) => void,
   ) {
     this.communities = communities;
     this.context = context;
+    this.mark = mark;
     this.directory = directory;
     this.wake = wake;
   }
@@ -50,19 +54,15 @@ export class Recovery {
     });
     if (decision.kind === "service-lost") this.noteServiceLost(reply, decision.cursor);
     else if (known === undefined) this.context.transaction(() => meta.setBytes("store-id", reply.storeId));
-    if (reply.storeMark !== undefined) this.keepMark(reply.storeMark);
+    // After what a new store id asks for was written down: the mark is of that store.
+    this.mark.hear(reply.storeMark);
+    this.mark.keep();
     if (decision.kind === "look-first") {
       const first = await inbox.firstDelivered();
       if (deviceWasRestored(cursor, first)) this.noteRestored();
     }
     await this.repair();
     inbox.release();
-  }
-
-  /** Shown at the next Hello, a mark tells the service if it was set back to an older copy. */
-  keepMark(storeMark: Bytes): void {
-    const { context } = this;
-    context.transaction(() => context.meta.setBytes("store-mark", storeMark));
   }
 
   /**

@@ -4,9 +4,12 @@ import { openSqlcipher } from "../../src/index.ts";
 import type { Context } from "../../src/shell/context.ts";
 import type { Directory } from "../../src/shell/directory.ts";
 import { Inbox } from "../../src/shell/inbox.ts";
+import type { KeptMark } from "../../src/shell/kept-mark.ts";
 import type { Receiver } from "../../src/shell/receiver.ts";
 import { HeldStore } from "../../src/store/held.ts";
 import { prepareSchema } from "../../src/store/schema.ts";
+
+const unmarked = { hear: () => undefined, write: () => undefined } as unknown as KeptMark;
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const envelope = (id: number) => ({
@@ -50,6 +53,7 @@ function inboxWithSlowEngine() {
   };
   const inbox = new Inbox(
     context as unknown as Context,
+    unmarked,
     {} as Directory,
     { takePassing: () => [] } as unknown as Receiver,
     {
@@ -173,6 +177,7 @@ function inboxWithHeldEnvelopes(storage: ReturnType<typeof openSqlcipher>) {
   };
   const inbox = new Inbox(
     context as unknown as Context,
+    unmarked,
     directory as unknown as Directory,
     receiver as unknown as Receiver,
     { acknowledge: () => undefined, overflow: () => undefined, received: async () => undefined },

@@ -146,3 +146,15 @@ test("receipts that were due wait as long as ever after what is under way, and a
   await at(20_250);
   expect(sent).toEqual([{ atMs: 20_250, author: ALICE }]);
 });
+
+test("receipts wait for what is under way once, not for somebody who is at something again and again", async () => {
+  const { at, quieten, receipts, sent } = gathering();
+  receipts.due(ALICE, message(1), false, 2);
+  receipts.gather();
+  for (let ms = 0; ms <= 60_000; ms += 250) {
+    quieten(ms + 10_000);
+    await at(ms);
+  }
+  expect(sent).toHaveLength(1);
+  expect(sent[0]!.atMs).toBeLessThan(11_000);
+});

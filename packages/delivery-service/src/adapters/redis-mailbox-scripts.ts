@@ -56,6 +56,16 @@ local function room(box, stream, max_envelopes, max_bytes, size)
   if redis.call('XLEN', stream) + 1 > max_envelopes or bytes + size > max_bytes then return 'full' end
 end`;
 
+const HERE = `
+local replication = redis.call('INFO', 'replication')
+local here = string.match(replication, 'master_replid:(%x+)') or ''`;
+
+const BECOME_ANOTHER = `
+local function become_another(key, of, drawn)
+  local id = redis.call('GET', key)
+  if id and string.sub(id, 1, 16) == of then redis.call('SET', key, drawn .. here) end
+end`;
+
 /**
  * KEYS store id; ARGV 16 bytes. Answers the store's id. The key has the id and the replication id of the Redis that it was
  * drawn on. It is drawn where there is none; and anew where this Redis has followed another one since and was promoted in its
@@ -64,9 +74,7 @@ end`;
  */
 export const STORE_ID: Script = {
   name: "store-id",
-  lua: `
-local replication = redis.call('INFO', 'replication')
-local here = string.match(replication, 'master_replid:(%x+)') or ''
+  lua: `${HERE}
 local followed = string.match(replication, 'master_replid2:(%x+)') or ''
 local known = redis.call('GET', KEYS[1])
 local was_promoted = string.find(followed, '[^0]') and known and string.sub(known, 17) ~= here
@@ -77,32 +85,28 @@ end
 return string.sub(known, 1, 16)`,
 };
 
-/** KEYS store id; ARGV id, 16 bytes. Draws another id where it is that one still. Answers nothing. O(1). */
-export const BECOME_ANOTHER: Script = {
-  name: "become-another",
-  lua: `
-local known = redis.call('GET', KEYS[1])
-if known and string.sub(known, 1, 16) == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[2] .. string.sub(known, 17))
-end`,
+/**
+ * KEYS store id, counts; ARGV run, how far it is known to have counted, the id of the store in which it did, 16 bytes. Where
+ * the run has not counted as far here, this Redis has lost something: where it is that store still, it takes the bytes for
+ * its id. Answers 1 where it has lost nothing, else 0. O(1).
+ */
+export const REQUIRE_COUNT: Script = {
+  name: "require-count",
+  lua: `${HERE}${BECOME_ANOTHER}
+if tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0) >= tonumber(ARGV[2]) then return 1 end
+become_another(KEYS[1], ARGV[3], ARGV[4])
+return 0`,
 };
 
-/**
- * KEYS counts ages; ARGV run. Answers how often the run has counted, this time included. With the first time those are
- * forgotten that did so last 200 days ago: devices that were away for longer are removed. O(log runs).
- */
+/** As {@link REQUIRE_COUNT}; then the run counts on. Answers how often it has, or 0 where something was lost. O(1). */
 export const COUNT: Script = {
   name: "count",
-  lua: `${NOW}
-local count = redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
-redis.call('ZADD', KEYS[2], now, ARGV[1])
-if count == 1 then
-  for _, run in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - 200 * 86400000, 'LIMIT', 0, 100)) do
-    redis.call('HDEL', KEYS[1], run)
-    redis.call('ZREM', KEYS[2], run)
-  end
+  lua: `${HERE}${BECOME_ANOTHER}
+if tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0) >= tonumber(ARGV[2]) then
+  return redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
 end
-return count`,
+become_another(KEYS[1], ARGV[3], ARGV[4])
+return 0`,
 };
 
 /** KEYS box owners; ARGV address, opened. Creates a mailbox unless it exists. O(log mailboxes of the tag). */

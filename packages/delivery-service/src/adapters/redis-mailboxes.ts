@@ -45,8 +45,6 @@ const COMPACT_INTERVAL_MS = 1_800_000;
 const READ_CHUNK = 32;
 const COUNT_INTERVAL_MS = 2_000;
 
-const drawRun = (): Bytes => randomFillSync(new Uint8Array(8));
-
 /** Indexes of the envelopes of an append, by the shelf of their recipients. */
 type Shelves = ReadonlyMap<number, readonly number[]>;
 
@@ -70,7 +68,7 @@ interface Work {
  * - `<prefix>{s<xx>}:submits`, hashes of submits that were stored on several shelves: likewise.
  * - `<prefix>{s<xx>}:intents` and `:intent:<hash>`: as soon as what is intended was done.
  * - `<prefix>compacted`, that one of the nodes had Redis rewrite its file: after half an hour.
- * - `<prefix>{states}:counts` and `:ages`, how far each node has counted: 200 days after its last time.
+ * - `{<prefix>store-id}:counts`, how far each start of a node has counted: never, or an old count would be taken for a lost one.
  * - `<prefix>store-id` never: it is the store. Whoever deletes it says that something of the store was lost.
  *
  * A submit to mailboxes on one shelf, as all devices of an account are, is one script and so one transaction; `tried`,
@@ -93,17 +91,13 @@ export class RedisMailboxStore implements MailboxStore {
   private readonly redis: RedisCommands;
   private readonly listeners: ((storeId: StoreId) => void)[] = [];
   private known: StoreId | undefined;
-  /** Another one for each connection: it may lead to another Redis, which has counted less. */
-  private run: Bytes = drawRun();
+  private readonly run: Bytes = randomFillSync(new Uint8Array(8));
+  /** Of the store that is known. */
   private reached: StoreState | undefined;
 
   constructor(redis: RedisCommands) {
     this.redis = redis;
-    redis.onReconnect(() => {
-      this.run = drawRun();
-      this.reached = undefined;
-      void this.checkAndSweep().catch(() => {});
-    });
+    redis.onReconnect(() => void this.checkAndSweep().catch(() => {}));
     redis.repeat(COUNT_INTERVAL_MS, () => this.count());
     redis.repeat(SWEEP_INTERVAL_MS, () => this.checkAndSweep());
     void this.checkAndSweep().catch(() => {});
@@ -116,7 +110,10 @@ export class RedisMailboxStore implements MailboxStore {
     const id = storeId((await this.redis.run(scripts.STORE_ID, [key], drawn)) as Buffer);
     const before = this.known;
     this.known = id;
-    if (before !== undefined && !equalBytes(before, id)) for (const run of this.listeners) run(id);
+    if (before !== undefined && !equalBytes(before, id)) {
+      this.reached = undefined;
+      for (const run of this.listeners) run(id);
+    }
     return id;
   }
 
@@ -129,18 +126,24 @@ export class RedisMailboxStore implements MailboxStore {
   }
 
   async requireState(of: StoreId, { run, count }: StoreState): Promise<void> {
-    const known = await this.redis.call("HGET", this.stateKeys()[0], run as Buffer);
-    if (known !== null && Number(known) >= count) return;
     const drawn = randomFillSync(new Uint8Array(16));
-    await this.redis.run(scripts.BECOME_ANOTHER, [`${this.redis.prefix}store-id`], of, drawn);
-    await this.storeId();
+    const isHere = await this.redis.run(scripts.REQUIRE_COUNT, this.countKeys(), run, count, of, drawn);
+    if (isHere !== 1) await this.storeId();
   }
 
-  /** Goes on to the next state: Redis keeps what it is told in order, so that it has all before it that has this. */
+  /**
+   * Goes on to the next state: Redis keeps what it is told in order, so that it has all before it that has this. Where it has
+   * not even the state that it had reached it is another Redis, or has lost something, and becomes another store.
+   */
   async count(): Promise<void> {
     const { run } = this;
-    const count = Number(await this.redis.run(scripts.COUNT, this.stateKeys(), run));
-    if (run === this.run) this.reached = { run, count };
+    const of = await this.storeId();
+    const drawn = randomFillSync(new Uint8Array(16));
+    const reached = this.reached?.count ?? 0;
+    const count = Number(await this.redis.run(scripts.COUNT, this.countKeys(), run, reached, of, drawn));
+    if (count === 0) await this.storeId();
+    // Meanwhile it may have become another one.
+    else if (this.known !== undefined && equalBytes(this.known, of)) this.reached = { run, count };
   }
 
   async open(address: DeviceAddress, openedAtMs: number): Promise<void> {
@@ -524,8 +527,10 @@ export class RedisMailboxStore implements MailboxStore {
   }
 
   /** Box, stream, and what the shelf's mailboxes share: ages, bytes. */
-  private stateKeys(): [string, string] {
-    return [`${this.redis.prefix}{states}:counts`, `${this.redis.prefix}{states}:ages`];
+  /** On one slot: the whole of a key without braces counts. */
+  private countKeys(): [string, string] {
+    const storeIdKey = `${this.redis.prefix}store-id`;
+    return [storeIdKey, `{${storeIdKey}}:counts`];
   }
 
   private mailboxKeys(address: DeviceAddress): readonly string[] {

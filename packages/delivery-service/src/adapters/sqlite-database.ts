@@ -17,9 +17,6 @@ export interface Statements {
   prepare(sql: string): StatementSync;
 }
 
-/** Runs that wrote last this long ago are forgotten: devices that were away for longer are removed (180 days). In days. */
-const RUN_MEMORY_DAYS = 200;
-
 interface PendingWrite {
   run(statements: Statements): void;
   done(): void;
@@ -144,29 +141,32 @@ export class SqliteDatabase implements Statements {
     if (batch.length === 0) return;
     const startedAt = performance.now();
     let durable: PendingWrite[];
+    let counted = 0;
     try {
       this.database.exec("BEGIN IMMEDIATE");
+      const changesBefore = this.totalChanges();
       durable = batch.filter((write) => this.runOne(write));
-      this.countTransaction();
+      if (this.countTransaction(changesBefore)) counted = 1;
       this.database.exec("COMMIT");
     } catch {
       this.undo();
       for (const write of batch) write.failed(new UnavailableError("store/write-failed"));
       return;
     }
-    this.transactions++;
+    this.transactions += counted;
     for (const write of durable) write.done();
     this.report({ writes: batch.length, durationMs: performance.now() - startedAt });
   }
 
-  private countTransaction(): void {
-    const isFirst = this.transactions === 0;
-    if (isFirst)
-      this.prepare("DELETE FROM runs WHERE last_day < unixepoch() / 86400 - ?").run(RUN_MEMORY_DAYS);
-    this.prepare(
-      `INSERT INTO runs VALUES (?, 1, unixepoch() / 86400) ON CONFLICT DO UPDATE
-       SET count = count + 1, last_day = excluded.last_day`,
-    ).run(this.run);
+  /** True unless nothing was changed, in which case there is nothing to be lost. */
+  private countTransaction(changesBefore: number): boolean {
+    if (this.totalChanges() === changesBefore) return false;
+    this.prepare("INSERT INTO runs VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1").run(this.run);
+    return true;
+  }
+
+  private totalChanges(): number {
+    return this.prepare("SELECT total_changes() AS n").get()!["n"] as number;
   }
 
   /** True when the write belongs to the transaction; one that threw is undone and answered at once. */

@@ -451,11 +451,11 @@ const MIGRATIONS: readonly string[] = [
       WHERE day < unixepoch() / 86400 - 30;
   `,
   `
-  -- What every run of a service has written: a state of which this table knows nothing was lost.
+  -- What every run of a service has written: a state of which this table knows nothing was lost. Kept for ever, or an old
+  -- state would be taken for a lost one.
   CREATE TABLE runs (
     run BLOB PRIMARY KEY CHECK (length(run) = 8),
-    count INTEGER NOT NULL,
-    last_day INTEGER NOT NULL
+    count INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
 ];

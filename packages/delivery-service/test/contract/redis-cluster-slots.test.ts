@@ -74,8 +74,7 @@ describe.skipIf(inject("cluster") === undefined)("on a Redis that runs as a clus
     const left = ((await redis.call("KEYS", "*")) as readonly Buffer[]).map(String);
     expect(left.filter((key) => !key.endsWith(":done")).sort()).toEqual([
       "murmuration:store-id",
-      "murmuration:{states}:ages",
-      "murmuration:{states}:counts",
+      "{murmuration:store-id}:counts",
     ]);
   });
 

@@ -210,6 +210,8 @@ export interface PreKeyUpload {
 export interface PreKeyCounts {
   readonly preKeys: number;
   readonly kyberPreKeys: number;
+  /** The signed and the last-resort prekey are made anew, however young they are. */
+  readonly renew?: boolean;
 }
 
 /** One device's keys as the key directory hands them out. `preKey` is absent when exhausted. */

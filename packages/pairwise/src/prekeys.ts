@@ -42,6 +42,7 @@ interface Generation {
   readonly nowMs: number;
   readonly random: (length: number) => Bytes;
   readonly meter: WorkMeter;
+  readonly renew: boolean;
 }
 
 /**
@@ -64,7 +65,7 @@ export async function preparePreKeys(
   const kyber = replaceable(overlay, "kyber-pre-key");
   expireReplaced(overlay, "signed-pre-key", signed, nowMs);
   expireReplaced(overlay, "kyber-pre-key", kyber, nowMs);
-  const generation = { overlay, own, nowMs, random, meter };
+  const generation = { overlay, own, nowMs, random, meter, renew: counts.renew ?? false };
   const upload: PreKeyUpload = {
     uploadId: random(16),
     signedPreKey: await rotateSignedPreKey(generation, signed),
@@ -174,8 +175,8 @@ async function rotateSignedPreKey(
   generation: Generation,
   keys: readonly Timed[],
 ): Promise<SignedPublicPreKey | undefined> {
-  const { overlay, own, nowMs, random, meter } = generation;
-  if (!isDue(keys, nowMs)) return undefined;
+  const { overlay, own, nowMs, random, meter, renew } = generation;
+  if (!renew && !isDue(keys, nowMs)) return undefined;
   await meter.step();
   markReplaced(overlay, "signed-pre-key", keys, nowMs);
   const [id] = freshIds(overlay, "signed-pre-key", 1, random);
@@ -192,8 +193,8 @@ async function rotateLastResort(
   generation: Generation,
   keys: readonly Timed[],
 ): Promise<SignedPublicPreKey | undefined> {
-  const { overlay, nowMs, random } = generation;
-  if (!isDue(keys, nowMs)) return undefined;
+  const { overlay, nowMs, random, renew } = generation;
+  if (!renew && !isDue(keys, nowMs)) return undefined;
   markReplaced(overlay, "kyber-pre-key", keys, nowMs);
   const [id] = freshIds(overlay, "kyber-pre-key", 1, random);
   return generateKyberPreKey(generation, id!, true);

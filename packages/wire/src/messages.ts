@@ -371,6 +371,7 @@ export const preKeyUpload = message("PreKeyUpload", {
   lastResortKyberPreKey: optional(nested(kyberPreKey)),
   oneTimePreKeys: list(nested(oneTimePreKey), limits.oneTimePreKeysPerUpload),
   oneTimeKyberPreKeys: list(nested(kyberPreKey), limits.oneTimePreKeysPerUpload),
+  replace: bool(),
 });
 export const registerRequest = message("RegisterRequest", {
   accountId: account,

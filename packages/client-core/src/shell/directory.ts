@@ -8,7 +8,13 @@ import {
   formatId,
   RejectionError,
 } from "@murmuration/base";
-import type { DeviceListOutcome, NotReady, PreKeyBundle, PreKeyUpload } from "@murmuration/pairwise";
+import type {
+  DeviceListOutcome,
+  NotReady,
+  PreKeyBundle,
+  PreKeyCounts,
+  PreKeyUpload,
+} from "@murmuration/pairwise";
 import { deriveRecipientAccessKey } from "@murmuration/pairwise";
 import type { BundleReply, PreKeyUpload as WirePreKeyUpload } from "@murmuration/wire";
 import { fingerprintOf } from "../core/profile.ts";
@@ -63,22 +69,36 @@ export class Directory {
   }
 
   /** Uploads prekeys where the service runs low; the same ones again after an interruption. */
-  async replenish(replaceAll = false): Promise<void> {
-    const { api, deviceAuthorisation, engine, pairwiseRows } = this.context;
-    const counts = replaceAll
-      ? { oneTimePreKeys: 0, oneTimeKyberPreKeys: 0 }
-      : await api.call("countKeys", deviceAuthorisation);
-    const upload = await engine.preparePreKeys(
+  async replenish(): Promise<void> {
+    const { api, deviceAuthorisation } = this.context;
+    const counts = await api.call("countKeys", deviceAuthorisation);
+    await this.upload(
       { preKeys: counts.oneTimePreKeys, kyberPreKeys: counts.oneTimeKyberPreKeys },
-      ({ writeSet, output }) =>
-        this.context.transaction(() => {
-          pairwiseRows.applyWriteSet(writeSet);
-          return output;
-        }),
+      { replace: false },
+    );
+  }
+
+  /**
+   * All prekeys anew, and none of those that the service has: it was set back and would hand some out a second time, or this
+   * device was, and has lost the private keys of some. Private keys stay: a first message may be on its way.
+   */
+  async renew(): Promise<void> {
+    // An upload that a crash has left is settled first, or it would be taken for this one.
+    await this.replenish();
+    await this.upload({ preKeys: 0, kyberPreKeys: 0, renew: true }, { replace: true });
+  }
+
+  private async upload(counts: PreKeyCounts, { replace }: { readonly replace: boolean }): Promise<void> {
+    const { api, deviceAuthorisation, engine, pairwiseRows } = this.context;
+    const upload = await engine.preparePreKeys(counts, ({ writeSet, output }) =>
+      this.context.transaction(() => {
+        pairwiseRows.applyWriteSet(writeSet);
+        return output;
+      }),
     );
     if (upload === undefined) return;
     try {
-      await api.call("uploadKeys", deviceAuthorisation, toWireUpload(upload));
+      await api.call("uploadKeys", deviceAuthorisation, { ...toWireUpload(upload), replace });
     } catch (error) {
       // Enough keys are stored: the upload is settled as well.
       if (!(error instanceof ServiceRefusal) || error.code !== "keys/too-many") throw error;
@@ -292,5 +312,6 @@ export function toWireUpload(upload: PreKeyUpload): WirePreKeyUpload {
       : { lastResortKyberPreKey: signed(upload.lastResortKyberPreKey) }),
     oneTimePreKeys: upload.preKeys.map((key) => ({ keyId: key.id, publicKey: key.publicKey })),
     oneTimeKyberPreKeys: upload.kyberPreKeys.map(signed),
+    replace: false,
   };
 }

@@ -125,7 +125,7 @@ export class Recovery {
     const needed = meta.number("repair-needed");
     if (needed === 0) return;
     if ((needed & RESTORED) !== 0) await this.directory.forgetSessions(undefined);
-    await this.directory.replenish(true);
+    await this.directory.renew();
     this.context.transaction(() => meta.setNumber("repair-needed", 0));
   }
 }

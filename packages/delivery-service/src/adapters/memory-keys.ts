@@ -28,8 +28,8 @@ export class MemoryKeyStore implements KeyStore {
     const name = formatAddress(address);
     const set = this.sets.get(name);
     if (set !== undefined && equalBytes(set.uploadId, upload.uploadId)) return "repeated";
-    const preKeys = added(set?.preKeys, upload.preKeys);
-    const kyberPreKeys = added(set?.kyberPreKeys, upload.kyberPreKeys);
+    const preKeys = added(upload.replace ? undefined : set?.preKeys, upload.preKeys);
+    const kyberPreKeys = added(upload.replace ? undefined : set?.kyberPreKeys, upload.kyberPreKeys);
     if (preKeys.size > maxOneTime || kyberPreKeys.size > maxOneTime) return "too-many";
     this.sets.set(name, {
       uploadId: upload.uploadId,

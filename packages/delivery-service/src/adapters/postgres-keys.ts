@@ -22,7 +22,8 @@ const UPLOAD = `
     SELECT 'kyber', * FROM unnest($12::integer[], $13::bytea[], $14::bytea[]) AS kyber (key_id, public_key, signature)
   ), after AS (
     SELECT count(*) AS keys FROM (
-      SELECT kind, key_id FROM one_time_keys WHERE ${OWNER} UNION SELECT kind, key_id FROM new_keys
+      SELECT kind, key_id FROM one_time_keys WHERE ${OWNER} AND NOT $16::boolean
+      UNION SELECT kind, key_id FROM new_keys
     ) AS stored_and_new GROUP BY kind
   ), verdict AS (
     SELECT CASE
@@ -40,6 +41,9 @@ const UPLOAD = `
       last_resort_key = coalesce($8, last_resort_key),
       last_resort_signature = coalesce($9, last_resort_signature)
     FROM verdict WHERE ${OWNER} AND outcome = 'stored'
+  ), gone AS (
+    DELETE FROM one_time_keys USING verdict WHERE ${OWNER} AND $16::boolean AND outcome = 'stored'
+      AND (kind, key_id) NOT IN (SELECT kind, key_id FROM new_keys)
   ), keys AS (
     INSERT INTO one_time_keys SELECT $1, $2, new_keys.* FROM new_keys, verdict WHERE outcome = 'stored'
     ON CONFLICT (account_id, device_id, kind, key_id)
@@ -102,6 +106,7 @@ export class PostgresKeyStore implements KeyStore {
           kyberPreKeys.map((key) => key.publicKey),
           kyberPreKeys.map((key) => key.signature),
           maxOneTime,
+          upload.replace,
         ),
       ]);
       return row!["outcome"] as "stored" | "repeated" | "too-many";

@@ -27,12 +27,18 @@ export class SqliteKeyStore implements KeyStore {
     return this.database.write((statements) => {
       const set = loadSet(statements, address);
       if (set !== undefined && equalBytes(blob(set["upload_id"]), upload.uploadId)) return "repeated";
-      const ec = idsOf(statements, address, "ec");
-      const kyber = idsOf(statements, address, "kyber");
+      const kept = (kind: "ec" | "kyber") =>
+        upload.replace ? new Set<number>() : idsOf(statements, address, kind);
+      const [ec, kyber] = [kept("ec"), kept("kyber")];
       for (const key of upload.preKeys) ec.add(key.id);
       for (const key of upload.kyberPreKeys) kyber.add(key.id);
       if (ec.size > maxOneTime || kyber.size > maxOneTime) return "too-many";
       upsertSet(statements, address, upload);
+      if (upload.replace) {
+        statements
+          .prepare("DELETE FROM one_time_keys WHERE account_id = ? AND device_id = ?")
+          .run(address.accountId, address.deviceId);
+      }
       const insert = statements.prepare("INSERT OR REPLACE INTO one_time_keys VALUES (?, ?, ?, ?, ?, ?)");
       for (const key of upload.preKeys) {
         insert.run(address.accountId, address.deviceId, "ec", key.id, key.publicKey, null);

@@ -16,6 +16,7 @@ export function decideKeyUpload(identityKey: Bytes, upload: PreKeyUpload, first:
     lastResortKyberPreKey: upload.lastResortKyberPreKey && toSigned(upload.lastResortKyberPreKey),
     preKeys: upload.oneTimePreKeys.map((key) => ({ id: key.keyId, publicKey: key.publicKey })),
     kyberPreKeys: upload.oneTimeKyberPreKeys.map(toSigned),
+    replace: upload.replace,
   };
   if (first && (keys.signedPreKey === undefined || keys.lastResortKyberPreKey === undefined)) {
     throw new RejectionError("keys/incomplete");

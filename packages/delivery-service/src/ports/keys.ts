@@ -17,6 +17,8 @@ export interface KeyUpload {
   readonly lastResortKyberPreKey: SignedPublicPreKey | undefined;
   readonly preKeys: readonly PublicPreKey[];
   readonly kyberPreKeys: readonly SignedPublicPreKey[];
+  /** One-time keys that were stored before go. */
+  readonly replace: boolean;
 }
 
 /** One-time keys that are left. */

@@ -13,6 +13,7 @@ const upload = (from: number, count: number, given: Partial<KeyUpload> = {}): Ke
   lastResortKyberPreKey: signed(901),
   preKeys: ids(from, count).map((id) => ({ id, publicKey: random(33) })),
   kyberPreKeys: ids(from, count).map(signed),
+  replace: false,
   ...given,
 });
 
@@ -50,6 +51,20 @@ describe.each(engines)("key store on $name", (engine) => {
       preKey: undefined,
       kyberPreKey: only.lastResortKyberPreKey,
     });
+  });
+
+  it("one-time keys that replace those before are all that is there, also where there were as many as there may be", async () => {
+    await keys.upload(owner, upload(1, 100), 100);
+    const renewed = upload(51, 60, { replace: true });
+    expect(await keys.upload(owner, renewed, 100)).toBe("stored");
+    expect(await keys.count(owner)).toEqual({ preKeys: 60, kyberPreKeys: 60 });
+    const claims = await Promise.all(ids(1, 60).map(() => keys.claim(owner, true)));
+    const byId = <T extends { readonly id: number }>(all: readonly (T | undefined)[]) =>
+      all.map((key) => key!).sort((a, b) => a.id - b.id);
+    expect(byId(claims.map((claim) => claim!.preKey))).toEqual(renewed.preKeys);
+    expect(byId(claims.map((claim) => claim!.kyberPreKey))).toEqual(renewed.kyberPreKeys);
+    expect(await keys.upload(owner, renewed, 100)).toBe("repeated");
+    expect(await keys.count(owner)).toEqual({ preKeys: 0, kyberPreKeys: 0 });
   });
 
   it("a claim without one-time keys uses none up", async () => {

@@ -29,6 +29,7 @@ const keyUpload = (count: number, from = 0) => ({
   lastResortKyberPreKey: signed(9_001),
   preKeys: ids(count).map((id) => ({ id: from + id, publicKey: random(33) })),
   kyberPreKeys: ids(count).map((id) => signed(from + id)),
+  replace: false,
 });
 const keyPackage = () => ({ reference: random(32), message: random(300), expiresAtMs: NOW + 1_000 });
 const keyPackageUpload = (count: number, lastResort?: ReturnType<typeof keyPackage>) => ({

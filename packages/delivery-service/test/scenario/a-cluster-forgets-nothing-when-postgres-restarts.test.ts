@@ -105,6 +105,7 @@ describe.skipIf(inject("cluster") === undefined)("a PostgreSQL of its own that i
       lastResortKyberPreKey: signed(9_001),
       preKeys: ids.map((id) => ({ id, publicKey: random(33) })),
       kyberPreKeys: ids.map(signed),
+      replace: false,
     };
     await keys.upload(owner, upload, ids.length);
     const claimed: number[] = [];

@@ -315,6 +315,7 @@ async function prepareUpload(memory: MemoryEngine, oneTime: boolean): Promise<Pr
     lastResortKyberPreKey: rename(upload.lastResortKyberPreKey),
     oneTimePreKeys: upload.preKeys.map(rename),
     oneTimeKyberPreKeys: upload.kyberPreKeys.map(rename),
+    replace: false,
   };
 }
 

@@ -8257,6 +8257,7 @@ export const murmuration = $root.murmuration = (() => {
                 PreKeyUpload.prototype.lastResortKyberPreKey = null;
                 PreKeyUpload.prototype.oneTimePreKeys = $util.emptyArray;
                 PreKeyUpload.prototype.oneTimeKyberPreKeys = $util.emptyArray;
+                PreKeyUpload.prototype.replace = false;
 
                 let $oneOfFields;
 
@@ -8291,6 +8292,8 @@ export const murmuration = $root.murmuration = (() => {
                     if (message.oneTimeKyberPreKeys != null && message.oneTimeKyberPreKeys.length)
                         for (let i = 0; i < message.oneTimeKyberPreKeys.length; ++i)
                             $root.murmuration.wire.v1.KyberPreKey.encode(message.oneTimeKyberPreKeys[i], writer.uint32(42).fork(), _depth + 1).ldelim();
+                    if (message.replace != null && $Object.hasOwnProperty.call(message, "replace") && message.replace !== false)
+                        writer.uint32(48).bool(message.replace);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -8361,6 +8364,15 @@ export const murmuration = $root.murmuration = (() => {
                                 if (!(message.oneTimeKyberPreKeys && message.oneTimeKyberPreKeys.length))
                                     message.oneTimeKyberPreKeys = [];
                                 message.oneTimeKyberPreKeys.push($root.murmuration.wire.v1.KyberPreKey.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.replace = value;
+                                else
+                                    delete message.replace;
                                 continue;
                             }
                         }

@@ -147,7 +147,7 @@ class MurmurationClient implements Client {
       received: () => this.received(),
     });
     this.recovery = new Recovery(context, this.mark, this.directory, this.communities, wake);
-    this.maintenance = new Maintenance(context);
+    this.maintenance = new Maintenance(context, this.communities);
     const gateways = options.pushGateways ?? httpPushGateways;
     this.pushing = new Push(context, gateways, () => this.link.state === "connected", this.communities);
     this.push = new ClientPush(context, this.pushing, gateways);

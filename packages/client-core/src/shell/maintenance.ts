@@ -1,4 +1,4 @@
-/** What time brings: disappearing messages, and rows that nobody can ask for any more. */
+/** What time brings: disappearing messages, rows that nobody can ask for any more, keys that are old. */
 import { limits } from "@murmuration/wire";
 import type { HistoryRow } from "../store/history.ts";
 import type { Context } from "./context.ts";
@@ -6,17 +6,19 @@ import type { Context } from "./context.ts";
 const DAY_MS = 86_400_000;
 /** How long the newest commit of a community may be taken back. */
 const UNDO_MS = 600_000;
-const LONGEST_PAUSE_MS = 3600_000;
+const LONGEST_PAUSE_MS = 300_000;
 
 export class Maintenance {
   private readonly context: Context;
+  private readonly communities: { tend(): void };
   private pause = new AbortController();
   /** Until when it sleeps. */
   private untilMs = 0;
   private readonly done: Promise<void>;
 
-  constructor(context: Context) {
+  constructor(context: Context, communities: { tend(): void }) {
     this.context = context;
+    this.communities = communities;
     this.done = this.run().catch(context.failed);
   }
 
@@ -35,6 +37,7 @@ export class Maintenance {
       this.pause = new AbortController();
       this.removeExpired();
       this.forgetOld();
+      this.communities.tend();
       const nowMs = this.context.now();
       this.untilMs = Math.min(nowMs + LONGEST_PAUSE_MS, Math.max(nowMs, this.nextDue()));
       await environment.sleep(this.untilMs - nowMs, AbortSignal.any([this.pause.signal, closing.signal]));

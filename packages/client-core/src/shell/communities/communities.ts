@@ -626,6 +626,14 @@ export class Communities {
     );
   }
 
+  /** What time brings, looked at every few minutes. */
+  tend(): void {
+    this.registry.forgetExpired();
+    for (const { id, state } of this.context.mls.groups())
+      if (state === "active" && this.access.isReady(id))
+        this.behindOf(groupId(id), () => this.updateIfDue(groupId(id)));
+  }
+
   /** Fresh keys for our leaf, so that a thief of old ones is shut out (post-compromise security). */
   private async updateIfDue(id: GroupId): Promise<void> {
     const row = this.context.mls.group(id);

@@ -2,7 +2,7 @@
  * MLS groups in memory and in the database. The engine changes memory and says what to write; here both are kept
  * equal: one synchronous operation is one transaction, and where that fails the memory is thrown away.
  */
-import { type Bytes, type GroupId, toBase64Url, UsageError, zeroize } from "@murmuration/base";
+import { type Bytes, type GroupId, groupId, toBase64Url, UsageError, zeroize } from "@murmuration/base";
 import {
   BanList,
   type CommunityContext,
@@ -91,6 +91,18 @@ export class Registry {
       throw error;
     } finally {
       this.wipeLent();
+    }
+  }
+
+  /**
+   * Deletes the keys of past epochs whose time is over (the receive window: RFC 9420 9.2), also where nobody commits any more.
+   * O(groups in memory).
+   */
+  forgetExpired(): void {
+    const nowMs = this.context.now();
+    for (const { id, state } of this.context.mls.groups()) {
+      if ((state !== "active" && state !== "stuck") || !this.groups.has(toBase64Url(id))) continue;
+      this.update(groupId(id), ({ group, store }) => store.apply(group.forgetExpired(nowMs)));
     }
   }
 

@@ -174,6 +174,17 @@ export class ChaosNode {
     await gone;
   }
 
+  /** SIGTERM, as whoever installs a release sends it. Resolves with the exit code when the process is gone. */
+  async drain(): Promise<number | null> {
+    const { child } = this;
+    if (child === undefined || !living.has(child)) throw new Error("the node is not running");
+    this.ready = false;
+    this.mayEnd = true;
+    const gone = once(child, "exit");
+    child.kill("SIGTERM");
+    return (await gone)[0] as number | null;
+  }
+
   /** How often it wrote which warnings and errors, by level, event, code and place. */
   logged(): Readonly<Record<string, number>> {
     const counts: Record<string, number> = {};

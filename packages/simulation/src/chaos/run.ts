@@ -37,7 +37,7 @@ export async function runChaos(
 }
 
 /** Every connection of a client goes to any node that is up. */
-function roundNodes({ nodes }: Cluster, seed: number): () => number {
+export function roundNodes({ nodes }: Cluster, seed: number): () => number {
   const random = seededRandom(seed + 1);
   return () => {
     const ready = nodes.filter(({ isReady }) => isReady);

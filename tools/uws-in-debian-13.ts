@@ -13,7 +13,8 @@ import type { FanOut } from "./uws-fan-out.ts";
 const HELP = `npm run uws [-- OPTIONS]
 
 Makes a Debian 13 with debootstrap, puts uWebSockets.js and this project into it, runs the suites of the SocketServer
-port there, and measures a fan-out on ws and on uWebSockets.js. Needs root, Linux, debootstrap, npm, and a mirror of
+port there, and measures on ws and on uWebSockets.js a fan-out of bare frames, and the one of the delivery service (as
+"npm run bench -- delivery --only fanout" does). Needs root, Linux, debootstrap, npm, and a mirror of
 Debian in /etc/apt. Nothing of what it loads comes into the project.
 
   --root DIR        where the root is made, or was made before (murmuration-debian-13 in the temporary directory)
@@ -59,6 +60,18 @@ interface Origin {
   readonly equality: string;
 }
 
+/** What the delivery benchmark says of one implementation: one message to 1,000 members. */
+interface ServiceFanOut {
+  readonly server: string;
+  readonly latency: { readonly p50Ms: number; readonly p99Ms: number };
+  readonly throughput: {
+    readonly deliveriesPerSecond: number;
+    readonly deliveriesPerSecondPerCore: number;
+    readonly messagesPerFrame: number;
+  };
+  readonly residentBytesPerSubscriber: number;
+}
+
 interface Report {
   readonly debian: string;
   readonly glibc: string;
@@ -72,6 +85,7 @@ interface Report {
     readonly deliveriesRatio: number;
     readonly memoryRatio: number;
   };
+  readonly service: readonly ServiceFanOut[];
 }
 
 class CannotRun extends Error {}
@@ -242,7 +256,19 @@ function measure(root: string, connections: number, rounds: number): Report["fan
   };
 }
 
-function show({ debian, glibc, node, uWebSockets, tests, fanOut }: Report): string {
+/** The delivery service on both, by the benchmark that measures it elsewhere. */
+function measureService(root: string): readonly ServiceFanOut[] {
+  const file = "/tmp/delivery.json";
+  const bench = ["bench/src/main.ts", "delivery", "--only", "fanout", "--json", file];
+  // A bar that is missed is in the report.
+  const keep = `"$@" >&2 || true; cat ${file}`;
+  const [command, inside] = enter(root, "sh", "-c", keep, "sh", NODE, ...NODE_OPTIONS, ...bench);
+  const { fanout } = JSON.parse(run(command, inside, environment)) as { fanout: readonly ServiceFanOut[] };
+  if (fanout.length !== 2) throw new CannotRun("the delivery benchmark did not measure both");
+  return fanout;
+}
+
+function show({ debian, glibc, node, uWebSockets, tests, fanOut, service }: Report): string {
   const row = (name: string, { deliveriesPerCoreSecond, bytesPerIdleConnection }: FanOut) =>
     `  ${name.padEnd(6)}${String(deliveriesPerCoreSecond).padStart(9)} deliveries per second of a core, ${String(bytesPerIdleConnection).padStart(6)} bytes per idle connection`;
   return [
@@ -254,6 +280,11 @@ function show({ debian, glibc, node, uWebSockets, tests, fanOut }: Report): stri
     row("ws", fanOut.ws),
     row("uws", fanOut.uws),
     `  ratio ${fanOut.deliveriesRatio} in deliveries, ${fanOut.memoryRatio} in memory`,
+    "the delivery service, one message to 1,000 members:",
+    ...service.map(
+      ({ server, latency, throughput, residentBytesPerSubscriber }) =>
+        `  ${server.padEnd(28)} p99 ${Math.round(latency.p99Ms)} ms, ${Math.round(throughput.deliveriesPerSecond)} deliveries per second, ${Math.round(throughput.deliveriesPerSecondPerCore)} of a core, ${throughput.messagesPerFrame.toFixed(1)} in a frame, ${Math.round(residentBytesPerSubscriber)} bytes resident for each`,
+    ),
     ...(tests === undefined
       ? []
       : [`${tests.passed} passed, ${tests.failed} failed, ${tests.skipped} skipped`]),
@@ -290,6 +321,7 @@ async function main(): Promise<void> {
     uWebSockets,
     ...(tests !== undefined && { tests }),
     fanOut: measure(root, connections, rounds),
+    service: measureService(root),
   };
   console.log(values.json ? JSON.stringify(report, null, 2) : show(report));
   if (tests !== undefined && tests.failed > 0) process.exitCode = 1;

@@ -27,6 +27,7 @@ const sentences: Readonly<Record<string, string>> = {
     "An admin has to approve first; the next command that connects after that joins the community.",
   "link/refused": "An admin has refused that you join.",
   "link/malformed": "This is no invite link.",
+  "link/bad-expiry": "A link lets people in for some time, a year at most, or until it is revoked.",
   "group/not-an-admin": "Only owners and admins of the group can do this.",
   "migration/already-switched": "The group has moved to MLS already, and never goes back.",
   "migration/not-started":
@@ -44,6 +45,18 @@ const sentences: Readonly<Record<string, string>> = {
   "server/cannot-listen": "The address or port cannot be listened on: it is taken, or not this machine's.",
   "store/postgres-unreachable": "PostgreSQL cannot be reached, or refuses the user; see murmuration doctor.",
   "store/redis-unreachable": "Redis cannot be reached, or refuses the user; see murmuration doctor.",
+  "redis/too-old": "This Redis is too old: version 7 or newer is needed; see murmuration doctor.",
+  "redis/append-only-off":
+    "Redis keeps no append-only file and would lose mailboxes; see murmuration doctor.",
+  "redis/append-fsync-not-always":
+    "Redis answers before what it accepted is on the disk: it needs appendfsync always; see murmuration doctor.",
+  "redis/no-fsync-on-rewrite":
+    "Redis does not wait for its disk while it rewrites its file: it needs no-appendfsync-on-rewrite no; see murmuration doctor.",
+  "redis/eviction-on":
+    "Redis drops mailboxes when its memory is full: it needs maxmemory-policy noeviction; see murmuration doctor.",
+  "redis/append-only-failing": "Redis cannot write its append-only file: look at its log and its disk.",
+  "redis/settings-hidden":
+    "Redis does not tell whether it keeps what it accepts: let its user run INFO and CONFIG GET; see murmuration doctor.",
   "store/not-there": "There is no store yet where the configuration says; nodes make it when they start.",
   "store/other-schema":
     "The store was made by another version of the service: start a node of this version, or use that version.",

@@ -33,7 +33,13 @@ export function communityLink(seed: string): { readonly linkId: Bytes; readonly 
 
 const linkOf = (seed: string): InviteLink => {
   const { linkId, linkSeed } = communityLink(seed);
-  return { linkId, publicKey: keyPairOf("Ed25519", linkSeed).publicKey, maxUses: 0, approval: false };
+  return {
+    linkId,
+    publicKey: keyPairOf("Ed25519", linkSeed).publicKey,
+    maxUses: 0,
+    approval: false,
+    expiresAtMs: 0,
+  };
 };
 
 const settings = (seed: string): CommunityContext => ({

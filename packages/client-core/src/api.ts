@@ -288,7 +288,8 @@ export interface Conversations {
    * Joins a community by an invite link; resolves when this device is a member. Where the link asks for approval, the
    * account that made it is asked: UnavailableError `link/approval-pending` when nobody has answered after `timeoutMs`
    * (default 60,000). The request stays, and the join goes on by itself when it is approved, also after a restart; a
-   * `conversation-changed` event tells. RejectionError `link/refused`. To call it again is to ask again.
+   * `conversation-changed` event tells. RejectionError `link/refused`, `group/link-expired`. To call it again is to ask
+   * again.
    */
   join(url: string, options?: { readonly timeoutMs?: number }): Promise<Conversation>;
   /** Last active first. */
@@ -467,6 +468,8 @@ export interface InviteLinkInfo {
   readonly maxUses: number;
   /** Whether an admin has to approve each who comes. */
   readonly approval: boolean;
+  /** From when on it lets nobody in, ms since 1970; 0: it never expires. */
+  readonly expiresAtMs: number;
   /** A secret: whoever has it can join. Undefined for links that another device made. */
   readonly url: string | undefined;
 }
@@ -488,7 +491,17 @@ export interface Community {
   ban(account: AccountRef): Promise<void>;
   unban(account: AccountRef): Promise<void>;
   isBanned(account: AccountRef): boolean;
-  createLink(options?: { readonly maxUses?: number; readonly approval?: boolean }): Promise<InviteLinkInfo>;
+  /**
+   * Makes a link. `maxUses` 0 (default): for any number; `expiresInSeconds` from now by this device's clock, a year at
+   * most (default: it never expires). Where there are 16 already, those that have expired make room. UsageError
+   * `link/bad-uses`, `link/bad-expiry`. One commit.
+   */
+  createLink(options?: {
+    readonly maxUses?: number;
+    readonly approval?: boolean;
+    readonly expiresInSeconds?: number | undefined;
+  }): Promise<InviteLinkInfo>;
+  /** Every link that was not revoked, also those that are used up or have expired. */
   links(): readonly InviteLinkInfo[];
   revokeLink(linkId: string): Promise<void>;
   /** Who asks to come by links of this account; `join-requested` events tell of new ones. */

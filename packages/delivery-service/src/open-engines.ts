@@ -25,7 +25,7 @@ import type { GroupMemory } from "./ports/group-memory.ts";
 import type { GroupSignals } from "./ports/group-signals.ts";
 import type { MailboxSignals } from "./ports/mailbox-signals.ts";
 import type { Presence } from "./ports/presence.ts";
-import type { RateLimits } from "./ports/rate-limits.ts";
+import type { LimitName, RateLimits } from "./ports/rate-limits.ts";
 import type { SpentChallenges } from "./ports/spent-challenges.ts";
 import type { Stores } from "./service/context.ts";
 import { MissedSignals } from "./service/missed-signals.ts";
@@ -34,10 +34,34 @@ import { MissedSignals } from "./service/missed-signals.ts";
  * What limiters do while Redis is away: each node goes on with its share of the limit, but for those that keep strangers from
  * using up what is not replaced by itself. Nothing is registered then, and no one-time key is handed out.
  */
-const WITHOUT_REDIS: Readonly<Record<string, WithoutRedis>> = {
+export const WITHOUT_REDIS: Readonly<Record<LimitName, Exclude<WithoutRedis, "open">>> = {
   registrations: "closed",
   "one-time": "closed",
   "key-package-pair": "closed",
+  submits: "share",
+  requests: "share",
+  "invited-envelopes": "share",
+  "request-envelopes": "share",
+  uploads: "share",
+  "bundles-of": "share",
+  "bundles-by": "share",
+  "key-package-uploads": "share",
+  "key-package-claims": "share",
+  "blob-bytes": "share",
+  trees: "share",
+  groups: "share",
+  "group-growth": "share",
+  "group-entries": "share",
+  "group-accesses": "share",
+  "group-bytes": "share",
+  "group-messages": "share",
+  "messages-of-group": "share",
+  "group-commits": "share",
+  "commits-of-group": "share",
+  "group-refeeds": "share",
+  "group-link": "share",
+  "leaf-handles": "share",
+  "push-handles": "share",
 };
 
 /** What a node keeps and shares. Closing the stores closes the engines. */

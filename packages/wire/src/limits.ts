@@ -218,6 +218,10 @@ export const limits = {
     messagesPerLeaf: { burst: 120, perMinute: 300 },
     /** Commits and proposals of one leaf. */
     commitsPerLeaf: { burst: 120, perMinute: 120 },
+    /** Application messages of all leaves of a group. */
+    messagesPerGroup: { burst: 6_000, perMinute: 12_000 },
+    /** Commits and proposals of all leaves of a group; orders that ban are not among them. */
+    commitsPerGroup: { burst: 4_000, perMinute: 2_000 },
     /** Frames by which one leaf feeds a group again. */
     refeedsPerLeaf: { burst: 64, perMinute: 16 },
     /** Push handles set by one device, and by one leaf. */

@@ -277,6 +277,7 @@ export const rejections = {
     403,
     "The signature is by no leaf of the group, or the leaf is removed or banned: the device is no member.",
   ),
+  "group/link-expired": row("give-up", 410, "The invite link has expired: ask for another one."),
   "group/too-many-open": row(
     "fix-and-resend",
     409,

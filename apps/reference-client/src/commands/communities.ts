@@ -19,6 +19,7 @@ import {
   waitMs,
   waitOption,
 } from "../command.ts";
+import { parseDuration } from "../duration.ts";
 import { CommandFailed } from "../failures.ts";
 import { findAccount, findGroup } from "../lookup.ts";
 import { formatLine, json, printable } from "../output.ts";
@@ -210,6 +211,10 @@ export const groupLink: Command = {
       help: "how many devices may join by it (default: any number)",
       between: [0, 100_000],
     },
+    expires: {
+      value: "7d",
+      help: "with --create: how long it lets people in: minutes (30m), hours or days (default: until revoked)",
+    },
     revoke: { value: "ID", help: "revoke the link with this id" },
     ...jsonOption,
     ...waitOption,
@@ -221,6 +226,9 @@ export const groupLink: Command = {
       const revoked = options.text("revoke");
       if (options.flag("approval") && !options.flag("create"))
         throw new WrongUsage("--approval goes with --create.");
+      const expiresInSeconds = secondsUntilExpiry(options.text("expires"));
+      if (expiresInSeconds !== undefined && !options.flag("create"))
+        throw new WrongUsage("--expires goes with --create.");
       if (options.flag("create") && revoked !== undefined)
         throw new WrongUsage("Either --create or --revoke, not both.");
       if (options.flag("create") || revoked !== undefined) await catchUp(client, context);
@@ -230,6 +238,7 @@ export const groupLink: Command = {
             await group.community.createLink({
               maxUses: options.integer("max-uses") ?? 0,
               approval: options.flag("approval"),
+              expiresInSeconds,
             }),
           ]
         : group.community.links();
@@ -239,9 +248,21 @@ export const groupLink: Command = {
     }),
 };
 
-function linkLine({ approval, linkId, maxUses, url }: InviteLinkInfo): string {
+function secondsUntilExpiry(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const durationMs = parseDuration(text);
+  if (durationMs === undefined)
+    throw new WrongUsage(`--expires takes a time like 30m, 8h or 7d, not "${text}".`);
+  return durationMs / 1000;
+}
+
+function linkLine({ approval, expiresAtMs, linkId, maxUses, url }: InviteLinkInfo): string {
   const uses = maxUses === 0 ? "any number of uses" : `${maxUses} uses`;
-  return `${linkId}  ${uses}${approval ? "  with approval" : ""}  ${url ?? "(made on another device)"}`;
+  const words = [linkId, uses];
+  if (approval) words.push("with approval");
+  if (expiresAtMs !== 0)
+    words.push(`${expiresAtMs > Date.now() ? "expires" : "expired"} ${new Date(expiresAtMs).toISOString()}`);
+  return [...words, url ?? "(made on another device)"].join("  ");
 }
 
 export const joinRequests: Command = {

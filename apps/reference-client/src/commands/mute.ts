@@ -1,12 +1,12 @@
 import type { Conversation } from "@murmuration/client-core";
 import { WrongUsage } from "../arguments.ts";
 import { type Command, jsonOption } from "../command.ts";
+import { parseDuration } from "../duration.ts";
 import { findConversation } from "../lookup.ts";
 import { json } from "../output.ts";
 import { withClient } from "../profile.ts";
 
 const FOREVER = Number.MAX_SAFE_INTEGER;
-const UNIT_MS = { m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
 export const mute: Command = {
   path: ["mute"],
@@ -33,10 +33,10 @@ export const mute: Command = {
 export function parseUntil(text: string, nowMs: number): number | undefined {
   if (text === "off") return undefined;
   if (text === "forever") return FOREVER;
-  const [, count, unit] = /^(\d{1,4})([mhd])$/.exec(text) ?? [];
-  if (count === undefined || unit === undefined)
+  const durationMs = parseDuration(text);
+  if (durationMs === undefined)
     throw new WrongUsage(`--until takes a time like 30m, 8h or 7d, or forever, or off, not "${text}".`);
-  return nowMs + Number(count) * UNIT_MS[unit as keyof typeof UNIT_MS];
+  return nowMs + durationMs;
 }
 
 function describe({ mutedUntilMs }: Conversation): string {

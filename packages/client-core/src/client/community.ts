@@ -13,6 +13,9 @@ import type { Governance } from "../shell/communities/governance.ts";
 import type { ClientParts } from "./parts.ts";
 import { attachmentOf, callersAccount, viewAttachment } from "./view.ts";
 
+/** A year: who wants a link for longer wants one that never expires. */
+const LONGEST_LINK_SECONDS = 365 * 86_400;
+
 /** The side of a conversation that only communities have; every call reads the present state. */
 export class ClientCommunity implements Community {
   private readonly parts: ClientParts;
@@ -56,13 +59,24 @@ export class ClientCommunity implements Community {
   }
 
   async createLink(
-    options: { readonly maxUses?: number; readonly approval?: boolean } = {},
+    options: {
+      readonly maxUses?: number;
+      readonly approval?: boolean;
+      readonly expiresInSeconds?: number | undefined;
+    } = {},
   ): Promise<InviteLinkInfo> {
     this.requireActive();
-    const { maxUses = 0, approval = false } = options;
+    const { maxUses = 0, approval = false, expiresInSeconds } = options;
     if (!Number.isInteger(maxUses) || maxUses < 0 || maxUses > 0xffff_ffff)
       throw new UsageError("link/bad-uses");
-    return this.governance.createLink(this.group, { maxUses, approval });
+    const expiresAtMs = expiresInSeconds === undefined ? 0 : this.expiryIn(expiresInSeconds);
+    return this.governance.createLink(this.group, { maxUses, approval, expiresAtMs });
+  }
+
+  private expiryIn(seconds: number): number {
+    if (!Number.isInteger(seconds) || seconds < 1 || seconds > LONGEST_LINK_SECONDS)
+      throw new UsageError("link/bad-expiry");
+    return this.parts.context.now() + seconds * 1000;
   }
 
   links(): readonly InviteLinkInfo[] {

@@ -16,8 +16,10 @@ import {
   deviceOf,
   expectedAccount,
   type FollowedCommit,
+  type InviteLink,
   joinTicketOf,
   leavesOfAccount,
+  linkOf,
   nextWarmUpLeaf,
   PublicGroup,
   type RatchetTree,
@@ -236,12 +238,11 @@ export class CommunityFollower {
   }
 
   /** A link signs in the same way as a leaf. One signature verification. */
-  verifyLink(linkId: Bytes, content: Bytes, signature: Bytes): boolean {
-    const link = this.settings.links.find((known) => equalBytes(known.linkId, linkId));
-    return (
-      link !== undefined &&
-      verifyLeafSignature(groupCrypto, link.publicKey, GROUP_ACCESS_LABEL, content, signature)
-    );
+  verifyLink(linkId: Bytes, content: Bytes, signature: Bytes): InviteLink | undefined {
+    const link = linkOf(this.settings, linkId);
+    if (link === undefined) return undefined;
+    const signed = verifyLeafSignature(groupCrypto, link.publicKey, GROUP_ACCESS_LABEL, content, signature);
+    return signed ? link : undefined;
   }
 
   /** Two signature verifications, where the cheap questions have the right answers. O(leaves of the account + banned). */
@@ -364,10 +365,11 @@ function contextsOf(commit: FollowedCommit): {
 }
 
 /** A member that comes back brings the ticket of its first join: that is no use of the link. */
-function joinOf(commit: FollowedCommit, { joinsPerMinute }: CommunityContext): ValidatedCommit["joinedBy"] {
+function joinOf(commit: FollowedCommit, before: CommunityContext): ValidatedCommit["joinedBy"] {
   if (!commit.external || describeCommit(commit.public, commit.from).resync) return undefined;
   const ticket = joinTicketOf(commit.next.tree.leaf(commit.sender)!.extensions);
-  return ticket && { linkId: ticket.linkId, perMinute: joinsPerMinute };
+  const link = ticket && linkOf(before, ticket.linkId);
+  return link && { link, perMinute: before.joinsPerMinute };
 }
 
 /** Lifetimes are looked at here and by whoever creates an Add, and by nobody else: no clock decides validity later. */

@@ -1,5 +1,5 @@
 import { type Bytes, RejectionError, toHex, UnavailableError } from "@murmuration/base";
-import { RatchetTree } from "@murmuration/mls-groups/public-group";
+import { type InviteLink, RatchetTree } from "@murmuration/mls-groups/public-group";
 import { groupCrypto } from "../core/leaf-signatures.ts";
 import type {
   CommitRequest,
@@ -122,7 +122,7 @@ export class Followers {
     return this.at(at).leafOfKey(signatureKey);
   }
 
-  verifyLink(at: EpochOf, linkId: Bytes, content: Bytes, signature: Bytes): boolean {
+  verifyLink(at: EpochOf, linkId: Bytes, content: Bytes, signature: Bytes): InviteLink | undefined {
     return this.at(at).verifyLink(linkId, content, signature);
   }
 

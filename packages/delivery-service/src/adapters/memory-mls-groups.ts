@@ -231,7 +231,7 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     if (known || epoch !== fromEpoch) return { kind: "lost", epoch };
     const sequences: number[] = [];
     for (const commit of append.commits) {
-      const partedSequence = sequences.length === 0 ? append.partedSequence : undefined;
+      const partedSequence = sequences.at(-1) ?? append.partedSequence;
       const last = sequences.length === append.commits.length - 1;
       const fed = { ...commit, groupId, fromEpoch: fromEpoch + sequences.length, acceptedAtMs, welcomes: [] };
       sequences.push(

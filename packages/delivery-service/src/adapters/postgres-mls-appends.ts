@@ -174,7 +174,7 @@ async function appendRefeed(
       groupId,
       fromEpoch: fromEpoch + index,
       groupInfo: index === append.commits.length - 1 ? groupInfo : undefined,
-      partedSequence: index === 0 ? append.partedSequence : undefined,
+      partedSequence: sequences.at(-1) ?? append.partedSequence,
       welcomes: [],
       acceptedAtMs,
     });

@@ -149,19 +149,20 @@ export function appendRefeed(statements: Statements, append: AppendRefeed): Appe
     ({ commitHash }) => findByHash(statements, head.key, "commit", commitHash) !== undefined,
   );
   if (known || head.epoch !== fromEpoch) return { kind: "lost", epoch: head.epoch };
-  const sequences = append.commits.map((commit, index) => {
+  const sequences: number[] = [];
+  for (const [index, commit] of append.commits.entries()) {
     const outcome = appendCommit(statements, {
       ...commit,
       groupId,
       fromEpoch: fromEpoch + index,
       groupInfo: index === append.commits.length - 1 ? groupInfo : undefined,
-      partedSequence: index === 0 ? append.partedSequence : undefined,
+      partedSequence: sequences.at(-1) ?? append.partedSequence,
       welcomes: [],
       acceptedAtMs,
     });
     invariant(outcome.kind === "appended", "group/refeed-not-appended");
-    return outcome.sequence;
-  });
+    sequences.push(outcome.sequence);
+  }
   return { kind: "appended", sequences, epoch: fromEpoch + sequences.length };
 }
 

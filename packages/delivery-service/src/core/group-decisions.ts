@@ -1,4 +1,5 @@
 import { RejectionError } from "@murmuration/base";
+import { type InviteLink, linkHasExpired } from "@murmuration/mls-groups/public-group";
 import type { FollowedLeaf } from "../ports/commit-validator.ts";
 
 /** No leaf waits longer, whatever the settings say: it has to be remembered for as long. */
@@ -12,6 +13,11 @@ export function decideSender({ role, settings }: Pick<FollowedLeaf, "role" | "se
   if (role !== "member") return 0;
   if (settings.announcementOnly) throw new RejectionError("group/not-allowed");
   return Math.min(settings.slowModeSeconds * 1000, LONGEST_PAUSE_MS);
+}
+
+/** Decides whether a link lets anybody in at this time. Throws RejectionError `group/link-expired`. */
+export function decideLink(link: Pick<InviteLink, "expiresAtMs">, nowMs: number): void {
+  if (linkHasExpired(link, nowMs)) throw new RejectionError("group/link-expired");
 }
 
 /**

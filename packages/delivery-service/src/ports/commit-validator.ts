@@ -1,5 +1,5 @@
 import type { AccountId, Bytes, DeviceAddress, GroupId } from "@murmuration/base";
-import type { CommitParties } from "@murmuration/mls-groups/public-group";
+import type { CommitParties, InviteLink } from "@murmuration/mls-groups/public-group";
 
 /**
  * Follows groups and validates what changes them, with the engine's `PublicGroup` and the policy that members run,
@@ -32,8 +32,13 @@ export interface CommitValidator {
   pastLeaf(base: FollowerBase, leafIndex: number): Promise<Bytes | undefined>;
   /** Whose word about a commit that led on from this past epoch counts, from the bytes of the log. O(members), as `pastLeaf`. */
   parties(base: FollowerBase, commit: Bytes, proposals: readonly Bytes[]): Promise<CommitParties>;
-  /** Whether this is a signature by the group's link of this id over these bytes. */
-  verifyLink(base: FollowerBase, linkId: Bytes, content: Bytes, signature: Bytes): Promise<boolean>;
+  /** The group's link of this id, expired or not, where this is a signature by it over these bytes. */
+  verifyLink(
+    base: FollowerBase,
+    linkId: Bytes,
+    content: Bytes,
+    signature: Bytes,
+  ): Promise<InviteLink | undefined>;
   /**
    * Whether this credential, with this signature key, is one under which a device may join that the group expects
    * (docs/communities.md): of an expected account, valid, not banned, and no leaf yet.
@@ -163,8 +168,8 @@ export interface ValidatedCommit {
   readonly listed: readonly AccountId[];
   /** A leaf came back with fresh keys: it cannot read what was encrypted before. */
   readonly leafReplaced: boolean;
-  /** Of a join by link: which, and how many joins a minute the group lets it have; 0 for any number. */
-  readonly joinedBy: { readonly linkId: Bytes; readonly perMinute: number } | undefined;
+  /** Of a join by link: which, expired or not, and how many joins a minute the group lets it have; 0 for any number. */
+  readonly joinedBy: { readonly link: InviteLink; readonly perMinute: number } | undefined;
   readonly banListChanged: boolean;
 }
 

@@ -224,7 +224,7 @@ export interface AppendRefeed {
   >[];
   /** Of the epoch that the last one leads to. */
   readonly groupInfo: Bytes;
-  /** Stands with the first of them. */
+  /** Stands with the first of them; with each other one the number of the commit before it. */
   readonly partedSequence: number;
   readonly acceptedAtMs: number;
 }
@@ -254,7 +254,7 @@ export interface LogEntry {
   readonly banList: Bytes | undefined;
   /** Of a void entry: the commit that does not count. */
   readonly voids: number | undefined;
-  /** Of the first commit that was fed again: the newest entry before it that members which were further have seen. */
+  /** Of a commit that was fed again: the newest entry before it that members which were further have seen. */
   readonly partedSequence: number | undefined;
   readonly acceptedAtMs: number;
 }

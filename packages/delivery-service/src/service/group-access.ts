@@ -10,7 +10,7 @@ import type {
 } from "@murmuration/wire";
 import { encodeLeafAccessTbs } from "@murmuration/wire";
 import { dayOf } from "../core/days.ts";
-import { decideReadFrom } from "../core/group-decisions.ts";
+import { decideLink, decideReadFrom } from "../core/group-decisions.ts";
 import { isMarked } from "../core/group-entries.ts";
 import { isAccessSignature } from "../core/leaf-signatures.ts";
 import { sha256 } from "../core/submit.ts";
@@ -178,7 +178,8 @@ async function holds(context: ServiceContext, row: MlsGroupRow, mark: GroupMark)
 
 /**
  * What somebody needs who joins by external commit: for a present leaf that is not banned, for the holder of a link, and
- * for a device of an account that the group expects. Throws RejectionError `group/not-a-member`, `rate/limited`.
+ * for a device of an account that the group expects. Throws RejectionError `group/not-a-member`, `group/link-expired`,
+ * `rate/limited`.
  */
 export async function giveGroupInfo(
   context: ServiceContext,
@@ -216,10 +217,11 @@ async function isProven(
   }
   if (link === undefined) return false;
   const content = encodeLeafAccessTbs(access);
-  const { value } = await live.ask((base) =>
+  const { value: known } = await live.ask((base) =>
     context.validator.verifyLink(base, link.linkId, content, link.signature),
   );
-  return value;
+  if (known !== undefined) decideLink(known, context.clock.now());
+  return known !== undefined;
 }
 
 function accessOf(

@@ -8,7 +8,7 @@ import {
   UnavailableError,
 } from "@murmuration/base";
 import type { GroupCommit, GroupCommitAccepted, GroupCommitLost, GroupEntry } from "@murmuration/wire";
-import { compareEpoch } from "../core/group-decisions.ts";
+import { compareEpoch, decideLink } from "../core/group-decisions.ts";
 import { entriesThatFit, toWireEntry } from "../core/group-entries.ts";
 import { sha256 } from "../core/submit.ts";
 import type { ValidatedCommit } from "../ports/commit-validator.ts";
@@ -17,7 +17,7 @@ import type { ServiceContext } from "./context.ts";
 import { type AnonymousPeer, bytesCharge, chargeAddress } from "./group-access.ts";
 import { type GroupReader, leafName } from "./group-delivery.ts";
 import type { GroupHub, GroupInUse } from "./group-hub.ts";
-import { headerFor, nameOf } from "./group-messages.ts";
+import { commitCharges, headerFor } from "./group-messages.ts";
 import type { Voice } from "./group-turns.ts";
 import { charge, chargeFor } from "./refusals.ts";
 
@@ -42,7 +42,7 @@ const LOST_EPOCHS = 64;
 
 /**
  * Orders a commit: repeated, lost, somebody else's turn, invalid, or accepted and durable with everything that follows
- * from it. One commit of a group after the other. Throws RejectionError `group/commit-invalid`,
+ * from it. One commit of a group after the other. Throws RejectionError `group/commit-invalid`, `group/link-expired`,
  * `group/welcome-mismatch`, `group/not-a-member`, `group/not-open`, `group/not-allowed`, `group/epoch-unknown`,
  * `group/busy`, `rate/limited`.
  */
@@ -59,10 +59,7 @@ export async function commitToGroup(
   if (committer.reader?.isOpen === false) throw new RejectionError("group/not-a-member");
   const member = sender?.kind === "member" ? requireReader(committer) : undefined;
   if (member === undefined) await chargeAddress(context, committer.peer);
-  else {
-    const rate = context.limits.rates.commitsPerLeaf;
-    await charge(context.rateLimits, [chargeFor("group-commits", nameOf(member), rate)]);
-  }
+  else await charge(context.rateLimits, commitCharges(context, member));
   const answer = live.exclusive(async () => {
     const repeated = await findRepeated(context, group, epoch, frame.commit);
     if (repeated !== undefined) {
@@ -188,7 +185,7 @@ async function order(
   }
   try {
     checkParties(group, validated, suspended, frame);
-    await chargeLink(context, group, validated);
+    await admitByLink(context, group, validated, now);
     await charge(context.rateLimits, [bytesCharge(context, committer.peer, storedBytes(validated, frame))]);
     const outcome = await live.holding(() => append(hub, group, frame, from, validated, now));
     if (outcome.kind !== "appended") {
@@ -233,16 +230,22 @@ function checkParties(
   }
 }
 
-/** A link lets in as many a minute as the group's settings say. Throws RejectionError `rate/limited`. */
-async function chargeLink(
+/**
+ * A link lets in until it expires, and as many a minute as the group's settings say. `now` is the time that the entry
+ * will have: by that one members judge. Throws RejectionError `group/link-expired`, `rate/limited`.
+ */
+async function admitByLink(
   context: ServiceContext,
   { live }: GroupInUse,
   { joinedBy }: ValidatedCommit,
+  now: number,
 ): Promise<void> {
-  if (joinedBy === undefined || joinedBy.perMinute === 0) return;
-  const { linkId, perMinute } = joinedBy;
-  const link = `${toHex(live.groupId)} ${toHex(linkId)}`;
-  await charge(context.rateLimits, [chargeFor("group-link", link, { burst: perMinute, perMinute })]);
+  if (joinedBy === undefined) return;
+  const { link, perMinute } = joinedBy;
+  decideLink(link, now);
+  if (perMinute === 0) return;
+  const name = `${toHex(live.groupId)} ${toHex(link.linkId)}`;
+  await charge(context.rateLimits, [chargeFor("group-link", name, { burst: perMinute, perMinute })]);
 }
 
 /** What a commit adds to the store. */

@@ -6,6 +6,7 @@ import { type MlsHeader, readMlsHeader } from "../core/mls-header.ts";
 import { sha256 } from "../core/submit.ts";
 import type { TakeBack } from "../ports/group-memory.ts";
 import type { AppendMessageOutcome } from "../ports/mls-groups.ts";
+import type { Charge } from "../ports/rate-limits.ts";
 import type { ServiceContext } from "./context.ts";
 import { type AnonymousPeer, bytesCharge } from "./group-access.ts";
 import type { GroupReader } from "./group-delivery.ts";
@@ -30,9 +31,9 @@ export async function submitToGroup(
   // Another node may have taken the commit that led there, and removed this leaf by it.
   if (epoch > live.epoch) await live.refresh();
   const leaf = await reader.member();
-  const rate = limits.rates.messagesPerLeaf;
   await charge(context.rateLimits, [
-    chargeFor("group-messages", nameOf(reader), rate),
+    chargeFor("group-messages", nameOf(reader), limits.rates.messagesPerLeaf),
+    chargeFor("messages-of-group", toHex(live.groupId), limits.rates.messagesPerGroup),
     bytesCharge(context, peer, frame.message.length),
   ]);
   const pauseMs = decideSender(leaf);
@@ -117,7 +118,7 @@ export async function proposeToGroup(
   if (header.sender?.kind !== "member") throw new RejectionError("group/commit-invalid");
   await reader.member();
   await charge(context.rateLimits, [
-    chargeFor("group-commits", nameOf(reader), limits.rates.commitsPerLeaf),
+    ...commitCharges(context, reader),
     bytesCharge(context, peer, frame.proposal.length),
   ]);
   await live.exclusive(async () => {
@@ -171,6 +172,15 @@ export function headerFor(live: LiveGroup, message: Uint8Array, content: MlsHead
   const fits = header.content === content && isPublic === (content !== "application");
   if (!fits || !equalBytes(header.groupId, live.groupId)) throw new RejectionError("wire/invalid-field");
   return header;
+}
+
+/** What a commit or a proposal costs its leaf, and its group. */
+export function commitCharges({ limits }: ServiceContext, reader: GroupReader): readonly Charge[] {
+  const { commitsPerGroup, commitsPerLeaf } = limits.rates;
+  return [
+    chargeFor("group-commits", nameOf(reader), commitsPerLeaf),
+    chargeFor("commits-of-group", toHex(reader.group.groupId), commitsPerGroup),
+  ];
 }
 
 /** A leaf in all groups: for its rates. */

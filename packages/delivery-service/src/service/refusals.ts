@@ -2,7 +2,7 @@ import { MurmurationError, RejectionError, UnavailableError } from "@murmuration
 import { isRejectionCode, type Rate, type RejectionCode } from "@murmuration/wire";
 import { DelayedRejection } from "../core/delayed-rejection.ts";
 import type { Log } from "../ports/environment.ts";
-import type { Charge, RateLimits } from "../ports/rate-limits.ts";
+import type { Charge, LimitName, RateLimits } from "../ports/rate-limits.ts";
 
 export interface Refusal {
   readonly code: RejectionCode;
@@ -45,7 +45,7 @@ export async function charge(rateLimits: RateLimits, charges: readonly Charge[])
 }
 
 /** One charge against a limit of the wire's table. */
-export function chargeFor(name: string, key: string, rate: Rate, cost = 1): Charge {
+export function chargeFor(name: LimitName, key: string, rate: Rate, cost = 1): Charge {
   const size = { capacity: rate.burst, refillPerSecond: rate.perMinute / 60 };
   return { key: `${name} ${key}`, size, cost };
 }

@@ -264,6 +264,29 @@ describe("strangers and groups", () => {
     await hurried.stop();
   });
 
+  it("rates hold for a group, whichever of its leaves it is; a ban is taken all the same", async () => {
+    const few = { burst: 3, perMinute: 0.01 };
+    const rates = { ...unhurried.rates, messagesPerGroup: few, commitsPerGroup: few };
+    const hurried = await startTestService({ limits: { rates } });
+    const admin = await Member.register(hurried);
+    const others = await Member.strangers(hurried, 2);
+    await startCommunity(hurried, [admin, ...others]);
+    for (const member of others) expectKind(await member.open(hurried, 1), "groupAccessGranted");
+    const answers = [];
+    for (const member of [admin, ...others, admin])
+      answers.push(await member.socket.request(member.say("something")));
+    const refused = { kind: "rejection", code: "rate/limited" };
+    expect(answers.slice(0, 3).map(({ kind }) => kind)).toEqual(Array(3).fill("groupSubmitAccepted"));
+    expect(answers[3]).toMatchObject(refused);
+    let commits = 0;
+    while (commits < 5 && (await admin.commit(admin.makeCommit())).kind === "groupCommitAccepted") commits++;
+    admin.discard();
+    expect(commits).toBeLessThan(4);
+    expect(await admin.socket.request(admin.makeCommit().frame)).toMatchObject(refused);
+    expectKind(await admin.socket.request(admin.banFrame([others[0]!])), "groupDone");
+    await hurried.stop();
+  });
+
   it("opening groups and giving turns back counts for an address, also where it succeeds", async () => {
     const few = await startTestService({
       limits: { rates: { ...unhurried.rates, groupAccessesPerAddress: { burst: 4, perMinute: 0.01 } } },

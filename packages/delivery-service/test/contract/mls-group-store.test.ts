@@ -369,7 +369,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       };
     };
 
-    it("are appended all together, each with its proposals; the first says where the members' logs part", async () => {
+    it("are appended all together, each with its proposals, and say where the members' logs part, and behind what they stand", async () => {
       await commit(0);
       await say(1);
       const append = fed(1, 2);
@@ -388,7 +388,7 @@ describe.each(engines)("MLS group store on $name", (engine) => {
         undefined,
         undefined,
         1,
-        undefined,
+        4,
       ]);
       expect(await store.load(id)).toMatchObject({
         epoch: 3,

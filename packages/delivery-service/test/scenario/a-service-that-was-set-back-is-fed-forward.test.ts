@@ -133,8 +133,8 @@ describe("a service that was set back to an older copy of its database", () => {
       { sequence: 1, kind: "commit", leads_from: 0, parted_sequence: null },
       { sequence: 2, kind: "application", leads_from: null, parted_sequence: null },
       { sequence: 3, kind: "commit", leads_from: 1, parted_sequence: 2 },
-      { sequence: 4, kind: "commit", leads_from: 2, parted_sequence: null },
-      { sequence: 5, kind: "commit", leads_from: 3, parted_sequence: null },
+      { sequence: 4, kind: "commit", leads_from: 2, parted_sequence: 3 },
+      { sequence: 5, kind: "commit", leads_from: 3, parted_sequence: 4 },
     ]);
     // Everybody goes on: who fed, who comes now, who was added since the copy.
     for (const member of [alice, bob, carol, dave]) await enter(member, 5);

@@ -3,7 +3,7 @@ import { BanList, communityContextOf, communityExtensions } from "@murmuration/m
 import type { ClientBody } from "@murmuration/wire";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { expectKind, Link, Member, startCommunity, treePath } from "../support/community.ts";
-import { startTestService, type TestService } from "../support/service.ts";
+import { movableClock, startTestService, type TestService } from "../support/service.ts";
 import { callRaw } from "../support/test-device.ts";
 
 describe("who lost its way, or holds a link, comes in from outside", () => {
@@ -67,6 +67,39 @@ describe("who lost its way, or holds a link, comes in from outside", () => {
       outcomes.push(answer.kind === "rejection" ? answer.code : answer.kind);
     }
     expect(outcomes).toEqual(["groupCommitAccepted", "groupCommitAccepted", "rate/limited"]);
+  });
+
+  it("a link lets in until it expires: from then on it gets no GroupInfo, and a commit made in time comes too late", async () => {
+    await service.stop();
+    const clock = movableClock(Date.now());
+    service = await startTestService({ clock });
+    [alice, bob] = [await Member.register(service), (await Member.strangers(service, 1))[0]!];
+    const [hour, forGood] = [new Link(clock.now() + 3_600_000), new Link()];
+    await startCommunity(service, [alice, bob], { links: [hour.inContext, forGood.inContext] });
+    const ask = (member: Member, by: Link, signer = by) =>
+      member.socket.request({
+        kind: "groupInfoRequest",
+        groupId: alice.groupId,
+        link: { linkId: by.linkId, signature: signer.signAccess(member, nowhere()) },
+      });
+    const [carol, dave] = [await stranger(), await stranger()];
+    const commitOf = async (member: Member, by: Link) => {
+      const reply = expectKind(await ask(member, by), "groupInfoReply");
+      const served = await callRaw(service.base, "GET", treePath(reply.treeHash));
+      const tree = new Uint8Array(inflateRawSync(served.raw));
+      return member.joinExternally(reply, tree, alice.groupId, { link: by });
+    };
+
+    clock.advance(3_600_000 - 1);
+    expectKind(await carol.socket.request(await commitOf(carol, hour)), "groupCommitAccepted");
+    const late = await commitOf(dave, hour);
+
+    clock.advance(1);
+    expect(await ask(dave, hour)).toMatchObject({ code: "group/link-expired" });
+    // Whoever has not the link's key is not told even that.
+    expect(await ask(dave, hour, forGood)).toMatchObject({ code: "group/not-a-member" });
+    expect(await dave.socket.request(late)).toMatchObject({ code: "group/link-expired" });
+    expectKind(await dave.socket.request(await commitOf(dave, forGood)), "groupCommitAccepted");
   });
 
   it("who loses the race to join waits in the line like a member, and loses its place with its connection", async () => {

@@ -425,8 +425,10 @@ export class Link {
   readonly linkId = random(16);
   readonly seed: Bytes;
   readonly publicKey: Bytes;
+  readonly expiresAtMs: number;
 
-  constructor() {
+  constructor(expiresAtMs = 0) {
+    this.expiresAtMs = expiresAtMs;
     const { privateKey, publicKey } = crypto.generateSignatureKeyPair();
     this.seed = privateKey;
     this.publicKey = publicKey;
@@ -447,7 +449,8 @@ export class Link {
   }
 
   get inContext() {
-    return { linkId: this.linkId, publicKey: this.publicKey, maxUses: 0, approval: false };
+    const { expiresAtMs, linkId, publicKey } = this;
+    return { linkId, publicKey, maxUses: 0, approval: false, expiresAtMs };
   }
 }
 

@@ -1,6 +1,6 @@
 import { accountId, RejectionError } from "@murmuration/base";
 import { describe, expect, it } from "vitest";
-import { compareEpoch, decideReadFrom, decideSender } from "../../src/core/group-decisions.ts";
+import { compareEpoch, decideLink, decideReadFrom, decideSender } from "../../src/core/group-decisions.ts";
 import { bytesThatFit, encodeRefusals, entriesThatFit, toWireEntry } from "../../src/core/group-entries.ts";
 import { readMlsHeader } from "../../src/core/mls-header.ts";
 import { ProvisionalCommit } from "../../src/core/provisional-commit.ts";
@@ -23,6 +23,14 @@ describe("who may send", () => {
     for (const role of ["admin", "owner"] as const) {
       expect(decideSender({ role, settings: strict })).toBe(0);
     }
+  });
+});
+
+describe("whom a link lets in", () => {
+  it("anybody until it expires, and nobody from that moment on", () => {
+    expect(() => decideLink({ expiresAtMs: 1_000 }, 999)).not.toThrow();
+    expect(() => decideLink({ expiresAtMs: 1_000 }, 1_000)).toThrow("group/link-expired");
+    expect(() => decideLink({ expiresAtMs: 0 }, Number.MAX_SAFE_INTEGER)).not.toThrow();
   });
 });
 

@@ -56,6 +56,8 @@ export interface InviteLink {
   readonly maxUses: number;
   /** Whether an admin's leaf has to approve each joiner. */
   readonly approval: boolean;
+  /** From when on it lets nobody in, milliseconds since 1970; 0: it never expires. */
+  readonly expiresAtMs: number;
 }
 
 /**
@@ -96,9 +98,12 @@ export interface CommunityContext {
   readonly preparing: boolean;
 }
 
-/** Of a context in which nobody is expected and nothing is prepared, and of any other one. */
+/** Of a context in which no link expires, nobody is expected and nothing is prepared. */
 const VERSION = 1;
+/** Of another one in which no link expires. */
 const VERSION_OF_MIGRATION = 2;
+/** Of one in which some link does. */
+const VERSION_OF_EXPIRY = 3;
 const MALFORMED = "community/context-malformed";
 const INVALID = "community/context-invalid";
 
@@ -121,13 +126,21 @@ function readFlag(reader: Reader): boolean {
   return value === 1;
 }
 
-function readLink(reader: Reader): InviteLink {
+function readLink(reader: Reader, version: number): InviteLink {
   return {
     linkId: readFixed(reader, LINK_ID_BYTES),
     publicKey: readFixed(reader, LINK_KEY_BYTES),
     maxUses: reader.uint32(),
     approval: readFlag(reader),
+    expiresAtMs: version === VERSION_OF_EXPIRY ? readTime(reader) : 0,
   };
+}
+
+/** Milliseconds since 1970. A time that no number holds exactly would be encoded as another one. */
+function readTime(reader: Reader): number {
+  const time = Number(reader.uint64());
+  refuseUnless(Number.isSafeInteger(time), MALFORMED);
+  return time;
 }
 
 function readHash(reader: Reader): Bytes {
@@ -151,12 +164,12 @@ function readExpected(reader: Reader): ExpectedAccount {
 
 function readContext(reader: Reader): CommunityContext {
   const version = reader.uint8();
-  refuseUnless(version === VERSION || version === VERSION_OF_MIGRATION, MALFORMED);
-  const migrates = version === VERSION_OF_MIGRATION;
+  refuseUnless(version >= VERSION && version <= VERSION_OF_EXPIRY, MALFORMED);
+  const migrates = version !== VERSION;
   const context = {
     generation: reader.uint32(),
     roleHolders: readAtMost(reader, MAX_ROLE_HOLDERS, readRoleHolder),
-    links: readAtMost(reader, MAX_LINKS, readLink),
+    links: readAtMost(reader, MAX_LINKS, (inner) => readLink(inner, version)),
     addBy: readRole(reader),
     profileBy: readRole(reader),
     announcementOnly: readFlag(reader),
@@ -173,7 +186,8 @@ function readContext(reader: Reader): CommunityContext {
   return context;
 }
 
-function versionOf({ expected, preparing }: CommunityContext): number {
+function versionOf({ expected, links, preparing }: CommunityContext): number {
+  if (links.some(({ expiresAtMs }) => expiresAtMs !== 0)) return VERSION_OF_EXPIRY;
   return expected.length > 0 || preparing ? VERSION_OF_MIGRATION : VERSION;
 }
 
@@ -200,9 +214,10 @@ function writeContext(writer: Writer, context: CommunityContext): void {
   const version = versionOf(context);
   writer.uint8(version).uint32(context.generation);
   writer.vector(context.roleHolders, (w, holder) => writeRole(w.fixed(holder.accountId), holder.role));
-  writer.vector(context.links, (w, link) =>
-    w.fixed(link.linkId).fixed(link.publicKey).uint32(link.maxUses).uint8(Number(link.approval)),
-  );
+  writer.vector(context.links, (w, link) => {
+    w.fixed(link.linkId).fixed(link.publicKey).uint32(link.maxUses).uint8(Number(link.approval));
+    if (version === VERSION_OF_EXPIRY) w.uint64(BigInt(link.expiresAtMs));
+  });
   writeRole(writer, context.addBy);
   writeRole(writer, context.profileBy);
   writer.uint8(Number(context.announcementOnly)).uint32(context.slowModeSeconds);
@@ -237,7 +252,10 @@ function requireFields(context: CommunityContext): void {
     context.expireAfterSeconds,
     ...context.links.map(({ maxUses }) => maxUses),
   ];
-  if (!numbers.every(isUint32) || !isCanonical(context)) throw new UsageError(INVALID);
+  const isTime = (value: number) => Number.isSafeInteger(value) && value >= 0;
+  const times = context.links.map(({ expiresAtMs }) => expiresAtMs);
+  if (!numbers.every(isUint32) || !times.every(isTime) || !isCanonical(context))
+    throw new UsageError(INVALID);
 }
 
 /**
@@ -319,6 +337,19 @@ export const communityLeaf: LeafOptions = {
 /** The role of an account, member or not. O(role holders), at most 50. */
 export function roleOf(context: CommunityContext, account: AccountId): Role {
   return context.roleHolders.find((holder) => equalBytes(holder.accountId, account))?.role ?? "member";
+}
+
+/** The link with this id. O(links), at most 16. */
+export function linkOf(
+  { links }: Pick<CommunityContext, "links">,
+  linkId: Uint8Array,
+): InviteLink | undefined {
+  return links.find((link) => equalBytes(link.linkId, linkId));
+}
+
+/** Whether a link lets nobody in any more at this time, milliseconds since 1970. */
+export function linkHasExpired({ expiresAtMs }: Pick<InviteLink, "expiresAtMs">, atMs: number): boolean {
+  return expiresAtMs !== 0 && atMs >= expiresAtMs;
 }
 
 /** The entry of an account that may come in by external commit without a link. O(expected), at most 256. */

@@ -19,6 +19,8 @@ import {
   expectedAccount,
   JOIN_TICKET_EXTENSION,
   LINK_ID_BYTES,
+  linkHasExpired,
+  linkOf,
   type Role,
   reaches,
   roleOf,
@@ -47,6 +49,8 @@ export interface CommunityPolicyOptions {
 
 /** About 100 bytes each. */
 const REMEMBERED_CREDENTIALS = 16_384;
+/** A service may look at a clock to judge a link, and later at another node's to date the commit. */
+const CLOCK_TOLERANCE_MS = 120_000;
 
 /**
  * What a community adds to RFC 9420: docs/communities.md as a function, run by members and by the delivery service
@@ -98,17 +102,18 @@ interface Commit {
   readonly before: CommunityContext;
   readonly after: CommunityContext;
   readonly removed: ReadonlySet<LeafIndex>;
+  readonly acceptedAtMs: number | undefined;
   readonly banListOf: (hash: Uint8Array) => BanList;
 }
 
 function authorize(view: CommitView, banListOf: (hash: Uint8Array) => BanList): void {
-  const { epoch, proposals, committer: leaf, pathLeaf } = view;
+  const { acceptedAtMs, epoch, proposals, committer: leaf, pathLeaf } = view;
   const { extensions } = epoch.context;
   const changed = proposals.find(isContextChange)?.proposal.extensions;
   const before = communityContextOf(extensions);
   const after = changed === undefined ? before : communityContextOf(changed);
   const removed = new Set(proposals.flatMap(removedLeaf));
-  const commit: Commit = { epoch, tree: epoch.tree, before, after, removed, banListOf };
+  const commit: Commit = { epoch, tree: epoch.tree, before, after, removed, acceptedAtMs, banListOf };
   const author = leaf === undefined ? pathLeaf?.credential : commit.tree.leaf(leaf)?.credential;
   // An external commit without a path, or a commit of nobody: refused before it comes here.
   if (author === undefined) return;
@@ -292,12 +297,14 @@ function authorizeExternal(commit: Commit, joiner: LeafNode, proposals: readonly
 }
 
 function authorizeTicket(commit: Commit, joiner: LeafNode, ticket: JoinTicket): void {
-  const { epoch, before, tree } = commit;
-  const link = before.links.find(({ linkId }) => equalBytes(linkId, ticket.linkId));
+  const { acceptedAtMs, epoch, before, tree } = commit;
+  const link = linkOf(before, ticket.linkId);
   check("community/link", link !== undefined);
   if (link === undefined) return;
   const use = { groupId: epoch.context.groupId, linkId: link.linkId, signatureKey: joiner.signatureKey };
   check("community/link-signature", verifyLinkSignature(epoch.crypto, link, use, ticket.linkSignature));
+  const expired = acceptedAtMs !== undefined && linkHasExpired(link, acceptedAtMs - CLOCK_TOLERANCE_MS);
+  check("community/link-expired", !expired);
   check("community/link-uses", link.maxUses === 0 || usesOf(tree, link.linkId, link.maxUses) < link.maxUses);
   check("community/link-approval", !link.approval || isApproved(commit, use, ticket));
 }

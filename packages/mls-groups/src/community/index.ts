@@ -10,6 +10,8 @@ export {
   encodeCommunityContext,
   expectedAccount,
   type InviteLink,
+  linkHasExpired,
+  linkOf,
   MAX_EXPECTED,
   MAX_LINKS,
   MAX_ROLE_HOLDERS,

@@ -51,6 +51,8 @@ export const communityRules = {
     "An expected account comes in under the account identity key that the GroupContext names.",
   "community/link": "The ticket is of a link that is in the GroupContext.",
   "community/link-signature": "The link's key signed the ticket for this leaf and group.",
+  "community/link-expired":
+    "The link had not expired when the delivery service took the commit, by its word; clocks may differ by 2 minutes.",
   "community/link-uses": "The link has uses left: leaves in the tree that carry its id are counted.",
   "community/link-approval":
     "Where the link asks for it, a leaf of an admin or owner signed for this joiner.",

@@ -49,6 +49,8 @@ export interface CommitView {
   readonly proposals: readonly CommittedProposal[];
   /** The new leaf of the committer; present when the commit has a path. */
   readonly pathLeaf: LeafNode | undefined;
+  /** When the delivery service says that it took the commit, milliseconds since 1970; undefined where nobody knows. */
+  readonly acceptedAtMs?: number | undefined;
 }
 
 /** True if the credentials are equal field by field. */

@@ -24,6 +24,7 @@ export interface ReceiveCommitContext {
   readonly psks: PskSource;
   readonly ratchetLimits: SecretTreeLimits;
   readonly ownUpdate: (reference: Uint8Array) => OwnUpdate | undefined;
+  readonly acceptedAtMs?: number | undefined;
 }
 
 /** A received commit that passed every check. Nothing has changed yet. */
@@ -49,7 +50,8 @@ export function receiveCommit(
 ): StagedCommit {
   const { content, auth } = authenticated;
   const epoch = state.public;
-  const staged = stagePublic(epoch, content.commit, content.sender, context.resolve, context.policy);
+  const { acceptedAtMs, policy, resolve } = context;
+  const staged = stagePublic(epoch, content.commit, content.sender, resolve, policy, { acceptedAtMs });
   if (staged.plan.removes.includes(state.ownLeaf)) return { public: staged, next: undefined, authenticated };
   const pskSecret = pskSecretFor(epoch.crypto, staged.plan.psks, context.psks);
   const own = ownKeys(state, staged, context);

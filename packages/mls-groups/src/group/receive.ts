@@ -62,6 +62,11 @@ export interface ReceiveOptions {
    * its sender is refused: it was sent by somebody who had left.
    */
   readonly sequence?: bigint | undefined;
+  /**
+   * When the delivery service says that it took a commit, milliseconds since 1970, for a policy that asks for it. Left
+   * out, nothing is refused for having come too late.
+   */
+  readonly acceptedAtMs?: number | undefined;
 }
 
 /**
@@ -75,13 +80,14 @@ export function receive(group: Internals, message: Uint8Array, options: ReceiveO
     return { kind: "own-commit" };
   // A copy: what is staged or cached outlives the caller's receive buffer.
   const decoded = decodeMlsMessage(message.slice());
-  if (decoded.wireFormat === "mls_public_message") return receivePublic(group, decoded.publicMessage);
+  if (decoded.wireFormat === "mls_public_message")
+    return receivePublic(group, decoded.publicMessage, options);
   if (decoded.wireFormat === "mls_private_message")
     return receivePrivate(group, decoded.privateMessage, options);
   throw new RejectionError("mls/message/wire-format");
 }
 
-function receivePublic(group: Internals, message: PublicMessage): Received {
+function receivePublic(group: Internals, message: PublicMessage, options: ReceiveOptions): Received {
   const { context, contextBytes } = group.state.public;
   const { groupId, epoch } = message.authenticated.content;
   check("message/group", equalBytes(groupId, context.groupId));
@@ -93,7 +99,7 @@ function receivePublic(group: Internals, message: PublicMessage): Received {
     groupContext: contextBytes,
   });
   const content = verifySender(group.state.public, unverified);
-  return handshake(group, content, undefined);
+  return handshake(group, content, undefined, options);
 }
 
 /** The signature key of each kind of sender (6.1), and the signature. One verification. */
@@ -117,7 +123,7 @@ export function verifySender<M extends "checked" | "unchecked">(
 function receivePrivate(group: Internals, message: PrivateMessage, options: ReceiveOptions): Received {
   const { context } = group.state.public;
   check("message/group", equalBytes(message.groupId, context.groupId));
-  if (message.epoch === context.epoch) return receiveCurrent(group, message);
+  if (message.epoch === context.epoch) return receiveCurrent(group, message, options);
   const retained = group.retained.get(message.epoch);
   check("message/epoch", retained !== undefined && message.contentType === "application");
   if (retained === undefined) throw new RejectionError("mls/message/epoch");
@@ -126,13 +132,13 @@ function receivePrivate(group: Internals, message: PrivateMessage, options: Rece
   return application(opened.content, opened.sender, message.epoch, opened.consume());
 }
 
-function receiveCurrent(group: Internals, message: PrivateMessage): Received {
+function receiveCurrent(group: Internals, message: PrivateMessage, options: ReceiveOptions): Received {
   if (message.contentType !== "application") requireNotReinitialized(group);
   const opened = openPrivateMessage(currentReceiveEpoch(group), message);
   if (message.contentType === "application") {
     return application(opened.content, opened.sender, message.epoch, opened.consume());
   }
-  return releaseIfRefused(opened, () => handshake(group, opened.content, opened));
+  return releaseIfRefused(opened, () => handshake(group, opened.content, opened, options));
 }
 
 /** A message that was decrypted and is refused after all leaves no key behind. */
@@ -196,6 +202,7 @@ function handshake(
   group: Internals,
   content: VerifiedContent,
   opened: OpenedPrivateMessage | undefined,
+  { acceptedAtMs }: ReceiveOptions,
 ): Received {
   const { epoch } = group.state.public.context;
   if (isCommit(content)) {
@@ -209,6 +216,7 @@ function handshake(
       psks: pskSourceOf(group),
       ratchetLimits: group.config.ratchetLimits,
       ownUpdate: (reference) => group.ownUpdates.get(toHex(reference)),
+      acceptedAtMs,
     });
     const consume = opened?.release() ?? (() => undefined);
     return { kind: "commit", commit: { staged, from: group.state, consume } };

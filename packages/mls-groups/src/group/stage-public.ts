@@ -66,7 +66,10 @@ export function stagePublic(
   sender: Sender,
   resolve: ResolveProposal,
   policy: GroupPolicy,
-  special: { readonly allowSubgroupPsk?: SubgroupPsk } = {},
+  special: {
+    readonly allowSubgroupPsk?: SubgroupPsk;
+    readonly acceptedAtMs?: number | undefined;
+  } = {},
 ): StagedPublic {
   check("commit/epoch-left", epoch.context.epoch < LAST_EPOCH);
   const committer = committerOf(sender);
@@ -91,6 +94,7 @@ export function stagePublic(
     committer: committer.kind === "member" ? committer.leaf : undefined,
     proposals,
     pathLeaf: commit.path?.leafNode,
+    acceptedAtMs: special.acceptedAtMs,
   });
   const provisional = provisionalContext(epoch, applied, applied.tree.treeHash());
   return {

@@ -127,6 +127,7 @@ const link = (fields: Partial<InviteLink> = {}): InviteLink => ({
   publicKey: summer.publicKey,
   maxUses: 0,
   approval: false,
+  expiresAtMs: 0,
   ...fields,
 });
 const open = (fields: Partial<InviteLink> = {}): WorldOptions => ({ fields: { links: [link(fields)] } });
@@ -374,6 +375,13 @@ describe("GroupContextExtensions", () => {
   const list = contextWith({ owners: ["olga"], admins: ["mia"] }).roleHolders;
   row("roles", ["owner"], "community/roles", change({ roleHolders: list }));
   row("links", ["admin", "owner"], "community/settings", change({ links: [link()] }));
+  row(
+    "when a link expires",
+    ["admin", "owner"],
+    "community/settings",
+    change({ links: [link({ expiresAtMs: 2 })] }),
+    open({ expiresAtMs: 1 }),
+  );
   row("who may add", ["admin", "owner"], "community/settings", change({ addBy: "owner" }));
   row(
     "who may change the profile",
@@ -691,6 +699,44 @@ describe("external commits", () => {
     const { message } = adam.commit({ proposals: [{ kind: "remove", removed: 10 }] });
     world.all(message, adam);
     expect(verdicts(byLink(world))).toEqual(["accepted", "accepted"]);
+  });
+
+  test("community/link-expired: a link lets in until it expires, and 2 minutes longer for clocks, by the service's word", () => {
+    const noon = 1_700_000_000_000;
+    const world = new World(open({ expiresAtMs: noon }));
+    const wanda = world.device("wanda");
+    const message = byLink(world);
+    const before = memoryOf(wanda);
+    const acceptedAt = (acceptedAtMs: number | undefined) =>
+      outcome(() => wanda.group.receive(message, { acceptedAtMs }));
+    const code = "community/link-expired";
+    const tolerated = noon + 120_000;
+    expect([noon - 1, noon, tolerated - 1, tolerated, noon + 86_400_000].map(acceptedAt)).toEqual([
+      "accepted",
+      "accepted",
+      "accepted",
+      code,
+      code,
+    ]);
+    expect(memoryOf(wanda)).toEqual(before);
+    // Whoever makes the commit, and a follower, know no such time; nor does anybody of a commit that is fed again.
+    expect([acceptedAt(undefined), outcome(() => world.follower.receive(message))]).toEqual([
+      "accepted",
+      "accepted",
+    ]);
+    expect(without([code], () => acceptedAt(noon + 86_400_000))).toBe("accepted");
+  });
+
+  test("a link that never expires lets in at any time, and who came by one that has expired comes back", () => {
+    const endless = new World(open());
+    const late = { acceptedAtMs: Number.MAX_SAFE_INTEGER };
+    const toWanda = (world: World, message: Uint8Array) =>
+      outcome(() => world.device("wanda").group.receive(message, late));
+    expect(toWanda(endless, byLink(endless))).toBe("accepted");
+    const world = new World(open({ expiresAtMs: 1 }));
+    const guest = enter(world, "guest");
+    const removes = world.follower.tree.leafBySignatureKey(guest.identity.signatureKeys.publicKey)!;
+    expect(toWanda(world, world.join(guest, undefined, { removes }))).toBe("accepted");
   });
 
   const approval = { ...open({ approval: true }) };

@@ -49,7 +49,7 @@ export function communityTargets(seed: number, deep: number): Target[] {
   const crypto = nativeCrypto(1, { random: seededRandom(`fuzz communities ${seed}`) });
   const { publicKey, privateKey: linkSeed } = crypto.generateSignatureKeyPair();
   const linkId = idOf("summer");
-  const links = [{ linkId, publicKey, maxUses: 3, approval: false }];
+  const links = [{ linkId, publicKey, maxUses: 3, approval: false, expiresAtMs: 0 }];
   const world = new World({ fields: { links }, crypto });
   const joiner = world.outsider({ account: "nina" });
   const { publicKey: signatureKey } = joiner.identity.signatureKeys;
@@ -67,7 +67,8 @@ export function communityTargets(seed: number, deep: number): Target[] {
   });
   const { credential } = joiner.identity;
   if (credential.kind !== "basic") throw new Error(credential.kind);
-  const contexts = [contextWith({ owners: ["olga"] }), world.context].map(encodeCommunityContext);
+  const expiring = { ...world.context, links: links.map((link) => ({ ...link, expiresAtMs: 1 })) };
+  const contexts = [contextWith({ owners: ["olga"] }), world.context, expiring].map(encodeCommunityContext);
   return [
     target("decode MemberCredential", [credential.identity], (identity) => {
       const basic = { kind: "basic", identity } as const;

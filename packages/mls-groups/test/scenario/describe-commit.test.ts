@@ -65,7 +65,9 @@ describe("what a commit did, in words of a community", () => {
   test("a join by a link adds the joiner, and nobody of the group committed it", () => {
     const { publicKey, privateKey: linkSeed } = crypto.generateSignatureKeyPair();
     const linkId = idOf("summer");
-    const world = new World({ fields: { links: [{ linkId, publicKey, maxUses: 0, approval: false }] } });
+    const world = new World({
+      fields: { links: [{ linkId, publicKey, maxUses: 0, approval: false, expiresAtMs: 0 }] },
+    });
     const nina = world.outsider({ account: "nina" });
     const { publicKey: signatureKey } = nina.identity.signatureKeys;
     const use = { groupId: idOf("a community"), linkId, signatureKey };

@@ -28,6 +28,8 @@ import {
   expectedAccount,
   type InviteLink,
   joinTicketOf,
+  linkHasExpired,
+  linkOf,
   nativeCrypto,
   roleOf,
   signForService,
@@ -136,6 +138,7 @@ describe("the context of a community", () => {
     publicKey: new Uint8Array(32).fill(7),
     maxUses: 0,
     approval: false,
+    expiresAtMs: 0,
     ...fields,
   });
   const full = contextWith(
@@ -182,7 +185,8 @@ describe("the context of a community", () => {
     const bytes = encodeCommunityContext(contextWith({ owners: ["alice"] }));
     // version, generation[4], vector header, account id[16], role, links header, add_by, profile_by, announcement_only
     for (const [at, value] of [
-      [0, 3],
+      [0, 0],
+      [0, 4],
       [22, 3],
       [22, 0],
       [24, 3],
@@ -242,6 +246,52 @@ describe("the context of a community", () => {
     expectCode(() => encodeCommunityContext({ ...full, expected: many }), invalid);
     const short = [{ accountId: accountOf("dave"), fingerprint: new Uint8Array(31) }];
     expectCode(() => encodeCommunityContext({ ...full, expected: short }), invalid);
+  });
+
+  const expiring = [link("summer", { expiresAtMs: 1_700_000_000_000 }), link("winter")];
+
+  test.each([
+    ["a link that expires", {}],
+    ["one, and accounts expected", { expected }],
+    ["one, and preparation", { preparing: true }],
+  ] as const)("has one encoding, in version 3, with %s", (_, fields) => {
+    const context = { ...full, links: expiring, ...fields };
+    const bytes = encodeCommunityContext(context);
+    expect(bytes[0]).toBe(3);
+    expect(encodeCommunityContext({ ...context, links: expiring.toReversed() })).toEqual(bytes);
+    const decoded = decodeCommunityContext(bytes);
+    expect(encodeCommunityContext(decoded)).toEqual(bytes);
+    expect(expiring.map(({ linkId }) => linkOf(decoded, linkId))).toEqual(expiring);
+    refusesEveryCut(bytes, decodeCommunityContext, malformed);
+  });
+
+  test("has the time at which a link expires behind it, and refuses version 3 without one and a time that is no number", () => {
+    const [summer] = expiring as [InviteLink];
+    const old = encodeCommunityContext({ ...full, links: [{ ...summer, expiresAtMs: 0 }] });
+    const encoded = encode(summer, (w) => w.fixed(summer.linkId).fixed(summer.publicKey).uint32(0).uint8(0));
+    const at = Buffer.from(old).indexOf(encoded) + encoded.length;
+    const withTime = (time: bigint) =>
+      concatBytes(
+        changed(old, 0, 3).subarray(0, at - encoded.length - 1),
+        Uint8Array.of(encoded.length + 8),
+        encoded,
+        encode(time, (w) => w.uint64(time)),
+        old.subarray(at),
+        Uint8Array.of(0, 0),
+      );
+    expect(encodeCommunityContext({ ...full, links: [summer] })).toEqual(withTime(1_700_000_000_000n));
+    const largest = BigInt(Number.MAX_SAFE_INTEGER);
+    expect(decodeCommunityContext(withTime(largest)).links).toMatchObject([
+      { expiresAtMs: Number.MAX_SAFE_INTEGER },
+    ]);
+    for (const time of [0n, largest + 1n, 2n ** 64n - 1n])
+      expectCode(() => decodeCommunityContext(withTime(time)), malformed);
+  });
+
+  test("of a link says whether it has expired: from that millisecond on, and never where there is none", () => {
+    const at = (expiresAtMs: number) => [0, 999, 1_000].map((now) => linkHasExpired({ expiresAtMs }, now));
+    expect(at(1_000)).toEqual([false, false, true]);
+    expect(at(0)).toEqual([false, false, false]);
   });
 
   test("is refused without an owner, in another order, with an id twice, and beyond its limits", () => {
@@ -306,6 +356,9 @@ describe("the context of a community", () => {
       { roleHolders: [] },
       { roleHolders: [...full.roleHolders, full.roleHolders[0]!] },
       { links: [link("a", { publicKey: new Uint8Array(31) })] },
+      { links: [link("a", { expiresAtMs: -1 })] },
+      { links: [link("a", { expiresAtMs: 0.5 })] },
+      { links: [link("a", { expiresAtMs: 2 ** 53 })] },
       { links: Array.from({ length: 17 }, (_, i) => link(`link ${i}`)) },
       { generation: -1 },
       { expireAfterSeconds: 2 ** 32 },
@@ -383,7 +436,7 @@ describe("a ticket to join by a link", () => {
   const admin = crypto.generateSignatureKeyPair();
   const { publicKey: signatureKey } = crypto.generateSignatureKeyPair();
   const linkId = idOf("summer");
-  const link: InviteLink = { linkId, publicKey, maxUses: 0, approval: true };
+  const link: InviteLink = { linkId, publicKey, maxUses: 0, approval: true, expiresAtMs: 0 };
   const use = { groupId: group, linkId, signatureKey };
   const approver = {
     groupId: group,

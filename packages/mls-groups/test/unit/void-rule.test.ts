@@ -61,7 +61,9 @@ describe("whose word about a commit does not count", () => {
   test("a joiner's account's, and that of a device which comes back", () => {
     const { publicKey, privateKey: linkSeed } = crypto.generateSignatureKeyPair();
     const linkId = idOf("summer");
-    const world = new World({ fields: { links: [{ linkId, publicKey, maxUses: 0, approval: false }] } });
+    const world = new World({
+      fields: { links: [{ linkId, publicKey, maxUses: 0, approval: false, expiresAtMs: 0 }] },
+    });
     const third = world.outsider({ account: "max", device: 3 });
     const { publicKey: signatureKey } = third.identity.signatureKeys;
     const use = { groupId: idOf("a community"), linkId, signatureKey };

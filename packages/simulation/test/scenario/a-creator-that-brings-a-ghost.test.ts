@@ -115,7 +115,15 @@ const bends: readonly { readonly name: string; readonly bend: Bend }[] = [
   {
     name: "leaves a link open",
     bend: context(() => ({
-      links: [{ linkId: new Uint8Array(16), publicKey: new Uint8Array(32), maxUses: 0, approval: false }],
+      links: [
+        {
+          linkId: new Uint8Array(16),
+          publicKey: new Uint8Array(32),
+          maxUses: 0,
+          approval: false,
+          expiresAtMs: 0,
+        },
+      ],
     })),
   },
   { name: "lets every member add others", bend: context(() => ({ addBy: "member" })) },

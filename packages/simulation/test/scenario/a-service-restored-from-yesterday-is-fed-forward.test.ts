@@ -1,7 +1,7 @@
 import { cpSync, rmSync } from "node:fs";
 import { afterEach, expect, test, vi } from "vitest";
 import { Refeeder } from "../../../client-core/src/shell/communities/refeeder.ts";
-import { type SimulatedDevice, until, World } from "../../src/index.ts";
+import { ShiftedClock, type SimulatedDevice, until, World } from "../../src/index.ts";
 import {
   agree,
   countOf,
@@ -12,6 +12,7 @@ import {
   PATIENCE_MS,
   requireNoneTwice,
 } from "../support/communities.ts";
+import { askedOfForks } from "../support/refusals.ts";
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -151,6 +152,35 @@ test("who was added since has not what the service lacks: it waits, says so, and
   await alice.start();
   await hearEachOther([alice, bob, erin], id, "together again");
   for (const device of [alice, bob, erin]) requireNoneTwice(device, id);
+}, 180_000);
+
+// The fault that this finds: a join that was in time is judged by the time at which it was fed again.
+test("who was away follows somebody who came in time by a link that has expired when the service is fed", async () => {
+  const clock = new ShiftedClock();
+  await using world = await World.start({ serviceClock: clock });
+  const [alice, bob, carol, dave] = await flock(world, "Alice", "Bob", "Carol", "Dave");
+  const { id } = await alice.client.conversations.createGroup({
+    title: "Flock",
+    members: [bob.id, carol.id],
+  });
+  await until(() => [bob, carol].every((device) => on(device, id)?.title === "Flock"), PATIENCE_MS);
+  const { url = "" } = await on(alice, id).community.createLink({ expiresInSeconds: 3_600 });
+  await hearEachOther([alice, bob, carol], id, "before the backup");
+  const { restore } = await backup(world);
+  for (const device of [alice, bob, carol, dave]) await device.client.connection.caughtUp();
+  await carol.stop();
+  await on(alice, id).setTitle("Murmuration");
+  await dave.client.conversations.join(url);
+  await hearEachOther([alice, bob, dave], id, "after the backup");
+
+  clock.offsetMs = 2 * 3_600_000;
+  await restore();
+  await agree([alice, bob, dave], id, "after the restoration");
+  await hearEachOther([alice, bob, dave], id, "after the restoration");
+  await carol.start();
+  await agree([alice, bob, carol, dave], id, "in the end");
+  await hearEachOther([alice, bob, carol, dave], id, "in the end");
+  expect(askedOfForks(carol)).toBe(0);
 }, 180_000);
 
 test("who knows nothing of it and talks to the restored service in its old epoch is heard by those who were further", async () => {

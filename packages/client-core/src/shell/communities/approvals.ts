@@ -19,6 +19,8 @@ import {
   approveJoin,
   type CommunityContext,
   createJoinTicket,
+  linkHasExpired,
+  linkOf,
   type InviteLink as OpenLink,
   roleOf,
   verifyLinkSignature,
@@ -138,7 +140,7 @@ export class Approvals {
     if (context.mls.group(id)?.state !== "active") return false;
     if (context.conversations.get(id)?.state !== "active") return false;
     const community = this.registry.communityOf(id);
-    const link = openLink(community, linkId);
+    const link = this.openLink(community, linkId);
     if (link === undefined || !this.mayApprove(community)) return false;
     const use = { groupId: this.names.wire(id), linkId, signatureKey };
     if (!verifyLinkSignature(communityCrypto, link, use, linkSignature)) return false;
@@ -168,6 +170,12 @@ export class Approvals {
     return true;
   }
 
+  /** The link with this id, where it asks for approval and has not expired. */
+  private openLink(community: CommunityContext, linkId: Uint8Array): OpenLink | undefined {
+    const link = linkOf(community, linkId);
+    return link?.approval && !linkHasExpired(link, this.context.now()) ? link : undefined;
+  }
+
   private mayApprove(community: CommunityContext): boolean {
     return roleOf(community, this.context.own.accountId) !== "member";
   }
@@ -188,7 +196,7 @@ export class Approvals {
     if (!this.mayApprove(community)) return [];
     return this.context.mls
       .joinRequests(id)
-      .filter(({ linkId, refused }) => !refused && openLink(community, linkId) !== undefined);
+      .filter(({ linkId, refused }) => !refused && this.openLink(community, linkId) !== undefined);
   }
 
   /** Signs for each device of the account that asked. UsageError `group/not-an-admin`, `group/no-such-request`. */
@@ -243,9 +251,4 @@ export class Approvals {
       createdAtMs: context.now(),
     });
   }
-}
-
-/** The link with this id, where it asks for approval. */
-function openLink({ links }: CommunityContext, linkId: Uint8Array): OpenLink | undefined {
-  return links.find((link) => link.approval && equalBytes(link.linkId, linkId));
 }

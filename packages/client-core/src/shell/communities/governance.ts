@@ -17,6 +17,9 @@ import {
   communityContextOf,
   communityExtensions,
   type Group,
+  type InviteLink,
+  linkHasExpired,
+  MAX_LINKS,
   type Proposal,
   signForService,
 } from "@murmuration/mls-groups";
@@ -252,7 +255,7 @@ export class Governance {
   /** Makes an invite link. PERSIST its secret first: a link that nobody can show any more would stay open. */
   async createLink(
     id: GroupId,
-    options: { readonly maxUses: number; readonly approval: boolean },
+    options: Pick<InviteLink, "maxUses" | "approval" | "expiresAtMs">,
   ): Promise<InviteLinkInfo> {
     const linkId = this.context.environment.random(LINK_ID_BYTES);
     const { privateKey: seed, publicKey } = communityCrypto.generateSignatureKeyPair();
@@ -261,9 +264,15 @@ export class Governance {
     await this.change(id, (community) =>
       community.links.some((open) => equalBytes(open.linkId, linkId))
         ? undefined
-        : { ...community, links: [...community.links, link] },
+        : { ...community, links: [...this.withRoom(community.links), link] },
     );
     return this.describe(id, link, seed);
+  }
+
+  /** Where there is no room for another link, those that have expired make it. */
+  private withRoom(links: readonly InviteLink[]): readonly InviteLink[] {
+    if (links.length < MAX_LINKS) return links;
+    return links.filter((link) => !linkHasExpired(link, this.context.now()));
   }
 
   async revokeLink(id: GroupId, linkId: Bytes): Promise<void> {
@@ -283,11 +292,11 @@ export class Governance {
 
   private describe(
     id: GroupId,
-    link: { readonly linkId: Bytes; readonly maxUses: number; readonly approval: boolean },
+    link: Omit<InviteLink, "publicKey">,
     seed: Bytes | undefined,
   ): InviteLinkInfo {
-    const { linkId, maxUses, approval } = link;
-    const described = { linkId: Buffer.from(linkId).toString("base64url"), maxUses, approval };
+    const { linkId, maxUses, approval, expiresAtMs } = link;
+    const described = { linkId: Buffer.from(linkId).toString("base64url"), maxUses, approval, expiresAtMs };
     if (seed === undefined) return { ...described, url: undefined };
     const fingerprint = fingerprintOf(this.context.engine.local()!.accountIdentityKey);
     const { title } = this.profileOf(id);

@@ -305,9 +305,11 @@ export class LogReader {
     if (rereading && this.past.isPast(commit, group.epoch)) return "next";
     const from = group.epoch;
     if (banList !== undefined) mls.putBanList(sha256(banList), banList);
+    // What was fed again had been accepted before: when, nobody says.
+    const acceptedAtMs = partedSequence === undefined ? entry.serverTimeMs : undefined;
     let received: Received;
     try {
-      received = group.receive(commit);
+      received = group.receive(commit, { acceptedAtMs });
     } catch (error) {
       if (!(error instanceof RejectionError)) throw error;
       if (rereading && error.code !== FOREIGN) return "parted";

@@ -49,6 +49,21 @@ describe("exit codes", () => {
     ],
   ])("%s", (error, exitCode, sentence) => expect(explain(error)).toEqual({ exitCode, sentence }));
 
+  test.each([
+    ["redis/too-old", "version 7"],
+    ["redis/append-only-off", "append-only file"],
+    ["redis/append-fsync-not-always", "appendfsync always"],
+    ["redis/no-fsync-on-rewrite", "no-appendfsync-on-rewrite no"],
+    ["redis/eviction-on", "maxmemory-policy noeviction"],
+    ["redis/append-only-failing", "its disk"],
+    ["redis/settings-hidden", "CONFIG GET"],
+  ])("a node that does not start because of %s says what Redis needs", (code, needed) => {
+    expect(explain(new UsageError(code))).toEqual({
+      exitCode: 1,
+      sentence: expect.stringMatching(new RegExp(`^(Redis|This Redis) .*${needed}.*\\(${code}\\)$`)),
+    });
+  });
+
   test("a bug keeps its stack", () => {
     expect(explain(new TypeError("oops"))).toMatchObject({
       exitCode: 1,

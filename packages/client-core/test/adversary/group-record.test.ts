@@ -9,7 +9,7 @@ import {
   RejectionError,
 } from "@murmuration/base";
 import { openPairwiseEngine, type PairwiseEngine, type WriteSet } from "@murmuration/pairwise";
-import { beforeAll, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { createChange, type GroupAction, type NewMember, verifyChange } from "../../src/core/group-change.ts";
 import { deriveAccessPublicKey, openRecord, sealRecord } from "../../src/core/group-keys.ts";
 import {
@@ -26,11 +26,12 @@ const random = (length: number): Bytes => new Uint8Array(randomBytes(length));
 const group = groupId(random(16));
 
 class Party {
-  readonly account: AccountId = accountId(random(16));
+  readonly account: AccountId;
   readonly engine: PairwiseEngine;
   readonly profileKey = random(32);
 
-  constructor() {
+  constructor(account = accountId(random(16))) {
+    this.account = account;
     const rows = new Map<string, Bytes>();
     const applyWriteSet = ({ changes }: WriteSet) => {
       for (const { table, key, value } of changes) {
@@ -60,6 +61,25 @@ class Party {
     return this;
   }
 
+  /** Another device of this account; changes of the first one carry the longer list from here on. */
+  async pair(): Promise<Party> {
+    const other = new Party(this.account);
+    const { accountIdentityKey } = this.engine.local()!;
+    const request = await other.engine.generateLinkRequest(
+      { accountId: this.account, accountIdentityKey },
+      ({ writeSet, output }) => {
+        other.apply(writeSet);
+        return output;
+      },
+    );
+    const { deviceList } = await this.engine.addDevice(request, ({ writeSet, output }) => {
+      this.apply(writeSet);
+      return output;
+    });
+    await other.engine.adoptLink(deviceList, ({ writeSet }) => other.apply(writeSet));
+    return other;
+  }
+
   get member(): NewMember {
     const identityKey = this.engine.local()!.accountIdentityKey;
     return { account: this.account, identityKey, profileKey: this.profileKey, name: "" };
@@ -76,7 +96,7 @@ class Party {
         groupId: group,
         revision: forged.revision ?? state.revision + 1,
         previousHash: forged.previousHash ?? state.hash,
-        author: { accountId: this.account, deviceId: deviceId(1) },
+        author: { accountId: this.account, deviceId: deviceId(this.engine.local()!.address.deviceId) },
         authorDeviceList: this.engine.local()!.deviceList,
         atMs: 0,
         action,
@@ -120,9 +140,9 @@ beforeAll(async () => {
   }
 });
 
-const refused = (who: Party, action: GroupAction): string => {
+const refused = (who: Party, action: GroupAction, on = state): string => {
   try {
-    play(state, who.change(state, action));
+    play(on, who.change(on, action));
     return "accepted";
   } catch (error) {
     if (!(error instanceof RejectionError)) throw error;
@@ -172,6 +192,81 @@ test("roles: who may do what is the same table at every member", () => {
   for (const [who, action, expected] of cases) expect(refused(who, action), `${action.kind}`).toBe(expected);
 });
 
+describe("a step of a move to MLS", () => {
+  type Step = "prepare" | "ready" | "abort" | "switch" | "done" | "recover";
+  const step = (name: Step, generation = 1): GroupAction => {
+    if (name !== "switch") return { kind: `migrate-${name}`, generation };
+    const digest = new Uint8Array(32);
+    return { kind: "migrate-switch", generation, epoch: 3, authenticator: digest, rosterHash: digest };
+  };
+  /** Where these steps lead, each by whoever takes it. */
+  const after = (...taken: readonly (readonly [Party, GroupAction])[]): GroupState =>
+    taken.reduce((before, [who, action]) => play(before, who.change(before, action)), state);
+
+  test("is no plain member's, nor that of anybody who is not in: not one, wherever the move is", () => {
+    const begun: [Party, GroupAction] = [admin, step("prepare")];
+    const ready: [Party, GroupAction] = [admin, step("ready")];
+    const switched: [Party, GroupAction] = [admin, step("switch")];
+    const recovering: [Party, GroupAction] = [owner, step("recover", 2)];
+    const places: readonly (readonly [GroupState, readonly GroupAction[]])[] = [
+      [state, [step("prepare")]],
+      [after(begun), [step("ready"), step("abort"), step("prepare", 2)]],
+      [after(begun, ready), [step("switch"), step("abort"), step("prepare", 2)]],
+      [after(begun, ready, switched), [step("done"), step("recover", 2)]],
+      [after(begun, ready, switched, [owner, step("done")]), [step("recover", 2)]],
+      [after(begun, ready, switched, recovering), [step("switch", 2), step("recover", 3)]],
+    ];
+    for (const [place, actions] of places) {
+      for (const action of actions) {
+        const where = `${action.kind} from ${place.migration.state}`;
+        expect(refused(member, action, place), where).toBe("group/role-too-low");
+        expect(refused(invited, action, place), where).toBe("group/not-joined");
+        expect(refused(stranger, action, place), where).toBe("group/author-not-a-member");
+      }
+    }
+    // Nor that of the creator, once it is a plain member.
+    const demote: GroupAction = { kind: "role", account: admin.account, role: "member" };
+    expect(refused(admin, step("ready"), after(begun, [owner, demote]))).toBe("group/role-too-low");
+    expect(refused(admin, step("switch"), after(begun, ready, [owner, demote]))).toBe("group/role-too-low");
+  });
+
+  test("that the device takes which makes the group is no other's: no owner's, and no other device's of its account", async () => {
+    const desk = await admin.pair();
+    const begun = after([admin, step("prepare")]);
+    const ready = after([admin, step("prepare")], [admin, step("ready")]);
+    for (const other of [owner, desk]) {
+      expect(refused(other, step("ready"), begun)).toBe("migration/not-the-creator");
+      expect(refused(other, step("switch"), ready)).toBe("migration/not-the-creator");
+      // What anybody with a role may do.
+      expect(refused(other, step("abort"), ready)).toBe("accepted");
+    }
+    expect(refused(admin, step("ready"), begun)).toBe("accepted");
+    expect(refused(admin, step("switch"), ready)).toBe("accepted");
+    // Whoever begins anew is the creator from then on, and the one before is not any more.
+    const anew = after(
+      [admin, step("prepare")],
+      [admin, step("ready")],
+      [admin, step("switch")],
+      [owner, step("recover", 2)],
+    );
+    expect(refused(admin, step("switch", 2), anew)).toBe("migration/not-the-creator");
+    expect(refused(owner, step("switch", 2), anew)).toBe("accepted");
+  });
+
+  test("leads only where the table leads, and only to the generation that is next there", () => {
+    const begun = after([admin, step("prepare")]);
+    const switched = after([admin, step("prepare")], [admin, step("ready")], [admin, step("switch")]);
+    for (const name of ["ready", "abort", "switch", "done", "recover"] as const)
+      expect(refused(admin, step(name), state), name).toBe("migration/not-possible");
+    for (const name of ["prepare", "ready", "abort", "switch"] as const)
+      expect(refused(admin, step(name, 2), switched), name).toBe("migration/not-possible");
+    expect(refused(admin, step("prepare", 2), state)).toBe("migration/wrong-generation");
+    expect(refused(admin, step("ready", 2), begun)).toBe("migration/wrong-generation");
+    expect(refused(admin, step("prepare", 1), begun)).toBe("migration/wrong-generation");
+    expect(refused(owner, step("recover", 1), switched)).toBe("migration/wrong-generation");
+  });
+});
+
 test("a change outside the chain is refused: gap, repetition, other past, other group, other author's key", async () => {
   const title: GroupAction = { kind: "title", title: "x" };
   const code = (encoded: Bytes, on = state) => {
@@ -189,9 +284,7 @@ test("a change outside the chain is refused: gap, repetition, other past, other 
     "group/foreign-change",
   );
   // Somebody who makes a new account identity for the same account id.
-  const impostor = new Party();
-  Object.assign(impostor, { account: owner.account });
-  await impostor.begin();
+  const impostor = await new Party(owner.account).begin();
   expect(code(impostor.change(state, title))).toBe("group/author-key-mismatch");
 });
 

@@ -161,6 +161,7 @@ async function askRedis({ redis }: Cluster): Promise<Asked<RedisFacts>> {
       settings: {
         appendonly: await setting("appendonly"),
         appendfsync: await setting("appendfsync"),
+        "no-appendfsync-on-rewrite": await setting("no-appendfsync-on-rewrite"),
         "maxmemory-policy": await setting("maxmemory-policy"),
       },
       lastWriteOk: field("aof_last_write_status") !== "err",

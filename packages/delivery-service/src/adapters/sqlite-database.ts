@@ -58,7 +58,12 @@ export class SqliteDatabase implements Statements {
       PRAGMA journal_size_limit = 8388608;
       PRAGMA trusted_schema = OFF;
     `);
-    migrate(this.database);
+    try {
+      migrate(this.database);
+    } catch (error) {
+      this.database.close();
+      throw error;
+    }
   }
 
   prepare(sql: string): StatementSync {

@@ -1,4 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
+import { UsageError } from "@murmuration/base";
 
 /**
  * The embedded store's tables. Large rows of the second step lie in tables with a ROWID: a search in one without reads
@@ -463,9 +464,13 @@ const MIGRATIONS: readonly string[] = [
 /** What `PRAGMA user_version` says of a database that is up to date. */
 export const SCHEMA_VERSION = MIGRATIONS.length;
 
-/** Brings a database to the newest schema, or to that of an older version, one transaction for each step. */
+/**
+ * Brings a database to the newest schema, or to that of an older version, one transaction for each step. Throws UsageError
+ * `store/newer-schema` where a newer version of the service has made it.
+ */
 export function migrate(database: DatabaseSync, toVersion: number = SCHEMA_VERSION): void {
   const row = database.prepare("PRAGMA user_version").get() as { user_version: number };
+  if (row.user_version > SCHEMA_VERSION) throw new UsageError("store/newer-schema");
   for (let version = row.user_version; version < toVersion; version++) {
     database.exec(`BEGIN IMMEDIATE; ${MIGRATIONS[version]!} PRAGMA user_version = ${version + 1}; COMMIT;`);
   }

@@ -29,7 +29,12 @@ export interface PostgresFacts {
 export interface RedisFacts {
   readonly version: string;
   /** Undefined where it does not tell. */
-  readonly settings: Readonly<Record<"appendonly" | "appendfsync" | "maxmemory-policy", string | undefined>>;
+  readonly settings: Readonly<
+    Record<
+      "appendonly" | "appendfsync" | "no-appendfsync-on-rewrite" | "maxmemory-policy",
+      string | undefined
+    >
+  >;
   /** Whether its last write to the append-only file succeeded. */
   readonly lastWriteOk: boolean;
   readonly clockAheadMs: number;
@@ -123,9 +128,11 @@ function ofRedis(facts: RedisFacts | Unreachable): readonly Finding[] {
   const { version, settings, lastWriteOk, clockAheadMs } = facts;
   const wanted = (name: keyof RedisFacts["settings"], value: string, otherwise: string) => {
     const found = settings[name];
-    const status = found === undefined ? "warn" : found === value ? "ok" : "fail";
-    const fix = `Set ${name} ${value} in redis.conf, or CONFIG SET ${name} ${value} and CONFIG REWRITE. ${otherwise}`;
-    return judge(`redis/${name}`, status, found ?? "it does not tell", fix);
+    const fix =
+      found === undefined
+        ? "Let the user of redisUrl run CONFIG GET (ACL SETUSER NAME +config|get). A node does not start where it may not."
+        : `Set ${name} ${value} in redis.conf, or CONFIG SET ${name} ${value} and CONFIG REWRITE. ${otherwise}`;
+    return judge(`redis/${name}`, found === value ? "ok" : "fail", found ?? "it does not tell", fix);
   };
   return [
     ok("redis/reachable", "answers"),
@@ -137,6 +144,11 @@ function ofRedis(facts: RedisFacts | Unreachable): readonly Finding[] {
     ),
     wanted("appendonly", "yes", "Without it mailboxes are gone after a restart."),
     wanted("appendfsync", "always", "Otherwise a crash loses envelopes that were accepted."),
+    wanted(
+      "no-appendfsync-on-rewrite",
+      "no",
+      "Otherwise a crash loses envelopes while the file is rewritten.",
+    ),
     wanted("maxmemory-policy", "noeviction", "Otherwise Redis drops mailboxes when its memory is full."),
     judge(
       "redis/last-write",

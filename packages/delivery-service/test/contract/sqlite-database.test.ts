@@ -134,6 +134,16 @@ describe("the embedded database", () => {
     upgraded.close();
   });
 
+  it("refuses a file that a newer version has made, and leaves it as it is", () => {
+    const newer = `${directory.path}/newer.sqlite`;
+    const made = new DatabaseSync(newer);
+    migrate(made);
+    made.exec(`PRAGMA user_version = ${SCHEMA_VERSION + 1}`);
+    made.close();
+    expect(() => new SqliteDatabase(newer)).toThrow("store/newer-schema");
+    expect(query(newer, "PRAGMA user_version")).toEqual([{ user_version: SCHEMA_VERSION + 1 }]);
+  });
+
   it("opens a database again and leaves its schema as it is", () => {
     const again = new SqliteDatabase(path);
     again.close();

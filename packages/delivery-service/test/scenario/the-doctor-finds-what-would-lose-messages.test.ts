@@ -75,6 +75,42 @@ describe.skipIf(urls === undefined)("the doctor of a Redis that is set otherwise
     await client.call("CONFIG", "SET", "appendonly", "no");
     expect(await complaints(config)).toMatchObject({ "redis/appendonly": { status: "fail", found: "no" } });
   });
+
+  it("fails for one that does not wait for its disk while it rewrites its file, as a node does that starts on it", async () => {
+    await client.call("CONFIG", "SET", "no-appendfsync-on-rewrite", "yes");
+    expect(await complaints(cluster(urls!.postgres, redis.url))).toEqual({
+      "redis/no-appendfsync-on-rewrite": {
+        check: "redis/no-appendfsync-on-rewrite",
+        status: "fail",
+        found: "yes",
+        fix: expect.stringContaining("CONFIG SET no-appendfsync-on-rewrite no"),
+      },
+    });
+    await expect(RedisClient.open({ url: redis.url })).rejects.toMatchObject({
+      code: "redis/no-fsync-on-rewrite",
+    });
+  });
+
+  it("fails for one that hides its settings, as a node does that starts on it, until what the fix says is done", async () => {
+    const config = cluster(urls!.postgres, redis.url);
+    await client.call("ACL", "SETUSER", "default", "-config");
+    const hidden = {
+      status: "fail",
+      found: "it does not tell",
+      fix: expect.stringContaining("ACL SETUSER NAME +config|get"),
+    };
+    const names = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy"];
+    const found = await complaints(config);
+    expect(Object.keys(found)).toEqual(names.map((name) => `redis/${name}`));
+    for (const finding of Object.values(found)) expect(finding).toMatchObject(hidden);
+    await expect(RedisClient.open({ url: redis.url })).rejects.toMatchObject({
+      code: "redis/settings-hidden",
+    });
+
+    await client.call("ACL", "SETUSER", "default", "+config|get");
+    expect(await complaints(config)).toEqual({});
+    await (await RedisClient.open({ url: redis.url })).close();
+  });
 });
 
 describe("the doctor of the embedded store", () => {

@@ -12,7 +12,12 @@ const postgres: PostgresFacts = {
 };
 const redis: RedisFacts = {
   version: "7.0.0",
-  settings: { appendonly: "yes", appendfsync: "always", "maxmemory-policy": "noeviction" },
+  settings: {
+    appendonly: "yes",
+    appendfsync: "always",
+    "no-appendfsync-on-rewrite": "no",
+    "maxmemory-policy": "noeviction",
+  },
   lastWriteOk: true,
   clockAheadMs: 0,
 };
@@ -68,11 +73,14 @@ describe("a diagnosis", () => {
     expect(setting({ synchronous_commit: "remote_apply" })).toEqual({});
   });
 
-  it("fails for a Redis that forgets, and warns of one that does not tell", () => {
+  it("fails for a Redis that forgets, and for one that does not tell: a node starts on neither", () => {
     expect(withSetting("appendonly", "no")).toEqual({ "redis/appendonly": "fail" });
     expect(withSetting("appendfsync", "everysec")).toEqual({ "redis/appendfsync": "fail" });
     expect(withSetting("maxmemory-policy", "allkeys-lru")).toEqual({ "redis/maxmemory-policy": "fail" });
-    expect(withSetting("appendfsync", undefined)).toEqual({ "redis/appendfsync": "warn" });
+    expect(withSetting("no-appendfsync-on-rewrite", "yes")).toEqual({
+      "redis/no-appendfsync-on-rewrite": "fail",
+    });
+    expect(withSetting("appendfsync", undefined)).toEqual({ "redis/appendfsync": "fail" });
     expect(withRedis({ lastWriteOk: false })).toEqual({ "redis/last-write": "fail" });
   });
 

@@ -20,9 +20,11 @@ export interface Kill {
 }
 
 export interface Hits {
-  /** Kills by what was under way then. */
+  /** Kills by what was under way then. One that hit both is in each. */
   readonly commits: number;
   readonly fanOuts: number;
+  /** Kills that hit either or both. */
+  readonly kills: number;
 }
 
 /**
@@ -48,7 +50,17 @@ export function countHits(
         atMs - acceptedAtMs < FAN_OUT_MS &&
         stored.some(({ atMs: times }) => times.length > 0 && Math.min(...times) > atMs),
     );
-  return { commits: kills.filter(wasCommit).length, fanOuts: kills.filter(wasFanOut).length };
+  const [hitCommits, hitFanOuts] = [kills.filter(wasCommit), kills.filter(wasFanOut)];
+  return {
+    commits: hitCommits.length,
+    fanOuts: hitFanOuts.length,
+    kills: new Set([...hitCommits, ...hitFanOuts]).size,
+  };
+}
+
+/** A run proves something where one kill hit a commit and another one a fan-out: the same kill is not both. */
+export function isVoid({ commits, fanOuts, kills }: Hits): boolean {
+  return commits === 0 || fanOuts === 0 || kills < 2;
 }
 
 export interface Losses {

@@ -2,6 +2,7 @@
 import { randomInt } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { isVoid } from "./evidence.ts";
 import { runChaos } from "./run.ts";
 import { type ChaosReport, firstFaults } from "./verdict.ts";
 
@@ -17,8 +18,8 @@ doubled, that no epoch has two commits, and that all members agree. Closes with 
   --json FILE    writes the counts there
   --help         this text
 
-Exit: 0 all passed; 1 a check failed; 2 wrong usage, or void because no kill hit a commit or none hit a fan-out; 3 it could not
-be run, such as where PostgreSQL or Redis is not installed: npm run services -- --install`;
+Exit: 0 all passed; 1 a check failed; 2 wrong usage, or void: unless one kill hit a commit and another one a fan-out; 3 it
+could not be run, such as where PostgreSQL or Redis is not installed: npm run services -- --install`;
 
 class WrongUsage extends Error {}
 
@@ -80,23 +81,25 @@ async function main(): Promise<number> {
 function conclude(report: ChaosReport, json: string | undefined): number {
   const { checks, ...counts } = report;
   const failed = checks.filter(({ faults }) => faults.length > 0);
-  const { commits, fanOuts } = report.hits;
-  const isVoid = commits === 0 || fanOuts === 0;
+  const { commits, fanOuts, kills } = report.hits;
+  const provesNothing = isVoid(report.hits);
   for (const check of checks) {
     console.log(`${check.faults.length === 0 ? "passed" : "FAILED"}: ${check.name}`);
     for (const fault of firstFaults(check)) console.log(`    ${fault}`);
   }
   console.log(JSON.stringify(counts, undefined, 2));
   if (json !== undefined) {
-    const verdict = { passed: checks.length - failed.length, failed: failed.length, void: isVoid };
+    const verdict = { passed: checks.length - failed.length, failed: failed.length, void: provesNothing };
     const shown = checks.map((check) => ({ name: check.name, faults: firstFaults(check) }));
     writeFileSync(json, `${JSON.stringify({ ...counts, ...verdict, checks: shown })}\n`);
   }
-  if (isVoid)
-    console.log(`void: ${commits} kills hit a commit under way, ${fanOuts} a fan-out; both have to happen`);
+  if (provesNothing) {
+    const hit = `${kills} kills hit something: ${commits} a commit under way, ${fanOuts} a fan-out`;
+    console.log(`void: ${hit}; one has to hit a commit and another one a fan-out`);
+  }
   console.log(`${checks.length - failed.length} passed, ${failed.length} failed`);
   if (failed.length > 0) return 1;
-  return isVoid ? 2 : 0;
+  return provesNothing ? 2 : 0;
 }
 
 process.exit(await main());

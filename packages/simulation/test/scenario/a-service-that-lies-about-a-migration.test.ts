@@ -1,6 +1,9 @@
 import { expect, test } from "vitest";
+import { TOLD_AFTER_MS } from "../../../client-core/src/core/migration/spoken-order.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
+import { ShiftedClock } from "../../src/shifted-clock.ts";
 import { LyingRecords } from "../support/lying-records.ts";
+import { allMoved } from "../support/moves.ts";
 import { decisions, groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
 
 async function start() {
@@ -107,6 +110,48 @@ test("a sender whom the service keeps in the past is told by its peers, and what
   await until(() => inConversation(bob, group.id).protocol === "mls");
   await until(() => all.every((device) => textsOf(device.client, group.id).length === 4));
   for (const device of all) expect(textsOf(device.client, group.id)).toEqual(["1", "2", "3", "4"]);
+}, 90_000);
+
+test("a sender who never hears of the switch from its creator goes over by the word of a peer, who tells it once it has waited", async () => {
+  const clock = new ShiftedClock();
+  await using world = await World.start();
+  const [ofAlice, ofBob] = [new LyingRecords(), new LyingRecords()];
+  const alice = await world.join("Alice", { wrapTransport: ofAlice.wrapTransport });
+  const bob = await world.join("Bob", { wrapTransport: ofBob.wrapTransport });
+  const carol = await world.join("Carol", { environment: clock.environment });
+  const all = [alice, bob, carol];
+  await introduce(...all);
+  const { id } = await groupOf(alice, bob, carol);
+  await inConversation(bob, id).send({ text: "1" });
+  await until(() => [alice, carol].every((device) => textsOf(device.client, id).includes("1")));
+  // Bob joins the MLS group and is ready, but its log stands still for him, and whatever he says pairwise is taken.
+  ofBob.keepBackLog(() => true);
+  ofBob.lieAboutSubmits(() => "take");
+  // Of what Alice says over pairwise sessions once she has switched nothing arrives anywhere: nobody has her notice.
+  alice.client.events.on((event) => {
+    if (event.kind === "protocol-changed") ofAlice.lieAboutSubmits(() => "swallow");
+  });
+  await inConversation(alice, id).migrate("start");
+  await allMoved([alice, carol], id);
+
+  // Just after the switch the notice may be on its way to him: nobody answers, and he has no reason to ask.
+  const { reads } = ofBob;
+  const isTold = () => ["switching", "mls"].includes(inConversation(bob, id).migration?.state ?? "");
+  await inConversation(bob, id).send({ text: "2" });
+  await until(() => [alice, carol].every((device) => textsOf(device.client, id).includes("2")));
+  await stays(1_000, () => expect(isTold()).toBe(false));
+  expect(ofBob.reads).toBe(reads);
+
+  // Carol's clock says that it is late. She has switched, and he still speaks as before.
+  clock.offsetMs = TOLD_AFTER_MS;
+  await inConversation(bob, id).send({ text: "3" });
+  await until(isTold);
+  ofBob.keepBackLog(undefined);
+  (bob.client as unknown as { link: { interrupt(): void } }).link.interrupt();
+  await until(() => inConversation(bob, id).protocol === "mls");
+  await inConversation(bob, id).send({ text: "4" });
+  await until(() => all.every((device) => textsOf(device.client, id).length === 4));
+  for (const device of all) expect(textsOf(device.client, id)).toEqual(["1", "2", "3", "4"]);
 }, 90_000);
 
 test("a service that drops the secret, and keeps the notice from one half, loses nothing that is said", async () => {

@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import type { Content } from "../../../client-core/src/core/content.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import { insidesOf, tell } from "../support/bent-creator.ts";
-import { groupOf, inConversation } from "../support/pairwise-groups.ts";
+import { LyingRecords } from "../support/lying-records.ts";
+import { groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
 
 const count = (device: SimulatedDevice, table: string): number =>
   insidesOf(device).context.storage.get(`SELECT count(*) AS n FROM ${table}`)?.["n"] as number;
@@ -74,4 +75,51 @@ test("a member that announces what it never said holds up its own words alone, a
   expect(count(bob, "held")).toBeLessThanOrEqual(500);
   await inConversation(alice, group.id).send({ text: "still here" });
   await until(() => textsOf(bob.client, group.id).includes("still here"));
+}, 120_000);
+
+test("a device is not ready that names another epoch than the creator is in, whether that is here or still to come", async () => {
+  await using world = await World.start();
+  const lies = new LyingRecords();
+  const [alice, bob, dave] = [await world.join("Alice"), await world.join("Bob"), await world.join("Dave")];
+  const mallory = await world.join("Mallory", { wrapTransport: lies.wrapTransport });
+  await introduce(alice, bob, dave, mallory);
+  const group = await groupOf(alice, bob, mallory);
+  const groupId = parseGroupId(group.id);
+  const { mls } = insidesOf(alice).context;
+  const epoch = () => mls.newestEpoch(groupId)?.epoch ?? 0;
+  const notReady = () =>
+    (inConversation(alice, group.id).migration?.notReady ?? []).map(({ accountId }) => accountId);
+  /** What Mallory's client says of itself, and that Alice has read it. */
+  const claim = async (of: number, authenticator: Uint8Array<ArrayBuffer>, word: string) => {
+    tell(mallory, alice, [
+      { group: { groupId, revision: 1 }, migrationReady: { generation: 1, epoch: of, authenticator } },
+      { text: { text: word, attachments: [] } as never },
+    ]);
+    await until(() => textsOf(alice.client, mallory.id).includes(word));
+  };
+  const wrong = new Uint8Array(32).fill(7);
+
+  // Mallory never gets the Welcome: all that comes of it is what it says.
+  lies.isMailKept = true;
+  await group.migrate("start");
+  await until(() => notReady().join() === mallory.id, 40_000, "only Mallory is waited for");
+  await claim(epoch(), wrong, "of an epoch that is here");
+  expect(notReady()).toEqual([mallory.id]);
+
+  const next = epoch() + 1;
+  await claim(next, wrong, "of one that is to come");
+  await group.add([dave.id]);
+  await until(() => epoch() === next && notReady().join() === mallory.id, 40_000, "Dave is in and ready");
+  await stays(500, () =>
+    expect(inConversation(alice, group.id).migration).toMatchObject({ state: "preparing" }),
+  );
+  expect(notReady()).toEqual([mallory.id]);
+
+  // The right one would have counted.
+  await claim(next, mls.epochHash(groupId, next)!, "of the very epoch");
+  await until(() => inConversation(alice, group.id).migration?.state !== "preparing");
+  lies.isMailKept = false;
+  (mallory.client as unknown as { link: { interrupt(): void } }).link.interrupt();
+  const all = [alice, bob, dave, mallory];
+  await until(() => all.every((device) => inConversation(device, group.id)?.protocol === "mls"), 40_000);
 }, 120_000);

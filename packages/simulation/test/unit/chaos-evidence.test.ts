@@ -1,6 +1,6 @@
 import { Writer } from "@murmuration/base";
 import { expect, test } from "vitest";
-import { countHits, findLosses, type Story } from "../../src/chaos/evidence.ts";
+import { countHits, findLosses, isVoid, type Story } from "../../src/chaos/evidence.ts";
 import { epochsWithoutOneCommit, type GroupLog, isGapless } from "../../src/chaos/group-logs.ts";
 import { planChaos, TARGETS } from "../../src/chaos/plan.ts";
 
@@ -38,6 +38,26 @@ test("a kill hits a commit that has no answer yet; that of a node only if its co
     countHits([{ target, atMs }], [commit], []).commits;
   expect([9, 10, 19, 20].map((atMs) => hits("postgres", atMs, answered))).toEqual([0, 1, 1, 0]);
   expect([hits("node A", 15, answered), hits("node A", 15, broken)]).toEqual([0, 1]);
+});
+
+test("a run is void unless one kill hit a commit and another one a fan-out: the same kill does not count for both", () => {
+  const commit = { sentAtMs: 10, endedAtMs: 20, answered: true };
+  const told = story(15, [5], [30]);
+  const isVoidWith = (...killedAtMs: readonly number[]) =>
+    isVoid(
+      countHits(
+        killedAtMs.map((atMs) => ({ target: "postgres", atMs })),
+        [commit],
+        [told],
+      ),
+    );
+  const [onlyCommit, both, onlyFanOut, neither] = [10, 16, 25, 40];
+  expect(
+    [[], [neither], [onlyCommit, onlyCommit], [onlyFanOut, neither]].map((kills) => isVoidWith(...kills)),
+  ).toEqual([true, true, true, true]);
+  expect([isVoidWith(both), isVoidWith(both, neither)]).toEqual([true, true]);
+  expect([isVoidWith(onlyCommit, onlyFanOut), isVoidWith(both, onlyFanOut)]).toEqual([false, false]);
+  expect([isVoidWith(onlyCommit, both), isVoidWith(both, both)]).toEqual([false, false]);
 });
 
 const commitFrom = (epoch: number) =>

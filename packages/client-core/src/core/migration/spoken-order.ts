@@ -6,7 +6,7 @@
  */
 
 /** How long after the switch what was said pairwise is still taken, ms. Longer than a mailbox keeps anything for a device that is used. */
-const PAIRWISE_UNTIL_MS = 7 * 86_400_000;
+export const PAIRWISE_UNTIL_MS = 7 * 86_400_000;
 /**
  * How long after the switch nobody is told of it for speaking pairwise, ms: the notice is on its way to everybody. Without
  * it each member answers whatever was under way to all of them at the switch, which is members squared.

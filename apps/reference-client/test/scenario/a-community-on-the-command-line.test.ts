@@ -70,3 +70,25 @@ test("a community is founded, joined with approval, told of its past, and muted"
   expect((await stage.ok("carol", "mute", "flock", "--until", "off")).stdout).toBe("not muted\n");
   expect((await stage.run("carol", "mute", "flock", "--until", "soon")).code).toBe(2);
 });
+
+test("a link is made for a week, shows until when, and is for a year at most", async () => {
+  await stage.ok("alice", "group", "create", "club", "--community");
+  const link = (...options: readonly string[]) => stage.run("alice", "group", "link", "club", ...options);
+  const before = Date.now();
+  const [made] = JSON.parse((await link("--create", "--expires", "7d", "--json")).stdout) as [
+    { expiresAtMs: number; linkId: string },
+  ];
+  expect(made.expiresAtMs).toBeGreaterThanOrEqual(before + 7 * 86_400_000);
+  expect(made.expiresAtMs).toBeLessThanOrEqual(Date.now() + 7 * 86_400_000);
+  const until = new Date(made.expiresAtMs).toISOString();
+  expect((await link()).stdout).toContain(`${made.linkId}  any number of uses  expires ${until}  http`);
+
+  expect(await link("--create", "--expires", "soon")).toMatchObject({
+    code: 2,
+    stderr: 'murmuration: --expires takes a time like 30m, 8h or 7d, not "soon".\n',
+  });
+  expect((await link("--expires", "7d")).code).toBe(2);
+  const tooLong = await link("--create", "--expires", "366d");
+  expect(tooLong.code).toBe(1);
+  expect(tooLong.stderr).toContain("a year at most, or until it is revoked. (link/bad-expiry)");
+});

@@ -14,6 +14,7 @@ import {
 } from "../support/group-access.ts";
 import { random } from "../support/random.ts";
 import type { TestService } from "../support/service.ts";
+import { epochsOfCommits } from "../support/stored-log.ts";
 import { callRaw, sealedTo, TestDevice } from "../support/test-device.ts";
 import { TestSocket } from "../support/test-socket.ts";
 
@@ -24,8 +25,14 @@ describe.skipIf(inject("cluster") === undefined)("two nodes are one service", ()
   let cluster: TestNodes;
   let a: TestService;
   let b: TestService;
+  let stores: Stores;
   beforeEach(async () => {
-    cluster = await startTestNodes(2);
+    cluster = await startTestNodes(2, {
+      stores: (opened) => {
+        stores = opened;
+        return opened;
+      },
+    });
     [a, b] = cluster.nodes as [TestService, TestService];
   });
   afterEach(() => cluster.stop());
@@ -77,12 +84,17 @@ describe.skipIf(inject("cluster") === undefined)("two nodes are one service", ()
   it("fifty who commit at once over both all succeed, each after few refusals, and end in one epoch", async () => {
     const members = await community(COMMITTERS);
     const refused = await Promise.all(members.map((member) => commitUntilAccepted(member)));
-    console.log(`refused submits: most ${Math.max(...refused)}, together ${refused.reduce((x, y) => x + y)}`);
+    const together = refused.reduce((x, y) => x + y);
+    console.log(`refused submits: most ${Math.max(...refused)}, together ${together}`);
+    expect(together).toBeGreaterThan(0);
     expect(Math.max(...refused)).toBeLessThanOrEqual(MAX_REFUSED);
     const some = [members[0]!, members[1]!, members[COMMITTERS - 1]!];
     for (const member of some) await member.catchUp(1 + COMMITTERS);
     const epochs = some.map((member) => Buffer.from(member.group.epochAuthenticator()).toString("hex"));
     expect(new Set(epochs).size).toBe(1);
+    // From each epoch one commit leads on, whichever node took it.
+    const stored = await epochsOfCommits(stores, members[0]!.groupId);
+    expect(stored).toEqual(Array.from({ length: 1 + COMMITTERS }, (_, epoch) => epoch));
   }, 120_000);
 
   it("whoever is removed by a commit to one reads nothing behind it on the other", async () => {

@@ -44,6 +44,31 @@ export function findGroup(client: Client, text: string): Conversation {
   );
 }
 
+/**
+ * A member by id or by a name that only one of them has, contact or not; or a contact, who need not be a member to be banned.
+ * Looks at every member.
+ */
+export function findMember(client: Client, group: Conversation, text: string): string {
+  const members = [...allMembers(group)];
+  if (members.some(({ accountId }) => accountId === text)) return text;
+  const named = members.filter(({ name }) => name === text);
+  if (named.length > 1) throw new CommandFailed(`More than one member is named "${text}": use the id.`);
+  return named[0]?.accountId ?? findAccount(client, text);
+}
+
+/** Every member, page by page. */
+export function* allMembers(
+  group: Conversation,
+  search?: string,
+): Generator<ReturnType<Conversation["members"]>[number]> {
+  const filter = search === undefined ? {} : { search };
+  let page = group.members(filter);
+  while (page.length > 0) {
+    yield* page;
+    page = group.members({ ...filter, after: page.at(-1)!.accountId });
+  }
+}
+
 export function groupsOf(client: Client): readonly Conversation[] {
   return client.conversations.list().filter(({ kind }) => kind === "group");
 }

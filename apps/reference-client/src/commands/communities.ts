@@ -21,7 +21,7 @@ import {
 } from "../command.ts";
 import { parseDuration } from "../duration.ts";
 import { CommandFailed } from "../failures.ts";
-import { findAccount, findGroup } from "../lookup.ts";
+import { findGroup, findMember } from "../lookup.ts";
 import { formatLine, json, printable } from "../output.ts";
 import { withClient } from "../profile.ts";
 import { changing, groupLine, summaryOf } from "./groups.ts";
@@ -323,10 +323,3 @@ export const joinByLink: Command = {
       return 0;
     }),
 };
-
-/** A member by id or by a name that only one of them has; a contact need not be a member to be banned. */
-function findMember(client: Client, group: Conversation, text: string): string {
-  const named = group.members({ search: text, limit: 2 }).filter(({ name }) => name === text);
-  if (named.length > 1) throw new CommandFailed(`More than one member is named "${text}": use the id.`);
-  return named[0]?.accountId ?? findAccount(client, text);
-}

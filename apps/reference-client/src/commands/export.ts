@@ -2,9 +2,9 @@ import { open } from "node:fs/promises";
 import type { Client, Conversation, HistoryLine } from "@murmuration/client-core";
 import type { Command } from "../command.ts";
 import { CommandFailed } from "../failures.ts";
+import { allMembers } from "../lookup.ts";
 import { json } from "../output.ts";
 import { withClient } from "../profile.ts";
-import { allMembers } from "./groups.ts";
 
 export const exportAll: Command = {
   path: ["export"],

@@ -1,7 +1,7 @@
 import type { Client, Conversation } from "@murmuration/client-core";
 import type { OperandSpec, OptionSpec } from "../arguments.ts";
 import { type Command, type CommandContext, catchUp, jsonOption, settle, waitOption } from "../command.ts";
-import { findAccount, findGroup, groupsOf } from "../lookup.ts";
+import { allMembers, findAccount, findGroup, findMember, groupsOf } from "../lookup.ts";
 import { json, printable } from "../output.ts";
 import { withClient } from "../profile.ts";
 import { followMove, showProgress } from "./migration.ts";
@@ -49,15 +49,17 @@ export const createGroup = changing(
   "create",
   "Creates a group.",
   [{ name: "TITLE" }, { name: "CONTACT", optional: true, many: true }],
-  async (client, { operands, options }) => {
+  async (client, { operands, options, terminal }) => {
     const expireAfterSeconds = options.integer("expire-after") ?? 0;
     const [title, ...members] = operands;
-    return client.conversations.createGroup({
+    const group = await client.conversations.createGroup({
       title: title!,
       members: accounts(client, members),
       expireAfterSeconds,
       ...(options.flag("community") ? { protocol: "mls" as const } : {}),
     });
+    tellLeftOut(group.leftOut, terminal.errors);
+    return group;
   },
   {
     community: { help: "a community over MLS from the start, whatever its size" },
@@ -80,11 +82,15 @@ export const addToGroup = changing(
     const asked = accounts(client, members);
     const stopShowing = showProgress(client, group, context);
     const left = await group.add(asked).finally(stopShowing);
-    for (const { accountId, code } of left) errors.write(`not added: ${accountId} (${code})\n`);
+    tellLeftOut(left, errors);
     if ((group.migration?.waitingMembers ?? 0) > 0) await addByMoving(client, group, context, asked);
     return group;
   },
 );
+
+function tellLeftOut(left: Conversation["leftOut"], errors: CommandContext["terminal"]["errors"]): void {
+  for (const { accountId, code } of left) errors.write(`not added: ${accountId} (${code})\n`);
+}
 
 /** The group has no room while it is pairwise: they come as soon as it has moved, whoever waits for it. */
 async function addByMoving(
@@ -103,7 +109,7 @@ async function addByMoving(
     return ![...allMembers(group)].some(({ accountId }) => accountId === account);
   };
   await followMove(client, group, context, () => group.protocol === "mls" && !asked.some(isOpen));
-  for (const { accountId, code } of group.leftOut) errors.write(`not added: ${accountId} (${code})\n`);
+  tellLeftOut(group.leftOut, errors);
   const open = asked.filter(isOpen).length;
   errors.write(open === 0 ? "The group has moved to MLS.\n" : `${open} still wait.\n`);
 }
@@ -114,7 +120,7 @@ export const removeFromGroup = changing(
   [{ name: "GROUP" }, { name: "CONTACT" }],
   async (client, { operands: [name, member] }) => {
     const group = findGroup(client, name!);
-    await group.remove(findAccount(client, member!));
+    await group.remove(findMember(client, group, member!));
     return group;
   },
 );
@@ -162,16 +168,3 @@ export const listMembers: Command = {
       return 0;
     }),
 };
-
-/** Every member, page by page. */
-export function* allMembers(
-  group: Conversation,
-  search?: string,
-): Generator<ReturnType<Conversation["members"]>[number]> {
-  const filter = search === undefined ? {} : { search };
-  let page = group.members(filter);
-  while (page.length > 0) {
-    yield* page;
-    page = group.members({ ...filter, after: page.at(-1)!.accountId });
-  }
-}

@@ -439,6 +439,8 @@ export class Communities {
       } else if (error.code === "group/not-a-member") {
         this.context.transaction(() => this.ledger.removed(id));
         this.registry.unload(id);
+        // Whoever waits for the log of this group waits for nothing now.
+        this.registry.changed.notify();
         this.context.notifier.flush();
         this.welcomesIfOver(id);
       } else throw error;

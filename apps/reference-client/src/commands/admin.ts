@@ -55,7 +55,8 @@ export const adminGroups: Command = {
   notes:
     `${BESIDE}\n` +
     "stale: commits that came too late, of all since then. age: since the newest commit. readers: leaves that ever\n" +
-    "acknowledged. left: leaves whose next entry has expired; they have to come in from outside.",
+    "acknowledged. left: leaves whose next entry has expired; they have to come in from outside. low\n" +
+    `stock: leaves of devices with fewer than ${limits.keyPackagesLow} KeyPackages that are good; they can soon be added to nothing more.`,
   async run({ options, print }) {
     const now = Date.now();
     const sort = ORDERS.find((order) => order === options.text("sort")) ?? "stale";
@@ -65,6 +66,8 @@ export const adminGroups: Command = {
         limit: options.integer("limit") ?? 50,
         sinceDay: Math.floor(now / DAY_MS) - (options.integer("days") ?? 7) + 1,
         stragglerEntries: options.integer("behind") ?? 1_000,
+        keyPackagesBelow: limits.keyPackagesLow,
+        nowMs: now,
       }),
     );
     const groups = labelled(found, labelKey(options.text("label-key")));
@@ -82,6 +85,7 @@ export const adminGroups: Command = {
       "readers",
       "stragglers",
       "left",
+      "low stock",
       "proposals",
       "welcomes",
     ];
@@ -95,6 +99,7 @@ export const adminGroups: Command = {
       group.readers,
       group.stragglers,
       group.leftBehind,
+      group.lowStock ?? "-",
       group.proposals,
       group.welcomes,
     ]);

@@ -17,6 +17,12 @@ interface Switched {
   readonly atMs: number;
 }
 
+/** A time in which nothing happened, and when it began. Milliseconds. */
+interface Pause {
+  readonly ms: number;
+  readonly fromMs: number;
+}
+
 export class MoveLedger {
   private readonly notes: MoveNote[] = [];
   private readonly switched = new Map<number, Switched>();
@@ -64,22 +70,28 @@ export class MoveLedger {
    * The longest time in which one of these members saw nothing happen, between two moments: no message came, and none of
    * its own was accepted. One who speaks several times in a row gets none meanwhile.
    */
-  longestGapMs(members: Iterable<number>, fromMs: number, toMs: number): number {
-    let longest = 0;
+  longestGap(members: Iterable<number>, fromMs: number, toMs: number): Pause {
+    let longest: Pause = { ms: 0, fromMs };
     for (const member of members) {
       const seen = [...(this.came.get(member) ?? []), ...(this.taken.get(member) ?? [])];
-      longest = Math.max(longest, longestPause(seen, fromMs, toMs));
+      const pause = longestPause(seen, fromMs, toMs);
+      if (pause.ms > longest.ms) longest = pause;
     }
     return longest;
   }
 
   /** The longest time in which no message came to anybody. */
   longestSilenceMs(fromMs: number, toMs: number): number {
-    return longestPause([...this.came.values()].flat(), fromMs, toMs);
+    return longestPause([...this.came.values()].flat(), fromMs, toMs).ms;
   }
 
-  /** In order. `creator` prepares the move; `founders` were members before. */
-  timeline(askedAtMs: number, creator: number, founders: ReadonlySet<number>): readonly TimelineEntry[] {
+  /** In order. `creator` prepares the move; `founders` were members before; `gap` is the longest of one of these. */
+  timeline(
+    askedAtMs: number,
+    creator: number,
+    founders: ReadonlySet<number>,
+    gap?: Pause,
+  ): readonly TimelineEntry[] {
     const entries: TimelineEntry[] = [];
     const add = (atMs: number | undefined, what: string): void => {
       if (atMs !== undefined) entries.push({ atMs: Math.round(atMs - askedAtMs), what });
@@ -87,6 +99,7 @@ export class MoveLedger {
     const notes = this.notes.filter(({ atMs }) => atMs >= askedAtMs);
     const switchedAtMs = this.switched.get(creator)?.atMs;
     add(notes.find(({ state }) => state === "preparing")?.atMs, "preparing");
+    if (gap !== undefined && gap.ms > 0) add(gap.fromMs, "the longest gap at a member begins");
     this.preparation(notes, switchedAtMs ?? Number.POSITIVE_INFINITY, add);
     add(notes.find(({ state }) => state === "ready")?.atMs, "ready to switch");
     add(switchedAtMs, "the creator has switched");
@@ -142,7 +155,12 @@ function keep(times: Map<number, number[]>, member: number, atMs: number): void 
 const byNumber = (a: number, b: number): number => a - b;
 
 /** The longest time between two neighbours of those within the bounds. */
-function longestPause(times: readonly number[], fromMs: number, toMs: number): number {
+function longestPause(times: readonly number[], fromMs: number, toMs: number): Pause {
   const sorted = times.filter((atMs) => atMs >= fromMs && atMs <= toMs).sort(byNumber);
-  return sorted.reduce((longest, atMs, index) => Math.max(longest, atMs - (sorted[index - 1] ?? atMs)), 0);
+  let longest: Pause = { ms: 0, fromMs };
+  for (const [index, atMs] of sorted.entries()) {
+    const before = sorted[index - 1] ?? atMs;
+    if (atMs - before > longest.ms) longest = { ms: atMs - before, fromMs: before };
+  }
+  return longest;
 }

@@ -47,6 +47,7 @@ export async function runMove(crew: Crew, plan: Plan, progress: Progress): Promi
   const { faults, ...counts } = tally(said, read, crew.events);
   const late = disorder(said, read);
   const [fromMs, toMs] = talk.spanMs;
+  const gap = crew.move.longestGap(founders, fromMs, toMs);
   const report: DemoReport = {
     members: plan.members,
     protocol: histories.every(({ protocol }) => protocol === "mls") ? "mls" : "pairwise",
@@ -59,8 +60,8 @@ export async function runMove(crew: Crew, plan: Plan, progress: Progress): Promi
     processIds: crew.processIds,
     wallMs: Date.now() - startedMs,
     seed: plan.seed,
-    timeline: crew.move.timeline(move.askedAtMs, MEASURED_SENDER, founders),
-    longestGapMs: crew.move.longestGapMs(founders, fromMs, toMs),
+    timeline: crew.move.timeline(move.askedAtMs, MEASURED_SENDER, founders, gap),
+    longestGapMs: gap.ms,
     longestSilenceMs: crew.move.longestSilenceMs(fromMs, toMs),
     ...crew.move.carried(),
     reordered: late.length,

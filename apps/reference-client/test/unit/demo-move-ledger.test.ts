@@ -52,11 +52,11 @@ test("the longest gap is a member's, the longest silence everybody's, and both a
   for (const atMs of [0, 100, 400, 450]) ledger.record(1, { id: atMs, what: "came", message: atMs, atMs });
   for (const atMs of [50, 300, 2_000]) ledger.record(2, { id: atMs, what: "came", message: atMs, atMs });
   ledger.record(3, { id: 1, what: "said", message: 1, atMs: 200 });
-  expect(ledger.longestGapMs([1, 2, 3], 0, 500)).toBe(300);
-  expect(ledger.longestGapMs([1, 2, 3], 0, 5_000)).toBe(1_700);
+  expect(ledger.longestGap([1, 2, 3], 0, 500)).toEqual({ ms: 300, fromMs: 100 });
+  expect(ledger.longestGap([1, 2, 3], 0, 5_000)).toEqual({ ms: 1_700, fromMs: 300 });
   expect(ledger.longestSilenceMs(0, 500)).toBe(200);
   // Who speaks gets nothing meanwhile, and sees that it goes out, once for each message.
   for (const id of [1, 2]) ledger.record(1, { id, what: "accepted", message: 1, atMs: 250 + 40 * id });
-  expect(ledger.longestGapMs([1], 0, 500)).toBe(190);
+  expect(ledger.longestGap([1], 0, 500)).toEqual({ ms: 190, fromMs: 100 });
   expect(ledger.longestSilenceMs(0, 500)).toBe(200);
 });

@@ -77,7 +77,7 @@ export function groupsParameters(query: HealthQuery): readonly [number, number, 
   return [query.sinceDay, query.stragglerEntries, query.limit];
 }
 
-export function toGroupHealth(row: Row): GroupHealth {
+export function toGroupHealth(row: Row, lowStock: number | undefined): GroupHealth {
   const number = (name: string) => row[name] as number;
   return {
     groupId: row["group_id"] as GroupId,
@@ -89,6 +89,7 @@ export function toGroupHealth(row: Row): GroupHealth {
     readers: number("readers"),
     stragglers: number("stragglers"),
     leftBehind: number("left_behind"),
+    lowStock,
     proposals: number("proposals"),
     welcomes: number("welcomes"),
     lastUsedDay: number("last_used_day"),

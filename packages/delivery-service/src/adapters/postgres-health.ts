@@ -17,6 +17,7 @@ import {
   toRetentionHealth,
   toStockHealth,
 } from "./health-queries.ts";
+import { LOW_DEVICES_QUERY, lowStockOf, namesOf, TREE_QUERY } from "./health-stock.ts";
 import type { PostgresRow } from "./postgres-database.ts";
 import { POSTGRES_SCHEMA_STEPS } from "./postgres-schema.ts";
 import { readText } from "./postgres-values.ts";
@@ -58,7 +59,13 @@ export class PostgresHealthReader implements HealthReader {
 
   async groups(query: HealthQuery): Promise<readonly GroupHealth[]> {
     const rows = await this.ask(groupsQuery(query.order, COMMITS_OF.postgres), ...groupsParameters(query));
-    return rows.map(toGroupHealth);
+    const low = namesOf(await this.ask(LOW_DEVICES_QUERY, query.keyPackagesBelow, query.nowMs));
+    const groups: GroupHealth[] = [];
+    for (const row of rows) {
+      const epochs = await this.ask(TREE_QUERY, row["mls_group"] as number);
+      groups.push(toGroupHealth(row, lowStockOf(epochs, low)));
+    }
+    return groups;
   }
 
   async keyPackages(lowBelow: number, nowMs: number): Promise<StockHealth> {

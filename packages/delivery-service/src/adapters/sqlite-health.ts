@@ -18,6 +18,7 @@ import {
   toRetentionHealth,
   toStockHealth,
 } from "./health-queries.ts";
+import { LOW_DEVICES_QUERY, lowStockOf, namesOf, TREE_QUERY } from "./health-stock.ts";
 import { SCHEMA_VERSION } from "./sqlite-schema.ts";
 
 type Row = Readonly<Record<string, unknown>>;
@@ -36,8 +37,10 @@ export class SqliteHealthReader implements HealthReader {
   }
 
   async groups(query: HealthQuery): Promise<readonly GroupHealth[]> {
-    return this.ask(groupsQuery(query.order, COMMITS_OF.sqlite), ...groupsParameters(query)).map(
-      toGroupHealth,
+    const rows = this.ask(groupsQuery(query.order, COMMITS_OF.sqlite), ...groupsParameters(query));
+    const low = namesOf(this.ask(LOW_DEVICES_QUERY, query.keyPackagesBelow, query.nowMs));
+    return rows.map((row) =>
+      toGroupHealth(row, lowStockOf(this.ask(TREE_QUERY, row["mls_group"] as number), low)),
     );
   }
 

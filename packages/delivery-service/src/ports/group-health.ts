@@ -6,6 +6,9 @@ export interface HealthQuery {
   readonly sinceDay: number;
   /** A leaf is a straggler when more entries than this lie between its cursor and the end of the log. */
   readonly stragglerEntries: number;
+  /** The stock of a device is low with fewer one-time KeyPackages than this that are good beyond `nowMs` (ms since 1970). */
+  readonly keyPackagesBelow: number;
+  readonly nowMs: number;
   readonly order: HealthOrder;
   readonly limit: number;
 }
@@ -29,13 +32,15 @@ export interface GroupHealth {
   readonly stragglers: number;
   /** Leaves whose next entry is gone: they have to come in from outside. */
   readonly leftBehind: number;
+  /** Leaves of devices whose stock of KeyPackages is low; undefined where the tree cannot be read. */
+  readonly lowStock: number | undefined;
   /** Proposals that wait for a commit, and Welcomes that wait for their mailbox. */
   readonly proposals: number;
   readonly welcomes: number;
   readonly lastUsedDay: number;
 }
 
-/** KeyPackages of all devices that ever uploaded any. What the tree of a group says of its devices is not looked into. */
+/** KeyPackages of all devices that ever uploaded any. */
 export interface StockHealth {
   readonly devices: number;
   /** Fewer one-time KeyPackages than asked for, but some. */
@@ -56,7 +61,7 @@ export interface RetentionHealth {
 
 /** What an operator may know of groups, read beside running nodes. Changes nothing. */
 export interface HealthReader {
-  /** O(cursors and commits of all groups): for people, not for a scraper. */
+  /** O(cursors, commits and KeyPackages of all groups, and members of those that are shown): for people, not for a scraper. */
   groups(query: HealthQuery): Promise<readonly GroupHealth[]>;
   /** Those that are good beyond `nowMs`. O(KeyPackages). */
   keyPackages(lowBelow: number, nowMs: number): Promise<StockHealth>;

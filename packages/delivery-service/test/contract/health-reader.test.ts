@@ -83,7 +83,15 @@ describe.each(places)("the health of groups on $name", ({ open }) => {
   const read = (group: GroupId, signatureKey: Bytes, throughSequence: number) =>
     stores.mlsGroups.saveCursors([{ groupId: group, signatureKey, throughSequence }]);
   const look = (query: Partial<HealthQuery> = {}) =>
-    health.groups({ sinceDay: DAY, stragglerEntries: 3, order: "entries", limit: 10, ...query });
+    health.groups({
+      sinceDay: DAY,
+      stragglerEntries: 3,
+      keyPackagesBelow: 10,
+      nowMs: NOW,
+      order: "entries",
+      limit: 10,
+      ...query,
+    });
   const only = async (query: Partial<HealthQuery> = {}): Promise<GroupHealth> => {
     const groups = await look(query);
     expect(groups).toHaveLength(1);

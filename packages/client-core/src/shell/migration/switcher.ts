@@ -68,6 +68,8 @@ export class Switcher {
     if (named === undefined) return;
     const { migration } = this.context;
     const leaves = leavesOf(group);
+    // The switch comes when everybody has had time to take this commit.
+    this.context.quieten(2 * REST_MS_PER_MEMBER * leaves.length);
     const rosterHash = hashOfRoster(leaves);
     const fits = equalBytes(named.rosterHash, rosterHash) && equalBytes(named.groupId, group.groupId);
     migration.setOwn(id, {

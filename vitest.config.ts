@@ -19,9 +19,9 @@ const slow = {
 const alone = `${roots}/test/**/*.alone.test.ts`;
 
 /**
- * Three projects. `npm run check` runs `fast` in less than two minutes: unit tests and vectors. `slow` is everything that
- * starts processes, sockets, or long searches. Both read the product's sources once for many files, which saves a tenth of
- * the time. `alone` are those that replace a part of the product: each has a process of its own. `npm test` runs all.
+ * Three projects. `npm run check` runs `fast` in less than two minutes: unit tests and vectors, which read the product's
+ * sources once for many files. `slow` is everything that starts processes, sockets, or long searches. `alone` are those of
+ * them that replace a part of the product, and would spoil others in one process. `npm test` runs all.
  */
 export default defineConfig({
   ...shared,
@@ -48,7 +48,6 @@ export default defineConfig({
         test: {
           ...slow,
           name: "slow",
-          isolate: false,
           include: [`${roots}/test/{scenario,property,model,adversary,contract,bench}/**/*.test.ts`],
           exclude: [...configDefaults.exclude, alone],
         },

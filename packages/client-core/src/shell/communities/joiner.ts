@@ -437,7 +437,9 @@ export class Joiner {
       return await this.groupInfo(id, publicKey, privateKey, link);
     } catch (error) {
       const isRemoved = error instanceof ServiceRefusal && error.code === "group/not-a-member";
-      if (link !== undefined || !isRemoved) throw error;
+      // Whoever was never in it cannot have been removed, and has nothing in which it could be ahead of the service.
+      const wasNeverIn = this.context.mls.newestEpoch(id) === undefined;
+      if (link !== undefined || !isRemoved || wasNeverIn) throw error;
       if (this.context.mls.group(id)?.joinsExpected === true)
         return await this.groupInfo(id, publicKey, privateKey, undefined, true);
       await this.requireNotBehind(id);

@@ -121,8 +121,9 @@ export class ClientConnection implements ConnectionHandler {
     this.push({ kind: "drain", retryAfterMs: this.context.timing.reconnectAfterMs });
   }
 
-  /** Closes with the hint to come back: the service has changed, and Hello says how. */
+  /** Closes with the hint to come back: the service has changed, and Hello says how. Whoever says Hello now hears it so. */
   sendBack(): void {
+    if (this.state.kind === "fresh" || this.state.kind === "greeting") return;
     this.hintResume("service/mailboxes-lost");
   }
 

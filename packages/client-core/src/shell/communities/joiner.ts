@@ -437,9 +437,7 @@ export class Joiner {
       return await this.groupInfo(id, publicKey, privateKey, link);
     } catch (error) {
       const isRemoved = error instanceof ServiceRefusal && error.code === "group/not-a-member";
-      // Whoever was never in it cannot have been removed, and has nothing in which it could be ahead of the service.
-      const wasNeverIn = this.context.mls.newestEpoch(id) === undefined;
-      if (link !== undefined || !isRemoved || wasNeverIn) throw error;
+      if (link !== undefined || !isRemoved) throw error;
       if (this.context.mls.group(id)?.joinsExpected === true)
         return await this.groupInfo(id, publicKey, privateKey, undefined, true);
       await this.requireNotBehind(id);
@@ -449,6 +447,8 @@ export class Joiner {
 
   /** Who was added since the copy that the service was restored from is no member there, and yet is one. */
   private async requireNotBehind(id: GroupId): Promise<void> {
+    // Whoever was never in it has nothing in which it could be ahead of the service.
+    if (!this.registry.isStored(id)) return;
     try {
       await this.access.openGroup(id);
     } catch (error) {

@@ -74,6 +74,14 @@ export class Registry {
     return { group, store, row };
   }
 
+  /** Whether there is a group to be loaded: not where this device is still to come into it for the first time. */
+  isStored(id: GroupId): boolean {
+    const row = this.context.mls.group(id);
+    if (row === undefined) return false;
+    const [first] = this.context.mls.rows(id, row.slot).keys("");
+    return first !== undefined;
+  }
+
   /** Roles, settings and links, as the present epoch has them. */
   communityOf(id: GroupId): CommunityContext {
     return communityContextOf(this.load(id).group.context.extensions);

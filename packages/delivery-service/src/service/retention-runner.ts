@@ -22,6 +22,8 @@ export class RetentionRunner {
     this.cancel = this.context.clock.after(delayMs, () => {
       this.runOnce()
         .catch((error: unknown) => {
+          // The stores were closed under it: the next start goes on with what is left.
+          if (this.stopped) return;
           const { code } = toRefusal(error, this.context.log);
           this.context.log.error("retention-failed", { code });
         })

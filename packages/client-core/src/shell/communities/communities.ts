@@ -628,12 +628,16 @@ export class Communities {
     );
   }
 
-  /** What time brings, looked at every few minutes. */
+  /** What time brings, looked at every few minutes. A group that is broken is set aside, and holds up no other. */
   tend(): void {
-    this.registry.forgetExpired();
-    for (const { id, state } of this.context.mls.groups())
-      if (state === "active" && this.access.isReady(id))
-        this.behindOf(groupId(id), () => this.updateIfDue(groupId(id)));
+    for (const { id: bytes, state } of this.context.mls.groups()) {
+      if (state !== "active" && state !== "stuck") continue;
+      const id = groupId(bytes);
+      this.behindOf(id, async () => {
+        this.registry.forgetExpired(id);
+        if (this.access.isReady(id)) await this.updateIfDue(id);
+      });
+    }
   }
 
   /** Fresh keys for our leaf, so that a thief of old ones is shut out (post-compromise security). */

@@ -2,7 +2,7 @@
  * MLS groups in memory and in the database. The engine changes memory and says what to write; here both are kept
  * equal: one synchronous operation is one transaction, and where that fails the memory is thrown away.
  */
-import { type Bytes, type GroupId, groupId, toBase64Url, UsageError, zeroize } from "@murmuration/base";
+import { type Bytes, type GroupId, toBase64Url, UsageError, zeroize } from "@murmuration/base";
 import {
   BanList,
   type CommunityContext,
@@ -104,14 +104,11 @@ export class Registry {
 
   /**
    * Deletes the keys of past epochs whose time is over (the receive window: RFC 9420 9.2), also where nobody commits any more.
-   * O(groups in memory).
+   * A group that is not in memory is left alone. O(past epochs).
    */
-  forgetExpired(): void {
-    const nowMs = this.context.now();
-    for (const { id, state } of this.context.mls.groups()) {
-      if ((state !== "active" && state !== "stuck") || !this.groups.has(toBase64Url(id))) continue;
-      this.update(groupId(id), ({ group, store }) => store.apply(group.forgetExpired(nowMs)));
-    }
+  forgetExpired(id: GroupId): void {
+    if (!this.groups.has(toBase64Url(id))) return;
+    this.update(id, ({ group, store }) => store.apply(group.forgetExpired(this.context.now())));
   }
 
   private wipeLent(): void {

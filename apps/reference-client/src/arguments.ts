@@ -158,16 +158,37 @@ function strictly(
       { type: option.value === undefined ? ("boolean" as const) : ("string" as const) },
     ]),
   );
+  const end = argv.indexOf("--");
+  const args = argv.map((argument, i) =>
+    (end === -1 || i < end) && isNoOption(argument, options) ? `${SHIELD}${argument}` : argument,
+  );
   try {
-    const parsed = parseArgs({ args: [...argv], options: config, allowPositionals: true, strict: true });
-    return {
-      values: parsed.values as Record<string, string | boolean | undefined>,
-      positionals: parsed.positionals,
-    };
+    const parsed = parseArgs({ args, options: config, allowPositionals: true, strict: true });
+    const values = Object.entries(parsed.values).map(([name, value]) => [
+      name,
+      typeof value === "string" ? unshield(value) : value,
+    ]);
+    return { values: Object.fromEntries(values), positionals: parsed.positionals.map(unshield) };
   } catch (error) {
     const [first] = (error as Error).message.split(/[.\n]/);
     throw new WrongUsage(`${first}; see ${PROGRAM} ${spec.path.join(" ")} --help.`);
   }
+}
+
+/** Before an argument that begins like an option and is none; no argument of a process has such a character. */
+const SHIELD = "\0";
+
+/**
+ * Every option begins with two dashes, but so may an id: 22 of the characters that base64url has, one of which is the
+ * dash.
+ */
+function isNoOption(argument: string, options: Readonly<Record<string, OptionSpec>>): boolean {
+  if (!argument.startsWith("-")) return false;
+  return !argument.startsWith("--") || (/^--[\w-]{20}$/.test(argument) && !(argument.slice(2) in options));
+}
+
+function unshield(value: string): string {
+  return value.startsWith(SHIELD) ? value.slice(SHIELD.length) : value;
 }
 
 function checkOperands(spec: CommandSpec, operands: readonly string[]): void {

@@ -48,6 +48,27 @@ describe("finding the command", () => {
   });
 });
 
+describe("what begins with a dash and is no option", () => {
+  const ids = ["-2ElDoJQUO6NJOrMdQbxZA", "--ElDoJQUO6NJOrMdQbxZA", "---lDoJQUO6NJOrMdQbxZA"];
+
+  test.each([...ids, "-5 degrees", "-"])("%s is an operand", (argument) => {
+    expect(run("count", argument, "--limit", "5").operands).toEqual([argument]);
+    expect(run("count", "--", argument).operands).toEqual([argument]);
+  });
+
+  test("is the value of the option that it follows", () => {
+    expect(run("things", "--home", ids[0]!).options.text("home")).toBe(ids[0]);
+    expect(sentence("count", "1", "--limit", "-5")).toBe(
+      '--limit takes a whole number from 1 to 100, not "-5".',
+    );
+  });
+
+  test("an option that nobody knows is not taken for an id, unless it is as long as one", () => {
+    expect(sentence("count", "1", "--colours")).toContain("--colours");
+    expect(run("count", "1", "--ElDoJQUO6NJOrMdQbxZA").operands).toHaveLength(2);
+  });
+});
+
 describe("help", () => {
   test("without arguments, with --help, and with the word", () => {
     for (const argv of [[], ["--help"], ["help"]]) {

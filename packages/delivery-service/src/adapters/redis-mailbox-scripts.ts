@@ -30,9 +30,11 @@ local function delete(box, stream, ages, bytes, address, entries)
     redis.call('XDEL', stream, entry[1])
     redis.call('ZREM', ages, address .. ' ' .. string.sub(entry[1], 1, -3))
   end
+  -- Not with the minus sign alone: of nothing it makes a minus zero, which Redis takes for no number.
+  local by = 0 - size
   if #entries > 0 then
-    redis.call('HINCRBY', box, 'bytes', -size)
-    if redis.call('INCRBY', bytes, -size) == 0 then redis.call('DEL', bytes) end
+    redis.call('HINCRBY', box, 'bytes', by)
+    if redis.call('INCRBY', bytes, by) == 0 then redis.call('DEL', bytes) end
   end
 end
 local function delete_through(box, stream, ages, bytes, address, through)

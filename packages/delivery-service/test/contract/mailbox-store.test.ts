@@ -137,6 +137,23 @@ describe.each(engines)("mailbox store on $name", (engine) => {
     expect(await mailboxes.lastId(owner)).toBe(5);
   });
 
+  it("an envelope without a byte in it goes like any other: acknowledged, discarded, with its mailbox, by age", async () => {
+    const owner = address();
+    const nothing = () => {
+      const envelopes = [{ recipient: owner, ciphertext: new Uint8Array(0), source: undefined }];
+      return mailboxes.append(to([owner], { envelopes }));
+    };
+    await mailboxes.open(owner, NOW);
+    for (let i = 0; i < 3; i++) expect(await nothing()).toEqual({ kind: "stored" });
+    expect(await mailboxes.acknowledge(owner, envelopeId(1))).toBe(1);
+    await mailboxes.discard(owner, [envelopeId(2)]);
+    expect(await mailboxes.depth(owner)).toEqual({ envelopes: 1, bytes: 0 });
+    expect(await mailboxes.expireEnvelopes(NOW + 1, 10)).toBe(1);
+    await nothing();
+    await mailboxes.remove(owner);
+    expect(await mailboxes.depth(owner)).toBeUndefined();
+  });
+
   it("a page keeps both limits and holds at least one envelope", async () => {
     const owner = address();
     await mailboxes.open(owner, NOW);

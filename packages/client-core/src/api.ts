@@ -426,7 +426,7 @@ export interface Migration {
   readonly generation: number;
   /** The account whose device prepares the MLS group. */
   readonly creator: AccountRef | undefined;
-  /** Whether it is this device; only then the numbers below are known. */
+  /** Whether it is this device; before the switch only it knows the numbers below. */
   readonly isCreator: boolean;
   readonly startedAtMs: number | undefined;
   /** When it switches even if not everybody is ready. */
@@ -434,7 +434,10 @@ export interface Migration {
   /** Accounts that are to move, and those of them all of whose devices are ready. */
   readonly accounts: number;
   readonly readyAccounts: number;
-  /** Who is not in the MLS group, and why: `key-packages/none`, `migration/not-joined`, `migration/invited`. */
+  /**
+   * Who is not in the MLS group, and why: `key-packages/none`, `migration/not-joined`, `migration/invited`. After the switch,
+   * who was left behind by it and has not come in since: `migration/left-behind` where this device does not know more.
+   */
   readonly notReady: readonly LeftOutMember[];
   /** What comes next: `members` have to join, the `service`, the `switch`, `nothing`. */
   readonly waitsFor: "members" | "service" | "switch" | "nothing";

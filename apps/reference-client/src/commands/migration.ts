@@ -144,7 +144,11 @@ export function describeMove(client: Client, group: Conversation, nowMs: number)
     ...(move.startedAtMs === undefined ? [] : [["since", time(move.startedAtMs)] as const]),
     ["ready", readiness(protocol, move)],
     ...move.notReady.map(
-      ({ accountId, code }) => ["not ready", `${nameOf(client, accountId)}: ${explainCode(code)}`] as const,
+      ({ accountId, code }) =>
+        [
+          protocol === "mls" ? "left behind" : "not ready",
+          `${nameOf(client, accountId)}: ${explainCode(code)}`,
+        ] as const,
     ),
     ...deadline(move, nowMs),
     ["waits for", WORDS_OF_WAITING[move.waitsFor]],

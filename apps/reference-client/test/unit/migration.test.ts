@@ -45,6 +45,19 @@ describe("what is said of a move", () => {
     expect(lines).toContain("only the device that prepares the move knows");
   });
 
+  test("after the switch, who was left behind by it", () => {
+    const notReady = [{ accountId: ALICE, code: "migration/left-behind" }];
+    const lines = describeMove(
+      client,
+      group({ ...move, state: "mls", isCreator: false, notReady }, "mls"),
+      0,
+    );
+    expect(lines).toContain(
+      "  left behind  AAAAAAAA: Was not in the MLS group when it switched: the app has to be opened there. (migration/left-behind)",
+    );
+    expect(lines).toContain("  ready        3 of 4");
+  });
+
   test("a group that never moved", () => {
     expect(describeMove(client, group(undefined), 0)[0]).toContain("has not begun to move");
     expect(describeMove(client, group(undefined, "mls"), 0)[0]).toContain("from the start");

@@ -325,6 +325,15 @@ export class ConversationStore {
     ]);
   }
 
+  /** Former members that had only been invited. */
+  formerlyInvited(id: Bytes): readonly AccountId[] {
+    return this.storage
+      .all("SELECT account FROM group_member WHERE group_id = ? AND removed_at IS NOT NULL AND invited = 1", [
+        id,
+      ])
+      .map((row) => accountId(row["account"] as Bytes));
+  }
+
   /**
    * Replaces the member list of a group that this device has come into: who was there before leaves no mark. Returns the
    * accounts that were not present before. One question, and a write for each member that is another than before.

@@ -230,6 +230,16 @@ export class HistoryStore {
       .reverse();
   }
 
+  /** Whose lines have come since a time, each once. O(lines of the conversation). */
+  authorsSince(conversation: Bytes, atMs: number): readonly AccountId[] {
+    return this.storage
+      .all("SELECT DISTINCT author FROM history WHERE conversation = ? AND stored_at >= ?", [
+        conversation,
+        atMs,
+      ])
+      .map((row) => accountId(row["author"] as Bytes));
+  }
+
   /** Incoming messages up to a line that were not marked read. */
   unreadThrough(conversation: Bytes, through: number): readonly HistoryRow[] {
     return this.storage

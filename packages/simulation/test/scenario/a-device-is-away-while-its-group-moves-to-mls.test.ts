@@ -26,6 +26,7 @@ test("a device that is offline through the whole switch has everything that was 
   await using world = await World.start();
   const [alice, bob, carol] = await movers(world, ["Alice", "Bob", "Carol"]);
   const everybody = [alice, bob, carol];
+  const carolId = carol.id;
   const { id } = await pairwiseGroup(alice, [bob, carol]);
   const talk = new Talk(id);
   for (const device of everybody) await talk.say(device, "before");
@@ -48,6 +49,8 @@ test("a device that is offline through the whole switch has everything that was 
   expect(on(alice, id).migration).toMatchObject({ state: "preparing", readyAccounts: 2, accounts: 3 });
   await on(alice, id).migrate("finish-now");
   await allMoved([alice, bob], id);
+  const leftBehind = [{ accountId: carolId, code: "migration/not-joined" }];
+  expect(on(alice, id).migration).toMatchObject({ notReady: leftBehind, readyAccounts: 2, accounts: 3 });
   for (let round = 0; round < 3; round++) {
     await talk.say(bob, "mls");
     await talk.say(alice, "mls");
@@ -60,6 +63,7 @@ test("a device that is offline through the whole switch has everything that was 
   carol.client.connection.start();
   await talk.heardBy(everybody);
   await requireMoved(everybody, id, "everybody is back");
+  expect(on(alice, id).migration).toMatchObject({ notReady: [], readyAccounts: 3, accounts: 3 });
 }, 120_000);
 
 test("a device without KeyPackages is named, left behind, comes in by itself, and what it had written is said", async () => {
@@ -84,6 +88,10 @@ test("a device without KeyPackages is named, left behind, comes in by itself, an
   await on(bob, id).send({ text: "not for Dave" });
   await untilIn([alice], id, () => on(alice, id).migration?.state === "mls", "the record is done");
   expect(membersOf(alice, id)).toHaveLength(2);
+  const behind = { readyAccounts: 2, accounts: 3 };
+  const named = (code: string) => ({ ...behind, notReady: [{ accountId: daveId, code }] });
+  expect(on(alice, id).migration, "who prepared it knows why").toMatchObject(named("key-packages/none"));
+  expect(on(bob, id).migration, "others see that").toMatchObject(named("migration/left-behind"));
 
   await dave.open({ wrapTransport: (transport) => transport });
   await talk.say(dave, "written while away");
@@ -92,6 +100,8 @@ test("a device without KeyPackages is named, left behind, comes in by itself, an
   await requireMoved(everybody, id, "everybody is in");
   await talk.heardBy(everybody);
   expect(countOf(dave, id, "not for Dave"), "he was not in the group then").toBe(0);
+  for (const device of everybody)
+    expect(on(device, id).migration).toMatchObject({ notReady: [], readyAccounts: 3, accounts: 3 });
   for (const device of everybody) expect(membersOf(device, id)).toHaveLength(3);
 }, 120_000);
 
@@ -117,6 +127,12 @@ test("an invited account that had not accepted is not in the group, and accepts 
   await erin.client.connection.caughtUp();
   expect(on(erin, id).state).toBe("invited");
   expect(membersOf(alice, id)).toHaveLength(2);
+  for (const device of [alice, bob])
+    expect(on(device, id).migration).toMatchObject({
+      notReady: [{ accountId: erin.id, code: "migration/invited" }],
+      readyAccounts: 2,
+      accounts: 2,
+    });
 
   await on(erin, id).accept();
   await untilIn([erin], id, () => on(erin, id).state === "active", "Erin is in", PATIENCE_MS);

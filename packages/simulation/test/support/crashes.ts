@@ -60,12 +60,16 @@ export interface Story {
 }
 
 /**
- * Runs the story twice to count its effects (the first time has some that come only once), then once for each moment before
- * and after an effect. Returns the effects that were counted.
+ * Runs the story three times to count its effects, then once for each moment before and after an effect. Returns the effects
+ * that were counted: of the second and third time the fewer, for the first has some that come only once, and what a client
+ * does behind it (a profile that is asked for, an acknowledgement) falls into one run and not into another.
  */
 export async function killAroundEachEffect(story: Story): Promise<readonly string[]> {
-  await tell(story, -2, (plan) => plan.record());
-  const effects = (await tell(story, -1, (plan) => plan.record())).effects.slice();
+  await tell(story, -3, (plan) => plan.record());
+  const counted: (readonly string[])[] = [];
+  for (const point of [-2, -1])
+    counted.push((await tell(story, point, (plan) => plan.record())).effects.slice());
+  const [effects] = counted.sort((a, b) => a.length - b.length) as [readonly string[]];
   const all = Array.from({ length: effects.length * 2 }, (_, point) => point);
   const told = all.filter((point) => story.tells?.(point) ?? true);
   const points = told.length;

@@ -49,6 +49,7 @@ import {
   SPREAD_MS_PER_MEMBER,
 } from "./gentle.ts";
 import { Preparer } from "./preparer.ts";
+import { type Readiness, readinessAfter, readinessBefore } from "./readiness.ts";
 import { accountsOf, strangersAmong } from "./roster.ts";
 import { type SpokenMessage, SpokenOrder } from "./spoken-order.ts";
 import { Switcher } from "./switcher.ts";
@@ -126,11 +127,7 @@ export class Migrations {
     if (generation === 0 && waitingMembers === 0) return undefined;
     const own = migration.own(id);
     const isCreator = this.preparer.isCreator(id);
-    const isOpen = isCreator && state !== "pairwise" && state !== "mls" && state !== "switching";
-    const members = this.context.conversations.countMembers(id);
-    const { accounts, ready, notReady } = isOpen
-      ? this.preparer.readiness(id)
-      : { accounts: members, ready: hasSwitched(state) ? members : 0, notReady: [] };
+    const { accounts, ready, notReady } = this.readiness(id);
     return {
       state,
       generation,
@@ -144,6 +141,20 @@ export class Migrations {
       waitsFor: waitsFor(state, ready < accounts && !own.finishNow),
       waitingMembers,
     };
+  }
+
+  /** As far as this device knows it. O(members). */
+  private readiness(id: GroupId): Readiness {
+    const { conversations, migration, mls } = this.context;
+    const { state } = migration.record(id);
+    const isIn = mls.group(id)?.state === "active";
+    if (migration.own(id).switchedAtMs > 0 && isIn)
+      return readinessAfter(this.context, id, this.communities.registry.load(id).group);
+    const isOpen = state !== "pairwise" && !hasSwitched(state);
+    if ((isOpen || state === "recovering") && this.preparer.isCreator(id))
+      return readinessBefore(this.context, id);
+    const accounts = conversations.countMembers(id);
+    return { accounts, ready: hasSwitched(state) ? accounts : 0, notReady: [] };
   }
 
   /**
@@ -858,11 +869,9 @@ export class Migrations {
 
   /** Progress, for those who look on. */
   private tell(id: GroupId): void {
-    const { conversations, migration, notifier } = this.context;
+    const { migration, notifier } = this.context;
     const { state } = migration.record(id);
-    const { accounts, ready } = hasSwitched(state)
-      ? { accounts: conversations.countMembers(id), ready: conversations.countMembers(id) }
-      : this.preparer.readiness(id);
+    const { accounts, ready } = this.readiness(id);
     notifier.tell({ kind: "migration", conversation: id, state, readyAccounts: ready, accounts });
   }
 }

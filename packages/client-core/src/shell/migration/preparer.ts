@@ -53,6 +53,7 @@ import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { GENTLE_ADDS, GENTLE_PAUSE_MS_PER_MEMBER, REST_MS_PER_MEMBER } from "./gentle.ts";
+import { readinessBefore } from "./readiness.ts";
 import { hashOfRoster } from "./roster.ts";
 
 /** Before an account that could not be added is tried again, ms. */
@@ -63,13 +64,6 @@ const RENEW_EVERY_MS = 20_000;
 const LONGEST_REST_MS = 20_000;
 /** KDF.Nh of the cipher suite (RFC 9420 section 8.4). */
 const PSK_NONCE_BYTES = 32;
-
-/** Who is ready and who is not. */
-export interface Readiness {
-  readonly accounts: number;
-  readonly ready: number;
-  readonly notReady: readonly { readonly account: AccountId; readonly code: string }[];
-}
 
 export class Preparer {
   private readonly context: Context;
@@ -170,7 +164,7 @@ export class Preparer {
     const { state } = migration.record(id);
     const own = migration.own(id);
     const stands = mls.group(id)?.state === "active";
-    const { accounts, ready } = this.readiness(id);
+    const { accounts, ready } = readinessBefore(this.context, id);
     const { secretMessage } = own;
     return {
       state,
@@ -356,38 +350,6 @@ export class Preparer {
     });
   }
 
-  /** Who has joined and said so. O(members). */
-  readiness(id: GroupId): Readiness {
-    const { conversations, mls, migration, own } = this.context;
-    const said = new Set(migration.ready(id).map((device) => deviceKey(device.accountId, device.deviceId)));
-    said.add(deviceKey(own.accountId, own.deviceId));
-    const failures = new Map(
-      mls.failedJobs(id, "add").map(({ account, failure }) => [formatId(account), failure]),
-    );
-    const devices = new Map<string, number[]>();
-    for (const { account, device } of mls.leaves(id)) {
-      const known = devices.get(formatId(account)) ?? [];
-      devices.set(formatId(account), [...known, device]);
-    }
-    const members = conversations.members(id);
-    const notReady: { account: AccountId; code: string }[] = [];
-    for (const { account, invited } of members) {
-      const leaves = devices.get(formatId(account)) ?? [];
-      if (invited) notReady.push({ account, code: "migration/invited" });
-      else if (leaves.length === 0)
-        notReady.push({ account, code: failures.get(formatId(account)) ?? "migration/not-added" });
-      else if (!leaves.every((device) => said.has(deviceKey(account, device))))
-        notReady.push({ account, code: "migration/not-joined" });
-    }
-    const invited = notReady.filter(({ code }) => code === "migration/invited").length;
-    // Whoever was only invited cannot become ready, and holds nobody up.
-    return {
-      accounts: members.length - invited,
-      ready: members.length - notReady.length,
-      notReady,
-    };
-  }
-
   // ------------------------------------------------------------------------------------------ the switch
 
   private async step(id: GroupId, action: (generation: number) => GroupAction): Promise<void> {
@@ -547,8 +509,6 @@ export class Preparer {
     return true;
   }
 }
-
-const deviceKey = (account: AccountId, device: number): string => `${formatId(account)}.${device}`;
 
 function foreignLeaves(group: Group, state: GroupState): readonly LeafOfRoster[] {
   return leavesOf(group).filter(({ account, identityKey }) => {

@@ -229,9 +229,9 @@ export class Switcher {
     this.communities.carry(id);
     // What they had said before is still taken; they come into the group by themselves.
     const present = new Set(conversations.members(id).map(({ account }) => formatId(account)));
-    for (const { account, identityKey } of before) {
+    for (const { account, identityKey, invited } of before) {
       if (present.has(formatId(account))) continue;
-      conversations.putMember(id, { account, identityKey, role: "member", invited: false });
+      conversations.putMember(id, { account, identityKey, role: "member", invited });
       conversations.removeMember(id, account, atMs);
     }
     this.learnProfile(id, community.profileHash);

@@ -35,7 +35,19 @@ function blank(firstLeaf: number, leaves: number): NaiveSubtree {
   };
 }
 
-export const decodeLeaf = (bytes: Uint8Array): LeafNode => decodeWhole(bytes, readLeafNode);
+/** Of bytes that nobody changes: a leaf is asked for again by everything that is compared. */
+const decoded = new WeakMap<Uint8Array, LeafNode>();
+
+export function decodeLeaf(bytes: Uint8Array): LeafNode {
+  const known = decoded.get(bytes) ?? decodeWhole(bytes, readLeafNode);
+  decoded.set(bytes, known);
+  return known;
+}
+
+/** Nodes are replaced, and never changed: the copy has the same ones. */
+function copyOf(tree: NaiveSubtree): NaiveSubtree {
+  return tree.kind === "leaf" ? { ...tree } : { ...tree, left: copyOf(tree.left), right: copyOf(tree.right) };
+}
 
 /** All leaves below a subtree, left to right. */
 function leavesOf(tree: NaiveSubtree): NaiveLeaf[] {
@@ -118,12 +130,15 @@ function validDescendants(p: NaiveParent): NaiveSubtree[] {
   });
 }
 
+const encodedCredential = (leaf: Uint8Array): Uint8Array =>
+  encode(decodeLeaf(leaf).credential, writeCredential);
+
 export class NaiveTree {
   root: NaiveSubtree = blank(0, 1);
 
   static copyOf(other: NaiveTree): NaiveTree {
     const copy = new NaiveTree();
-    copy.root = structuredClone(other.root);
+    copy.root = copyOf(other.root);
     return copy;
   }
 
@@ -233,10 +248,9 @@ export class NaiveTree {
   }
 
   leavesByCredential(credential: Uint8Array): number[] {
-    return this.members.filter((leaf) => {
-      const own = decodeLeaf(this.leaves[leaf]!.node!).credential;
-      return equalBytes(encode(own, writeCredential), credential);
-    });
+    return this.leaves
+      .filter(({ node }) => node !== null && equalBytes(encodedCredential(node), credential))
+      .map(({ index }) => index);
   }
 }
 

@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { type HealthOrder, labelled, openHealth, readConfig } from "@murmuration/delivery-service";
+import type { HealthOrder, openHealth } from "@murmuration/delivery-service";
 import { limits } from "@murmuration/wire";
 import type { Options } from "../arguments.ts";
 import { type Command, jsonOption } from "../command.ts";
 import { CommandFailed } from "../failures.ts";
 import { json, table } from "../output.ts";
-import { configOption } from "./serve.ts";
+import { configOption, deliveryService } from "./serve.ts";
 
 const DAY_MS = 86_400_000;
 const ORDERS = ["stale", "age", "stragglers", "entries", "outbox"] as const satisfies readonly HealthOrder[];
@@ -15,6 +15,7 @@ const BESIDE = "Reads the store beside running nodes and changes nothing.";
 type Health = Awaited<ReturnType<typeof openHealth>>;
 
 async function reading<T>(options: Options, work: (health: Health) => Promise<T>): Promise<T> {
+  const { openHealth, readConfig } = await deliveryService();
   const health = await openHealth(readConfig({ path: options.text("config") }));
   try {
     return await work(health);
@@ -70,6 +71,7 @@ export const adminGroups: Command = {
         nowMs: now,
       }),
     );
+    const { labelled } = await deliveryService();
     const groups = labelled(found, labelKey(options.text("label-key")));
     if (options.flag("json")) {
       for (const group of groups) print(json(group));

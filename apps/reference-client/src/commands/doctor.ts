@@ -1,7 +1,6 @@
-import { examine, readConfig } from "@murmuration/delivery-service";
 import { type Command, jsonOption } from "../command.ts";
 import { json, table } from "../output.ts";
-import { configOption } from "./serve.ts";
+import { configOption, deliveryService } from "./serve.ts";
 
 const UNHEALTHY = 1;
 
@@ -15,6 +14,7 @@ export const doctor: Command = {
     "Changes nothing. Exit: 0 nothing failed, 1 something did, 2 the configuration is wrong. The limit of open files is\n" +
     "that of this command: run it where the service runs. Disks of engines on other machines cannot be seen from here.",
   async run({ options, print }) {
+    const { examine, readConfig } = await deliveryService();
     const findings = await examine(readConfig({ path: options.text("config") }));
     if (options.flag("json")) for (const finding of findings) print(json(finding));
     else {

@@ -1,5 +1,7 @@
-import { readConfig, runUntilStopped } from "@murmuration/delivery-service";
 import type { Command } from "../command.ts";
+
+/** Loaded by the commands that need it: the others start without the service and its engines, in half the time. */
+export const deliveryService = () => import("@murmuration/delivery-service");
 
 /** Where the configuration of a service is, for each command that works on one. */
 export const configOption = {
@@ -39,6 +41,7 @@ export const serve: Command = {
     "It prints its address once it listens. SIGTERM or SIGINT drains it: clients are told to come back later,\n" +
     "and what was accepted is on disk. Put TLS in front of it wherever it can be reached by others.",
   async run({ options, print, signal }) {
+    const { readConfig, runUntilStopped } = await deliveryService();
     const inviteCode = options.text("invite-code");
     const config = readConfig({
       path: options.text("config"),

@@ -104,6 +104,10 @@ class MurmurationClient implements Client {
         this.recovery.noteRestored();
         this.link.interrupt();
       },
+      serviceSetBack: () => {
+        context.transaction(() => this.groups.noteServiceLost());
+        this.behind(() => this.checkRecords());
+      },
       behind: (work) => this.behind(work),
       merged: (...commit) => this.migrations.committed(...commit),
       entered: (id, group) => this.migrations.entered(id, group),
@@ -146,7 +150,7 @@ class MurmurationClient implements Client {
       overflow: () => this.link.interrupt(),
       received: () => this.received(),
     });
-    this.recovery = new Recovery(context, this.mark, this.directory, this.communities, wake);
+    this.recovery = new Recovery(context, this.mark, this.directory, this.communities, this.groups, wake);
     this.maintenance = new Maintenance(context, this.communities);
     const gateways = options.pushGateways ?? httpPushGateways;
     this.pushing = new Push(context, gateways, () => this.link.state === "connected", this.communities);
@@ -293,10 +297,15 @@ class MurmurationClient implements Client {
       await this.contacts.publishProfile();
       await this.inbox.openHeld();
       await this.received();
+      await this.checkRecords();
       await this.groups.resume();
       this.migrations.connected();
     });
     this.worker.wakeAll();
+  }
+
+  private checkRecords(): Promise<void> {
+    return this.groups.checkRecords((id) => this.migrations.serviceWasSetBack(id));
   }
 
   /** Runs work that nobody waits for; what is temporary is tried again with the next connection. */

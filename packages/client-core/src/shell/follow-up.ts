@@ -11,6 +11,8 @@ export class FollowUp {
   private readonly context: Context;
   private readonly groups: Groups;
   private readonly receiver: Receiver;
+  /** Invites whose record lies under another key, with how much of their group was held when it was tried. */
+  private readonly waitsForKey = new Map<number, number>();
 
   constructor(context: Context, groups: Groups, receiver: Receiver) {
     this.context = context;
@@ -32,9 +34,15 @@ export class FollowUp {
     const { context } = this;
     const { group, groupInvite } = decodeContent(row.bytes);
     if (group !== undefined && groupInvite !== undefined && row.sender !== undefined) {
+      const waiting = context.held.of("group", group.groupId).length;
+      if (this.waitsForKey.get(row.id) === waiting) return;
       try {
         await this.groups.acceptInvite(group.groupId, row.sender.accountId, groupInvite);
       } catch (error) {
+        if (error instanceof RejectionError && error.code === "group/access-denied") {
+          this.waitsForKey.set(row.id, waiting);
+          return;
+        }
         // An invite that does not fit its record is worth nothing.
         if (isTemporary(error) || !(error instanceof RejectionError)) throw error;
       }

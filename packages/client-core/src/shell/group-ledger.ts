@@ -111,6 +111,9 @@ export class GroupLedger {
 
   private save(group: GroupId, state: GroupState, keys: Generation, forked: boolean): void {
     const { conversations } = this.context;
+    const before = conversations.group(group)?.groupKey;
+    if (before !== undefined && !equalBytes(before, keys.groupKey))
+      conversations.addPastKey(group, before, this.context.now());
     const row: GroupRow = {
       groupKey: keys.groupKey,
       fence: keys.fence,

@@ -29,7 +29,7 @@ import {
   nextMigration,
   unmigrated,
 } from "@murmuration/wire";
-import { FENCE_BYTES, GROUP_KEY_BYTES, type GroupInvite } from "../core/content.ts";
+import { decodeContent, FENCE_BYTES, GROUP_KEY_BYTES, type GroupInvite } from "../core/content.ts";
 import {
   createChange,
   type GroupAction,
@@ -48,10 +48,11 @@ import {
   splitRecord,
 } from "../core/group-record.ts";
 import { ServiceRefusal } from "../core/refusal.ts";
-import type { PendingWrite } from "../store/conversations.ts";
+import type { PendingKey, PendingWrite } from "../store/conversations.ts";
 import type { Context } from "./context.ts";
 import type { GroupLedger } from "./group-ledger.ts";
 import type { Generation, GroupMessages } from "./group-messages.ts";
+import { RecordRefeeder } from "./record-refeeder.ts";
 import { ServiceApi } from "./service-api.ts";
 import { Suspicions } from "./suspicions.ts";
 
@@ -65,6 +66,12 @@ export interface GroupOutbox {
 
 /** How often an own change is made anew after a lost race. */
 const MAX_RACES = 12;
+/** Keys that a record is tried with for an invite. */
+const MAX_KEYS_TRIED = 16;
+/** How often a record is written forward before it is read as it is: others do so at the same time. */
+const MAX_FEEDS = 6;
+/** In the meta table: 1 while the records of groups have to be read, since the service was set back. */
+const RECORDS_IN_DOUBT = "records-in-doubt";
 
 export class Groups {
   private readonly context: Context;
@@ -72,6 +79,9 @@ export class Groups {
   private readonly ledger: GroupLedger;
   private readonly messages: GroupMessages;
   private readonly suspicions: Suspicions;
+  private readonly refeeder: RecordRefeeder;
+  /** Groups whose past keys were tried. */
+  private readonly triedPast = new Set<string>();
 
   constructor(context: Context, ledger: GroupLedger, messages: GroupMessages, outbox: GroupOutbox) {
     this.context = context;
@@ -79,6 +89,7 @@ export class Groups {
     this.messages = messages;
     this.outbox = outbox;
     this.suspicions = new Suspicions(context);
+    this.refeeder = new RecordRefeeder(context);
   }
 
   // ---------------------------------------------------------------------------------------- own changes
@@ -192,7 +203,7 @@ export class Groups {
   }
 
   /** Carries a persisted change to the service. Returns when it was applied, or lost its race. */
-  private async push(group: GroupId): Promise<void> {
+  private async push(group: GroupId, isSecondTry = false): Promise<void> {
     const { api, conversations } = this.context;
     const write = conversations.pendingWrite(group);
     if (write === undefined) return;
@@ -214,10 +225,10 @@ export class Groups {
         this.dropPendingWrite(group, write);
         throw error;
       }
-      // Lost, or won with the answer lost: the record says which.
+      // Lost, or won with the answer lost: the record says which. Or it was set back, and takes the change now.
       await this.readRecord(group);
       this.tellAndWake();
-      return;
+      return this.stillPending(group, write) && !isSecondTry ? this.push(group, true) : undefined;
     }
     // A refresh that ran meanwhile may have adopted it.
     if (this.stillPending(group, write)) this.adoptOwn(group, write);
@@ -290,29 +301,94 @@ export class Groups {
     return true;
   }
 
+  /** Where the service has gone back behind what is known here, its record is written forward first. */
   private async readRecord(group: GroupId): Promise<void> {
+    for (let feeds = 0; ; feeds++) {
+      const before = this.context.conversations.group(group)?.revision ?? 0;
+      const { keys, revision, blob, migration } = await this.servedRecord(group);
+      // What came while the answer was on its way may well be newer.
+      if (revision < before) this.suspicions.note(group, "group/rolled-back");
+      if (revision >= before || feeds === MAX_FEEDS || !this.refeeder.mayFeed(group)) {
+        if (blob === undefined) throw new RejectionError("group/unknown");
+        this.adoptRecord(group, keys, revision, blob);
+        this.compareStates(group, revision, migration);
+        return;
+      }
+      if (blob !== undefined) this.requireOurPast(group, keys, revision, blob);
+      if (feeds === 0) await this.refeeder.giveWay(group, revision);
+      const outcome = await this.refeeder.feed(group, { revision, groupKey: keys.groupKey });
+      if (outcome === "refused") throw new RejectionError("group/rolled-back");
+    }
+  }
+
+  /** The record as the service has it, by the first key that it lets us read it with; without a blob where it has none. */
+  private async servedRecord(group: GroupId): Promise<{
+    readonly keys: Generation;
+    readonly revision: number;
+    readonly blob: Bytes | undefined;
+    readonly migration?: GroupMigration | undefined;
+  }> {
     const { api, conversations } = this.context;
     const current = conversations.group(group);
     const candidates: Generation[] = [
       ...(current === undefined ? [] : [current]),
       ...conversations.pendingKeys(group),
+      ...(current === undefined ? [] : this.pastGenerations(group, current)),
     ];
     let refused: unknown = new RejectionError("group/unknown");
     for (const keys of candidates) {
       try {
-        const before = conversations.group(group)?.revision ?? 0;
-        const { revision, blob, migration } = await api.readGroup(group, keys.groupKey);
-        // What came while the answer was on its way may well be newer.
-        if (revision < before) this.suspicions.note(group, "group/rolled-back");
-        this.adoptRecord(group, keys, revision, blob);
-        this.compareStates(group, revision, migration);
-        return;
+        return { keys, ...(await api.readGroup(group, keys.groupKey)) };
       } catch (error) {
-        if (!(error instanceof ServiceRefusal) || error.code !== "group/access-denied") throw error;
+        if (!(error instanceof ServiceRefusal)) throw error;
+        if (error.code === "group/unknown" && current !== undefined)
+          return { keys: current, revision: 0, blob: undefined };
+        if (error.code !== "group/access-denied") throw error;
         refused = error;
       }
     }
     throw refused;
+  }
+
+  /**
+   * Keys of generations that are over, the newest first: a service that was set back behind a removal knows those alone. Tried
+   * once in the life of a client, or whoever was removed would ask with each of them whenever the group is touched.
+   */
+  private pastGenerations(group: GroupId, { fence }: Generation): readonly Generation[] {
+    const key = formatId(group);
+    if (this.triedPast.has(key) || !this.refeeder.mayFeed(group)) return [];
+    this.triedPast.add(key);
+    return this.context.conversations.pastKeys(group).map((groupKey) => ({ groupKey, fence }));
+  }
+
+  /** An older record has to be one that we know; another past is a fork. */
+  private requireOurPast(group: GroupId, keys: Generation, revision: number, blob: Bytes): void {
+    const served = splitRecord(openRecord(group, keys.groupKey, revision, blob));
+    if (served.length !== revision) throw new RejectionError("group/revision-mismatch");
+    const ours = this.context.conversations.changes(group)[revision - 1];
+    if (ours !== undefined && equalBytes(hashChange(ours), hashChange(served[revision - 1]!))) return;
+    this.noteFork(group, "group/forked");
+    throw new RejectionError("group/forked");
+  }
+
+  /**
+   * Where the service was set back: every group's record is read, and written forward where it has to be, and `checked` is told
+   * of each. What is temporary is done with the next connection, from the beginning.
+   */
+  async checkRecords(checked: (group: GroupId) => Promise<void>): Promise<void> {
+    const { conversations, meta } = this.context;
+    if (meta.number(RECORDS_IN_DOUBT) === 0) return;
+    this.triedPast.clear();
+    for (const id of conversations.groups()) {
+      await this.refresh(id);
+      await checked(groupId(id));
+    }
+    this.context.transaction(() => meta.setNumber(RECORDS_IN_DOUBT, 0));
+  }
+
+  /** Inside a transaction: the service may have gone back behind what is known of its records. */
+  noteServiceLost(): void {
+    this.context.meta.setNumber(RECORDS_IN_DOUBT, 1);
   }
 
   /** The record alone says how far a migration is; a service that names another state is up to something. */
@@ -368,18 +444,20 @@ export class Groups {
 
   /**
    * An invite: reads and verifies the record, then creates the conversation. The inviter vouches for revision and
-   * hash, so the service cannot show another group. RejectionError where the record does not fit.
+   * hash, so the service cannot show another group. RejectionError where the record does not fit; `group/access-denied` where
+   * it is under another key by now, which has not come yet.
    */
   async acceptInvite(group: GroupId, inviter: AccountId, invite: GroupInvite): Promise<void> {
     const { context } = this;
     if (this.hasJoined(group, invite.revision)) return;
-    const { revision, blob } = await context.api.readGroup(group, invite.groupKey);
+    const { keys, announced, revision, blob } = await this.recordForInvite(group, invite);
     if (this.hasJoined(group, invite.revision)) return;
     const known = context.conversations.group(group);
     const state = context.conversations.get(group)?.state;
-    const encoded = splitRecord(openRecord(group, invite.groupKey, revision, blob));
+    const encoded = splitRecord(openRecord(group, keys.groupKey, revision, blob));
     if (encoded.length !== revision) throw new RejectionError("group/revision-mismatch");
     checkContinues(encoded, encoded.map(hashChange), invite);
+    if (announced !== undefined) requireDrawnBy(announced, encoded);
     const changes = encoded.slice(known?.revision ?? 0).map(verifyChange);
     if (known !== undefined) checkContinues(encoded, encoded.map(hashChange), known);
     const final = changes.reduce(applyChange, this.ledger.state(group));
@@ -404,12 +482,48 @@ export class Groups {
       } else {
         context.conversations.setState(group, entry);
       }
-      this.ledger.adopt(group, changes, { groupKey: invite.groupKey, fence: invite.fence });
+      this.ledger.adopt(group, changes, { groupKey: keys.groupKey, fence: keys.fence });
       // A device that was linked later than its account came is told nothing of what was said before.
       if (known === undefined) context.migration.setJoinedRevision(group, invite.revision);
       if (self.invited || state !== entry) context.conversations.setState(group, entry);
     });
     this.tellAndWake();
+  }
+
+  /**
+   * The record with the first key that it can be read with. Somebody may have been removed since we were invited: then it lies
+   * under a key that was sent to all members, and waits here because we knew no such group.
+   */
+  private async recordForInvite(
+    group: GroupId,
+    invite: GroupInvite,
+  ): Promise<{
+    readonly keys: Generation;
+    readonly announced: PendingKey | undefined;
+    readonly revision: number;
+    readonly blob: Bytes;
+  }> {
+    const { api, conversations, held } = this.context;
+    const waiting = held.of("group", group).flatMap(({ bytes, sender }) => {
+      const { groupKey } = decodeContent(bytes);
+      return groupKey === undefined || sender === undefined
+        ? []
+        : [{ ...groupKey, author: sender.accountId }];
+    });
+    const newestFirst = [...waiting, ...conversations.pendingKeys(group)]
+      .filter((key) => key.revision > invite.revision)
+      .sort((a, b) => b.revision - a.revision);
+    let refused: unknown;
+    for (const announced of [undefined, ...newestFirst.slice(0, MAX_KEYS_TRIED)]) {
+      const keys = announced ?? invite;
+      try {
+        return { keys, announced, ...(await api.readGroup(group, keys.groupKey)) };
+      } catch (error) {
+        if (!(error instanceof ServiceRefusal) || error.code !== "group/access-denied") throw error;
+        refused = error;
+      }
+    }
+    throw refused;
   }
 
   private hasJoined(group: GroupId, revision: number): boolean {
@@ -432,4 +546,11 @@ export class Groups {
 function ignoreUnavailable(error: unknown): void {
   if (error instanceof UnavailableError || error instanceof RejectionError) return;
   throw error;
+}
+
+/** The fence of a generation is the word of whoever began it: anybody else may have sent us one that no message gets by. */
+function requireDrawnBy({ author, revision }: PendingKey, changes: readonly Bytes[]): void {
+  const encoded = changes[revision - 1];
+  const drawnBy = encoded && verifyChange(encoded).author.accountId;
+  if (drawnBy === undefined || !equalBytes(drawnBy, author)) throw new RejectionError("group/foreign-key");
 }

@@ -23,15 +23,18 @@ export class Recovery {
   private readonly directory: Directory;
   private readonly wake: (lane: string) => void;
   private readonly communities: { noteRestored(): void; noteServiceLost(): void };
+  private readonly groups: { noteServiceLost(): void };
 
   constructor(
     context: Context,
     mark: KeptMark,
     directory: Directory,
     communities: { noteRestored(): void; noteServiceLost(): void },
+    groups: { noteServiceLost(): void },
     wake: (lane: string) => void,
   ) {
     this.communities = communities;
+    this.groups = groups;
     this.context = context;
     this.mark = mark;
     this.directory = directory;
@@ -88,6 +91,7 @@ export class Recovery {
       meta.setNumber("cursor", cursor);
       meta.setNumber("repair-needed", meta.number("repair-needed") | SERVICE_LOST);
       this.communities.noteServiceLost();
+      this.groups.noteServiceLost();
       context.push.doubtHandles();
       const since = context.now() - context.settings.resendMemoryMs;
       for (const row of context.outbox.unconfirmed(since)) this.resend(row);

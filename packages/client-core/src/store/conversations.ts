@@ -160,6 +160,7 @@ export class ConversationStore {
     this.storage.run("DELETE FROM group_state WHERE id = ?", [id]);
     this.storage.run("DELETE FROM group_member WHERE group_id = ?", [id]);
     this.storage.run("DELETE FROM group_pending_key WHERE group_id = ?", [id]);
+    this.storage.run("DELETE FROM group_past_key WHERE group_id = ?", [id]);
     this.storage.run("DELETE FROM group_log WHERE group_id = ?", [id]);
     this.storage.run("DELETE FROM group_write WHERE group_id = ?", [id]);
   }
@@ -438,6 +439,33 @@ export class ConversationStore {
         groupKey: bytesOf(row, "group_key"),
         fence: bytesOf(row, "fence"),
       }));
+  }
+
+  // Keys of generations that are over: a service that was set back has their record.
+
+  /** The newest 16 are kept. */
+  addPastKey(id: Bytes, groupKey: Bytes, atMs: number): void {
+    this.storage.run("INSERT INTO group_past_key (group_id, group_key, over_at) VALUES (?, ?, ?)", [
+      id,
+      groupKey,
+      atMs,
+    ]);
+    this.storage.run(
+      `DELETE FROM group_past_key WHERE group_id = ? AND id NOT IN
+         (SELECT id FROM group_past_key WHERE group_id = ? ORDER BY id DESC LIMIT 16)`,
+      [id, id],
+    );
+  }
+
+  /** The newest first. */
+  pastKeys(id: Bytes): readonly Bytes[] {
+    return this.storage
+      .all("SELECT group_key FROM group_past_key WHERE group_id = ? ORDER BY id DESC", [id])
+      .map((row) => bytesOf(row, "group_key"));
+  }
+
+  forgetPastKeys(beforeMs: number): void {
+    this.storage.run("DELETE FROM group_past_key WHERE over_at < ?", [beforeMs]);
   }
 
   dropPendingKeys(id: Bytes, throughRevision: number): void {

@@ -16,6 +16,7 @@ export type MetaKey =
   | "name"
   | "profile-key"
   | "previous-profile-key"
+  | "records-in-doubt"
   | "registered"
   | "registration"
   | "repair-needed"

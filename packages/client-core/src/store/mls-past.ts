@@ -20,6 +20,12 @@ export interface SentRow {
   readonly hash: Bytes;
 }
 
+/** A group in its first epoch, as the service was told of it. */
+export interface Creation {
+  readonly groupInfo: Bytes;
+  readonly ratchetTree: Bytes;
+}
+
 /** What this device keeps of a group's past, in case the service is set back: handshakes, marks, own messages. */
 export class MlsPast {
   private readonly storage: Storage;
@@ -115,6 +121,21 @@ export class MlsPast {
         [id, id],
       );
     }
+  }
+
+  // How it began.
+
+  /** What this device told the service when it made the group. */
+  putCreation(id: Bytes, { groupInfo, ratchetTree }: Creation, atMs: number): void {
+    this.storage.run(
+      "INSERT OR REPLACE INTO mls_creation (group_id, group_info, tree, at) VALUES (?, ?, ?, ?)",
+      [id, groupInfo, ratchetTree, atMs],
+    );
+  }
+
+  creation(id: Bytes): Creation | undefined {
+    const row = this.storage.get("SELECT group_info, tree FROM mls_creation WHERE group_id = ?", [id]);
+    return row && { groupInfo: bytesOf(row, "group_info"), ratchetTree: bytesOf(row, "tree") };
   }
 
   // Marks.
@@ -215,11 +236,13 @@ export class MlsPast {
   forget(id: Bytes): void {
     this.storage.run("DELETE FROM mls_past WHERE group_id = ?", [id]);
     this.storage.run("DELETE FROM mls_mark WHERE group_id = ?", [id]);
+    this.storage.run("DELETE FROM mls_creation WHERE group_id = ?", [id]);
     this.endReread(id);
   }
 
   forgetOld(beforeMs: number): void {
     this.storage.run("DELETE FROM mls_past WHERE at < ?", [beforeMs]);
+    this.storage.run("DELETE FROM mls_creation WHERE at < ?", [beforeMs]);
     this.storage.run(
       "DELETE FROM mls_sent WHERE (at < ? AND lost = 0) OR outbox_id NOT IN (SELECT id FROM outbox)",
       [beforeMs],

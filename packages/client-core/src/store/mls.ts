@@ -238,6 +238,7 @@ const GROUP_TABLES = [
   "mls_epoch",
   "mls_dispute",
   "mls_past",
+  "mls_creation",
   "mls_mark",
   "mls_sent",
 ] as const;

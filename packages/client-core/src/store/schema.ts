@@ -348,6 +348,18 @@ CREATE TABLE push_handle (place BLOB PRIMARY KEY, terms TEXT NOT NULL, renew_at 
 ALTER TABLE conversation ADD COLUMN wake_by TEXT NOT NULL DEFAULT 'messages';
 `;
 
+const SET_BACK = `
+-- Group keys of generations that are over, for a service that is set back behind one.
+CREATE TABLE group_past_key (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, group_id BLOB NOT NULL, group_key BLOB NOT NULL, over_at INTEGER NOT NULL
+);
+CREATE INDEX group_past_key_group ON group_past_key (group_id, id);
+-- Communities that this device has made in the last days, as the service was told of them.
+CREATE TABLE mls_creation (
+  group_id BLOB PRIMARY KEY, group_info BLOB NOT NULL, tree BLOB NOT NULL, at INTEGER NOT NULL
+) WITHOUT ROWID;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
 const STEPS: readonly string[] = [
   SCHEMA,
@@ -362,6 +374,7 @@ const STEPS: readonly string[] = [
   MIGRATION,
   MIGRATION_ENTRY,
   PUSH,
+  SET_BACK,
 ];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */

@@ -263,3 +263,39 @@ test.each([
   },
   180_000,
 );
+
+// The fault that this finds: a community that the copy does not have at all, and that its members wait for in vain.
+test("a community that was made since the copy is made again by whoever made it, with all that happened in it", async () => {
+  await using world = await World.start();
+  const [alice, bob, carol] = await flock(world, "Alice", "Bob", "Carol");
+  const members = [bob.id, carol.id];
+  const elder = await alice.client.conversations.createGroup({ title: "Elders", members });
+  await until(() => [bob, carol].every((device) => on(device, elder.id)?.title === "Elders"), PATIENCE_MS);
+  const { restore } = await backup(world);
+  await hearEachOther([alice, bob, carol], elder.id, "the service is back");
+  const { id } = await alice.client.conversations.createGroup({
+    title: "Flock",
+    members,
+  });
+  await until(() => [bob, carol].every((device) => on(device, id)?.title === "Flock"), PATIENCE_MS);
+  await on(alice, id).setTitle("Murmuration");
+  await hearEachOther([alice, bob, carol], id, "after the backup");
+  await carol.stop();
+  await on(bob, id).send({ text: "Bob, after the backup" });
+  await heard([alice, bob], id, "Bob, after the backup");
+  for (const device of [alice, bob]) await device.client.outbox.settled();
+  await alice.stop();
+
+  await restore();
+  await on(bob, id).send({ text: "is anybody here?" });
+  await until(() => isBehind(bob), PATIENCE_MS, "Bob is told that the service is behind");
+  await alice.start();
+  await carol.start();
+  const everybody = [alice, bob, carol];
+  await heard(everybody, id, "Bob, after the backup", "is anybody here?");
+  await hearEachOther(everybody, id, "in the end");
+  for (const device of everybody) {
+    requireNoneTwice(device, id);
+    expect(on(device, id).title).toBe("Murmuration");
+  }
+}, 180_000);

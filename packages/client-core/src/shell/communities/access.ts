@@ -122,13 +122,15 @@ export class Access {
     // Entries may come before the answer is looked at.
     const key = toBase64Url(id);
     this.held.delete(key);
-    this.open.set(key, {
+    const opening: OpenGroup = {
       granted: false,
       lastSequence: row.cursor,
       acknowledged: row.cursor,
       toAcknowledge: row.cursor,
       waiting: false,
-    });
+    };
+    this.open.set(key, opening);
+    const isStill = () => this.open.get(key) === opening;
     try {
       const answer = await this.names.ask({
         kind: "groupAccess",
@@ -140,11 +142,13 @@ export class Access {
         marks: marked ? spreadMarks(known, limits.marksPerAccess) : [],
       });
       if (answer.kind !== "groupAccessGranted") throw new UnavailableError("connection/unexpected-answer");
+      // A move was given up or begun anew meanwhile: this is the end of another group's log.
+      if (!isStill()) throw new UnavailableError("group/not-open");
       const { agreedSequence, commitHash: serviceCommitHash, epoch: serviceEpoch, lastSequence } = answer;
       const facts = { ...asked, agreedSequence, lastSequence, serviceCommitHash, serviceEpoch };
       return { granted: answer, decision: decideOnLog(facts) };
     } catch (error) {
-      this.open.delete(key);
+      if (isStill()) this.open.delete(key);
       if (error instanceof ServiceRefusal && error.code === "group/challenge-used") {
         this.connection.interrupt();
         throw new UnavailableError("connection/lost");

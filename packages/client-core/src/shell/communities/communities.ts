@@ -80,6 +80,8 @@ export interface CommunityEffects {
   patienceMs(id: GroupId): number;
   /** The database turned out to be an old copy. */
   restored(): void;
+  /** The service turned out to be one. */
+  serviceSetBack(): void;
   /**
    * A commit in the group that is prepared for this conversation needs a pre-shared key that is not here. Nothing is taken
    * from its log until {@link Communities.pskCame} or {@link Communities.joinExpected}, or the next connection looks again.
@@ -467,6 +469,7 @@ export class Communities {
 
   /** KeyPackages that the service hands out a second time are replaced; Welcomes on their way still find their keys. */
   private keyPackagesLost(): void {
+    this.effects.serviceSetBack();
     this.context.transaction(() => {
       this.noteServiceLost();
       this.context.push.doubtHandles();
@@ -733,13 +736,9 @@ export class Communities {
   private async announce(id: GroupId): Promise<void> {
     const { group } = this.registry.load(id);
     const wireId = this.names.wire(id);
+    const creation = { groupInfo: group.groupInfo(), ratchetTree: group.ratchetTree() };
     try {
-      await this.names.ask({
-        kind: "groupCreate",
-        groupId: id,
-        groupInfo: group.groupInfo(),
-        ratchetTree: group.ratchetTree(),
-      });
+      await this.names.ask({ kind: "groupCreate", groupId: id, ...creation });
     } catch (error) {
       // Taken before, and the answer was lost. If it is somebody else's, opening it will say so.
       if (!(error instanceof ServiceRefusal) || error.code !== "group/exists") throw error;
@@ -748,7 +747,10 @@ export class Communities {
     const isStill =
       this.context.mls.group(id)?.state === "creating" && equalBytes(this.names.wire(id), wireId);
     if (!isStill) return;
-    this.context.transaction(() => this.context.mls.setState(id, "active"));
+    this.context.transaction(() => {
+      this.context.mls.setState(id, "active");
+      this.context.mls.past.putCreation(id, creation, this.context.now());
+    });
     this.registry.changed.notify();
   }
 

@@ -5,6 +5,7 @@
  *   it is                                   go on
  *   the service has not reached our epoch   take nothing, feed it the commits that it lacks, open again
  *   it has, with another log                PERSIST: back to where the logs part; read from there
+ *   it has none                             whoever made the group tells it of its beginning, and feeds it from there
  *   neither can be                          wait, look again, and tell a person after a while
  */
 import { type GroupId, toBase64Url, UnavailableError } from "@murmuration/base";
@@ -106,14 +107,24 @@ export class Refeeder {
     this.wait(id);
   }
 
-  /** Undefined where the service does not know our leaf yet. */
+  /** Undefined where the service does not know our leaf yet, or the group. */
   private async ask(id: GroupId) {
     try {
       return await this.access.openGroup(id);
     } catch (error) {
-      if (error instanceof ServiceRefusal && error.code === "group/epoch-unknown") return undefined;
-      throw error;
+      if (!(error instanceof ServiceRefusal)) throw error;
+      if (error.code === "group/epoch-unknown") return undefined;
+      if (error.code !== "group/unknown") throw error;
+      return (await this.createAgain(id)) ? this.access.openGroup(id) : undefined;
     }
+  }
+
+  /** A community younger than the copy begins anew with its first epoch, and is fed from there. False where others made it. */
+  private async createAgain(id: GroupId): Promise<boolean> {
+    const creation = this.context.mls.past.creation(id);
+    if (creation === undefined) return false;
+    await this.names.ask({ kind: "groupCreate", groupId: id, ...creation });
+    return true;
   }
 
   /** PERSIST where the logs part, before anything behind that is asked for. */

@@ -71,8 +71,8 @@ const MAX_SECRETS = 300;
 const BEHIND_MS = 60_000;
 /** How often the record is read by a device that has the switching commit and was told of no switch, ms. */
 const ASK_AGAIN_MS = 30_000;
-/** Before a group that expects nobody of this account is asked again, ms. */
-const ENTER_AGAIN_MS = 60_000;
+/** Before a group that expects nobody of this account is asked again, ms: at first, and at the most. */
+const ENTER_AGAIN_MS = { first: 2_000, most: 60_000 };
 /** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
 const TAKE_OVER_LOOK_MS = 45_000;
 
@@ -92,8 +92,8 @@ export class Migrations {
   private readonly standsStillSinceMs = new Map<string, number>();
   /** Conversations whose record is being read for the sake of a Welcome. */
   private readonly reading = new Set<string>();
-  /** When a group that has let nobody in is asked again, by conversation. */
-  private readonly enterAtMs = new Map<string, number>();
+  /** When a group that has let nobody in is asked again, and how long that was put off, by conversation. */
+  private readonly enterAgain = new Map<string, { readonly atMs: number; readonly pauseMs: number }>();
   /** When the next of those who waited for a switch may be added, ms. */
   private nextAddAtMs = Number.POSITIVE_INFINITY;
   private running = false;
@@ -175,6 +175,21 @@ export class Migrations {
       requireFewRoleHolders(state);
       return { kind: "migrate-prepare", generation: state.migration.generation + 1 };
     });
+    this.wake();
+  }
+
+  /**
+   * A service that was set back may have lost Welcomes that nobody sends again, and the MLS group with them. What this device
+   * prepares is not in use yet: it begins again, so that nobody has to come in from outside. UnavailableError.
+   */
+  async serviceWasSetBack(id: GroupId): Promise<void> {
+    if (!this.preparer.isCreator(id)) return;
+    const { generation } = this.context.migration.record(id);
+    await this.groups.change(id, ({ migration }) =>
+      (migration.state === "preparing" || migration.state === "ready") && migration.generation === generation
+        ? { kind: "migrate-prepare", generation: generation + 1 }
+        : undefined,
+    );
     this.wake();
   }
 
@@ -714,7 +729,7 @@ export class Migrations {
       return true;
     }
     if (step === "wait" && context.mls.group(id)?.state === "active") this.noteBehind(id);
-    if (step !== "enter" || context.now() < (this.enterAtMs.get(formatId(id)) ?? 0)) return false;
+    if (step !== "enter" || context.now() < (this.enterAgain.get(formatId(id))?.atMs ?? 0)) return false;
     if (!(await this.mustComeFromOutside(id))) return false;
     await this.enter(id, generation);
     context.transaction(() => this.switcher.switchIfReached(id));
@@ -758,10 +773,16 @@ export class Migrations {
     try {
       await this.communities.joinExpected(id);
     } catch (error) {
-      // The group expects nobody of this account: that does not change from one moment to the next.
-      if (!isTemporary(error)) this.enterAtMs.set(formatId(id), this.context.now() + ENTER_AGAIN_MS);
+      // The group expects nobody of this account, or has not got so far at a service that was set back.
+      if (!isTemporary(error)) this.enterLater(formatId(id));
       throw error;
     }
+  }
+
+  private enterLater(key: string): void {
+    const before = this.enterAgain.get(key)?.pauseMs ?? ENTER_AGAIN_MS.first / 2;
+    const pauseMs = Math.min(2 * before, ENTER_AGAIN_MS.most);
+    this.enterAgain.set(key, { atMs: this.context.now() + pauseMs, pauseMs });
   }
 
   /** At the door, or by what this device has seen: not what was noted of a commit that was made anew since. */

@@ -145,7 +145,7 @@ export class Preparer {
     const { state, generation } = migration.record(id);
     const { lease: leaseToken } = migration.own(id);
     const group = conversations.group(id);
-    if (leaseToken === undefined || group === undefined || state === "switching") return;
+    if (leaseToken === undefined || group === undefined || !hasLease(state)) return;
     const key = formatId(id);
     const last = this.renewedAtMs.get(key) ?? Number.NEGATIVE_INFINITY;
     if (this.context.now() < last + RENEW_EVERY_MS) return;

@@ -223,7 +223,8 @@ export class Switcher {
     const before = conversations.members(id);
     const community = communityContextOf(group.context.extensions);
     conversations.setProtocol(id, "mls");
-    migration.setOwn(id, { switchedAtMs: atMs, refusal: "", lease: undefined });
+    // The token of a lease stays: a service that is set back behind the switch asks for it again.
+    migration.setOwn(id, { switchedAtMs: atMs, refusal: "" });
     // All the others move as well now.
     context.quieten(REST_MS_PER_MEMBER * before.length);
     this.communities.carry(id);

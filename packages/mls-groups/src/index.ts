@@ -41,7 +41,13 @@ export {
   type LeafOptions,
   type MemberIdentity,
 } from "./group/key-package.ts";
-export { credentialIn, leafOfSignatureKey, leavesOfTree, welcomeReferences } from "./group/look-ups.ts";
+export {
+  advanceTree,
+  credentialIn,
+  leafOfSignatureKey,
+  leavesOfTree,
+  welcomeReferences,
+} from "./group/look-ups.ts";
 export type { MergePoint } from "./group/merge.ts";
 export { type CommitView, equalCredentials, type GroupPolicy, openPolicy } from "./group/policy.ts";
 export type { CommittedProposal } from "./group/proposal-list.ts";

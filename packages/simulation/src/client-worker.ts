@@ -5,8 +5,10 @@ import {
   type ClientSettings,
   type Conversation,
   connectTo,
+  type Migration,
   openClient,
   openSqlcipher,
+  type Role,
 } from "@murmuration/client-core";
 import { serveRequests } from "./serve-requests.ts";
 import { textsOf, until } from "./world.ts";
@@ -17,6 +19,14 @@ export interface OpenParameters {
   readonly origin: string;
   readonly name: string;
   readonly settings: Partial<ClientSettings>;
+}
+
+/** Where a group is, as this client sees it. */
+export interface Standing {
+  readonly protocol: Conversation["protocol"];
+  readonly state: Conversation["state"];
+  readonly migration: Migration["state"] | undefined;
+  readonly members: number;
 }
 
 let opened: Client | undefined;
@@ -61,6 +71,24 @@ serveRequests(
         return texts.every((text) => seen.has(text));
       };
       await until(all, timeoutMs, "every text");
+    },
+    async setRole({ id, member, role }: { id: string; member: string; role: Role }) {
+      await conversation(id).setRole(member, role);
+    },
+    async remove({ id, member }: { id: string; member: string }) {
+      await conversation(id).remove(member);
+    },
+    async migrate({ id, step }: { id: string; step: "start" | "finish-now" }) {
+      await conversation(id).migrate(step);
+    },
+    standing: ({ id }: { id: string }): Standing => {
+      const { protocol, state, migration } = conversation(id);
+      return {
+        protocol,
+        state,
+        migration: migration?.state,
+        members: [...conversation(id).members()].length,
+      };
     },
     async awaitActive({ id, timeoutMs }: { id: string; timeoutMs: number }) {
       await until(() => client().conversations.get(id)?.state === "active", timeoutMs, "an active group");

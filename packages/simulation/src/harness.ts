@@ -6,9 +6,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { toHex } from "@murmuration/base";
-import { type ClientSettings, systemEnvironment } from "@murmuration/client-core";
+import { type ClientSettings, type Role, systemEnvironment } from "@murmuration/client-core";
 import type { DeliveryServiceConfig } from "@murmuration/delivery-service";
-import type { OpenParameters } from "./client-worker.ts";
+import type { OpenParameters, Standing } from "./client-worker.ts";
 import { WorkerProcess } from "./processes.ts";
 import { type DeviceOptions, SimulatedDevice, testLimits, testSettings } from "./world.ts";
 
@@ -89,6 +89,22 @@ export class ClientProcess {
   /** Waits until each of these texts is there at least once. */
   awaitTexts(conversationId: string, texts: readonly string[], timeoutMs = WAIT_MS): Promise<void> {
     return this.running.request("awaitTexts", { id: conversationId, texts, timeoutMs });
+  }
+
+  setRole(group: string, member: string, role: Role): Promise<void> {
+    return this.running.request("setRole", { id: group, member, role });
+  }
+
+  remove(group: string, member: string): Promise<void> {
+    return this.running.request("remove", { id: group, member });
+  }
+
+  migrate(group: string, step: "start" | "finish-now"): Promise<void> {
+    return this.running.request("migrate", { id: group, step });
+  }
+
+  standing(group: string): Promise<Standing> {
+    return this.running.request("standing", { id: group });
   }
 
   awaitActive(conversationId: string, timeoutMs = WAIT_MS): Promise<void> {

@@ -18,8 +18,11 @@ export const BLOB_CONTENT_TYPE = "application/octet-stream";
  */
 export type AuthKind = "none" | "device" | "device-or-access" | "group-access";
 
-/** A path parameter by its name: `:accountId`, `:groupId`, `:blobId` are ids in text form, `:treeHash` 32 bytes. */
-export type PathParameter = "accountId" | "groupId" | "blobId" | "treeHash";
+/**
+ * A path parameter by its name: `:accountId`, `:groupId`, `:blobId` are ids in text form, `:treeHash` and `:baseHash` 32
+ * bytes.
+ */
+export type PathParameter = "accountId" | "groupId" | "blobId" | "treeHash" | "baseHash";
 
 export interface Route<Request, Reply> {
   readonly method: "GET" | "PUT" | "POST" | "DELETE";
@@ -125,6 +128,8 @@ export const routes = {
   deletePushHandle: route("DELETE", "/v1/push-handle", "device", undefined, undefined),
   /** The ratchet tree of this hash, compressed, or a range of it. It never changes. */
   getTree: route("GET", "/v1/trees/:treeHash", "none", undefined, "blob"),
+  /** What changed from the tree of the second hash to that of the first, compressed, for whoever has that one. */
+  getTreeChanges: route("GET", "/v1/trees/:treeHash/from/:baseHash", "none", undefined, "blob"),
   /** 200 while the service takes requests, 503 while it drains or an engine that it needs does not answer. */
   health: route("GET", "/health", "none", undefined, "text"),
   /** 200 as long as the process answers. */
@@ -161,7 +166,7 @@ export type RouteMatch =
   | { readonly kind: "method-not-allowed" };
 
 /** Characters of a parameter's text form: base64url of 16 bytes, and of a tree hash's 32. */
-const lengthOf = (parameter: string): number => (parameter === "treeHash" ? 43 : 22);
+const lengthOf = (parameter: string): number => (parameter.endsWith("Hash") ? 43 : 22);
 const patternOf = (path: string): string =>
   path.replace(/:(\w+)/g, (_, name: string) => `(?<${name}>[A-Za-z0-9_-]{${lengthOf(name)}})`);
 

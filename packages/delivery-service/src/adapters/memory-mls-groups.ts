@@ -300,6 +300,12 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     };
   }
 
+  async treeDeltas(groupId: GroupId, from: number, to: number): Promise<readonly Bytes[] | undefined> {
+    const between = this.find(groupId)?.epochs.filter(({ epoch }) => epoch > from && epoch <= to) ?? [];
+    const deltas = between.flatMap(({ treeDelta }) => (treeDelta === undefined ? [] : [treeDelta]));
+    return from < to && deltas.length === to - from ? deltas : undefined;
+  }
+
   async findTree(
     treeHash: Bytes,
   ): Promise<{ readonly groupId: GroupId; readonly epoch: number } | undefined> {

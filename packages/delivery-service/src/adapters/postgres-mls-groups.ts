@@ -187,6 +187,17 @@ export class PostgresMlsGroupStore implements MlsGroupStore {
     };
   }
 
+  async treeDeltas(groupId: GroupId, from: number, to: number): Promise<readonly Bytes[] | undefined> {
+    const rows = await this.all(
+      `SELECT e.tree_delta FROM mls_epochs e JOIN mls_groups g USING (mls_group)
+       WHERE g.group_id = $1 AND e.epoch > $2 AND e.epoch <= $3 AND e.tree_delta IS NOT NULL ORDER BY e.epoch`,
+      groupId,
+      from,
+      to,
+    );
+    return from < to && rows.length === to - from ? rows.map((row) => bytea(row["tree_delta"])) : undefined;
+  }
+
   async findTree(
     treeHash: Bytes,
   ): Promise<{ readonly groupId: GroupId; readonly epoch: number } | undefined> {

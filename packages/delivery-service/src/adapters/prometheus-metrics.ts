@@ -20,6 +20,7 @@ const COUNTERS: Readonly<Record<CounterName, string>> = {
   group_refeeds: "Groups that members fed again after the database was set back, by outcome",
   group_cursors_written: "Cursors of leaves made durable",
   group_trees_built: "Ratchet trees built for who asked for them",
+  group_tree_changes_read: "Requests for what has changed from one ratchet tree to another",
   validator_ends: "Times that the thread which validates commits ended, by cause",
   migration_steps: "Steps of groups that move to MLS, by the change that each is",
   migration_take_overs: "Steps with which a member went on in the place of one whose lease was over",

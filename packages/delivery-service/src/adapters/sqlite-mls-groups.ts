@@ -191,6 +191,18 @@ export class SqliteMlsGroupStore implements MlsGroupStore {
     });
   }
 
+  treeDeltas(groupId: GroupId, from: number, to: number): Promise<readonly Bytes[] | undefined> {
+    return this.database.read((statements) => {
+      const rows = statements
+        .prepare(
+          `SELECT e.tree_delta FROM mls_epochs e JOIN mls_groups g USING (mls_group)
+           WHERE g.group_id = ? AND e.epoch > ? AND e.epoch <= ? AND e.tree_delta IS NOT NULL ORDER BY e.epoch`,
+        )
+        .all(groupId, from, to);
+      return from < to && rows.length === to - from ? rows.map((row) => blob(row["tree_delta"])) : undefined;
+    });
+  }
+
   findTree(treeHash: Bytes): Promise<{ readonly groupId: GroupId; readonly epoch: number } | undefined> {
     return this.database.read((statements) => {
       const row = statements

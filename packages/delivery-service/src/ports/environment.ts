@@ -48,6 +48,7 @@ export type CounterName =
   | "group_refeeds"
   | "group_cursors_written"
   | "group_trees_built"
+  | "group_tree_changes_read"
   | "validator_ends"
   | "migration_steps"
   | "migration_take_overs"

@@ -56,6 +56,11 @@ export interface MlsGroupStore {
    * for an epoch that is not kept. Kept are all epochs in which a kept entry was written, and the present one.
    */
   loadTree(groupId: GroupId, epoch: number): Promise<StoredTree | undefined>;
+  /**
+   * What changed in the tree from one epoch to another, an entry for each commit between; undefined where one of them is not
+   * kept, or the first is not the earlier. O(their bytes).
+   */
+  treeDeltas(groupId: GroupId, from: number, to: number): Promise<readonly Bytes[] | undefined>;
   /** Where a tree with this hash is kept: the newest epoch of any group that had it. O(log epochs). */
   findTree(treeHash: Bytes): Promise<{ readonly groupId: GroupId; readonly epoch: number } | undefined>;
   /**

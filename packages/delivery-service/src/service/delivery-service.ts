@@ -179,6 +179,7 @@ export class DeliveryService {
       setPushHandle: pushRoutes.setPushHandle,
       deletePushHandle: pushRoutes.deletePushHandle,
       getTree: trees.read,
+      getTreeChanges: trees.readChanges,
       health: () => this.health(),
       // Whoever restarts a node for its engine's sake cuts off its clients and helps nobody.
       alive: async () => textResponse(200, PLAIN, "alive\n"),

@@ -1,4 +1,13 @@
-import { type Bytes, fromBase64Url, RejectionError, UnavailableError } from "@murmuration/base";
+import { promisify } from "node:util";
+import { deflateRaw } from "node:zlib";
+import {
+  type Bytes,
+  encode,
+  equalBytes,
+  fromBase64Url,
+  RejectionError,
+  UnavailableError,
+} from "@murmuration/base";
 import { BLOB_CONTENT_TYPE, limits } from "@murmuration/wire";
 import { parseRange } from "../core/byte-range.ts";
 import { addressKey } from "../core/token-bucket.ts";
@@ -9,6 +18,15 @@ import type { Call } from "./http.ts";
 import { charge, chargeFor } from "./refusals.ts";
 
 const CACHE_BYTES = 64 * 1024 * 1024;
+/** Commits between two trees of which the changes are handed out; behind more the whole tree is not much larger. */
+const MAX_COMMITS_BETWEEN = 1_024;
+
+const IMMUTABLE = {
+  "content-type": BLOB_CONTENT_TYPE,
+  "cache-control": "public, immutable, max-age=31536000",
+};
+
+const deflate = promisify(deflateRaw);
 
 /**
  * Serves ratchet trees by their hash, compressed with raw DEFLATE. A tree never changes, so everybody on the way may
@@ -21,21 +39,45 @@ export class TreeRoutes {
 
   readonly read = async (context: ServiceContext, call: Call): Promise<HttpResponse> => {
     const name = call.parameters.treeHash ?? "";
-    const rate = context.limits.rates.groupEntriesPerAddress;
-    const address = addressKey(call.request.remoteAddress);
-    await charge(context.rateLimits, [chargeFor("trees", address, rate)]);
+    await this.charge(context, call);
     const tree = await this.tree(context, name);
     const range = parseRange(call.request.header("range"), tree.length);
-    const headers = {
-      "content-type": BLOB_CONTENT_TYPE,
-      "accept-ranges": "bytes",
-      "cache-control": "public, immutable, max-age=31536000",
-    };
+    const headers = { ...IMMUTABLE, "accept-ranges": "bytes" };
     const body = tree.subarray(range.from, range.to);
     if (!range.partial) return { status: 200, headers, body };
     const contentRange = `bytes ${range.from}-${range.to - 1}/${tree.length}`;
     return { status: 206, headers: { ...headers, "content-range": contentRange }, body };
   };
+
+  /** The stored changes of each commit between two trees of one group. O(their bytes). */
+  readonly readChanges = async (context: ServiceContext, call: Call): Promise<HttpResponse> => {
+    const { treeHash = "", baseHash = "" } = call.parameters;
+    await this.charge(context, call);
+    const { mlsGroups } = context.stores;
+    const [to, from] = [
+      await mlsGroups.findTree(hashOf(treeHash)),
+      await mlsGroups.findTree(hashOf(baseHash)),
+    ];
+    if (to === undefined || from === undefined || !equalBytes(to.groupId, from.groupId))
+      throw new RejectionError("trees/unknown");
+    const between = to.epoch - from.epoch;
+    const deltas =
+      between > MAX_COMMITS_BETWEEN
+        ? undefined
+        : await mlsGroups.treeDeltas(to.groupId, from.epoch, to.epoch);
+    if (deltas === undefined) throw new RejectionError("trees/unknown");
+    context.metrics.count("group_tree_changes_read");
+    const listed = encode(deltas, (writer, list) =>
+      writer.vector(list, (inner, delta) => inner.bytes(delta)),
+    );
+    return { status: 200, headers: IMMUTABLE, body: new Uint8Array(await deflate(listed)) };
+  };
+
+  private charge(context: ServiceContext, call: Call): Promise<void> {
+    const rate = context.limits.rates.groupEntriesPerAddress;
+    const address = addressKey(call.request.remoteAddress);
+    return charge(context.rateLimits, [chargeFor("trees", address, rate)]);
+  }
 
   private tree(context: ServiceContext, name: string): Promise<Bytes> {
     const known = this.built.get(name);

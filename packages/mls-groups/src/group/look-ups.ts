@@ -29,6 +29,20 @@ export function leafOfSignatureKey(
 }
 
 /**
+ * An encoded ratchet tree after the commits of some epochs, of which `changes` are what `PublicGroup.treeDelta` says, and its
+ * hash, by which the caller has to know it: nothing else is verified. O(N + changes). Throws RejectionError.
+ */
+export function advanceTree(
+  crypto: CryptoProvider,
+  ratchetTree: Uint8Array,
+  changes: readonly Uint8Array[],
+): { readonly ratchetTree: Bytes; readonly treeHash: Bytes } {
+  const tree = RatchetTree.decode(crypto, ratchetTree);
+  for (const delta of changes) tree.applyDelta(delta);
+  return { ratchetTree: tree.encode(), treeHash: tree.treeHash() };
+}
+
+/**
  * The credential that a leaf had in the epoch of its message: who sent it. Undefined when the leaf was blank, or the
  * epoch is no longer known. O(1), O(epochs since) for a past one.
  */

@@ -11,6 +11,7 @@ import { knownAnswers, vectorCases } from "@murmuration/spec-vectors";
 import { encryptWithLabel } from "../../src/crypto/labeled.ts";
 import type { CreatedCommit } from "../../src/group/create-commit.ts";
 import { internalsOf } from "../../src/group/group.ts";
+import { advanceTree } from "../../src/group/look-ups.ts";
 import { decodeWelcome, encodeWelcome } from "../../src/group/welcome.ts";
 import {
   type CommitOptions,
@@ -39,6 +40,7 @@ import { readProposal, writeProposal } from "../../src/structs/proposal.ts";
 import { writePreSharedKeyId } from "../../src/structs/psk-id.ts";
 import { writeUpdatePath } from "../../src/structs/update-path.ts";
 import { welcomeSecrets, writeGroupSecrets } from "../../src/structs/welcome.ts";
+import { RatchetTree } from "../../src/tree/ratchet-tree.ts";
 import { memoryOf, without } from "../adversary/careless.ts";
 import {
   byValue,
@@ -231,6 +233,25 @@ function decoderTargets(corpus: readonly Uint8Array[]): Target[] {
   });
 }
 
+/** What changes in the tree when somebody is removed, comes, or is renewed. */
+function changesOf({ crypto, alice }: Village): readonly Uint8Array[] {
+  const tree = alice.group.ratchetTree();
+  const after = (change: (tree: RatchetTree) => void): Uint8Array => {
+    const changed = RatchetTree.decode(crypto, tree).fork();
+    change(changed);
+    return changed.encodeDelta();
+  };
+  const leaf = alice.group.tree.leafBytes(0)!;
+  return [
+    after((changed) => changed.removeLeaf(1)),
+    after((changed) => {
+      changed.removeLeaf(0);
+      changed.addLeaf(leaf);
+    }),
+    after((changed) => changed.updateLeaf(0, leaf)),
+  ];
+}
+
 /** A follower gets what members get; it lacks the checks that need secrets, so more of it is reached. */
 function followerTarget({ crypto, alice }: Village, commits: readonly Uint8Array[]): Target {
   const request = { groupInfo: alice.group.groupInfo(), ratchetTree: alice.group.ratchetTree() };
@@ -395,6 +416,17 @@ export function makeTargets(seed: number): Target[] {
       corpus: [tree],
       run: (input) => {
         const ratchetTree = input.slice() as Bytes;
+        joinGroupExternally(crypto, { groupInfo: groupInfoFor(alice, ratchetTree), ratchetTree, identity });
+      },
+      weight: DEEP,
+      expects: refusal,
+    },
+    {
+      // Whatever a service says has changed in a tree, the tree that comes out is judged as if it had sent that one.
+      name: "apply changes of a tree",
+      corpus: changesOf(people),
+      run: (input) => {
+        const ratchetTree = advanceTree(crypto, tree, [input]).ratchetTree;
         joinGroupExternally(crypto, { groupInfo: groupInfoFor(alice, ratchetTree), ratchetTree, identity });
       },
       weight: DEEP,

@@ -1,6 +1,7 @@
 import { type Bytes, encode, equalBytes, toHex, utf8 } from "@murmuration/base";
 import { describe, expect, test } from "vitest";
 import { nativeCrypto } from "../../src/crypto/native.ts";
+import { advanceTree } from "../../src/group/look-ups.ts";
 import { type Credential, writeCredential } from "../../src/structs/credential.ts";
 import type { LeafNodeSource } from "../../src/structs/leaf-node.ts";
 import { verifyParentHashes } from "../../src/tree/parent-hash.ts";
@@ -200,6 +201,9 @@ describe(`the tree equals the naive reference, seed ${seed} (replay with SEED=${
 
 /** Snapshot, delta and ratchet_tree each lead to the same tree. */
 function expectRestored(walk: Walk, base: Epoch, { tree, naive }: Epoch): void {
+  const advanced = advanceTree(walk.crypto, base.tree.encode(), [tree.encodeDelta()]);
+  expect(advanced.ratchetTree).toEqual(tree.encode());
+  expect(advanced.treeHash).toEqual(tree.treeHash());
   const replayed = RatchetTree.decodeSnapshot(walk.crypto, base.tree.encodeSnapshot()).fork();
   replayed.applyDelta(tree.encodeDelta());
   for (const other of [

@@ -11,7 +11,7 @@ import {
 /** 16 bytes in text form, and the 32 of a tree hash. */
 const id = "AQEBAQEBAQEBAQEBAQEBAQ";
 const hash = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
-const parameters = { accountId: id, groupId: id, blobId: id, treeHash: hash } as const;
+const parameters = { accountId: id, groupId: id, blobId: id, treeHash: hash, baseHash: hash } as const;
 
 describe("HTTP routes", () => {
   test.each(Object.keys(routes) as RouteName[])("%s is found by its own method and path", (name) => {

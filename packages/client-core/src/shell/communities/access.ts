@@ -2,7 +2,7 @@
  * Groups on the connection that stands: each is opened once with a signature of this device's leaf, and from then on
  * its log flows in.
  */
-import { type Bytes, type GroupId, toBase64Url, UnavailableError } from "@murmuration/base";
+import { type Bytes, equalBytes, type GroupId, toBase64Url, UnavailableError } from "@murmuration/base";
 import { encodeLeafAccessTbs, GROUP_ACCESS_LABEL, type GroupAccessGranted, limits } from "@murmuration/wire";
 import { decideOnLog, type LogDecision, spreadMarks } from "../../core/log-decision.ts";
 import { ServiceRefusal } from "../../core/refusal.ts";
@@ -130,7 +130,7 @@ export class Access {
       waiting: false,
     };
     this.open.set(key, opening);
-    const isStill = () => this.open.get(key) === opening;
+    const wireId = this.names.wire(id);
     try {
       const answer = await this.names.ask({
         kind: "groupAccess",
@@ -143,12 +143,12 @@ export class Access {
       });
       if (answer.kind !== "groupAccessGranted") throw new UnavailableError("connection/unexpected-answer");
       // A move was given up or begun anew meanwhile: this is the end of another group's log.
-      if (!isStill()) throw new UnavailableError("group/not-open");
+      if (!equalBytes(this.names.wire(id), wireId)) throw new UnavailableError("group/not-open");
       const { agreedSequence, commitHash: serviceCommitHash, epoch: serviceEpoch, lastSequence } = answer;
       const facts = { ...asked, agreedSequence, lastSequence, serviceCommitHash, serviceEpoch };
       return { granted: answer, decision: decideOnLog(facts) };
     } catch (error) {
-      if (isStill()) this.open.delete(key);
+      if (this.open.get(key) === opening) this.open.delete(key);
       if (error instanceof ServiceRefusal && error.code === "group/challenge-used") {
         this.connection.interrupt();
         throw new UnavailableError("connection/lost");

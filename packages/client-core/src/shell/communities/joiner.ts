@@ -55,7 +55,7 @@ import { bundleOf } from "./key-packages.ts";
 import type { CommunityLedger } from "./ledger.ts";
 import type { ProfileRequests } from "./profile-requests.ts";
 import type { Registry } from "./registry.ts";
-import { fetchTree } from "./trees.ts";
+import { fetchTree, type KnownTree } from "./trees.ts";
 import type { Turns } from "./turns.ts";
 
 /** How often a lost external commit is made anew. */
@@ -373,6 +373,18 @@ export class Joiner {
     throw new UnavailableError("group/too-much-contention");
   }
 
+  /** The tree of the epoch in which this device was last, where it was in the group before. O(members). */
+  private knownTree(id: GroupId): KnownTree | undefined {
+    if (!this.context.mls.hasRows(id)) return undefined;
+    try {
+      const { group } = this.registry.load(id);
+      return { treeHash: new Uint8Array(group.context.treeHash), ratchetTree: group.ratchetTree() };
+    } catch {
+      // What cannot be read may be why this device enters anew.
+      return undefined;
+    }
+  }
+
   /** PERSIST the state that the external commit leads to, beside the old one. False when we are no member any more, or wait for approval. */
   private async prepare(id: GroupId): Promise<boolean> {
     const { context } = this;
@@ -382,7 +394,7 @@ export class Joiner {
     const info = await this.infoUnlessRemoved(id, publicKey, privateKey, link);
     if (info === undefined) return this.noteRemoved(id);
     if (info.epoch < this.highestEpoch(id)) throw new UnavailableError(SERVICE_BEHIND);
-    const ratchetTree = await fetchTree(context, info.treeHash);
+    const ratchetTree = await fetchTree(context, info.treeHash, this.knownTree(id));
     const removes = leafOfSignatureKey(communityCrypto, ratchetTree, publicKey);
     const inviter = link === undefined ? undefined : requireInviter(ratchetTree, link);
     const isExpected = context.mls.group(id)?.joinsExpected === true;

@@ -2,20 +2,64 @@
 
 import { promisify } from "node:util";
 import { inflateRaw } from "node:zlib";
-import { type Bytes, RejectionError, toBase64Url, UnavailableError } from "@murmuration/base";
+import {
+  type Bytes,
+  decodeWhole,
+  equalBytes,
+  RejectionError,
+  toBase64Url,
+  UnavailableError,
+} from "@murmuration/base";
+import { advanceTree } from "@murmuration/mls-groups";
 import { routePath } from "@murmuration/wire";
 import { refusalOf } from "../../core/refusal.ts";
 import type { Context } from "../context.ts";
+import { communityCrypto } from "./identity.ts";
 
 const inflate = promisify(inflateRaw);
 /** What a tree of 50,000 members may weigh, and some more. */
 const MAX_TREE_BYTES = 128 * 1024 * 1024;
 
-/** Downloads a tree. RejectionError `trees/malformed`, ServiceRefusal `trees/unknown`, UnavailableError. O(members). */
-export async function fetchTree(context: Context, treeHash: Bytes): Promise<Bytes> {
+/** A tree that this device has had: what has changed since is less than the whole. */
+export interface KnownTree {
+  readonly treeHash: Bytes;
+  readonly ratchetTree: Bytes;
+}
+
+/**
+ * Downloads a tree, or what has changed since one that is known, where the service still has that. RejectionError
+ * `trees/malformed`, ServiceRefusal `trees/unknown`, UnavailableError. O(members), and bytes for what has changed.
+ */
+export async function fetchTree(context: Context, treeHash: Bytes, known?: KnownTree): Promise<Bytes> {
+  const advanced = known && (await fetchChanges(context, treeHash, known));
+  return advanced ?? download(context, routePath("getTree", { treeHash: toBase64Url(treeHash) }));
+}
+
+/** Undefined where the service has no such changes, or they lead elsewhere. */
+async function fetchChanges(
+  context: Context,
+  treeHash: Bytes,
+  { ratchetTree, treeHash: base }: KnownTree,
+): Promise<Bytes | undefined> {
+  if (equalBytes(base, treeHash)) return ratchetTree;
+  const names = { treeHash: toBase64Url(treeHash), baseHash: toBase64Url(base) };
+  try {
+    const listed = await download(context, routePath("getTreeChanges", names));
+    const changes = decodeWhole(listed, (reader) => reader.vector((inner) => inner.bytes()));
+    const advanced = advanceTree(communityCrypto, ratchetTree, changes);
+    return equalBytes(advanced.treeHash, treeHash) ? advanced.ratchetTree : undefined;
+  } catch (error) {
+    // Whatever is wrong with them, there is still the tree itself.
+    if (error instanceof RejectionError) return undefined;
+    throw error;
+  }
+}
+
+/** What lies compressed under a path. */
+async function download(context: Context, path: string): Promise<Bytes> {
   const reply = await context.api.transport.request({
     method: "GET",
-    path: routePath("getTree", { treeHash: toBase64Url(treeHash) }),
+    path,
     maxReplyBytes: MAX_TREE_BYTES,
     timeoutMs: context.settings.requestTimeoutMs,
   });

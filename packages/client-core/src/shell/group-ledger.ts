@@ -49,11 +49,20 @@ export class GroupLedger {
     const conversation = conversations.get(group);
     if (row === undefined || conversation === undefined) return emptyGroup(group);
     const members = new Map<string, RecordMember>();
-    const names = conversations.namesOfMembers(group);
-    for (const member of conversations.members(group)) {
-      const name = names.get(toHex(member.account)) ?? "";
-      members.set(formatId(member.account), { ...member, profileKey: undefined, name });
-    }
+    // Hardly any change asks what somebody is called.
+    let names: ReadonlyMap<string, string> | undefined;
+    const nameOf = (account: AccountId): string => {
+      names ??= conversations.namesOfMembers(group);
+      return names.get(toHex(account)) ?? "";
+    };
+    for (const member of conversations.members(group))
+      members.set(formatId(member.account), {
+        ...member,
+        profileKey: undefined,
+        get name() {
+          return nameOf(member.account);
+        },
+      });
     return {
       groupId: group,
       revision: row.revision,

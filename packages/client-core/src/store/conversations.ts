@@ -340,7 +340,10 @@ export class ConversationStore {
    * accounts that were not present before. One question, and a write for each member that is another than before.
    */
   replaceMembers(id: Bytes, members: readonly MemberRow[]): readonly AccountId[] {
-    this.storage.run("DELETE FROM group_member WHERE group_id = ? AND removed_at IS NOT NULL", [id]);
+    // Asked first: a deletion of nothing would have the list read anew.
+    const marked = "SELECT 1 FROM group_member WHERE group_id = ? AND removed_at IS NOT NULL LIMIT 1";
+    if (this.storage.get(marked, [id]) !== undefined)
+      this.storage.run("DELETE FROM group_member WHERE group_id = ? AND removed_at IS NOT NULL", [id]);
     const before = new Map(this.members(id).map((member) => [keyOf(member.account), member]));
     const fresh: AccountId[] = [];
     for (const member of members) {

@@ -91,9 +91,21 @@ function pointOf(row: Row, prefix: string): SwitchPoint | undefined {
   };
 }
 
+/** The roster is decoded when it is asked for: most of who read the row do not. */
 function reachedOf(row: Row): Reached | undefined {
   const point = pointOf(row, "reached_");
-  return point && { ...point, ...decodeRoster(bytesOf(row, "reached_roster")) };
+  if (point === undefined) return undefined;
+  let decoded: Pick<Reached, "roster" | "context"> | undefined;
+  const rest = () => (decoded ??= decodeRoster(bytesOf(row, "reached_roster")));
+  return {
+    ...point,
+    get roster() {
+      return rest().roster;
+    },
+    get context() {
+      return rest().context;
+    },
+  };
 }
 
 const ROLES: readonly Role[] = ["member", "admin", "owner"];
@@ -233,8 +245,7 @@ export class MigrationStore {
     const next = { ...this.own(conversation), ...change };
     this.storage.run(
       `UPDATE migration SET lease = ?, started_at = ?, deadline_at = ?, finish_now = ?, round = ?, secret_due = ?,
-         secret_message = ?, reached_epoch = ?, reached_authenticator = ?, reached_roster_hash = ?, reached_roster = ?,
-         entered_epoch = ?, refusal = ?, switched_at = ? WHERE conversation = ?`,
+         secret_message = ?, entered_epoch = ?, refusal = ?, switched_at = ? WHERE conversation = ?`,
       [
         next.lease ?? null,
         next.startedAtMs,
@@ -243,13 +254,24 @@ export class MigrationStore {
         next.round,
         next.secretDue ? 1 : 0,
         next.secretMessage ?? null,
-        next.reached?.epoch ?? null,
-        next.reached?.authenticator ?? null,
-        next.reached?.rosterHash ?? null,
-        next.reached === undefined ? null : encodeRoster(next.reached),
         next.enteredEpoch,
         next.refusal,
         next.switchedAtMs,
+        conversation,
+      ],
+    );
+    if ("reached" in change) this.setReached(conversation, change.reached);
+  }
+
+  private setReached(conversation: Bytes, reached: Reached | undefined): void {
+    this.storage.run(
+      `UPDATE migration SET reached_epoch = ?, reached_authenticator = ?, reached_roster_hash = ?, reached_roster = ?
+         WHERE conversation = ?`,
+      [
+        reached?.epoch ?? null,
+        reached?.authenticator ?? null,
+        reached?.rosterHash ?? null,
+        reached === undefined ? null : encodeRoster(reached),
         conversation,
       ],
     );

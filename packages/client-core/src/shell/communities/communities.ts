@@ -37,6 +37,7 @@ import { backoffMs } from "../../core/backoff.ts";
 import type { Content, GroupProfile } from "../../core/content.ts";
 import type { InviteLink } from "../../core/invite-link.ts";
 import { isTemporary, ServiceRefusal } from "../../core/refusal.ts";
+import type { RosterAccount } from "../../store/migration.ts";
 import type { JobAction } from "../../store/mls.ts";
 import type { Connection } from "../connection.ts";
 import type { Context } from "../context.ts";
@@ -953,9 +954,12 @@ export class Communities {
     this.content.show(id, message);
   }
 
-  /** Inside the transaction that makes the MLS group what the conversation goes by: from here on it says who is in it. */
-  carry(id: GroupId): void {
-    const fresh = this.ledger.carry(id, this.registry.load(id).group);
+  /**
+   * Inside the transaction that makes the MLS group what the conversation goes by: from here on it says who is in it.
+   * `roster`: its accounts in this epoch, where they are known.
+   */
+  carry(id: GroupId, roster: readonly RosterAccount[] | undefined): void {
+    const fresh = this.ledger.carry(id, this.registry.load(id).group, roster);
     this.ledger.cameMeanwhile(id, fresh, this.context.now());
   }
 

@@ -23,10 +23,11 @@ import {
 import type { Notice, Role } from "../../api.ts";
 import type { MemberRow } from "../../store/conversations.ts";
 import { keyOf } from "../../store/kept-storage.ts";
+import type { RosterAccount } from "../../store/migration.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 import type { Lines, Place } from "../lines.ts";
-import { type LeafOfRoster, leavesOf, readLeaves } from "./leaves.ts";
+import { leavesOf, readLeaves } from "./leaves.ts";
 
 /** A commit as it came out of the log. */
 export interface Committed {
@@ -68,7 +69,7 @@ export class CommunityLedger {
    * before. O(members) to read, and one write for each that is another than before: a conversation that moves has them
    * all, and everybody in it moves at the same moment.
    */
-  carry(id: GroupId, group: Group, leaves: readonly LeafOfRoster[] = leavesOf(group)): readonly AccountId[] {
+  carry(id: GroupId, group: Group, leaves: readonly RosterAccount[] = leavesOf(group)): readonly AccountId[] {
     const { contacts, conversations } = this.context;
     const members = new Map<string, MemberRow>();
     for (const { account, identityKey, role } of leaves)

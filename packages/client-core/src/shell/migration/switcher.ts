@@ -221,13 +221,14 @@ export class Switcher {
     const { conversations, events, migration } = context;
     const atMs = context.now();
     const before = conversations.members(id);
+    const { reached } = migration.own(id);
     const community = communityContextOf(group.context.extensions);
     conversations.setProtocol(id, "mls");
     // The token of a lease stays: a service that is set back behind the switch asks for it again.
     migration.setOwn(id, { switchedAtMs: atMs, refusal: "" });
     // All the others move as well now.
     context.quieten(REST_MS_PER_MEMBER * before.length);
-    this.communities.carry(id);
+    this.communities.carry(id, reached?.epoch === Number(group.epoch) ? reached.roster : undefined);
     // What they had said before is still taken; they come into the group by themselves.
     const present = new Set(conversations.members(id).map(({ account }) => formatId(account)));
     for (const { account, identityKey, invited } of before) {

@@ -291,13 +291,15 @@ class MurmurationClient implements Client {
   private async connected(reply: HelloReply): Promise<void> {
     await this.recovery.atHello(reply, this.inbox);
     this.communities.connected();
+    this.groups.connected();
+    this.followUp.connected();
+    this.behind(() => this.checkRecords());
     this.behind(async () => {
       await this.directory.replenish();
       await this.directory.refreshDeviceList(this.context.own.accountId);
       await this.contacts.publishProfile();
       await this.inbox.openHeld();
       await this.received();
-      await this.checkRecords();
       await this.groups.resume();
       this.migrations.connected();
     });

@@ -31,27 +31,46 @@ export interface RefeedWrite {
 /**
  * The writes that lead from revision `served` to the last of `actions`, which are all changes of the record from the first one
  * on. From the first one on that began a generation which the service has lost, everything is sealed with the present key:
- * whoever was removed since reads nothing of what came after. O(actions).
+ * whoever was removed since reads nothing of what came after. So is all of it where the record lies under a key that was over
+ * by then (`isStale`): somebody who was removed has written it. O(actions).
  */
-export function planRefeed(actions: readonly GroupAction[], served: number): readonly RefeedWrite[] {
+export function planRefeed(
+  actions: readonly GroupAction[],
+  served: number,
+  isStale = false,
+): readonly RefeedWrite[] {
   const writes: RefeedWrite[] = [];
   let position: MigrationPosition = unmigrated;
-  let isOurs = false;
+  let isOurs = isStale;
   for (const [index, action] of actions.entries()) {
     const revision = index + 1;
     const change = migrationChangeOf(action);
     const transition = change && migrationTransition(position.state, change);
     position = (change && nextMigration(position, change)) ?? position;
     if (revision <= served) continue;
-    const begins = startsGeneration(action);
+    const begins = startsGeneration(action) || (isStale && writes.length === 0);
     isOurs ||= begins;
+    const isStep = transition !== undefined && !isWithoutEffect(actions, index);
     writes.push({
       revision,
       key: isOurs ? "ours" : "theirs",
       brings: begins ? "generation" : transition?.fence === "new" ? "fence of nobody" : "nothing",
-      step: transition && position,
+      step: isStep ? position : undefined,
       beginsLease: change !== undefined && beginsLease(change),
     });
   }
   return writes;
+}
+
+/**
+ * A "ready" that was given up or taken over: its lease is forgotten, and nobody could bring its token. What follows leads on
+ * from where the migration stood before as well.
+ */
+function isWithoutEffect(actions: readonly GroupAction[], index: number): boolean {
+  if (migrationChangeOf(actions[index]!) !== "ready") return false;
+  const next = actions
+    .slice(index + 1)
+    .map(migrationChangeOf)
+    .find((change) => change !== undefined);
+  return next === "abort" || next === "prepare";
 }

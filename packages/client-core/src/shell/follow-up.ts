@@ -7,17 +7,29 @@ import type { Context } from "./context.ts";
 import type { Groups } from "./groups.ts";
 import type { Receiver } from "./receiver.ts";
 
+/** The record has another key by now, or the service was set back behind the invite. */
+const COMES_LATER: ReadonlySet<string> = new Set([
+  "group/access-denied",
+  "group/rolled-back",
+  "group/unknown",
+]);
+
 export class FollowUp {
   private readonly context: Context;
   private readonly groups: Groups;
   private readonly receiver: Receiver;
-  /** Invites whose record lies under another key, with how much of their group was held when it was tried. */
+  /** Invites whose record could not be read, with how much of their group was held when that was tried. */
   private readonly waitsForKey = new Map<number, number>();
 
   constructor(context: Context, groups: Groups, receiver: Receiver) {
     this.context = context;
     this.groups = groups;
     this.receiver = receiver;
+  }
+
+  /** A new connection: what could not be taken up on the one before is tried again. */
+  connected(): void {
+    this.waitsForKey.clear();
   }
 
   /** Does what can be done now; what needs a service that does not answer stays held. */
@@ -39,7 +51,7 @@ export class FollowUp {
       try {
         await this.groups.acceptInvite(group.groupId, row.sender.accountId, groupInvite);
       } catch (error) {
-        if (error instanceof RejectionError && error.code === "group/access-denied") {
+        if (error instanceof RejectionError && COMES_LATER.has(error.code)) {
           this.waitsForKey.set(row.id, waiting);
           return;
         }

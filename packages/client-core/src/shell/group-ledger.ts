@@ -108,6 +108,7 @@ export class GroupLedger {
     }
     const current = generation ?? keys;
     if (current === undefined) throw new InvariantError("group/without-key");
+    this.keepPastKey(group, current, changes);
     this.save(group, state, current, stored?.forked ?? false);
     if (joined > 0) context.migration.setJoinedRevision(group, joined);
     for (const { before, after, change } of steps) {
@@ -118,11 +119,17 @@ export class GroupLedger {
     events.append({ kind: "conversation-changed", conversation: group, atMs: context.now() });
   }
 
-  private save(group: GroupId, state: GroupState, keys: Generation, forked: boolean): void {
+  /** A service that is set back behind these changes has the record under the key that they end. */
+  private keepPastKey(group: GroupId, { groupKey }: Generation, changes: readonly VerifiedChange[]): void {
     const { conversations } = this.context;
     const before = conversations.group(group)?.groupKey;
-    if (before !== undefined && !equalBytes(before, keys.groupKey))
-      conversations.addPastKey(group, before, this.context.now());
+    const next = changes.find(({ action }) => startsGeneration(action));
+    if (before === undefined || next === undefined || equalBytes(before, groupKey)) return;
+    conversations.addPastKey(group, { groupKey: before, overFrom: next.revision }, this.context.now());
+  }
+
+  private save(group: GroupId, state: GroupState, keys: Generation, forked: boolean): void {
+    const { conversations } = this.context;
     const row: GroupRow = {
       groupKey: keys.groupKey,
       fence: keys.fence,

@@ -47,7 +47,7 @@ import {
   type RecordMigration,
   splitRecord,
 } from "../core/group-record.ts";
-import { ServiceRefusal } from "../core/refusal.ts";
+import { isTemporary, ServiceRefusal } from "../core/refusal.ts";
 import type { PendingKey, PendingWrite } from "../store/conversations.ts";
 import type { Context } from "./context.ts";
 import type { GroupLedger } from "./group-ledger.ts";
@@ -64,10 +64,23 @@ export interface GroupOutbox {
   whenSettled(rowId: number): Promise<void>;
 }
 
+/** A record as the service has it. */
+interface ServedRecord {
+  readonly keys: Generation;
+  /** Of a key whose generation is over: the revision from which on it is. */
+  readonly overFrom: number | undefined;
+  /** 0: it has none, and no blob. */
+  readonly revision: number;
+  readonly blob: Bytes | undefined;
+  readonly migration?: GroupMigration | undefined;
+}
+
 /** How often an own change is made anew after a lost race. */
 const MAX_RACES = 12;
-/** Keys that a record is tried with for an invite. */
+/** Keys that a record is tried with for an invite, and of one sender. */
 const MAX_KEYS_TRIED = 16;
+const MAX_KEYS_OF_ONE = 2;
+const NOT_THIS_KEY: ReadonlySet<string> = new Set(["group/access-denied", "group/foreign-key"]);
 /** How often a record is written forward before it is read as it is: others do so at the same time. */
 const MAX_FEEDS = 6;
 /** In the meta table: 1 while the records of groups have to be read, since the service was set back. */
@@ -80,8 +93,11 @@ export class Groups {
   private readonly messages: GroupMessages;
   private readonly suspicions: Suspicions;
   private readonly refeeder: RecordRefeeder;
-  /** Groups whose past keys were tried. */
+  /** Groups of which no past key opens the record, on this connection. */
   private readonly triedPast = new Set<string>();
+  /** Groups whose record was written forward on this connection. */
+  private readonly fed = new Set<string>();
+  private isChecking = false;
 
   constructor(context: Context, ledger: GroupLedger, messages: GroupMessages, outbox: GroupOutbox) {
     this.context = context;
@@ -305,32 +321,37 @@ export class Groups {
   private async readRecord(group: GroupId): Promise<void> {
     for (let feeds = 0; ; feeds++) {
       const before = this.context.conversations.group(group)?.revision ?? 0;
-      const { keys, revision, blob, migration } = await this.servedRecord(group);
+      const served = await this.servedRecord(group);
+      const { keys, revision, blob } = served;
       // What came while the answer was on its way may well be newer.
       if (revision < before) this.suspicions.note(group, "group/rolled-back");
-      if (revision >= before || feeds === MAX_FEEDS || !this.refeeder.mayFeed(group)) {
+      if (revision >= before || !this.mayFeed(group, feeds)) {
         if (blob === undefined) throw new RejectionError("group/unknown");
+        // What lies under a key that is over was never newer than what we know.
+        if (served.overFrom !== undefined) throw new RejectionError("group/rolled-back");
         this.adoptRecord(group, keys, revision, blob);
-        this.compareStates(group, revision, migration);
+        this.compareStates(group, revision, served.migration);
         return;
       }
-      if (blob !== undefined) this.requireOurPast(group, keys, revision, blob);
-      if (feeds === 0) await this.refeeder.giveWay(group, revision);
-      const outcome = await this.refeeder.feed(group, { revision, groupKey: keys.groupKey });
+      const isOurs = blob === undefined || this.isOurPast(group, served, blob);
+      if (feeds === 0 && this.isChecking) await this.refeeder.giveWay(group, revision);
+      const isStale = !isOurs || (served.overFrom !== undefined && revision >= served.overFrom);
+      const outcome = await this.refeeder.feed(group, { revision, groupKey: keys.groupKey, isStale });
       if (outcome === "refused") throw new RejectionError("group/rolled-back");
+      if (outcome === "fed") this.fed.add(formatId(group));
     }
   }
 
+  /** Not again where it was written forward on this connection: a service that goes on showing an older one does not want it. */
+  private mayFeed(group: GroupId, feeds: number): boolean {
+    return feeds < MAX_FEEDS && !this.fed.has(formatId(group)) && this.refeeder.mayFeed(group);
+  }
+
   /** The record as the service has it, by the first key that it lets us read it with; without a blob where it has none. */
-  private async servedRecord(group: GroupId): Promise<{
-    readonly keys: Generation;
-    readonly revision: number;
-    readonly blob: Bytes | undefined;
-    readonly migration?: GroupMigration | undefined;
-  }> {
+  private async servedRecord(group: GroupId): Promise<ServedRecord> {
     const { api, conversations } = this.context;
     const current = conversations.group(group);
-    const candidates: Generation[] = [
+    const candidates: (Generation & { readonly overFrom?: number })[] = [
       ...(current === undefined ? [] : [current]),
       ...conversations.pendingKeys(group),
       ...(current === undefined ? [] : this.pastGenerations(group, current)),
@@ -338,52 +359,82 @@ export class Groups {
     let refused: unknown = new RejectionError("group/unknown");
     for (const keys of candidates) {
       try {
-        return { keys, ...(await api.readGroup(group, keys.groupKey)) };
+        return { keys, overFrom: keys.overFrom, ...(await api.readGroup(group, keys.groupKey)) };
       } catch (error) {
         if (!(error instanceof ServiceRefusal)) throw error;
         if (error.code === "group/unknown" && current !== undefined)
-          return { keys: current, revision: 0, blob: undefined };
+          return { keys: current, overFrom: undefined, revision: 0, blob: undefined };
         if (error.code !== "group/access-denied") throw error;
         refused = error;
       }
     }
+    this.triedPast.add(formatId(group));
     throw refused;
   }
 
   /**
-   * Keys of generations that are over, the newest first: a service that was set back behind a removal knows those alone. Tried
-   * once in the life of a client, or whoever was removed would ask with each of them whenever the group is touched.
+   * Keys of generations that are over, the newest first: a service that was set back behind a removal knows those alone. Where
+   * none of them opens the record they are not tried again on this connection, or whoever was removed would ask with each of
+   * them whenever the group is touched.
    */
-  private pastGenerations(group: GroupId, { fence }: Generation): readonly Generation[] {
-    const key = formatId(group);
-    if (this.triedPast.has(key) || !this.refeeder.mayFeed(group)) return [];
-    this.triedPast.add(key);
-    return this.context.conversations.pastKeys(group).map((groupKey) => ({ groupKey, fence }));
+  private pastGenerations(
+    group: GroupId,
+    { fence }: Generation,
+  ): readonly (Generation & { readonly overFrom: number })[] {
+    if (this.triedPast.has(formatId(group)) || !this.refeeder.mayFeed(group)) return [];
+    return this.context.conversations.pastKeys(group).map((past) => ({ ...past, fence }));
   }
 
-  /** An older record has to be one that we know; another past is a fork. */
-  private requireOurPast(group: GroupId, keys: Generation, revision: number, blob: Bytes): void {
-    const served = splitRecord(openRecord(group, keys.groupKey, revision, blob));
-    if (served.length !== revision) throw new RejectionError("group/revision-mismatch");
-    const ours = this.context.conversations.changes(group)[revision - 1];
-    if (ours !== undefined && equalBytes(hashChange(ours), hashChange(served[revision - 1]!))) return;
+  /**
+   * Whether an older record is one that we know. Another past, which a member has signed, is a fork: RejectionError. Whoever was
+   * removed can write what it likes under the key that it had: that divides nobody, and is written over.
+   */
+  private isOurPast(group: GroupId, { keys, overFrom, revision }: ServedRecord, blob: Bytes): boolean {
+    try {
+      const served = splitRecord(openRecord(group, keys.groupKey, revision, blob));
+      if (served.length !== revision) throw new RejectionError("group/revision-mismatch");
+      const ours = this.context.conversations.changes(group)[revision - 1];
+      const theirs = served[revision - 1]!;
+      if (ours !== undefined && equalBytes(hashChange(ours), hashChange(theirs))) return true;
+      verifyChange(theirs);
+    } catch (error) {
+      if (overFrom === undefined || !(error instanceof RejectionError)) throw error;
+    }
+    if (overFrom !== undefined) return false;
     this.noteFork(group, "group/forked");
     throw new RejectionError("group/forked");
   }
 
+  /** A new connection: what the service did not want on the one before, it is offered again. */
+  connected(): void {
+    this.triedPast.clear();
+    this.fed.clear();
+  }
+
   /**
    * Where the service was set back: every group's record is read, and written forward where it has to be, and `checked` is told
-   * of each. What is temporary is done with the next connection, from the beginning.
+   * of each. One that cannot be keeps no other from it; where the service could not be reached, or had no time, all are looked
+   * at again with the next connection.
    */
   async checkRecords(checked: (group: GroupId) => Promise<void>): Promise<void> {
     const { conversations, meta } = this.context;
-    if (meta.number(RECORDS_IN_DOUBT) === 0) return;
-    this.triedPast.clear();
-    for (const id of conversations.groups()) {
-      await this.refresh(id);
-      await checked(groupId(id));
+    if (meta.number(RECORDS_IN_DOUBT) === 0 || this.isChecking) return;
+    this.isChecking = true;
+    let isDone = true;
+    try {
+      for (const id of conversations.groups()) {
+        try {
+          await this.refresh(id);
+          await checked(groupId(id));
+        } catch (error) {
+          if (isTemporary(error)) isDone = false;
+          else if (!(error instanceof RejectionError) && !(error instanceof UsageError)) throw error;
+        }
+      }
+    } finally {
+      this.isChecking = false;
     }
-    this.context.transaction(() => meta.setNumber(RECORDS_IN_DOUBT, 0));
+    if (isDone) this.context.transaction(() => meta.setNumber(RECORDS_IN_DOUBT, 0));
   }
 
   /** Inside a transaction: the service may have gone back behind what is known of its records. */
@@ -413,6 +464,7 @@ export class Groups {
     if (changes.length !== revision) throw new RejectionError("group/revision-mismatch");
     try {
       checkContinues(changes, changes.map(hashChange), known ?? { revision: 0, hash: new Uint8Array(0) });
+      if ("author" in keys) requireBegun(keys as PendingKey, changes);
     } catch (error) {
       if (error instanceof RejectionError) this.noteFork(group, error.code);
       throw error;
@@ -450,14 +502,13 @@ export class Groups {
   async acceptInvite(group: GroupId, inviter: AccountId, invite: GroupInvite): Promise<void> {
     const { context } = this;
     if (this.hasJoined(group, invite.revision)) return;
-    const { keys, announced, revision, blob } = await this.recordForInvite(group, invite);
+    const { keys, revision, blob } = await this.recordForInvite(group, invite);
     if (this.hasJoined(group, invite.revision)) return;
     const known = context.conversations.group(group);
     const state = context.conversations.get(group)?.state;
     const encoded = splitRecord(openRecord(group, keys.groupKey, revision, blob));
     if (encoded.length !== revision) throw new RejectionError("group/revision-mismatch");
     checkContinues(encoded, encoded.map(hashChange), invite);
-    if (announced !== undefined) requireDrawnBy(announced, encoded);
     const changes = encoded.slice(known?.revision ?? 0).map(verifyChange);
     if (known !== undefined) checkContinues(encoded, encoded.map(hashChange), known);
     const final = changes.reduce(applyChange, this.ledger.state(group));
@@ -499,7 +550,6 @@ export class Groups {
     invite: GroupInvite,
   ): Promise<{
     readonly keys: Generation;
-    readonly announced: PendingKey | undefined;
     readonly revision: number;
     readonly blob: Bytes;
   }> {
@@ -513,14 +563,21 @@ export class Groups {
     const newestFirst = [...waiting, ...conversations.pendingKeys(group)]
       .filter((key) => key.revision > invite.revision)
       .sort((a, b) => b.revision - a.revision);
+    // Anybody can send us keys: each gets a few tries.
+    const tried = Map.groupBy(newestFirst, ({ author }) => formatId(author));
+    const keys = [...tried.values()].flatMap((ofOne) => ofOne.slice(0, MAX_KEYS_OF_ONE));
     let refused: unknown;
-    for (const announced of [undefined, ...newestFirst.slice(0, MAX_KEYS_TRIED)]) {
-      const keys = announced ?? invite;
+    for (const announced of [undefined, ...keys.slice(0, MAX_KEYS_TRIED)]) {
+      const { groupKey, fence } = announced ?? invite;
       try {
-        return { keys, announced, ...(await api.readGroup(group, keys.groupKey)) };
+        const { revision, blob } = await api.readGroup(group, groupKey);
+        if (announced !== undefined)
+          requireBegun(announced, splitRecord(openRecord(group, groupKey, revision, blob)));
+        return { keys: { groupKey, fence }, revision, blob };
       } catch (error) {
-        if (!(error instanceof ServiceRefusal) || error.code !== "group/access-denied") throw error;
-        refused = error;
+        const isNotThisKey = error instanceof RejectionError && NOT_THIS_KEY.has(error.code);
+        if (!isNotThisKey) throw error;
+        refused ??= error;
       }
     }
     throw refused;
@@ -548,9 +605,12 @@ function ignoreUnavailable(error: unknown): void {
   throw error;
 }
 
-/** The fence of a generation is the word of whoever began it: anybody else may have sent us one that no message gets by. */
-function requireDrawnBy({ author, revision }: PendingKey, changes: readonly Bytes[]): void {
-  const encoded = changes[revision - 1];
-  const drawnBy = encoded && verifyChange(encoded).author.accountId;
-  if (drawnBy === undefined || !equalBytes(drawnBy, author)) throw new RejectionError("group/foreign-key");
+/**
+ * The fence of a generation is the word of whoever began it, and only the newest one is in force: anybody else may have sent us
+ * a key that is over, or a fence that no message gets by. RejectionError `group/foreign-key`.
+ */
+function requireBegun({ author, revision }: PendingKey, changes: readonly Bytes[]): void {
+  const newest = changes.map(verifyChange).findLast(({ action }) => startsGeneration(action));
+  const isTheirs = newest?.revision === revision && equalBytes(newest.author.accountId, author);
+  if (!isTheirs) throw new RejectionError("group/foreign-key");
 }

@@ -19,6 +19,8 @@ export interface ServedRecord {
   readonly revision: number;
   /** The group key that it lies under. */
   readonly groupKey: Bytes;
+  /** That key was over at this revision: whoever wrote it had no right to. */
+  readonly isStale: boolean;
 }
 
 /** How long others leave a lease to the device that holds it, ms; twice as long at the most. */
@@ -54,6 +56,7 @@ export class RecordRefeeder {
     for (const write of planRefeed(
       changes.map(({ action }) => action),
       served.revision,
+      served.isStale,
     )) {
       const sealedWith = write.key === "ours" ? ours.groupKey : groupKey;
       const newLease = write.beginsLease ? this.leaseFor(changes, write, lease) : undefined;
@@ -61,7 +64,7 @@ export class RecordRefeeder {
       try {
         await api.writeGroup(group, write.revision === 1 ? sealedWith : groupKey, body);
       } catch (error) {
-        if (!(error instanceof ServiceRefusal)) throw error;
+        if (!(error instanceof ServiceRefusal) || error.code.startsWith("rate/")) throw error;
         return OVERTAKEN.has(error.code) ? "overtaken" : "refused";
       }
       groupKey = sealedWith;

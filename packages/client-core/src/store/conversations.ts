@@ -45,6 +45,12 @@ export interface PendingKey {
   readonly fence: Bytes;
 }
 
+/** The key of a generation that is over, with the revision from which on it was. */
+export interface PastKey {
+  readonly groupKey: Bytes;
+  readonly overFrom: number;
+}
+
 /** An own change between the moment it was decided and the moment the service took it. */
 export interface PendingWrite {
   readonly revision: number;
@@ -446,13 +452,12 @@ export class ConversationStore {
 
   // Keys of generations that are over: a service that was set back has their record.
 
-  /** The newest 16 are kept. */
-  addPastKey(id: Bytes, groupKey: Bytes, atMs: number): void {
-    this.storage.run("INSERT INTO group_past_key (group_id, group_key, over_at) VALUES (?, ?, ?)", [
-      id,
-      groupKey,
-      atMs,
-    ]);
+  /** `overFrom`: the revision of the change that began the next generation. The newest 16 are kept. */
+  addPastKey(id: Bytes, { groupKey, overFrom }: PastKey, atMs: number): void {
+    this.storage.run(
+      "INSERT INTO group_past_key (group_id, group_key, over_from, over_at) VALUES (?, ?, ?, ?)",
+      [id, groupKey, overFrom, atMs],
+    );
     this.storage.run(
       `DELETE FROM group_past_key WHERE group_id = ? AND id NOT IN
          (SELECT id FROM group_past_key WHERE group_id = ? ORDER BY id DESC LIMIT 16)`,
@@ -461,10 +466,10 @@ export class ConversationStore {
   }
 
   /** The newest first. */
-  pastKeys(id: Bytes): readonly Bytes[] {
+  pastKeys(id: Bytes): readonly PastKey[] {
     return this.storage
-      .all("SELECT group_key FROM group_past_key WHERE group_id = ? ORDER BY id DESC", [id])
-      .map((row) => bytesOf(row, "group_key"));
+      .all("SELECT group_key, over_from FROM group_past_key WHERE group_id = ? ORDER BY id DESC", [id])
+      .map((row) => ({ groupKey: bytesOf(row, "group_key"), overFrom: row["over_from"] as number }));
   }
 
   forgetPastKeys(beforeMs: number): void {

@@ -351,7 +351,8 @@ ALTER TABLE conversation ADD COLUMN wake_by TEXT NOT NULL DEFAULT 'messages';
 const SET_BACK = `
 -- Group keys of generations that are over, for a service that is set back behind one.
 CREATE TABLE group_past_key (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, group_id BLOB NOT NULL, group_key BLOB NOT NULL, over_at INTEGER NOT NULL
+  id INTEGER PRIMARY KEY AUTOINCREMENT, group_id BLOB NOT NULL, group_key BLOB NOT NULL, over_from INTEGER NOT NULL,
+  over_at INTEGER NOT NULL
 );
 CREATE INDEX group_past_key_group ON group_past_key (group_id, id);
 -- Communities that this device has made in the last days, as the service was told of them.

@@ -300,10 +300,16 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     };
   }
 
-  async treeDeltas(groupId: GroupId, from: number, to: number): Promise<readonly Bytes[] | undefined> {
+  async treeDeltas(
+    groupId: GroupId,
+    from: number,
+    to: number,
+    maxBytes: number,
+  ): Promise<readonly Bytes[] | undefined> {
     const between = this.find(groupId)?.epochs.filter(({ epoch }) => epoch > from && epoch <= to) ?? [];
     const deltas = between.flatMap(({ treeDelta }) => (treeDelta === undefined ? [] : [treeDelta]));
-    return from < to && deltas.length === to - from ? deltas : undefined;
+    const bytes = deltas.reduce((sum, { length }) => sum + length, 0);
+    return from < to && deltas.length === to - from && bytes <= maxBytes ? deltas : undefined;
   }
 
   async findTree(

@@ -187,15 +187,24 @@ export class PostgresMlsGroupStore implements MlsGroupStore {
     };
   }
 
-  async treeDeltas(groupId: GroupId, from: number, to: number): Promise<readonly Bytes[] | undefined> {
-    const rows = await this.all(
-      `SELECT e.tree_delta FROM mls_epochs e JOIN mls_groups g USING (mls_group)
-       WHERE g.group_id = $1 AND e.epoch > $2 AND e.epoch <= $3 AND e.tree_delta IS NOT NULL ORDER BY e.epoch`,
+  async treeDeltas(
+    groupId: GroupId,
+    from: number,
+    to: number,
+    maxBytes: number,
+  ): Promise<readonly Bytes[] | undefined> {
+    const between = `FROM mls_epochs e JOIN mls_groups g USING (mls_group)
+      WHERE g.group_id = $1 AND e.epoch > $2 AND e.epoch <= $3 AND e.tree_delta IS NOT NULL`;
+    const [sum] = await this.all(
+      `SELECT count(*)::bigint AS n, coalesce(sum(length(e.tree_delta)), 0)::bigint AS bytes ${between}`,
       groupId,
       from,
       to,
     );
-    return from < to && rows.length === to - from ? rows.map((row) => bytea(row["tree_delta"])) : undefined;
+    if (from >= to || Number(sum?.["n"]) !== to - from || Number(sum?.["bytes"]) > maxBytes) return undefined;
+    const rows = await this.all(`SELECT e.tree_delta ${between} ORDER BY e.epoch`, groupId, from, to);
+    // One may have been voided, or have expired, between the two questions.
+    return rows.length === to - from ? rows.map((row) => bytea(row["tree_delta"])) : undefined;
   }
 
   async findTree(

@@ -191,15 +191,23 @@ export class SqliteMlsGroupStore implements MlsGroupStore {
     });
   }
 
-  treeDeltas(groupId: GroupId, from: number, to: number): Promise<readonly Bytes[] | undefined> {
+  treeDeltas(
+    groupId: GroupId,
+    from: number,
+    to: number,
+    maxBytes: number,
+  ): Promise<readonly Bytes[] | undefined> {
+    const between = `FROM mls_epochs e JOIN mls_groups g USING (mls_group)
+      WHERE g.group_id = ? AND e.epoch > ? AND e.epoch <= ? AND e.tree_delta IS NOT NULL`;
     return this.database.read((statements) => {
+      const { n, bytes } = statements
+        .prepare(`SELECT count(*) AS n, total(length(e.tree_delta)) AS bytes ${between}`)
+        .get(groupId, from, to) as { readonly n: number; readonly bytes: number };
+      if (from >= to || n !== to - from || bytes > maxBytes) return undefined;
       const rows = statements
-        .prepare(
-          `SELECT e.tree_delta FROM mls_epochs e JOIN mls_groups g USING (mls_group)
-           WHERE g.group_id = ? AND e.epoch > ? AND e.epoch <= ? AND e.tree_delta IS NOT NULL ORDER BY e.epoch`,
-        )
+        .prepare(`SELECT e.tree_delta ${between} ORDER BY e.epoch`)
         .all(groupId, from, to);
-      return from < to && rows.length === to - from ? rows.map((row) => blob(row["tree_delta"])) : undefined;
+      return rows.map((row) => blob(row["tree_delta"]));
     });
   }
 

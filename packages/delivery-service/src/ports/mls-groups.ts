@@ -58,9 +58,14 @@ export interface MlsGroupStore {
   loadTree(groupId: GroupId, epoch: number): Promise<StoredTree | undefined>;
   /**
    * What changed in the tree from one epoch to another, an entry for each commit between; undefined where one of them is not
-   * kept, or the first is not the earlier. O(their bytes).
+   * kept, the first is not the earlier, or all together are larger. O(commits between), and O(their bytes) where they are not.
    */
-  treeDeltas(groupId: GroupId, from: number, to: number): Promise<readonly Bytes[] | undefined>;
+  treeDeltas(
+    groupId: GroupId,
+    from: number,
+    to: number,
+    maxBytes: number,
+  ): Promise<readonly Bytes[] | undefined>;
   /** Where a tree with this hash is kept: the newest epoch of any group that had it. O(log epochs). */
   findTree(treeHash: Bytes): Promise<{ readonly groupId: GroupId; readonly epoch: number } | undefined>;
   /**

@@ -20,6 +20,8 @@ import { charge, chargeFor } from "./refusals.ts";
 const CACHE_BYTES = 64 * 1024 * 1024;
 /** Commits between two trees of which the changes are handed out; behind more the whole tree is not much larger. */
 const MAX_COMMITS_BETWEEN = 1_024;
+/** Nor do changes help that are larger than most trees, and nobody is asked who reads them. */
+const MAX_CHANGED_BYTES = 2 * 1024 * 1024;
 
 const IMMUTABLE = {
   "content-type": BLOB_CONTENT_TYPE,
@@ -64,7 +66,7 @@ export class TreeRoutes {
     const deltas =
       between > MAX_COMMITS_BETWEEN
         ? undefined
-        : await mlsGroups.treeDeltas(to.groupId, from.epoch, to.epoch);
+        : await mlsGroups.treeDeltas(to.groupId, from.epoch, to.epoch, MAX_CHANGED_BYTES);
     if (deltas === undefined) throw new RejectionError("trees/unknown");
     context.metrics.count("group_tree_changes_read");
     const listed = encode(deltas, (writer, list) =>

@@ -653,16 +653,18 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       for (let epoch = 0; epoch < 4; epoch++) commits.push(await commit(epoch));
       await store.saveSnapshot(id, 2, commits[1]!.treeHash, random(300));
       const deltas = commits.map(({ treeDelta }) => treeDelta);
-      expect(await store.treeDeltas(id, 0, 4)).toEqual(deltas);
-      expect(await store.treeDeltas(id, 1, 3), "behind a snapshot too").toEqual(deltas.slice(1, 3));
+      const bytes = deltas.reduce((sum, { length }) => sum + length, 0);
+      expect(await store.treeDeltas(id, 0, 4, bytes)).toEqual(deltas);
+      expect(await store.treeDeltas(id, 0, 4, bytes - 1), "too large").toBeUndefined();
+      expect(await store.treeDeltas(id, 1, 3, bytes), "behind a snapshot too").toEqual(deltas.slice(1, 3));
       for (const [from, to] of [
         [0, 5],
         [4, 6],
         [2, 2],
         [3, 1],
       ] as const)
-        expect(await store.treeDeltas(id, from, to), `${from} to ${to}`).toBeUndefined();
-      expect(await store.treeDeltas(newGroup().groupId, 0, 1)).toBeUndefined();
+        expect(await store.treeDeltas(id, from, to, bytes), `${from} to ${to}`).toBeUndefined();
+      expect(await store.treeDeltas(newGroup().groupId, 0, 1, bytes)).toBeUndefined();
     });
 
     it("are found by their hash: the newest epoch that had it", async () => {

@@ -1,8 +1,13 @@
+import { randomBytes } from "node:crypto";
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseGroupId, toHex } from "@murmuration/base";
 import { expect, test } from "vitest";
+import { sealRecord } from "../../../client-core/src/core/group-keys.ts";
+import { encodeRecord } from "../../../client-core/src/core/group-record.ts";
+import type { Context } from "../../../client-core/src/shell/context.ts";
+import { ServiceApi } from "../../../client-core/src/shell/service-api.ts";
 import { query } from "../../../delivery-service/test/support/database.ts";
 import { type SimulatedDevice, until, World } from "../../src/index.ts";
 import { countOf, membersOf, on, PATIENCE_MS } from "../support/communities.ts";
@@ -22,6 +27,12 @@ function recordAt(
   );
   return row as { revision: number; migration: string } | undefined;
 }
+
+const random = (length: number) => new Uint8Array(randomBytes(length));
+
+/** What a device has inside: whoever is removed keeps it. */
+const insideOf = ({ client }: SimulatedDevice): Context =>
+  (client as unknown as { context: Context }).context;
 
 /** Keeps a copy of the service as it is now. Returns how to set it back to that. */
 async function copyOf(world: World): Promise<() => Promise<void>> {
@@ -114,6 +125,52 @@ test("a plain member writes it forward where the one who made the changes is awa
   for (const device of [alice, bob]) await talk.say(device, "after the restore");
   await talk.heardBy([alice, bob]);
 }, 120_000);
+
+// Under the key that it had, a removed member can write to the copy whatever it likes before anybody else comes.
+test.each([
+  ["a record with something else in it", (changes: readonly Uint8Array[]) => [...changes, random(200)]],
+  ["what is no record at all", () => [random(3)]],
+  [
+    "nothing but its own removal",
+    (changes: readonly Uint8Array[], removal: Uint8Array) => [...changes, removal],
+  ],
+])(
+  "what somebody who was removed writes to the copy is written over, and it is out again: %s",
+  async (_, forge) => {
+    await using world = await World.start();
+    const [alice, bob, carol] = await movers(world, ["Alice", "Bob", "Carol"]);
+    const { id } = await pairwiseGroup(alice, [bob, carol]);
+    const setBack = await copyOf(world);
+    const { conversations } = insideOf(carol);
+    const { groupKey, revision } = conversations.group(parseGroupId(id))!;
+    await on(alice, id).remove(carol.id);
+    await on(alice, id).setTitle("Cranes");
+    await on(alice, id).setTitle("Herons");
+    await until(() => on(bob, id).title === "Herons" && membersOf(bob, id).length === 2, PATIENCE_MS);
+    await until(() => on(carol, id).state === "removed", PATIENCE_MS);
+    await marked([alice, bob]);
+    const before = recordAt(world, id)!.revision;
+    const removal = insideOf(alice).conversations.changes(parseGroupId(id))[revision]!;
+    for (const device of [alice, bob]) await device.stop();
+
+    await setBack();
+    const { api } = insideOf(carol);
+    const group = parseGroupId(id);
+    const known = conversations.changes(group).slice(0, revision);
+    const record = encodeRecord(forge(known, removal) as Uint8Array<ArrayBuffer>[]);
+    const blob = sealRecord(group, groupKey, revision + 1, record, random(12));
+    await api.writeGroup(group, groupKey, ServiceApi.encodeGroupWrite({ expectedRevision: revision, blob }));
+
+    for (const device of [bob, alice]) await device.start();
+    await until(() => recordAt(world, id)?.revision === before, PATIENCE_MS, "the record is as it was");
+    await on(alice, id).setTitle("Swifts");
+    await until(() => on(bob, id).title === "Swifts", PATIENCE_MS);
+    await expect(api.readGroup(group, groupKey)).rejects.toThrow("group/access-denied");
+    const talk = new Talk(id);
+    for (const device of [alice, bob]) await talk.say(device, "after the restore");
+    await talk.heardBy([alice, bob]);
+  },
+);
 
 test("a group that was made since the copy is made once more", async () => {
   await using world = await World.start();

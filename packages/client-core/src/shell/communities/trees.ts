@@ -19,6 +19,9 @@ import { communityCrypto } from "./identity.ts";
 const inflate = promisify(inflateRaw);
 /** What a tree of 50,000 members may weigh, and some more. */
 const MAX_TREE_BYTES = 128 * 1024 * 1024;
+/** Commits between two trees, at the most, and bytes that their changes may weigh in any group. */
+const MAX_CHANGES = 1_024;
+const MAX_SMALL_BYTES = 1024 * 1024;
 
 /** A tree that this device has had: what has changed since is less than the whole. */
 export interface KnownTree {
@@ -44,8 +47,16 @@ async function fetchChanges(
   if (equalBytes(base, treeHash)) return ratchetTree;
   const names = { treeHash: toBase64Url(treeHash), baseHash: toBase64Url(base) };
   try {
-    const listed = await download(context, routePath("getTreeChanges", names));
-    const changes = decodeWhole(listed, (reader) => reader.vector((inner) => inner.bytes()));
+    // More than some trees would weigh is no help.
+    const maxBytes = Math.min(MAX_TREE_BYTES, 4 * ratchetTree.length + MAX_SMALL_BYTES);
+    const listed = await download(context, routePath("getTreeChanges", names), maxBytes);
+    let count = 0;
+    const changes = decodeWhole(listed, (reader) =>
+      reader.vector((inner) => {
+        if (++count > MAX_CHANGES) throw new RejectionError("trees/malformed");
+        return inner.bytes();
+      }),
+    );
     const advanced = advanceTree(communityCrypto, ratchetTree, changes);
     return equalBytes(advanced.treeHash, treeHash) ? advanced.ratchetTree : undefined;
   } catch (error) {
@@ -56,16 +67,16 @@ async function fetchChanges(
 }
 
 /** What lies compressed under a path. */
-async function download(context: Context, path: string): Promise<Bytes> {
+async function download(context: Context, path: string, maxBytes = MAX_TREE_BYTES): Promise<Bytes> {
   const reply = await context.api.transport.request({
     method: "GET",
     path,
-    maxReplyBytes: MAX_TREE_BYTES,
+    maxReplyBytes: maxBytes,
     timeoutMs: context.settings.requestTimeoutMs,
   });
   if (reply.status >= 300) throw refusalOf(reply.status, reply.body);
   try {
-    return new Uint8Array(await inflate(reply.body, { maxOutputLength: MAX_TREE_BYTES }));
+    return new Uint8Array(await inflate(reply.body, { maxOutputLength: maxBytes }));
   } catch (error) {
     if (error instanceof RangeError || (error as { code?: string }).code?.startsWith("Z_"))
       throw new RejectionError("trees/malformed");

@@ -183,10 +183,13 @@ export class Migrations {
    * prepares is not in use yet: it begins again, so that nobody has to come in from outside. UnavailableError.
    */
   async serviceWasSetBack(id: GroupId): Promise<void> {
-    if (!this.preparer.isCreator(id)) return;
-    const { generation } = this.context.migration.record(id);
-    await this.groups.change(id, ({ migration }) =>
-      (migration.state === "preparing" || migration.state === "ready") && migration.generation === generation
+    const { conversations, migration, own } = this.context;
+    const role = conversations.member(id, own.accountId)?.role ?? "member";
+    if (!this.preparer.isCreator(id) || role === "member" || conversations.get(id)?.state !== "active")
+      return;
+    const { generation } = migration.record(id);
+    await this.groups.change(id, ({ migration: { state, generation: present } }) =>
+      (state === "preparing" || state === "ready") && present === generation
         ? { kind: "migrate-prepare", generation: generation + 1 }
         : undefined,
     );

@@ -19,7 +19,7 @@ export interface RefeedWrite {
   readonly key: "theirs" | "ours";
   /**
    * What the write brings beside the record: nothing; access key and fence of our generation; or, where the group switched,
-   * a fence that nobody ever knows.
+   * the access key of the record and a fence that nobody ever knows.
    */
   readonly brings: "nothing" | "generation" | "fence of nobody";
   /** Where the migration stands after it, if it is a step of one. */
@@ -54,7 +54,7 @@ export function planRefeed(
     writes.push({
       revision,
       key: isOurs ? "ours" : "theirs",
-      brings: begins ? "generation" : transition?.fence === "new" ? "fence of nobody" : "nothing",
+      brings: transition?.fence === "new" ? "fence of nobody" : begins ? "generation" : "nothing",
       step: isStep ? position : undefined,
       beginsLease: change !== undefined && beginsLease(change),
     });

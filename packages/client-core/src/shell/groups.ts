@@ -333,9 +333,11 @@ export class Groups {
         this.compareStates(group, revision, served.migration);
         return;
       }
-      const isOurs = blob === undefined || this.isOurPast(group, served, blob);
+      // Under a key that is still to come nothing can lie that is older than what we know: somebody has only announced it.
+      const overFrom = "author" in keys ? 0 : served.overFrom;
+      const isOurs = blob === undefined || this.isOurPast(group, { ...served, overFrom }, blob);
       if (feeds === 0 && this.isChecking) await this.refeeder.giveWay(group, revision);
-      const isStale = !isOurs || (served.overFrom !== undefined && revision >= served.overFrom);
+      const isStale = !isOurs || (overFrom !== undefined && revision >= overFrom);
       const outcome = await this.refeeder.feed(group, { revision, groupKey: keys.groupKey, isStale });
       if (outcome === "refused") throw new RejectionError("group/rolled-back");
       if (outcome === "fed") this.fed.add(formatId(group));

@@ -53,6 +53,12 @@ test("a record that somebody wrote under a key that was over by then is sealed w
   const [first, second] = planRefeed(chain, 3, true);
   expect(first).toMatchObject({ revision: 4, key: "ours", brings: "generation" });
   expect(second).toMatchObject({ revision: 5, key: "ours", brings: "nothing" });
+  // Not even then with a fence that members know: the group takes nothing pairwise any more.
+  expect(planRefeed(chain, 7, true)[0]).toMatchObject({
+    revision: 8,
+    key: "ours",
+    brings: "fence of nobody",
+  });
 });
 
 test("a ready that was given up or taken over is no step: nobody has the token of its lease any more", () => {

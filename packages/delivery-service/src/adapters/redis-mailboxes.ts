@@ -526,13 +526,13 @@ export class RedisMailboxStore implements MailboxStore {
     return indexes.flatMap((index) => this.mailboxKeys(recipients[index]!).slice(0, 2));
   }
 
-  /** Box, stream, and what the shelf's mailboxes share: ages, bytes. */
   /** On one slot: the whole of a key without braces counts. */
   private countKeys(): [string, string] {
     const storeIdKey = `${this.redis.prefix}store-id`;
     return [storeIdKey, `{${storeIdKey}}:counts`];
   }
 
+  /** Box, stream, and what the shelf's mailboxes share: ages, bytes. */
   private mailboxKeys(address: DeviceAddress): readonly string[] {
     const name = formatAddress(address);
     const shelf = mailboxShelf(address);

@@ -2,9 +2,9 @@ import { randomBytes } from "node:crypto";
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { parseGroupId, toHex } from "@murmuration/base";
+import { parseAccountId, parseGroupId, toHex } from "@murmuration/base";
 import { expect, test } from "vitest";
-import { sealRecord } from "../../../client-core/src/core/group-keys.ts";
+import { deriveAccessPublicKey, sealRecord } from "../../../client-core/src/core/group-keys.ts";
 import { encodeRecord } from "../../../client-core/src/core/group-record.ts";
 import type { Context } from "../../../client-core/src/shell/context.ts";
 import { ServiceApi } from "../../../client-core/src/shell/service-api.ts";
@@ -171,6 +171,57 @@ test.each([
     await talk.heardBy([alice, bob]);
   },
 );
+
+// As an admin she had announced a key for a revision that never came, and members keep it.
+test("a key that somebody had only announced before it was removed opens nothing that is written forward", async () => {
+  await using world = await World.start();
+  const [alice, bob, carol] = await movers(world, ["Alice", "Bob", "Carol"]);
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  const group = parseGroupId(id);
+  const setBack = await copyOf(world);
+  const { conversations } = insideOf(carol);
+  const { groupKey, revision } = conversations.group(group)!;
+  const announced = {
+    groupKey: random(32),
+    fence: random(16),
+    revision: 2 ** 40,
+    author: parseAccountId(carol.id),
+  };
+  await on(alice, id).remove(carol.id);
+  await on(alice, id).setTitle("Cranes");
+  await on(alice, id).setTitle("Herons");
+  await until(() => on(bob, id).title === "Herons" && membersOf(bob, id).length === 2, PATIENCE_MS);
+  await marked([alice, bob]);
+  const before = recordAt(world, id)!.revision;
+  const changes = insideOf(alice)
+    .conversations.changes(group)
+    .slice(0, revision + 1);
+  for (const device of [alice, bob]) {
+    const inside = insideOf(device);
+    inside.transaction(() => inside.conversations.addPendingKey(group, announced));
+    await device.stop();
+  }
+
+  await setBack();
+  const { api } = insideOf(carol);
+  const body = ServiceApi.encodeGroupWrite({
+    expectedRevision: revision,
+    blob: sealRecord(group, announced.groupKey, revision + 1, encodeRecord(changes), random(12)),
+    generation: {
+      accessPublicKey: deriveAccessPublicKey(group, announced.groupKey),
+      fence: announced.fence,
+    },
+  });
+  await api.writeGroup(group, groupKey, body);
+  await api.readGroup(group, announced.groupKey);
+
+  for (const device of [bob, alice]) await device.start();
+  await until(() => recordAt(world, id)?.revision === before, PATIENCE_MS, "the record is as it was");
+  for (const key of [groupKey, announced.groupKey])
+    await expect(api.readGroup(group, key)).rejects.toThrow("group/access-denied");
+  await on(alice, id).setTitle("Swifts");
+  await until(() => on(bob, id).title === "Swifts", PATIENCE_MS);
+});
 
 test("a group that was made since the copy is made once more", async () => {
   await using world = await World.start();

@@ -38,6 +38,7 @@ const sentences: Readonly<Record<string, string>> = {
     "A group over MLS has at most 50 owners and admins: make some plain members.",
   "migration/not-added": "Could not be put into the MLS group yet; it is tried again.",
   "migration/not-joined": "Has not joined the MLS group yet: the app has to be opened there.",
+  "migration/away": "Has not been heard of for 30 days; nobody waits for that.",
   "migration/left-behind": "Was not in the MLS group when it switched: the app has to be opened there.",
   "migration/invited": "Is invited and has not accepted; nobody waits for that.",
   "key-packages/none": "Has left no keys by which a device could be added: the app has to be opened there.",

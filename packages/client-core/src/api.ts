@@ -435,7 +435,8 @@ export interface Migration {
   readonly accounts: number;
   readonly readyAccounts: number;
   /**
-   * Who is not in the MLS group, and why: `key-packages/none`, `migration/not-joined`, `migration/invited`. After the switch,
+   * Who is not in the MLS group, and why: `key-packages/none`, `migration/not-joined`, `migration/invited`, and
+   * `migration/away` for those whose devices have said nothing for 30 days, which are not waited for. After the switch,
    * who was left behind by it and has not come in since: `migration/left-behind` where this device does not know more.
    */
   readonly notReady: readonly LeftOutMember[];
@@ -726,7 +727,9 @@ export type ClientEvent = EventBase &
          * new attempt is made. `migration/refused-without-notice`: the service refuses what is sent to the group, and the
          * group's record does not say why. `migration/state-mismatch`: the service says of a migration what the record does
          * not. `migration/switch-not-found`: the group is said to go on in MLS where this device does not find it; an owner or
-         * admin whose other members do not find it either begins anew with `migrate("start")`. `group/rolled-back`: the service shows less of the group's record than it had shown before.
+         * admin whose other members do not find it either begins anew with `migrate("start")`. `group/rolled-back`: the service shows
+         * less of the group's record than it had shown before. `certificate/refused`: the service's certificate for this
+         * device is not valid by this device's clock, or not the service's; nothing is sent until it is.
          */
         readonly kind: "decision-needed";
         readonly code:
@@ -739,7 +742,8 @@ export type ClientEvent = EventBase &
           | "migration/refused-without-notice"
           | "migration/state-mismatch"
           | "migration/switch-not-found"
-          | "group/rolled-back";
+          | "group/rolled-back"
+          | "certificate/refused";
         readonly accountId: AccountRef | undefined;
         readonly conversationId: ConversationRef | undefined;
         /** With `group/disputed`, and `group/forked` where another account said it: what contradicts what. */

@@ -180,7 +180,7 @@ export function viewEvent(context: Context, event: StoredEvent | PassingEvent): 
       return {
         ...base,
         kind: event.kind,
-        code: GROUP_DECISIONS.find((code) => code === event.detail) ?? "pairwise/identity-changed",
+        code: DECISIONS.find((code) => code === event.detail) ?? "pairwise/identity-changed",
         ...viewEvidence(event),
         accountId: event.account && textOf(event.account),
         conversationId: event.conversation && conversationId,
@@ -199,7 +199,7 @@ function viewEvidence({ evidence }: StoredEvent) {
 }
 
 /** What a person has to decide about a group. */
-const GROUP_DECISIONS = [
+const DECISIONS = [
   "group/forked",
   "group/disputed",
   "group/unusable",
@@ -209,6 +209,7 @@ const GROUP_DECISIONS = [
   "migration/state-mismatch",
   "migration/switch-not-found",
   "group/rolled-back",
+  "certificate/refused",
 ] as const;
 
 /** A conversation that was deleted since counts as left. */

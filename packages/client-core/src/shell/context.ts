@@ -16,6 +16,7 @@ import type { Transport } from "../ports/transport.ts";
 import { ContactStore } from "../store/contacts.ts";
 import { ConversationStore } from "../store/conversations.ts";
 import { EventStore } from "../store/events.ts";
+import { HeardStore } from "../store/heard.ts";
 import { HeldStore } from "../store/held.ts";
 import { HistoryStore } from "../store/history.ts";
 import { KeptStorage } from "../store/kept-storage.ts";
@@ -67,6 +68,7 @@ export class Context {
   readonly events: EventStore;
   readonly outbox: OutboxStore;
   readonly held: HeldStore;
+  readonly heard: HeardStore;
   readonly mls: MlsStore;
   readonly migration: MigrationStore;
   readonly push: PushStore;
@@ -103,6 +105,7 @@ export class Context {
     this.events = new EventStore(storage);
     this.outbox = new OutboxStore(storage);
     this.held = new HeldStore(storage);
+    this.heard = new HeardStore(storage);
     this.mls = new MlsStore(storage);
     this.migration = new MigrationStore(storage);
     this.push = new PushStore(storage);

@@ -7,6 +7,7 @@ import {
   equalBytes,
   formatId,
   RejectionError,
+  UnavailableError,
 } from "@murmuration/base";
 import type {
   DeviceListOutcome,
@@ -44,6 +45,7 @@ const LATER_MS = 5_000;
 export class Directory {
   private readonly context: Context;
   private certificate: Promise<void> | undefined;
+  private toldOfCertificate = false;
 
   constructor(context: Context) {
     this.context = context;
@@ -63,9 +65,26 @@ export class Directory {
   private async fetchCertificate(): Promise<void> {
     const { api, deviceAuthorisation, engine, pairwiseRows } = this.context;
     const { certificate } = await api.call("certificate", deviceAuthorisation);
-    await engine.acceptCertificate(certificate, ({ writeSet }) =>
-      this.context.transaction(() => pairwiseRows.applyWriteSet(writeSet)),
-    );
+    try {
+      await engine.acceptCertificate(certificate, ({ writeSet }) =>
+        this.context.transaction(() => pairwiseRows.applyWriteSet(writeSet)),
+      );
+    } catch (error) {
+      if (!(error instanceof RejectionError)) throw error;
+      this.tellOfRefusedCertificate();
+      throw new UnavailableError("certificate/refused");
+    }
+    this.toldOfCertificate = false;
+  }
+
+  /** Mostly this device's clock is wrong, by more than a certificate lasts; or the service is another one. Told once. */
+  private tellOfRefusedCertificate(): void {
+    if (this.toldOfCertificate) return;
+    this.toldOfCertificate = true;
+    const { context } = this;
+    const event = { kind: "decision-needed", detail: "certificate/refused", atMs: context.now() } as const;
+    context.transaction(() => context.events.append(event));
+    context.notifier.flush();
   }
 
   /** Uploads prekeys where the service runs low; the same ones again after an interruption. */
@@ -143,7 +162,7 @@ export class Directory {
 
   /** Inside the transaction: compares a contact card's fingerprint, and asks the user about a changed identity. */
   private afterDeviceList(account: AccountId, outcome: DeviceListOutcome): void {
-    const { contacts, environment, events } = this.context;
+    const { contacts, environment, events, heard } = this.context;
     const atMs = environment.now();
     if (outcome.kind === "decision-needed") {
       events.append({ kind: "decision-needed", account, detail: outcome.code, atMs });
@@ -154,6 +173,8 @@ export class Directory {
     if (expected !== undefined && !equalBytes(expected, fingerprintOf(outcome.list.accountIdentityKey))) {
       throw new RejectionError("contact/fingerprint-mismatch");
     }
+    const devices = outcome.list.devices.map(({ deviceId }) => deviceId);
+    heard.listed(account, devices, atMs);
   }
 
   /**

@@ -94,7 +94,9 @@ export class Receiver {
 
   /** Applies one message. Content that breaks a rule changes nothing: returns its code. */
   receive(message: Received): string | undefined {
-    const { storage } = this.context;
+    const { heard, storage } = this.context;
+    // Also where what it says is refused.
+    heard.note(message.sender, this.context.now());
     storage.run("SAVEPOINT content");
     try {
       this.apply(message, decodeContent(message.body));

@@ -361,6 +361,13 @@ CREATE TABLE mls_creation (
 ) WITHOUT ROWID;
 `;
 
+const HEARD = `
+-- The day (since 1970) on which a device last said anything; of one that has not, the day on which it was first listed.
+CREATE TABLE device_heard (
+  account BLOB NOT NULL, device INTEGER NOT NULL, day INTEGER NOT NULL, PRIMARY KEY (account, device)
+) WITHOUT ROWID;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
 const STEPS: readonly string[] = [
   SCHEMA,
@@ -376,6 +383,7 @@ const STEPS: readonly string[] = [
   MIGRATION_ENTRY,
   PUSH,
   SET_BACK,
+  HEARD,
 ];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */

@@ -1,9 +1,11 @@
 import { UnavailableError } from "@murmuration/base";
 import type { Transport } from "@murmuration/client-core";
 import { expect, test } from "vitest";
-import { introduce, World } from "../../src/index.ts";
+import { introduce, ShiftedClock, World } from "../../src/index.ts";
 import { countOf, membersOf, on, PATIENCE_MS } from "../support/communities.ts";
 import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
+
+const DAY_MS = 86_400_000;
 
 /** A link over which no KeyPackage reaches the service. */
 const withoutKeyPackages = (transport: Transport): Transport => ({
@@ -64,6 +66,49 @@ test("a device that is offline through the whole switch has everything that was 
   await talk.heardBy(everybody);
   await requireMoved(everybody, id, "everybody is back");
   expect(on(alice, id).migration).toMatchObject({ notReady: [], readyAccounts: 3, accounts: 3 });
+}, 120_000);
+
+// The fault that this finds: a telephone that somebody lost last year holds a group of hundreds up for a day.
+test("a device that was not heard for thirty days is put in, is not waited for, and finds everything when it is back", async () => {
+  const clock = new ShiftedClock();
+  const { environment } = clock;
+  await using world = await World.start({ serviceClock: clock });
+  const [alice, bob, carol] = await movers(world, ["Alice", "Bob", "Carol"], { environment });
+  const carolId = carol.id;
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  const talk = new Talk(id);
+  for (const device of [alice, bob, carol]) await talk.say(device, "before");
+  await talk.heardBy([alice, bob, carol]);
+  const carolIs = (code: string) => {
+    const { notReady = [] } = on(alice, id).migration ?? {};
+    return notReady.length === 1 && notReady[0]!.accountId === carolId && notReady[0]!.code === code;
+  };
+
+  await carol.stop();
+  clock.offsetMs = 29 * DAY_MS;
+  await talk.say(bob, "four weeks later");
+  await on(alice, id).migrate("start");
+  await untilIn([alice], id, () => carolIs("migration/not-joined"), "Bob is ready, and Carol may come");
+  expect(on(alice, id).migration).toMatchObject({ state: "preparing", waitsFor: "members" });
+  await on(alice, id).migrate("abort");
+
+  clock.offsetMs = 31 * DAY_MS;
+  await talk.say(bob, "a month later");
+  await talk.heardBy([alice, bob]);
+  let wasAway = false;
+  alice.client.events.on(() => {
+    wasAway ||= carolIs("migration/away");
+  });
+  await on(alice, id).migrate("start");
+  await allMoved([alice, bob], id);
+  expect(wasAway).toBe(true);
+  await talk.say(bob, "mls");
+
+  await carol.start();
+  await requireMoved([alice, bob, carol], id, "Carol is back");
+  await talk.say(carol, "back");
+  await talk.heardBy([alice, bob]);
+  expect(talk.missing(carol)).toEqual([]);
 }, 120_000);
 
 test("a device without KeyPackages is named, left behind, comes in by itself, and what it had written is said", async () => {

@@ -32,3 +32,28 @@ test("a message whose sender certificate ran out in the outbox is sealed anew, a
   await until(() => textsOf(bob.client, aliceId).includes("a day too late"));
   expect(textsOf(bob.client, aliceId)).toEqual(["hello", "a day too late"]);
 });
+
+// The fault that this finds: a telephone with the wrong date ends the program.
+test("a device whose clock is wrong says so, keeps what it wants to say, and says it when the clock is right", async () => {
+  const clock = new ShiftedClock();
+  await using world = await World.start();
+  const alice = await world.join("Alice", { environment: clock.environment });
+  const bob = await world.join("Bob");
+  await introduce(alice, bob);
+  const aliceId = alice.id;
+  const codes: string[] = [];
+  alice.client.events.on((event) => {
+    if (event.kind === "decision-needed") codes.push(event.code);
+  });
+
+  clock.offsetMs = 40 * 86_400_000;
+  await alice.client.conversations.direct(bob.id).send({ text: "from the future" });
+  await until(() => codes.length > 0);
+  expect(codes).toEqual(["certificate/refused"]);
+  expect(alice.client.outbox.waiting).toBe(1);
+  expect(textsOf(bob.client, aliceId)).toEqual([]);
+
+  clock.offsetMs = 0;
+  await until(() => textsOf(bob.client, aliceId).length === 1);
+  expect(codes).toEqual(["certificate/refused"]);
+});

@@ -59,7 +59,7 @@ export interface PreparationFacts {
   readonly toRemove: number;
   /** Accounts of the record that have no leaf and can be tried (again). */
   readonly toAdd: number;
-  /** Everybody in the record has a leaf for each device and has said so. */
+  /** Everybody in the record whose devices are in use has a leaf for each of them and has said so. */
   readonly everybodyReady: boolean;
   readonly deadlineAtMs: number;
   /** A person does not want to wait. */

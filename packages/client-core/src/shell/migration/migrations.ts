@@ -127,7 +127,7 @@ export class Migrations {
     if (generation === 0 && waitingMembers === 0) return undefined;
     const own = migration.own(id);
     const isCreator = this.preparer.isCreator(id);
-    const { accounts, ready, notReady } = this.readiness(id);
+    const { accounts, awaited, notReady, ready } = this.readiness(id);
     return {
       state,
       generation,
@@ -138,7 +138,7 @@ export class Migrations {
       accounts,
       readyAccounts: ready,
       notReady: notReady.map(({ account, code }) => ({ accountId: formatId(account), code })),
-      waitsFor: waitsFor(state, ready < accounts && !own.finishNow),
+      waitsFor: waitsFor(state, awaited > 0 && !own.finishNow),
       waitingMembers,
     };
   }
@@ -154,7 +154,8 @@ export class Migrations {
     if ((isOpen || state === "recovering") && this.preparer.isCreator(id))
       return readinessBefore(this.context, id);
     const accounts = conversations.countMembers(id);
-    return { accounts, ready: hasSwitched(state) ? accounts : 0, notReady: [] };
+    const ready = hasSwitched(state) ? accounts : 0;
+    return { accounts, ready, awaited: accounts - ready, notReady: [] };
   }
 
   /**

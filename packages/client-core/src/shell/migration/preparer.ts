@@ -164,7 +164,7 @@ export class Preparer {
     const { state } = migration.record(id);
     const own = migration.own(id);
     const stands = mls.group(id)?.state === "active";
-    const { accounts, ready } = readinessBefore(this.context, id);
+    const { awaited } = readinessBefore(this.context, id);
     const { secretMessage } = own;
     return {
       state,
@@ -174,7 +174,7 @@ export class Preparer {
       secretSent: this.isSecretSent(secretMessage),
       toRemove: stands ? this.strangers(id).length : 0,
       toAdd: stands ? this.missing(id).length : 0,
-      everybodyReady: ready === accounts,
+      everybodyReady: awaited === 0,
       deadlineAtMs: own.deadlineAtMs,
       finishNow: own.finishNow,
       nowMs: this.context.now(),

@@ -3,10 +3,14 @@ import { type AccountId, equalBytes, formatId, type GroupId } from "@murmuration
 import { communityContextOf, type Group } from "@murmuration/mls-groups";
 import type { Context } from "../context.ts";
 
-/** Accounts that are to move, or were to, how many of them have, and why each other one has not. */
+/**
+ * Accounts that are to move, or were to, how many of them have, and why each other one has not. `awaited`: those that are
+ * worth waiting for, which is all that have not but those whose devices have been silent for 30 days (`store/heard.ts`).
+ */
 export interface Readiness {
   readonly accounts: number;
   readonly ready: number;
+  readonly awaited: number;
   readonly notReady: readonly { readonly account: AccountId; readonly code: string }[];
 }
 
@@ -22,9 +26,13 @@ const failuresOf = ({ mls }: Context, id: GroupId): ReadonlyMap<string, string> 
       ),
   );
 
-/** Before the switch, on the device that prepares it: who has joined and said so. O(members). */
+/**
+ * Before the switch, on the device that prepares it: who has joined and said so. A device that has been silent for long is
+ * put in like any other, and not waited for; where none of an account's has spoken, the account is not ready. O(members).
+ */
 export function readinessBefore(context: Context, id: GroupId): Readiness {
-  const { conversations, mls, migration, own } = context;
+  const { conversations, heard, mls, migration, own } = context;
+  const quiet = heard.quiet(id, context.now());
   const said = new Set(migration.ready(id).map((device) => deviceKey(device.accountId, device.deviceId)));
   said.add(deviceKey(own.accountId, own.deviceId));
   const failures = failuresOf(context, id);
@@ -33,15 +41,21 @@ export function readinessBefore(context: Context, id: GroupId): Readiness {
   const notReady: { account: AccountId; code: string }[] = [];
   for (const { account, invited } of members) {
     const leaves = devices.get(formatId(account)) ?? [];
+    const silent = leaves.filter(({ device }) => !said.has(deviceKey(account, device)));
+    const isAway = leaves.length === 0 ? quiet.isQuiet(account) : silent.length === leaves.length;
     if (invited) notReady.push({ account, code: "migration/invited" });
+    else if (isAway && silent.every(({ device }) => quiet.has(account, device)))
+      notReady.push({ account, code: "migration/away" });
     else if (leaves.length === 0)
       notReady.push({ account, code: failures.get(formatId(account)) ?? "migration/not-added" });
-    else if (!leaves.every(({ device }) => said.has(deviceKey(account, device))))
+    else if (silent.some(({ device }) => !quiet.has(account, device)))
       notReady.push({ account, code: "migration/not-joined" });
   }
-  const invited = notReady.filter(({ code }) => code === "migration/invited").length;
+  const count = (code: string): number => notReady.filter((left) => left.code === code).length;
   // Whoever was only invited cannot become ready, and holds nobody up.
-  return { accounts: members.length - invited, ready: members.length - notReady.length, notReady };
+  const accounts = members.length - count("migration/invited");
+  const ready = members.length - notReady.length;
+  return { accounts, ready, awaited: accounts - ready - count("migration/away"), notReady };
 }
 
 /**
@@ -89,5 +103,5 @@ export function readinessAfter(context: Context, id: GroupId, group: Group): Rea
   }
   const absent = notReady.filter(({ account }) => !present.has(formatId(account))).length;
   const accounts = members + absent - notReady.filter(({ code }) => code === "migration/invited").length;
-  return { accounts, ready: members + absent - notReady.length, notReady };
+  return { accounts, ready: members + absent - notReady.length, awaited: 0, notReady };
 }

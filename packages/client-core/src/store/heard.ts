@@ -1,0 +1,79 @@
+import { type AccountId, accountId, type Bytes, type DeviceAddress, formatId } from "@murmuration/base";
+import type { Storage } from "../ports/storage.ts";
+
+const DAY_MS = 86_400_000;
+
+/** A device that was not heard for so long is not waited for, in days; a mailbox keeps nothing for longer. */
+const QUIET_DAYS = 30;
+
+const keyOf = (account: AccountId, device: number): string => `${formatId(account)}.${device}`;
+
+/** Devices that were not heard of for {@link QUIET_DAYS}. */
+export interface QuietDevices {
+  has(account: AccountId, device: number): boolean;
+  /** All that is known of the account. */
+  isQuiet(account: AccountId): boolean;
+}
+
+/**
+ * On which day each device was last heard, by whatever it said; one that has said nothing counts from the day on which it
+ * was first seen in its account's list. Days suffice, and cost one write for each device and day.
+ */
+export class HeardStore {
+  private readonly storage: Storage;
+  /** What this program has noted. Where the transaction was undone the device is noted on the next day. */
+  private readonly noted = new Map<string, number>();
+
+  constructor(storage: Storage) {
+    this.storage = storage;
+  }
+
+  /** Inside a transaction: the device has spoken. At most one statement for each device and day. */
+  note({ accountId: account, deviceId }: DeviceAddress, nowMs: number): void {
+    const day = Math.floor(nowMs / DAY_MS);
+    const key = keyOf(account, deviceId);
+    if (this.noted.get(key) === day) return;
+    this.noted.set(key, day);
+    this.storage.run(
+      `INSERT INTO device_heard (account, device, day) VALUES (?, ?, ?)
+         ON CONFLICT DO UPDATE SET day = excluded.day`,
+      [account, deviceId, day],
+    );
+  }
+
+  /** Inside a transaction: the devices of an account by its newest list. O(devices of the account). */
+  listed(account: AccountId, devices: readonly number[], nowMs: number): void {
+    this.storage.run(
+      "DELETE FROM device_heard WHERE account = ? AND device NOT IN (SELECT value FROM json_each(?))",
+      [account, JSON.stringify(devices)],
+    );
+    this.storage.run(
+      `INSERT INTO device_heard (account, device, day) SELECT ?, value, ? FROM json_each(?) WHERE true
+         ON CONFLICT DO NOTHING`,
+      [account, Math.floor(nowMs / DAY_MS), JSON.stringify(devices)],
+    );
+  }
+
+  /** Of the members of a group. One query, O(their devices). */
+  quiet(group: Bytes, nowMs: number): QuietDevices {
+    const lastDay = Math.floor(nowMs / DAY_MS) - QUIET_DAYS;
+    const rows = this.storage.all(
+      `SELECT heard.account AS account, heard.device AS device, heard.day AS day FROM group_member AS member
+         JOIN device_heard AS heard ON heard.account = member.account WHERE member.group_id = ?`,
+      [group],
+    );
+    const quiet = new Set<string>();
+    const isActive = new Map<string, boolean>();
+    for (const row of rows) {
+      const account = accountId(row["account"] as Bytes);
+      const isFresh = (row["day"] as number) > lastDay;
+      if (!isFresh) quiet.add(keyOf(account, row["device"] as number));
+      const key = formatId(account);
+      isActive.set(key, isFresh || isActive.get(key) === true);
+    }
+    return {
+      has: (account, device) => quiet.has(keyOf(account, device)),
+      isQuiet: (account) => isActive.get(formatId(account)) === false,
+    };
+  }
+}

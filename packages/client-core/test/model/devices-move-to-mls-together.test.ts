@@ -59,9 +59,13 @@ const commands: fc.Arbitrary<Command>[] = [
   of("remove", [roleHolder, fc.integer({ min: 1, max: DEVICES - 1 })], (world, by, who) =>
     world.remove(by, who),
   ),
+  of("come and go", [fc.constantFrom(4, 5), number], (world, who, by) => world.roundThreshold(who, by)),
   of("taken pairwise and not answered", [anybody], (world, who) => world.bringUnanswered(who)),
   of("remove behind the commit", [fc.integer({ min: 1, max: DEVICES - 1 }), number], (world, who, by) =>
     world.removeBehindCommit(who, by),
+  ),
+  of("remove in the commit", [fc.integer({ min: 1, max: DEVICES - 1 }), number], (world, who, by) =>
+    world.removeInCommit(who, by),
   ),
   of(
     "role",
@@ -234,6 +238,11 @@ const happenings = [
   "remove while preparing", "remove while ready", "remove over MLS", "crash", "duplicate",
   "group/rolled-back", "kept in the past", "stale welcome", "pairwise after the switch", "unanswered",
   "entered anew", "migration/roster-mismatch", "migration/other-epoch",
+  "remove in the switching commit", "remove behind the commit", "remove while switching", "remove while recovering",
+  "two creators", "round the threshold",
+  "creator crashes while preparing", "creator crashes while ready", "creator crashes while switching",
+  "creator crashes while recovering",
+  "notice comes before one that was written earlier", "notice comes behind one that was written later",
 ];
 
 describe(`devices move to MLS together, seed ${seed} (replay with SEED=${seed})`, () => {

@@ -40,7 +40,7 @@ const PREPARE_MS = { migrationDeadlineMs: 600_000, migrationUrgentDeadlineMs: 60
 const ADD_AGAIN_MS = 15_000;
 const RENEW_EVERY_MS = 20_000;
 /** From this number of members on a group moves by itself. */
-const THRESHOLD = { mlsThreshold: 5, migrationMargin: 0 };
+export const THRESHOLD = { mlsThreshold: 5, migrationMargin: 0 };
 
 /** Every decision of the client that the model is about; a planted fault replaces one or two. */
 export const soundDecisions = {
@@ -206,6 +206,8 @@ export class MovingDevice {
   /** The next answer of the service is lost, with the program that waited for it. */
   crashes = false;
   leafVersion = 0;
+  /** It hears of a change of the record between its decision to switch and the commit. */
+  readsBeforeCommit = false;
   private spokenCount = 0;
   private counter = 0;
   // In memory only.
@@ -294,6 +296,9 @@ export class MovingDevice {
     const newLeaseToken = kept.wantedLease;
     const code = this.call(() => service.write(this.who, { change, leaseToken, newLeaseToken }));
     if (code === "group/revision-conflict" || code === "group/access-denied") {
+      const { migration } = service;
+      if (change.action.kind === "migrate-prepare" && migration.generation >= change.action.generation)
+        this.witness.count("two creators");
       this.readRecord();
       return;
     }
@@ -1022,6 +1027,11 @@ export class MovingDevice {
     }
   }
 
+  get isAboutToSwitch(): boolean {
+    const { state } = this.kept.record.migration;
+    return state === "ready" && this.decide.decidePreparation(this.facts(true)) === "switch";
+  }
+
   private facts(mayStep: boolean): moves.PreparationFacts {
     const { kept, service } = this;
     const { own, mls, outbox } = kept;
@@ -1150,6 +1160,12 @@ export class MovingDevice {
       });
       return true;
     }
+    if (this.readsBeforeCommit) {
+      this.readsBeforeCommit = false;
+      this.readRecord();
+      // It may have been given up.
+      if (kept.record.migration.generation !== generation || kept.mls?.state !== "active") return true;
+    }
     if (this.mustCommit()) return this.commitSwitch();
     const reached = kept.own.reached!;
     const decision = this.decide.decideSwitchWrite({
@@ -1194,6 +1210,7 @@ export class MovingDevice {
     const { round } = this.kept.own;
     const secret = this.kept.secrets.get(`${generation}.${round}`);
     if (secret === undefined) return false;
+    if (this.foreign(this.kept.mls!.at!).length > 0) this.witness.count("remove in the switching commit");
     return this.commit(
       (at) => ({ leaves: without(at.leaves, this.foreign(at)), ...this.contextFor(at, this.foreign(at)) }),
       [],

@@ -17,7 +17,7 @@ import {
   rosterOf,
   type Text,
 } from "./move-service.ts";
-import { Crash, type Decisions, MovingDevice, type Witness } from "./moving-device.ts";
+import { Crash, type Decisions, MovingDevice, THRESHOLD, type Witness } from "./moving-device.ts";
 
 /** The first is the owner for good, and honest; the next two are admins; two more are members, the last comes later. */
 export const DEVICES = 6;
@@ -61,6 +61,9 @@ export class MovingWorld implements Witness {
   private readonly secrets = new Map<string, Set<number>>();
   private readonly switchedIn = new Set<number>();
   private changesSeen = 0;
+  /** The group has had as many members as MLS is for, and fewer again. */
+  private wasLarge = false;
+  private hasShrunk = false;
 
   constructor(decisions: Decisions, seen: (name: string) => void) {
     this.seen = seen;
@@ -108,6 +111,7 @@ export class MovingWorld implements Witness {
     } catch (error) {
       if (!(error instanceof Crash)) throw error;
       this.count("crash");
+      if (device.isCreator) this.count(`creator crashes while ${device.kept.record.migration.state}`);
       device.restart();
       return true;
     } finally {
@@ -133,6 +137,11 @@ export class MovingWorld implements Witness {
       if (at === keys.length) device.takeWelcome(welcomes.shift()!);
       else {
         const { from, letter } = this.service.mail.get(who)!.get(keys[at]!)!.shift()!;
+        if (letter.kind === "change") {
+          const ahead = letter.change.revision - device.kept.record.revision;
+          if (ahead > 1) this.count("notice comes before one that was written earlier");
+          if (ahead < 0) this.count("notice comes behind one that was written later");
+        }
         device.receive(from, letter);
       }
       return true;
@@ -219,6 +228,15 @@ export class MovingWorld implements Witness {
     );
   }
 
+  /** A member comes and goes, and comes again, and each time the group is as large as MLS is for, or is not. */
+  roundThreshold(who: number, seed: number): void {
+    for (const [at, change] of (["add", "remove", "add"] as const).entries()) {
+      this.let(0, (device) => device.readRecord());
+      this[change](0, who);
+      this.bustle(seed + at, 10);
+    }
+  }
+
   /**
    * The first thing that a device says over MLS was taken pairwise before, and the answer was lost: it is in the
    * mailboxes too, behind the announced end.
@@ -254,6 +272,30 @@ export class MovingWorld implements Witness {
     }
   }
 
+  /**
+   * Somebody is removed when the creator has decided to make the switching commit, and the record comes before it is made:
+   * that commit is the one that removes.
+   */
+  removeInCommit(who: number, seed: number): void {
+    const random = randomOf(seed);
+    for (let step = 0; step < 200 && !hasSwitched(this.service.migration.state); step++) {
+      const creator = this.devices.find(({ isCreator, isOnline }) => isCreator && isOnline);
+      if (creator === undefined) return;
+      if (creator.kept.own.reached !== undefined) return;
+      if (!creator.isAboutToSwitch || !creator.kept.mls!.at!.leaves.has(who)) {
+        this.act(creator.who, random(7), random);
+        continue;
+      }
+      // The creator itself has not heard of it yet.
+      const remover = creator.who === 0 ? 1 : 0;
+      this.let(remover, (device) => device.readRecord());
+      this.remove(remover, who);
+      creator.readsBeforeCommit = true;
+      this.act(creator.who, 6, random);
+      return;
+    }
+  }
+
   setRole(who: number, role: Role): void {
     this.let(0, (device) =>
       device.change((state) =>
@@ -269,6 +311,7 @@ export class MovingWorld implements Witness {
     const owner = this.devices[0]!;
     if (owner.kept.own.switchedAtMs === 0 || !owner.kept.mls?.at?.leaves.has(who)) return;
     this.count("remove over MLS");
+    if (this.service.migration.state === "switching") this.count("remove while switching");
     this.forget(who);
     this.let(0, (device) =>
       device.commit(({ leaves }) => ({ leaves: new Map([...leaves].filter(([leaf]) => leaf !== who)) })),
@@ -358,8 +401,15 @@ export class MovingWorld implements Witness {
     for (const change of changes.slice(this.changesSeen)) {
       const step = migrationChangeOf(change.action);
       if (step !== undefined) this.count(step);
+      if (change.action.kind === "add" && this.service.members.size >= THRESHOLD.mlsThreshold) {
+        if (this.hasShrunk) this.count("round the threshold");
+        this.wasLarge = true;
+      }
       if (change.action.kind === "remove") {
+        this.hasShrunk ||= this.wasLarge && this.service.members.size < THRESHOLD.mlsThreshold;
         this.count(`remove while ${this.service.migration.state}`);
+        const isCommitted = this.devices.some(({ isCreator, kept }) => isCreator && kept.own.reached);
+        if (this.service.migration.state === "ready" && isCommitted) this.count("remove behind the commit");
         this.forget(numberOf(change.action.account));
       }
       if (change.action.kind !== "migrate-recover") continue;

@@ -1,5 +1,5 @@
 /** KeyPackages: how others can add this device to groups while it is offline. */
-import { type Bytes, InvariantError } from "@murmuration/base";
+import { type Bytes, equalBytes, InvariantError } from "@murmuration/base";
 import {
   communityLeaf,
   decodeMlsMessage,
@@ -35,10 +35,16 @@ export class KeyPackages {
 
   /** Fills the stock at the service up; the same KeyPackages again after an interruption. */
   replenish(): Promise<void> {
-    this.running ??= this.fill().finally(() => {
+    this.running ??= this.fillUntilNoneIsLost().finally(() => {
       this.running = undefined;
     });
     return this.running;
+  }
+
+  /** What is on its way while it turns out that private keys were lost has to be replaced as well. */
+  private async fillUntilNoneIsLost(): Promise<void> {
+    do await this.fill();
+    while (this.lost);
   }
 
   /** Inside a transaction: what is published may have lost its private keys, and is replaced as a whole. */
@@ -113,11 +119,12 @@ export class KeyPackages {
     const waiting = mls.unconfirmedKeyPackages();
     if (waiting === undefined) return;
     const last = waiting.rows.find((row) => row.lastResort);
+    const replace = this.lost;
     try {
       await api.call("uploadKeyPackages", deviceAuthorisation, {
         uploadId: waiting.upload,
         keyPackages: waiting.rows.filter((row) => !row.lastResort).map((row) => row.message),
-        replace: this.lost,
+        replace,
         ...(last === undefined ? {} : { lastResort: last.message }),
       });
     } catch (error) {
@@ -125,8 +132,11 @@ export class KeyPackages {
       if (!(error instanceof ServiceRefusal) || error.code !== "key-packages/too-many") throw error;
     }
     this.context.transaction(() => {
+      // Found to be lost while they were uploaded: the service has some whose private keys are gone.
+      const present = mls.unconfirmedKeyPackages()?.upload;
+      if (present === undefined || !equalBytes(present, waiting.upload)) return;
       mls.confirmKeyPackages(waiting.upload);
-      this.context.meta.setNumber("key-packages-lost", 0);
+      if (replace) this.context.meta.setNumber("key-packages-lost", 0);
     });
   }
 }

@@ -9,6 +9,7 @@ import {
   openClient,
   openSqlcipher,
   type Role,
+  systemEnvironment,
 } from "@murmuration/client-core";
 import { serveRequests } from "./serve-requests.ts";
 import { textsOf, until } from "./world.ts";
@@ -26,10 +27,15 @@ export interface Standing {
   readonly protocol: Conversation["protocol"];
   readonly state: Conversation["state"];
   readonly migration: Migration["state"] | undefined;
+  readonly generation: number;
+  readonly readyAccounts: number;
   readonly members: number;
 }
 
 let opened: Client | undefined;
+/** How far this client's clock is ahead of the machine's, ms. */
+let aheadMs = 0;
+const environment = { ...systemEnvironment, now: () => Date.now() + aheadMs };
 
 function client(): Client {
   if (opened === undefined) throw new Error("not open");
@@ -44,10 +50,13 @@ serveRequests(
   {
     async open({ path, key, origin, name, settings }: OpenParameters) {
       const storage = openSqlcipher({ path, key: fromHex(key) });
-      opened = await openClient({ storage, transport: connectTo(origin), settings });
+      opened = await openClient({ storage, transport: connectTo(origin), settings, environment });
       const account = opened.account ?? (await opened.register({ name }));
       opened.connection.start();
       return { accountId: account.accountId, contactCard: account.contactCard };
+    },
+    async passTime({ ms }: { ms: number }) {
+      aheadMs += ms;
     },
     async addContact({ card }: { card: string }) {
       await client().contacts.add(card);
@@ -87,6 +96,8 @@ serveRequests(
         protocol,
         state,
         migration: migration?.state,
+        generation: migration?.generation ?? 0,
+        readyAccounts: migration?.readyAccounts ?? 0,
         members: [...conversation(id).members()].length,
       };
     },

@@ -61,6 +61,11 @@ export class ClientProcess {
     this.worker = undefined;
   }
 
+  /** Moves this process's clock ahead; the next one has the machine's again. */
+  passTime(ms: number): Promise<void> {
+    return this.running.request("passTime", { ms });
+  }
+
   addContact(card: string): Promise<void> {
     return this.running.request("addContact", { card });
   }

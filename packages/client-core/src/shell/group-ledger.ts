@@ -13,7 +13,12 @@ import {
 } from "@murmuration/base";
 import type { Notice } from "../api.ts";
 import type { Content, GroupInvite } from "../core/content.ts";
-import { startsGeneration, type VerifiedChange, verifyChange } from "../core/group-change.ts";
+import {
+  migrationChangeOf,
+  startsGeneration,
+  type VerifiedChange,
+  verifyChange,
+} from "../core/group-change.ts";
 import {
   applyChange,
   emptyGroup,
@@ -116,7 +121,10 @@ export class GroupLedger {
       if (own?.revision === change.revision) this.settleOwn(group, own, change, before);
     }
     this.followUp(group, state, changes);
-    events.append({ kind: "conversation-changed", conversation: group, atMs: context.now() });
+    // A step of a migration changes nothing that the conversation is.
+    const isMigrationOnly = changes.every(({ action }) => migrationChangeOf(action) !== undefined);
+    if (!isMigrationOnly)
+      events.append({ kind: "conversation-changed", conversation: group, atMs: context.now() });
   }
 
   /** A service that is set back behind these changes has the record under the key that they end. */

@@ -36,24 +36,28 @@ test("a service that refuses what is sent, for no reason that the record knows, 
   await until(() => all.every((device) => textsOf(device.client, group.id).includes("anybody there?")));
 }, 60_000);
 
-test("a service that names another state of the migration than the record is reported, and moves nobody", async () => {
-  const { world, lies, all, group } = await start();
-  await using _ = world;
-  const [alice, bob] = all;
-  lies.lieAboutRecord((honest) => ({
-    ...honest,
-    migration: { state: "switching", generation: 1, leaseLeftMs: 0 },
-  }));
-  // A refusal makes Bob read the record.
-  lies.lieAboutSubmits(({ fence }) => (fence === undefined ? "pass" : "refuse"));
-  await inConversation(bob, group.id).send({ text: "hello" });
-  await until(() => decisions(bob, "migration/state-mismatch") === 1);
-  expect(inConversation(bob, group.id).protocol).toBe("pairwise");
-  expect(inConversation(bob, group.id).migration).toBeUndefined();
-  lies.lieAboutSubmits(undefined);
-  lies.lieAboutRecord(undefined);
-  await until(() => textsOf(alice.client, group.id).includes("hello"));
-}, 60_000);
+test.each([
+  ["another state of a migration", { state: "switching", generation: 1, leaseLeftMs: 0 }],
+  ["the same state and another generation", { state: "pairwise", generation: 3, leaseLeftMs: 0 }],
+] as const)(
+  "a service that names %s than the record is reported, and moves nobody",
+  async (_, migration) => {
+    const { world, lies, all, group } = await start();
+    await using __ = world;
+    const [alice, bob] = all;
+    lies.lieAboutRecord((honest) => ({ ...honest, migration }));
+    // A refusal makes Bob read the record.
+    lies.lieAboutSubmits(({ fence }) => (fence === undefined ? "pass" : "refuse"));
+    await inConversation(bob, group.id).send({ text: "hello" });
+    await until(() => decisions(bob, "migration/state-mismatch") === 1);
+    expect(inConversation(bob, group.id).protocol).toBe("pairwise");
+    expect(inConversation(bob, group.id).migration).toBeUndefined();
+    lies.lieAboutSubmits(undefined);
+    lies.lieAboutRecord(undefined);
+    await until(() => textsOf(alice.client, group.id).includes("hello"));
+  },
+  60_000,
+);
 
 test("a service that shows one member the record of yesterday after the switch is refused and reported", async () => {
   const { world, lies, all, group } = await start();

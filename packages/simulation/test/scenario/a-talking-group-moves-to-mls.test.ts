@@ -20,6 +20,12 @@ test("a group that talks moves to MLS: nothing is lost, doubled or out of order,
   await until(() => devices.every((device) => textsOf(device.client, group.id).length === 1));
   const number = await alice.client.contacts.safetyNumber(carol.id);
 
+  const isAdminAt = (device: SimulatedDevice) =>
+    on(device, group.id)!
+      .members()
+      .find(({ accountId }) => accountId === bob.id)?.role === "admin";
+  await until(() => devices.every(isAdminAt));
+  const readThrough = devices.map((device) => device.client.events.read(0, 10_000).at(-1)?.eventId ?? 0);
   await group.migrate("start");
   let said = 1;
   while (!devices.every((device) => on(device, group.id)?.protocol === "mls")) {
@@ -52,6 +58,17 @@ test("a group that talks moves to MLS: nothing is lost, doubled or out of order,
   }
   expect(await alice.client.contacts.safetyNumber(carol.id)).toBe(number);
   await until(() => group.migration?.state === "mls");
+
+  // An application is told that the protocol has changed, once, and of what is said; nothing else of the group changes.
+  for (const [at, device] of devices.entries()) {
+    const events = device.client.events.read(readThrough[at]!, 10_000);
+    expect(events.filter(({ kind }) => kind === "protocol-changed")).toEqual([
+      expect.objectContaining({ conversationId: group.id }),
+    ]);
+    expect(new Set(events.map(({ kind }) => kind))).toEqual(
+      new Set(["line-added", "line-changed", "protocol-changed"]),
+    );
+  }
 
   // Reactions reach what was said before, and the group lives on as a community.
   await on(carol, group.id)!.react({ author: alice.id, messageId: first.messageId }, "🪶");

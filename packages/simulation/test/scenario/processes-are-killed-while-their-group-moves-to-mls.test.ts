@@ -58,9 +58,8 @@ async function until(condition: () => Promise<boolean>, what: string): Promise<v
 const hasMoved = async ({ client, isUp }: Speaker, group: string) =>
   isUp && (await unlessKilled(client.standing(group)))?.protocol === "mls";
 
-/** Two begin at once, each process and the service is killed on the way, and somebody is removed; then all come together. */
-async function story(by: SeededRandom): Promise<{ readonly killedOnTheWay: number }> {
-  await using harness = await Harness.start();
+/** Four people with a process each, and a group of theirs in which the second is an admin too. */
+async function begun(harness: Harness) {
   const settings = { keyPackageStock: 6 };
   const names = ["Alice", "Bob", "Carol", "Dave"];
   const clients = await Promise.all(names.map((name) => harness.joinProcess(name, settings)));
@@ -70,11 +69,18 @@ async function story(by: SeededRandom): Promise<{ readonly killedOnTheWay: numbe
     return { name: names[i]!, client, said: [], perhaps: [], isUp: true };
   });
   const [alice, bob, carol, dave] = speakers as [Speaker, Speaker, Speaker, Speaker];
-  const staying = [alice, bob, carol];
   const group = await alice.client.createGroup("Birds", [bob.client.id, carol.client.id, dave.client.id]);
   for (const { client } of [bob, carol, dave]) await client.awaitActive(group);
   await alice.client.setRole(group, bob.client.id, "admin");
   for (const speaker of speakers) await say(speaker, group, `${speaker.name} before`);
+  return { alice, bob, carol, dave, group };
+}
+
+/** Two begin at once, each process and the service is killed on the way, and somebody is removed; then all come together. */
+async function story(by: SeededRandom): Promise<{ readonly killedOnTheWay: number }> {
+  await using harness = await Harness.start();
+  const { alice, bob, carol, dave, group } = await begun(harness);
+  const staying = [alice, bob, carol];
 
   let isOver = false;
   const talking = staying.map(async (speaker) => {
@@ -158,3 +164,40 @@ test(
   },
   RUNS * 180_000,
 );
+
+/** Longer than a lease, and than others leave its holder in peace after it. */
+const LONGER_THAN_A_LEASE_MS = 100_000;
+
+// The fault that this finds: a group that nobody moves any more, because the device that began has fallen into the water.
+test("a process that prepares a move, and is killed for good, is followed by another admin's, and nothing is lost", async () => {
+  await using harness = await Harness.start({ limits: { migrationLeaseMs: 1_000 } });
+  const { alice, bob, carol, dave, group } = await begun(harness);
+  const left = [bob, carol, dave];
+  // One is away, so that the move waits for it.
+  await dave.client.kill();
+  await alice.client.migrate(group, "start");
+  const isReady = (who: Speaker, accounts: number) => async () =>
+    (await who.client.standing(group)).readyAccounts === accounts;
+  await until(isReady(alice, 3), "all but one are ready");
+  await say(alice, group, "her last words");
+  await alice.client.settled();
+  alice.isUp = false;
+  await alice.client.kill();
+  await dave.client.start();
+
+  await say(bob, group, "without her");
+  // It has seen that there is a lease; now that is over, and so is the time that it gives the holder.
+  await until(async () => (await bob.client.standing(group)).generation === 1, "Bob knows of the move");
+  await delay(1_000);
+  await bob.client.passTime(LONGER_THAN_A_LEASE_MS);
+  await until(async () => (await bob.client.standing(group)).generation === 2, "Bob goes on");
+  await until(isReady(bob, 3), "all but one are ready again");
+  await bob.client.migrate(group, "finish-now");
+  for (const speaker of left) await until(() => hasMoved(speaker, group), `${speaker.name} has moved`);
+  for (const speaker of left) await say(speaker, group, `${speaker.name} in the end`);
+  const { said } = alice;
+  for (const { client } of left) await client.awaitTexts(group, said, PATIENCE_MS);
+  await everybodyHas(left, group);
+  for (const { client } of left)
+    expect(await client.standing(group)).toMatchObject({ protocol: "mls", generation: 2, members: 4 });
+}, 120_000);

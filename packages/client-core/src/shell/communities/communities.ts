@@ -956,11 +956,12 @@ export class Communities {
 
   /**
    * Inside the transaction that makes the MLS group what the conversation goes by: from here on it says who is in it.
-   * `roster`: its accounts in this epoch, where they are known.
+   * `roster`: its accounts in this epoch, where they are known. Returns whether members are in it that were in none before.
    */
-  carry(id: GroupId, roster: readonly RosterAccount[] | undefined): void {
+  carry(id: GroupId, roster: readonly RosterAccount[] | undefined): boolean {
     const fresh = this.ledger.carry(id, this.registry.load(id).group, roster);
     this.ledger.cameMeanwhile(id, fresh, this.context.now());
+    return fresh.length > 0;
   }
 
   private async untilLetIn(id: GroupId, timeoutMs: number): Promise<void> {

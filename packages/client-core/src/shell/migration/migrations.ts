@@ -299,6 +299,7 @@ export class Migrations {
         break;
       default:
     }
+    this.afterwards(async () => this.tell(id));
     this.wake();
   }
 

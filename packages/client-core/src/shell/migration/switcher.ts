@@ -228,22 +228,29 @@ export class Switcher {
     migration.setOwn(id, { switchedAtMs: atMs, refusal: "" });
     // All the others move as well now.
     context.quieten(REST_MS_PER_MEMBER * before.length);
-    this.communities.carry(id, reached?.epoch === Number(group.epoch) ? reached.roster : undefined);
+    const isInEpoch = reached?.epoch === Number(group.epoch);
+    const hasGrown = this.communities.carry(id, isInEpoch ? reached.roster : undefined);
     // What they had said before is still taken; they come into the group by themselves.
+    // Whoever comes later finds what has been changed since, and nothing else is changed by the switch.
+    let isChanged = !isInEpoch || hasGrown;
     const present = new Set(conversations.members(id).map(({ account }) => formatId(account)));
     for (const { account, identityKey, invited } of before) {
       if (present.has(formatId(account))) continue;
       conversations.putMember(id, { account, identityKey, role: "member", invited });
       conversations.removeMember(id, account, atMs);
+      isChanged = true;
     }
     this.learnProfile(id, community.profileHash);
     // An account that was only invited comes in by accepting.
-    if (conversations.get(id)?.state === "invited") conversations.setState(id, "active");
+    if (conversations.get(id)?.state === "invited") {
+      conversations.setState(id, "active");
+      isChanged = true;
+    }
     this.sayAnew(id);
     this.forgetSecrets(id);
     context.eraseAfterwards();
     events.append({ kind: "protocol-changed", conversation: id, atMs });
-    events.append({ kind: "conversation-changed", conversation: id, atMs });
+    if (isChanged) events.append({ kind: "conversation-changed", conversation: id, atMs });
     this.released(id);
   }
 

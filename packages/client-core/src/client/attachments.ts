@@ -5,7 +5,7 @@ import {
   createAttachmentDigester,
   createAttachmentValidator,
 } from "@murmuration/pairwise";
-import { BLOB_CONTENT_TYPE, formatDeviceAuth, limits, routePath } from "@murmuration/wire";
+import { limits } from "@murmuration/wire";
 import type { AttachmentPointer, Attachments } from "../api.ts";
 import {
   ATTACHMENT_KEY_BYTES,
@@ -17,11 +17,9 @@ import {
   splitKey,
 } from "../core/attachment-cipher.ts";
 import { shorten } from "../core/content.ts";
-import { refusalOf } from "../core/refusal.ts";
+import { putBlob, streamBlob } from "../shell/blobs.ts";
 import type { Context } from "../shell/context.ts";
 import { callersId } from "./view.ts";
-
-const BLOB_TIMEOUT_MS = 10 * 60_000;
 
 /** Encrypted blobs at the service. */
 export class ClientAttachments implements Attachments {
@@ -43,7 +41,7 @@ export class ClientAttachments implements Attachments {
     const blob = encryptAttachment(content.bytes, key, environment.random(IV_BYTES));
     const id = blobId(environment.random(16));
     const incrementalMac = await incrementalMacOf(blob, splitKey(key).macKey);
-    await this.put(formatId(id), blob);
+    await putBlob(this.context, id, blob);
     return {
       blobId: formatId(id),
       key,
@@ -56,32 +54,13 @@ export class ClientAttachments implements Attachments {
     };
   }
 
-  private async put(id: string, blob: Bytes): Promise<void> {
-    const { api, auth } = this.context;
-    const reply = await api.transport.request({
-      method: "PUT",
-      path: routePath("putBlob", { blobId: id }),
-      headers: { authorization: formatDeviceAuth(auth), "content-type": BLOB_CONTENT_TYPE },
-      body: blob,
-      maxReplyBytes: 64 * 1024,
-      timeoutMs: BLOB_TIMEOUT_MS,
-    });
-    if (reply.status >= 300) throw refusalOf(reply.status, reply.body);
-  }
-
   async *download(pointer: AttachmentPointer): AsyncIterable<Bytes> {
     const id = callersId(parseBlobId, pointer.blobId);
     const blobBytes = blobSize(pointer.size);
     if (pointer.key.length !== ATTACHMENT_KEY_BYTES || blobBytes > limits.blobBytes) {
       throw new RejectionError("attachment/bad-pointer");
     }
-    const { status, body } = await this.context.api.transport.stream({
-      method: "GET",
-      path: routePath("getBlob", { blobId: formatId(id) }),
-      maxReplyBytes: blobBytes,
-      timeoutMs: BLOB_TIMEOUT_MS,
-    });
-    if (status >= 300) throw refusalOf(status, await collect(body, 64 * 1024));
+    const body = await streamBlob(this.context, id, blobBytes);
     const reader = new AttachmentReader(pointer.key, pointer.digest, pointer.size);
     const { macKey } = splitKey(pointer.key);
     for await (const chunk of validated(body, macKey, blobBytes, pointer.incrementalMac)) {
@@ -134,15 +113,4 @@ async function* validated(
     validator.destroy();
     void feeding;
   }
-}
-
-async function collect(body: AsyncIterable<Bytes>, max: number): Promise<Bytes> {
-  const parts: Bytes[] = [];
-  let length = 0;
-  for await (const part of body) {
-    length += part.length;
-    if (length > max) break;
-    parts.push(part);
-  }
-  return new Uint8Array(Buffer.concat(parts));
 }

@@ -663,6 +663,28 @@ export class MlsStore {
     this.storage.run("UPDATE mls_key_package SET upload = NULL WHERE upload = ?", [upload]);
   }
 
+  /** Pictures that are looked after. O(their number). */
+  picturesDue(): readonly Bytes[] {
+    return this.storage.all("SELECT blob FROM picture_due").map((row) => bytesOf(row, "blob"));
+  }
+
+  forgetPicture(blob: Bytes): void {
+    this.storage.run("DELETE FROM picture_due WHERE blob = ?", [blob]);
+  }
+
+  /** When a picture is to be uploaded anew; undefined for one that was never seen here. */
+  pictureDueAt(blob: Bytes): number | undefined {
+    const row = this.storage.get("SELECT due_at FROM picture_due WHERE blob = ?", [blob]);
+    return row?.["due_at"] as number | undefined;
+  }
+
+  setPictureDueAt(blob: Bytes, dueAtMs: number): void {
+    this.storage.run(
+      "INSERT INTO picture_due (blob, due_at) VALUES (?, ?) ON CONFLICT DO UPDATE SET due_at = excluded.due_at",
+      [blob, dueAtMs],
+    );
+  }
+
   deleteKeyPackage(reference: Bytes): void {
     this.storage.run("DELETE FROM mls_key_package WHERE reference = ?", [reference]);
   }

@@ -368,6 +368,11 @@ CREATE TABLE device_heard (
 ) WITHOUT ROWID;
 `;
 
+const PICTURES = `
+-- When a community's picture is uploaded anew, so that the service keeps it.
+CREATE TABLE picture_due (blob BLOB PRIMARY KEY, due_at INTEGER NOT NULL) WITHOUT ROWID;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
 const STEPS: readonly string[] = [
   SCHEMA,
@@ -384,6 +389,7 @@ const STEPS: readonly string[] = [
   PUSH,
   SET_BACK,
   HEARD,
+  PICTURES,
 ];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */

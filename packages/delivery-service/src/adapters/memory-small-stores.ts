@@ -80,9 +80,9 @@ export class MemoryBlobStore implements BlobStore {
     for await (const piece of content) pieces.push(piece);
     const bytes = concatBytes(...pieces);
     const known = this.blobs.get(formatId(blobId));
-    if (known !== undefined) return equalBytes(known.bytes, bytes) ? "repeated" : "exists";
-    this.blobs.set(formatId(blobId), { bytes, storedAtMs });
-    return "stored";
+    if (known !== undefined && !equalBytes(known.bytes, bytes)) return "exists";
+    this.blobs.set(formatId(blobId), { bytes, storedAtMs: Math.max(storedAtMs, known?.storedAtMs ?? 0) });
+    return known === undefined ? "stored" : "repeated";
   }
 
   async read(blobId: BlobId, from: number, to: number): Promise<BlobPart | undefined> {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type BlobId, type Bytes, concatBytes, equalBytes } from "@murmuration/base";
+import { type BlobId, type Bytes, concatBytes, equalBytes, UnavailableError } from "@murmuration/base";
 import type { BlobPart, BlobStore } from "../ports/blobs.ts";
 import type { PostgresDatabase, PostgresStatements } from "./postgres-database.ts";
 import { bytea } from "./postgres-values.ts";
@@ -20,6 +20,7 @@ const FINISH = `
     INSERT INTO blobs SELECT $5, upload, $6, $7, $2 FROM present ON CONFLICT DO NOTHING RETURNING upload
   )
   SELECT upload, EXISTS (SELECT FROM stored) AS stored FROM present`;
+const RENEW = "UPDATE blobs SET stored_at_ms = greatest(stored_at_ms, $1) WHERE blob_id = $2";
 const DIGEST = "SELECT digest FROM blobs WHERE blob_id = $1";
 
 type Outcome = "stored" | "repeated" | "exists";
@@ -46,7 +47,12 @@ export class PostgresBlobStore implements BlobStore {
     const known = await this.database.read((statements) => digestOf(statements, blobId));
     if (known !== undefined) {
       for await (const piece of content) hash.update(piece);
-      return equalBytes(known, new Uint8Array(hash.digest())) ? "repeated" : "exists";
+      if (!equalBytes(known, new Uint8Array(hash.digest()))) return "exists";
+      const renewed = await this.database.writeRowsOf(blobId, (statements) =>
+        statements.run(RENEW, storedAtMs, blobId),
+      );
+      if (renewed === 0) throw new UnavailableError("blob/expired");
+      return "repeated";
     }
     const upload: Upload = { number: undefined, chunks: 0 };
     let totalBytes = 0;

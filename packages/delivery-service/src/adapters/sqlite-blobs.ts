@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type BlobId, type Bytes, concatBytes, equalBytes } from "@murmuration/base";
+import { type BlobId, type Bytes, concatBytes, equalBytes, UnavailableError } from "@murmuration/base";
 import type { BlobPart, BlobStore } from "../ports/blobs.ts";
 import { blob, type SqliteDatabase, type Statements } from "./sqlite-database.ts";
 
@@ -27,7 +27,9 @@ export class SqliteBlobStore implements BlobStore {
     const known = await this.database.read((statements) => digestOf(statements, blobId));
     if (known !== undefined) {
       const { digest } = await consume(content, async () => {});
-      return equalBytes(known, digest) ? "repeated" : "exists";
+      if (!equalBytes(known, digest)) return "exists";
+      await this.database.write((statements) => renew(statements, blobId, storedAtMs));
+      return "repeated";
     }
     const upload = await this.begin(storedAtMs);
     try {
@@ -119,6 +121,13 @@ export class SqliteBlobStore implements BlobStore {
 function digestOf(statements: Statements, blobId: BlobId): Bytes | undefined {
   const row = statements.prepare("SELECT digest FROM blobs WHERE blob_id = ?").get(blobId);
   return row === undefined ? undefined : blob(row["digest"]);
+}
+
+function renew(statements: Statements, blobId: BlobId, storedAtMs: number): void {
+  const { changes } = statements
+    .prepare("UPDATE blobs SET stored_at_ms = max(stored_at_ms, ?) WHERE blob_id = ?")
+    .run(storedAtMs, blobId);
+  if (Number(changes) === 0) throw new UnavailableError("blob/expired");
 }
 
 function forget(statements: Statements, upload: number): void {

@@ -12,7 +12,8 @@ export interface BlobStore {
   /**
    * Stores what `content` yields, piece by piece, so that no more than a chunk of it is in memory. The blob can
    * be read once all of it is durable; when `content` throws, nothing of it is kept and the error passes on.
-   * `repeated` for the same bytes again, `exists` for other bytes under a taken id.
+   * `repeated` for the same bytes again, which are kept as long as if they had only come now; `exists` for other bytes
+   * under a taken id. UnavailableError `blob/expired` where the same bytes were there, and expired meanwhile.
    */
   put(
     blobId: BlobId,

@@ -10,7 +10,10 @@ import { charge, chargeFor } from "./refusals.ts";
 
 const PIECE_BYTES = 262_144;
 
-/** Stores an opaque attachment. Who uploaded it is used for the rate limit only. */
+/**
+ * Stores an opaque attachment, or keeps it for longer that was uploaded before. Who uploaded it is used for the rate limit
+ * only.
+ */
 export async function putBlob(context: ServiceContext, call: Call): Promise<undefined> {
   const { address } = deviceOf(call);
   const rate = context.limits.rates.blobBytesPerAccount;

@@ -222,6 +222,19 @@ describe.each(engines)("group records, blobs, certificates and retention log on 
     expect(await stores.blobs.read(ids[2]!, 0, 1)).toMatchObject({ totalBytes: 10 });
   });
 
+  it("a blob that is uploaded again is kept from then on, and no shorter where the clock was set back", async () => {
+    const [id, bytes] = [blobId(random(16)), random(300_000)];
+    const { blobs } = stores;
+    await blobs.put(id, inPieces(bytes), NOW);
+    expect(await blobs.put(id, inPieces(bytes), NOW + 10)).toBe("repeated");
+    expect(await blobs.put(id, inPieces(bytes), NOW + 5)).toBe("repeated");
+    expect(await blobs.put(id, inPieces(random(300_000)), NOW + 20)).toBe("exists");
+    expect(await blobs.expire(NOW + 10, 10)).toBe(0);
+    expect(await blobs.read(id, 0, 1)).toMatchObject({ totalBytes: 300_000 });
+    expect(await blobs.expire(NOW + 11, 10)).toBe(1);
+    expect(await blobs.put(id, inPieces(bytes), NOW + 30)).toBe("stored");
+  });
+
   it("the first keys of the certificate authority stay", async () => {
     const keys = () => ({
       trustRootPublicKey: random(33),

@@ -59,6 +59,7 @@ import { isForbidden, LogReader, type MissingPsk } from "./log-reader.ts";
 import { dropExpected, type LeftOut, MemberJobs } from "./member-jobs.ts";
 import { Outgoing } from "./outgoing.ts";
 import { GroupPast } from "./past.ts";
+import { Pictures } from "./pictures.ts";
 import { ProfileRequests } from "./profile-requests.ts";
 import { Refeeder } from "./refeeder.ts";
 import { Registry } from "./registry.ts";
@@ -140,6 +141,7 @@ export class Communities {
   readonly outgoing: Outgoing;
   readonly committer: Committer;
   readonly governance: Governance;
+  private readonly pictures: Pictures;
   readonly joiner: Joiner;
   readonly keyPackages: KeyPackages;
   readonly turns: Turns;
@@ -219,6 +221,7 @@ export class Communities {
     const { reader } = this;
     this.committer = new Committer(context, names, registry, access, reader, turns);
     this.governance = new Governance(context, names, registry, this.committer);
+    this.pictures = new Pictures(context, this.governance);
     this.jobs = new MemberJobs(context, this.committer);
     this.approvals = new Approvals(context, names, registry, this.governance, (lane) => effects.wake(lane));
     this.joiner = new Joiner(
@@ -634,6 +637,7 @@ export class Communities {
 
   /** What time brings, looked at every few minutes. A group that is broken is set aside, and holds up no other. */
   tend(): void {
+    if (this.context.registered) this.effects.behind(() => this.pictures.tend());
     for (const { id: bytes, state } of this.context.mls.groups()) {
       if (state !== "active" && state !== "stuck") continue;
       const id = groupId(bytes);

@@ -41,6 +41,8 @@ const sentences: Readonly<Record<string, string>> = {
   "migration/away": "Has not been heard of for 30 days; nobody waits for that.",
   "migration/left-behind": "Was not in the MLS group when it switched: the app has to be opened there.",
   "migration/invited": "Is invited and has not accepted; nobody waits for that.",
+  "key-packages/unlisted-device":
+    "The delivery service offers a device that the account does not list: it was removed, or never was the account's.",
   "key-packages/none": "Has left no keys by which a device could be added: the app has to be opened there.",
   "outbox/still-waiting": "The delivery service cannot be reached; the message stays in the outbox.",
   "transport/unreachable": "The delivery service cannot be reached.",

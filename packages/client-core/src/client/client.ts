@@ -116,6 +116,9 @@ class MurmurationClient implements Client {
       expects: (wireId) => this.migrations.expects(wireId),
       awaited: (id) => this.migrations.readRecord(id),
       pskMissing: (id, at) => this.migrations.lacksKey(id, at),
+      refreshDeviceList: async (account) => {
+        await this.directory.refreshDeviceList(account);
+      },
     });
     this.worker = new OutboxWorker(
       context,

@@ -63,8 +63,8 @@ export class Directory {
   }
 
   private async fetchCertificate(): Promise<void> {
-    const { api, deviceAuthorisation, engine, pairwiseRows } = this.context;
-    const { certificate } = await api.call("certificate", deviceAuthorisation);
+    const { engine, pairwiseRows } = this.context;
+    const certificate = await this.requestCertificate();
     try {
       await engine.acceptCertificate(certificate, ({ writeSet }) =>
         this.context.transaction(() => pairwiseRows.applyWriteSet(writeSet)),
@@ -75,6 +75,16 @@ export class Directory {
       throw new UnavailableError("certificate/refused");
     }
     this.toldOfCertificate = false;
+  }
+
+  /** Where it is refused nothing can be sent: this device was removed, for one, and the connection says so. */
+  private async requestCertificate(): Promise<Bytes> {
+    const { api, deviceAuthorisation } = this.context;
+    try {
+      return (await api.call("certificate", deviceAuthorisation)).certificate;
+    } catch (error) {
+      throw error instanceof ServiceRefusal ? new UnavailableError(error.code) : error;
+    }
   }
 
   /** Mostly this device's clock is wrong, by more than a certificate lasts; or the service is another one. Told once. */

@@ -1,3 +1,12 @@
+import type { Bytes } from "@murmuration/base";
+import type { Transport } from "@murmuration/client-core";
+import {
+  decodeMessage,
+  encodeMessage,
+  keyPackageClaimReply,
+  keyPackageUpload,
+  limits,
+} from "@murmuration/wire";
 import { expect, test } from "vitest";
 import { type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import {
@@ -12,8 +21,13 @@ import {
 } from "../support/communities.ts";
 
 /** A second device of somebody's account; it has its own database and connects. */
-async function link(world: World, first: SimulatedDevice): Promise<SimulatedDevice> {
-  const second = world.device({ name: "second", settings: small });
+async function link(
+  world: World,
+  first: SimulatedDevice,
+  wrapTransport?: (transport: Transport) => Transport,
+): Promise<SimulatedDevice> {
+  const way = wrapTransport === undefined ? {} : { wrapTransport };
+  const second = world.device({ name: "second", settings: small, ...way });
   const client = await second.open();
   const request = await client.linking.request(first.client.linking.offer());
   await client.linking.finish(await first.client.linking.approve(request));
@@ -126,4 +140,70 @@ test("a device that is removed while its sibling is offline is out when the sibl
   await until(() => peephole.count("mls_leaf") === 3, PATIENCE_MS, "its leaf is gone");
   await hearEachOther([alice, bob, carol], id, "without the tablet");
   expect(textsOf(tablet.client, id)).toEqual([]);
+});
+
+/** A service that hands out, beside what there is, KeyPackages of a device that is gone. */
+class StolenKeyPackages {
+  private readonly kept: Bytes[] = [];
+  /** How many it has handed out. */
+  handedOut = 0;
+
+  /** On the way of the device whose KeyPackages are kept. */
+  readonly keep = (transport: Transport): Transport =>
+    this.wrap(transport, (request) => {
+      if (request.method === "PUT" && request.path === "/v1/key-packages")
+        this.kept.push(...decodeMessage(keyPackageUpload, request.body!, limits.frameBytes).keyPackages);
+      return transport.request(request);
+    });
+
+  /** On the way of whoever claims: of the account that has these devices, as of the device of this number. */
+  readonly handOut = (device: () => number) => (transport: Transport) =>
+    this.wrap(transport, async (request) => {
+      const reply = await transport.request(request);
+      if (request.path !== "/v1/key-packages/claims" || reply.status !== 200) return reply;
+      const honest = decodeMessage(keyPackageClaimReply, reply.body, limits.frameBytes);
+      const accounts = honest.accounts.map((account) => {
+        const keyPackage = this.kept.shift();
+        if (keyPackage === undefined) return account;
+        this.handedOut++;
+        return {
+          ...account,
+          keyPackages: [
+            ...account.keyPackages,
+            { deviceId: device() as never, keyPackage: keyPackage as never },
+          ],
+        };
+      });
+      return { ...reply, body: encodeMessage(keyPackageClaimReply, { accounts }) };
+    });
+
+  private wrap(transport: Transport, request: Transport["request"]): Transport {
+    return Object.assign(Object.create(transport) as Transport, { request, close: () => transport.close() });
+  }
+}
+
+// The fault that this finds: somebody stole a tablet, its owner removed it, and the service has it added to whatever comes.
+test("a KeyPackage of a device that its account has removed adds nobody, whatever the service hands out", async () => {
+  await using world = await World.start();
+  const stolen = new StolenKeyPackages();
+  let removed = 0;
+  const [alice, bob] = await flock(world, "Alice", "Bob");
+  const tablet = await link(world, bob, stolen.keep);
+  removed = tablet.client.account!.deviceId;
+  const peephole = new Peephole();
+  await alice.stop();
+  await alice.start({ wrapStorage: peephole.keep, wrapTransport: stolen.handOut(() => removed) });
+  await alice.client.conversations.direct(bob.id).send({ text: "to both of you" });
+  await until(() => textsOf(tablet.client, alice.id).length === 1, PATIENCE_MS, "Alice knows the tablet");
+
+  await bob.client.linking.remove(removed);
+  await alice.client.conversations.direct(bob.id).send({ text: "to one of you" });
+  await alice.client.outbox.settled();
+  await until(() => textsOf(bob.client, alice.id).length === 2, PATIENCE_MS);
+  // His telephone would put the tablet out again: it is not there.
+  const bobId = bob.id;
+  await bob.stop();
+  await alice.client.conversations.createGroup({ title: "Flock", members: [bobId], protocol: "mls" });
+  expect(stolen.handedOut).toBeGreaterThan(0);
+  expect(peephole.count("mls_leaf")).toBe(2);
 });

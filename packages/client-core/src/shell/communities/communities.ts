@@ -89,6 +89,8 @@ export interface CommunityEffects {
    * from its log until {@link Communities.pskCame} or {@link Communities.joinExpected}, or the next connection looks again.
    */
   pskMissing(id: GroupId, at: MissingPsk): void;
+  /** Fetches the newest device list of an account that the service has. UnavailableError. */
+  refreshDeviceList(account: AccountId): Promise<void>;
   /** Inside the transaction that merges a commit, the group being in its epoch. */
   merged(id: GroupId, group: Group, proposals: readonly CommittedProposal[]): void;
   /** Inside the transaction by which this device has entered a group. */
@@ -222,7 +224,7 @@ export class Communities {
     this.committer = new Committer(context, names, registry, access, reader, turns);
     this.governance = new Governance(context, names, registry, this.committer);
     this.pictures = new Pictures(context, this.governance);
-    this.jobs = new MemberJobs(context, this.committer);
+    this.jobs = new MemberJobs(context, this.committer, (account) => effects.refreshDeviceList(account));
     this.approvals = new Approvals(context, names, registry, this.governance, (lane) => effects.wake(lane));
     this.joiner = new Joiner(
       context,

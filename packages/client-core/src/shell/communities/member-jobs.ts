@@ -33,10 +33,16 @@ export interface LeftOut {
 export class MemberJobs {
   private readonly context: Context;
   private readonly committer: Committer;
+  private readonly refreshDeviceList: (account: AccountId) => Promise<void>;
 
-  constructor(context: Context, committer: Committer) {
+  constructor(
+    context: Context,
+    committer: Committer,
+    refreshDeviceList: (account: AccountId) => Promise<void>,
+  ) {
     this.context = context;
     this.committer = committer;
+    this.refreshDeviceList = refreshDeviceList;
   }
 
   /** PERSIST what is to be done. Whoever is a member already (or is none) needs nothing. */
@@ -143,6 +149,7 @@ export class MemberJobs {
     for (let at = 0; at < waiting.length; at += limits.accountsPerClaim) {
       const accountIds = waiting.slice(at, at + limits.accountsPerClaim);
       const reply = await api.call("claimKeyPackages", deviceAuthorisation, { accountIds });
+      await this.learnNewDevices(reply.accounts);
       this.context.transaction(() => {
         for (const claimed of reply.accounts) {
           const { rows, failure } = this.check(claimed);
@@ -152,6 +159,22 @@ export class MemberJobs {
         }
       });
     }
+  }
+
+  /** A device that its account's list does not name, as far as it is known here, may have been linked since. */
+  private async learnNewDevices(accounts: readonly ClaimedAccount[]): Promise<void> {
+    for (const { accountId, keyPackages } of accounts)
+      if (keyPackages.some(({ deviceId }) => this.isUnlisted(accountId, deviceId)))
+        await this.refreshDeviceList(accountId);
+  }
+
+  /** Of an account whose list is known: of others the service could show an old one as well. */
+  private isUnlisted(account: AccountId, device: number, identityKey?: Uint8Array): boolean {
+    const list = this.context.engine.deviceListOf(account);
+    if (list === undefined) return false;
+    const listed = list.devices.find(({ deviceId }) => deviceId === device);
+    if (listed === undefined) return true;
+    return identityKey !== undefined && !equalBytes(listed.identityKey, identityKey);
   }
 
   /** Good KeyPackages of an account, or why there is none. */
@@ -174,7 +197,10 @@ export class MemberJobs {
     return { rows, failure: rows.length > 0 ? undefined : failure };
   }
 
-  /** A KeyPackage of this device of this account, under the identity that we know. RejectionError. */
+  /**
+   * A KeyPackage of this device of this account, under the identity that we know. A service could hand out one of a device
+   * that the account has removed, because it was stolen: one that the list does not name is refused. RejectionError.
+   */
   private requireOf(account: AccountId, device: number, keyPackage: Uint8Array): void {
     const nowSeconds = BigInt(Math.floor(this.context.now() / 1000));
     const { credential } = checkKeyPackage(communityCrypto, keyPackage, nowSeconds);
@@ -183,6 +209,8 @@ export class MemberJobs {
       throw new RejectionError("key-packages/bad-key-package");
     if (compareIdentity(this.context, account, member.accountIdentityKey) === "other")
       throw new RejectionError("pairwise/identity-changed");
+    if (this.isUnlisted(account, device, member.deviceIdentityKey))
+      throw new RejectionError("key-packages/unlisted-device");
   }
 
   private planAdds(id: GroupId, group: Group, most: number): CommitPlan | undefined {

@@ -27,7 +27,7 @@ export default defineConfig({
   ...shared,
   test: {
     pool: "forks",
-    maxWorkers: 3,
+    maxWorkers: 4,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ["default", "./tools/closing-line-reporter.ts"],
@@ -48,6 +48,8 @@ export default defineConfig({
         test: {
           ...slow,
           name: "slow",
+          // Some 270 files read the product's sources once for each worker. What would spoil others is in `alone`.
+          isolate: false,
           include: [`${roots}/test/{scenario,property,model,adversary,contract,bench}/**/*.test.ts`],
           exclude: [...configDefaults.exclude, alone],
         },

@@ -27,6 +27,8 @@ import { limits } from "@murmuration/wire";
 type RunningService = Awaited<ReturnType<typeof startDeliveryService>>;
 
 /** No rate keeps a test waiting: every client here comes from one address. */
+/** For whoever runs a story to see it fail (npm run canaries), and does not want to wait as long as a story may. */
+const MOST_PATIENCE_MS = Number(process.env["PATIENCE_MS"] ?? Number.POSITIVE_INFINITY);
 const unlimited = { burst: 1_000_000_000, perMinute: 1_000_000_000 };
 export const testLimits: DeliveryServiceConfig["limits"] = {
   ...limits,
@@ -235,11 +237,12 @@ export async function introduce(...devices: readonly SimulatedDevice[]): Promise
   }
 }
 
-/** Waits until a condition holds, looking again every few milliseconds. */
+/** Waits until a condition holds, looking again every few milliseconds; PATIENCE_MS of the environment bounds the time. */
 export async function until(condition: () => boolean, timeoutMs = 20_000, what = "condition"): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
+  const patienceMs = Math.min(timeoutMs, MOST_PATIENCE_MS);
+  const deadline = Date.now() + patienceMs;
   while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`still not so after ${timeoutMs} ms: ${what}`);
+    if (Date.now() > deadline) throw new Error(`still not so after ${patienceMs} ms: ${what}`);
     await systemEnvironment.sleep(10);
   }
 }

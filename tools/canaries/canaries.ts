@@ -1,0 +1,298 @@
+/**
+ * Small wrong versions of the product, each with a story that has to notice it. A story that does not would pass whatever
+ * the product did: `npm run canaries` shows for each of these that its story fails.
+ */
+
+/** One place in a source: `find` occurs there exactly once. */
+export interface Edit {
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+}
+
+export interface Canary {
+  /** What the wrong version does. */
+  readonly name: string;
+  readonly edits: readonly Edit[];
+  /** The file with the story, and how its title begins. */
+  readonly story: { readonly file: string; readonly title: string };
+}
+
+const SERVICE = "packages/delivery-service/src/";
+const CLIENT = "packages/client-core/src/";
+const MLS = "packages/mls-groups/src/";
+const story = (file: string, title: string): Canary["story"] => ({
+  file: `packages/simulation/test/scenario/${file}.test.ts`,
+  title,
+});
+const ofService = (file: string, title: string): Canary["story"] => ({
+  file: `packages/delivery-service/test/scenario/${file}.test.ts`,
+  title,
+});
+const ofStore = (title: string): Canary["story"] => ({
+  file: "packages/delivery-service/test/contract/mls-group-store.test.ts",
+  title,
+});
+const canary = (name: string, at: Canary["story"], ...edits: readonly Edit[]): Canary => ({
+  name,
+  story: at,
+  edits,
+});
+const edit = (file: string, find: string, replace: string): Edit => ({ file, find, replace });
+/** A rule of the community that nobody follows, neither members nor the service. */
+const withoutRule = (rule: string): Edit =>
+  edit(`${MLS}community/community-policy.ts`, `check("${rule}",`, `void (`);
+
+export const canaries: readonly Canary[] = [
+  // What others fell into (the delivery service).
+  canary(
+    "a commit of an epoch that is over takes place",
+    ofStore("wins its epoch alone"),
+    edit(
+      `${SERVICE}adapters/sqlite-mls-appends.ts`,
+      "const isOther = append.fromEpoch !== head.epoch || fromCommitSequence !== head.commitSequence;",
+      "const isOther = append.fromEpoch > head.epoch;",
+    ),
+  ),
+  canary(
+    "a commit whose answer was lost is refused as one that lost a race",
+    ofService("a-commit-counts-once-whatever-happens", "whose answer was lost, it is answered again"),
+    edit(
+      `${SERVICE}service/group-commits.ts`,
+      "if (known === undefined || !equalBytes(known.message, commit)) return undefined;",
+      "return undefined;",
+    ),
+  ),
+  canary(
+    "a message whose answer was lost is stored once more",
+    ofStore("sent again is answered with where it is"),
+    edit(
+      `${SERVICE}adapters/sqlite-mls-appends.ts`,
+      'if (known !== undefined) return { kind: "repeated", sequence: known.sequence };',
+      "",
+    ),
+  ),
+  canary(
+    "a turn to commit never ends while its holder does nothing",
+    story("a-member-does-not-use-its-turn-to-commit", ""),
+    edit(
+      `${SERVICE}core/turn-line.ts`,
+      "const expired = line.current !== undefined && now >= line.current.expiresAtMs;",
+      "const expired = false;",
+    ),
+    edit(
+      `${SERVICE}core/turn-line.ts`,
+      "return current !== undefined && current.holder !== who && now < current.expiresAtMs;",
+      "return current !== undefined && current.holder !== who;",
+    ),
+  ),
+  canary(
+    "a reader is led over what has expired",
+    story("a-member-of-a-community-is-away-for-very-long", "a member that was away until the log expired"),
+    edit(
+      `${SERVICE}core/group-decisions.ts`,
+      "if (afterSequence !== undefined && afterSequence < firstSequence - 1)",
+      "if (false)",
+    ),
+  ),
+  canary(
+    "a KeyPackage is handed out and kept",
+    ofService("key-packages-are-claimed-once-and-nobody-is-left-out", "are handed out to one of two"),
+    edit(
+      `${SERVICE}adapters/sqlite-key-packages.ts`,
+      "`DELETE FROM key_packages WHERE rowid =\n",
+      "`SELECT message FROM key_packages WHERE rowid =\n",
+    ),
+    edit(`${SERVICE}adapters/sqlite-key-packages.ts`, "LIMIT 1)\n       RETURNING message`", "LIMIT 1)`"),
+  ),
+  canary(
+    "whoever has no KeyPackage is left out without a word",
+    story("key-packages-exhausted-by-an-attacker", "whoever has no KeyPackage at all"),
+    edit(
+      `${CLIENT}shell/communities/member-jobs.ts`,
+      "return { rows, failure: rows.length > 0 ? undefined : failure };",
+      "return { rows, failure: undefined };",
+    ),
+  ),
+  canary(
+    "a ban cuts nobody off before the removal",
+    story("who-is-banned-stays-out", "a ban cuts a member off at once"),
+    edit(`${SERVICE}service/live-group.ts`, "if (this.isBanned(signatureKey)) return undefined;", ""),
+    edit(
+      `${SERVICE}service/group-access.ts`,
+      'if (live.isBanned(leaf.signatureKey)) throw new RejectionError("group/not-a-member");',
+      "",
+    ),
+  ),
+  canary(
+    "a slow reader is cut off without a word",
+    ofService("a-slow-reader-is-told-to-come-back", ""),
+    edit(
+      `${SERVICE}service/client-connection.ts`,
+      'this.connection.send(encodeServiceFrame({ requestId: 0, body: { kind: "resumeHint", retryAfterMs } }));',
+      "",
+    ),
+  ),
+  // What a service can do, and what members notice.
+  canary(
+    "pages behind a gap are taken",
+    story("a-service-that-tampers-with-the-log", "pages that are withheld"),
+    edit(`${CLIENT}shell/communities/log-reader.ts`, "if (entry.sequence !== cursor + 1) {", "if (false) {"),
+  ),
+  canary(
+    "members let in whom the service lets in",
+    story("a-service-that-admits-a-stranger", "members refuse whom the service lets in"),
+    withoutRule("community/ticket"),
+  ),
+  canary(
+    "a refused commit is told to nobody",
+    story("a-commit-that-members-cannot-follow", "path secrets that nobody can open"),
+    edit(
+      `${CLIENT}shell/communities/log-reader.ts`,
+      'this.names.tell({ kind: "groupRefuse", ...signed, groupId: id, signature });',
+      "",
+    ),
+  ),
+  canary(
+    "a restored device goes on with the prekeys that it had",
+    story("restored-from-an-old-copy", ""),
+    edit(`${CLIENT}shell/recovery.ts`, "await this.directory.renew();", ""),
+  ),
+  canary(
+    "nobody is told that a service shows an older record of a group",
+    story("a-service-that-lies-about-a-migration", "a service that shows one member the record of yesterday"),
+    edit(
+      `${CLIENT}shell/groups.ts`,
+      'if (revision < before) this.suspicions.note(group, "group/rolled-back");',
+      "",
+    ),
+  ),
+  canary(
+    "what a service says of a migration is not compared with the record",
+    story("a-service-that-lies-about-a-migration", "a service that names the same state"),
+    edit(
+      `${CLIENT}shell/groups.ts`,
+      "if (state !== theirs || generation !== number) ",
+      "if (state !== theirs) ",
+    ),
+  ),
+  // Members, links, bans.
+  canary(
+    "a pending commit that a crash has left is forgotten",
+    story("a-crash-leaves-a-pending-commit-behind", "never submitted"),
+    edit(
+      `${CLIENT}shell/communities/communities.ts`,
+      "if (this.context.mls.pendingCommit(id) !== undefined) await this.committer.resume(id);",
+      "",
+    ),
+  ),
+  canary(
+    "what a removed member had in its outbox waits for ever",
+    story("members-of-a-community-remove-each-other", "a member is removed with messages in its outbox"),
+    edit(`${CLIENT}shell/communities/ledger.ts`, "this.failWaiting(id);", ""),
+  ),
+  canary(
+    "a removal that lost to another stays written down",
+    story("members-of-a-community-remove-each-other", "two admins remove each other"),
+    edit(`${CLIENT}shell/communities/ledger.ts`, "mls.deleteJobs(id);", ""),
+  ),
+  canary(
+    "a link lets in more than it says",
+    story("an-invite-link-is-a-door-for-whoever-holds-it", "a link lets in as many as it says"),
+    withoutRule("community/link-uses"),
+  ),
+  canary(
+    "any group may pass itself off as the one that a link leads to",
+    story("an-invite-link-is-a-door-for-whoever-holds-it", "a link that was revoked"),
+    edit(
+      `${CLIENT}shell/communities/joiner.ts`,
+      "if (equalBytes(fingerprintOf(accountIdentityKey), fingerprint)) return",
+      "if (fingerprintOf(accountIdentityKey).length === fingerprint.length) return",
+    ),
+  ),
+  canary(
+    "a link lets in after its time",
+    story("a-link-that-has-expired-lets-nobody-in", "a link lets in until it expires"),
+    edit(`${SERVICE}core/group-decisions.ts`, "if (linkHasExpired(link, nowMs)) ", "if (false) "),
+  ),
+  canary(
+    "members take whom an expired link has let in",
+    story("a-link-that-has-expired-lets-nobody-in", "where the service lets somebody in by an expired link"),
+    withoutRule("community/link-expired"),
+  ),
+  canary(
+    "a link that asks for approval lets in without",
+    story("a-link-that-asks-for-approval", "the service lets nobody in without an admin's word"),
+    withoutRule("community/link-approval"),
+  ),
+  canary(
+    "a service has a device added that its account has removed",
+    story("a-second-device-in-communities", "a KeyPackage of a device"),
+    edit(
+      `${CLIENT}shell/communities/member-jobs.ts`,
+      "if (this.isUnlisted(account, device, member.deviceIdentityKey))",
+      "if (false)",
+    ),
+  ),
+  canary(
+    "nobody keeps the picture of a community",
+    story("a-community-has-a-picture", "a picture stays at the service"),
+    edit(
+      `${CLIENT}shell/communities/pictures.ts`,
+      "if (equalBytes(digestOf(blob), digest)) await",
+      "if (blob.length === 0) await",
+    ),
+  ),
+  canary(
+    "a banned account comes back by a link",
+    story("who-is-banned-stays-out", "a banned account is refused by link"),
+    withoutRule("community/join-banned"),
+    edit(
+      `${SERVICE}service/group-commits.ts`,
+      "if (validated.bringsBanned || live.isBanned(validated.senderKey))",
+      "if (false)",
+    ),
+  ),
+  // The move to MLS with real clients; the planted faults of its model are beside the model.
+  canary(
+    "what waits at the switch is not said again",
+    story("what-is-under-way-when-a-group-moves-to-mls", ""),
+    edit(
+      `${CLIENT}core/migration/said-anew.ts`,
+      "sayAnew: rows.filter(({ isPairwiseOnly }) => !isPairwiseOnly),",
+      "sayAnew: [],",
+    ),
+  ),
+  canary(
+    "a creator may bring whom it likes",
+    story("a-creator-that-brings-a-ghost", ""),
+    edit(
+      `${CLIENT}shell/migration/switcher.ts`,
+      "hasStrangers: strangers.length > 0 || (reached !== undefined && !this.isContextOfRecord(id, reached)),",
+      "hasStrangers: false,",
+    ),
+  ),
+  canary(
+    "nobody takes over from a creator that has vanished",
+    story("the-creator-of-a-move-to-mls-vanishes", "a creator that vanishes while it prepares"),
+    edit(
+      `${CLIENT}core/migration/decisions.ts`,
+      "return isUnderWay && !isCreator && isRoleHolder && leaseLeftMs === 0;",
+      "return false;",
+    ),
+  ),
+  canary(
+    "a device that was silent for long is waited for",
+    story("a-device-is-away-while-its-group-moves-to-mls", "a device that was not heard for thirty days"),
+    edit(`${CLIENT}store/heard.ts`, "const QUIET_DAYS = 30;", "const QUIET_DAYS = 3_000;"),
+  ),
+  canary(
+    "an envelope that comes twice is a fault of the storage",
+    story("mail-comes-out-of-order-while-a-group-moves-to-mls", "mail that comes twice"),
+    edit(
+      `${CLIENT}shell/inbox.ts`,
+      'case "duplicate":',
+      'case "duplicate":\n        throw new Error("an envelope came twice");',
+    ),
+  ),
+];

@@ -69,8 +69,15 @@ async function run({ edits, story }: Canary, canary: string | undefined, folder:
   const child = spawn(
     process.execPath,
     ["node_modules/vitest/vitest.mjs", ...args, "--reporter=json", `--outputFile=${report}`],
-    { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] },
+    { cwd: root, env, stdio: ["ignore", "pipe", "pipe"], detached: true },
   );
+  const end = () => {
+    // With all that it has started; it may have ended by itself.
+    try {
+      process.kill(-child.pid!, "SIGKILL");
+    } catch {}
+  };
+  process.once("exit", end);
   let said = "";
   for (const stream of [child.stdout, child.stderr])
     stream.on("data", (data: Buffer) => {
@@ -79,10 +86,12 @@ async function run({ edits, story }: Canary, canary: string | undefined, folder:
   let isOver = false;
   const timer = setTimeout(() => {
     isOver = true;
-    child.kill("SIGKILL");
+    end();
   }, LIMIT_MS);
-  await new Promise((done) => child.on("close", done));
+  await new Promise((done) => child.on("exit", done));
   clearTimeout(timer);
+  end();
+  process.off("exit", end);
   const touched = existsSync(log) ? new Set(readFileSync(log, "utf8").trim().split("\n")).size : 0;
   const wrong = canary === undefined ? 0 : new Set(edits.map(({ file }) => file)).size - touched;
   if (isOver) return { passed: 0, failed: 1, failure: `no end after ${LIMIT_MS} ms`, wrong };

@@ -230,8 +230,8 @@ export const canaries: readonly Canary[] = [
     story("a-second-device-in-communities", "a KeyPackage of a device"),
     edit(
       `${CLIENT}shell/communities/member-jobs.ts`,
-      "if (this.isUnlisted(account, device, member.deviceIdentityKey))",
-      "if (false)",
+      "if (listed === undefined) return true;",
+      "if (listed === undefined) return false;",
     ),
   ),
   canary(

@@ -41,6 +41,8 @@ const sentences: Readonly<Record<string, string>> = {
   "migration/away": "Has not been heard of for 30 days; nobody waits for that.",
   "migration/left-behind": "Was not in the MLS group when it switched: the app has to be opened there.",
   "migration/invited": "Is invited and has not accepted; nobody waits for that.",
+  "certificate/refused":
+    "The delivery service's certificate for this device is not valid by this machine's clock, or not the service's.",
   "key-packages/unlisted-device":
     "The delivery service offers a device that the account does not list: it was removed, or never was the account's.",
   "key-packages/none": "Has left no keys by which a device could be added: the app has to be opened there.",

@@ -94,7 +94,7 @@ export const limits = {
   challengeLifetimeMs: 30_000,
   /** Opaque attachment, bytes. */
   blobBytes: 100 * 1024 * 1024,
-  /** Time an attachment is kept, ms (30 days). */
+  /** Time an attachment is kept after its bytes were uploaded last, ms (30 days). */
   blobLifetimeMs: 30 * 24 * 3600_000,
 
   /** Application message of an MLS group, bytes. */

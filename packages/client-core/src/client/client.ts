@@ -1,4 +1,4 @@
-import { type AccountId, type Bytes, RejectionError } from "@murmuration/base";
+import { type AccountId, type Bytes, RejectionError, UnavailableError } from "@murmuration/base";
 import type { HelloReply } from "@murmuration/wire";
 import { httpPushGateways } from "../adapters/push-gateway.ts";
 import { systemEnvironment } from "../adapters/system-environment.ts";
@@ -95,6 +95,7 @@ class MurmurationClient implements Client {
     const reports = new EpochReports(context);
     this.communities = new Communities(context, this.link, lines, reports, {
       wake,
+      isConnected: () => this.link.state === "connected",
       shown: (id) => this.worker.settleShown(id),
       settled: (ids) => this.worker.shown(ids),
       committed: () => this.maintenance.reschedule(),
@@ -117,7 +118,8 @@ class MurmurationClient implements Client {
       awaited: (id) => this.migrations.readRecord(id),
       pskMissing: (id, at) => this.migrations.lacksKey(id, at),
       refreshDeviceList: async (account) => {
-        await this.directory.refreshDeviceList(account);
+        const why = await this.directory.refreshDeviceList(account);
+        if (why?.kind === "later") throw new UnavailableError("service/busy");
       },
     });
     this.worker = new OutboxWorker(

@@ -213,8 +213,10 @@ export class ClientContacts implements Contacts {
     await context.engine.decideIdentity({ accountId: account, claimedAccountKey, accept }, ({ writeSet }) =>
       context.transaction(() => {
         context.pairwiseRows.applyWriteSet(writeSet);
-        if (accept) this.effects.identityChanged(account);
-        else context.held.removeOf(account);
+        if (accept) {
+          this.effects.identityChanged(account);
+          context.heard.forget(account);
+        } else context.held.removeOf(account);
         context.events.append({ kind: "contact-changed", account, atMs: context.now() });
       }),
     );

@@ -4,18 +4,24 @@ import { BLOB_CONTENT_TYPE, formatDeviceAuth, routePath } from "@murmuration/wir
 import { refusalOf } from "../core/refusal.ts";
 import type { Context } from "./context.ts";
 
+/** For the largest. */
 const BLOB_TIMEOUT_MS = 10 * 60_000;
 const MAX_REFUSAL_BYTES = 64 * 1024;
 
 /** Stores a blob; one that is there already is kept as long as if it came now. ServiceRefusal, UnavailableError. */
-export async function putBlob({ api, auth }: Context, id: BlobId, blob: Bytes): Promise<void> {
+export async function putBlob(
+  { api, auth }: Context,
+  id: BlobId,
+  blob: Bytes,
+  timeoutMs: number = BLOB_TIMEOUT_MS,
+): Promise<void> {
   const reply = await api.transport.request({
     method: "PUT",
     path: routePath("putBlob", { blobId: formatId(id) }),
     headers: { authorization: formatDeviceAuth(auth), "content-type": BLOB_CONTENT_TYPE },
     body: blob,
     maxReplyBytes: MAX_REFUSAL_BYTES,
-    timeoutMs: BLOB_TIMEOUT_MS,
+    timeoutMs,
   });
   if (reply.status >= 300) throw refusalOf(reply.status, reply.body);
 }
@@ -25,12 +31,13 @@ export async function streamBlob(
   { api }: Context,
   id: BlobId,
   maxBytes: number,
+  timeoutMs: number = BLOB_TIMEOUT_MS,
 ): Promise<AsyncIterable<Bytes>> {
   const { status, body } = await api.transport.stream({
     method: "GET",
     path: routePath("getBlob", { blobId: formatId(id) }),
     maxReplyBytes: maxBytes,
-    timeoutMs: BLOB_TIMEOUT_MS,
+    timeoutMs,
   });
   if (status < 300) return body;
   const refusal = await collect(body, MAX_REFUSAL_BYTES);
@@ -38,8 +45,13 @@ export async function streamBlob(
 }
 
 /** A whole blob of just so many bytes. RejectionError `attachment/tampered` for any other; as {@link streamBlob}. */
-export async function getBlob(context: Context, id: BlobId, bytes: number): Promise<Bytes> {
-  const blob = await collect(await streamBlob(context, id, bytes), bytes);
+export async function getBlob(
+  context: Context,
+  id: BlobId,
+  bytes: number,
+  timeoutMs: number,
+): Promise<Bytes> {
+  const blob = await collect(await streamBlob(context, id, bytes, timeoutMs), bytes);
   if (blob?.length !== bytes) throw new RejectionError("attachment/tampered");
   return blob;
 }

@@ -19,7 +19,7 @@ import type {
 import { deriveRecipientAccessKey } from "@murmuration/pairwise";
 import type { BundleReply, PreKeyUpload as WirePreKeyUpload } from "@murmuration/wire";
 import { fingerprintOf } from "../core/profile.ts";
-import { ServiceRefusal } from "../core/refusal.ts";
+import { isTemporary, ServiceRefusal } from "../core/refusal.ts";
 import type { Context } from "./context.ts";
 import { ofAccount } from "./service-api.ts";
 
@@ -39,6 +39,10 @@ export type Unreachable =
 const PARALLEL = 8;
 /** A certificate is replaced when it has less than this left. */
 const CERTIFICATE_RESERVE_MS = 3600_000;
+/** A service gives one for a day. */
+const LONGEST_CERTIFICATE_MS = 2 * 86_400_000;
+/** How long one that seems to last longer is used before another is fetched. */
+const REFETCH_MS = 12 * 3600_000;
 const LATER_MS = 5_000;
 
 /** Keys, certificates and device lists: what has to be fetched before anything can be encrypted or checked. */
@@ -46,6 +50,8 @@ export class Directory {
   private readonly context: Context;
   private certificate: Promise<void> | undefined;
   private toldOfCertificate = false;
+  /** By a clock that nobody sets; never, as far as this program knows. */
+  private fetchedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(context: Context) {
     this.context = context;
@@ -54,8 +60,10 @@ export class Directory {
   /** A sender certificate that lasts a while. Whoever asks meanwhile waits for the same one. */
   async ensureCertificate(force = false): Promise<void> {
     const { engine, environment } = this.context;
-    const until = engine.certificateExpiresAtMs() ?? 0;
-    if (!force && until > environment.now() + CERTIFICATE_RESERVE_MS) return;
+    const leftMs = (engine.certificateExpiresAtMs() ?? 0) - environment.now();
+    // By a clock that is behind it lasts for weeks, and others refuse it after a day.
+    const isPlausible = leftMs <= LONGEST_CERTIFICATE_MS || performance.now() < this.fetchedAtMs + REFETCH_MS;
+    if (!force && leftMs > CERTIFICATE_RESERVE_MS && isPlausible) return;
     this.certificate ??= this.fetchCertificate().finally(() => {
       this.certificate = undefined;
     });
@@ -75,6 +83,7 @@ export class Directory {
       throw new UnavailableError("certificate/refused");
     }
     this.toldOfCertificate = false;
+    this.fetchedAtMs = performance.now();
   }
 
   /** Where it is refused nothing can be sent: this device was removed, for one, and the connection says so. */
@@ -83,7 +92,8 @@ export class Directory {
     try {
       return (await api.call("certificate", deviceAuthorisation)).certificate;
     } catch (error) {
-      throw error instanceof ServiceRefusal ? new UnavailableError(error.code) : error;
+      const isFinal = error instanceof ServiceRefusal && !isTemporary(error);
+      throw isFinal ? new UnavailableError(error.code) : error;
     }
   }
 
@@ -178,13 +188,14 @@ export class Directory {
       events.append({ kind: "decision-needed", account, detail: outcome.code, atMs });
       return;
     }
-    if (outcome.kind !== "accepted") return;
+    if (outcome.kind !== "accepted" && outcome.kind !== "unchanged") return;
+    const devices = outcome.list.devices.map(({ deviceId }) => deviceId);
+    heard.listed(account, devices, atMs);
+    if (outcome.kind === "unchanged") return;
     const expected = contacts.get(account)?.fingerprint;
     if (expected !== undefined && !equalBytes(expected, fingerprintOf(outcome.list.accountIdentityKey))) {
       throw new RejectionError("contact/fingerprint-mismatch");
     }
-    const devices = outcome.list.devices.map(({ deviceId }) => deviceId);
-    heard.listed(account, devices, atMs);
   }
 
   /**

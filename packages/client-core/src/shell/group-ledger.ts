@@ -122,8 +122,8 @@ export class GroupLedger {
     }
     this.followUp(group, state, changes);
     // A step of a migration changes nothing that the conversation is.
-    const isMigrationOnly = changes.every(({ action }) => migrationChangeOf(action) !== undefined);
-    if (!isMigrationOnly)
+    const isChanged = changes.some(({ action }) => migrationChangeOf(action) === undefined);
+    if (isChanged || changes.length === 0)
       events.append({ kind: "conversation-changed", conversation: group, atMs: context.now() });
   }
 

@@ -342,7 +342,6 @@ export class Inbox {
     const byCertificate = held.of("certificate");
     if (byList.length === 0 && byCertificate.length === 0) return;
     try {
-      if (byCertificate.length > 0) await this.directory.ensureCertificate(true);
       const accounts = new Map<string, AccountId>();
       for (const { subject } of byList) {
         if (subject !== undefined) accounts.set(Buffer.from(subject).toString("hex"), accountId(subject));
@@ -352,7 +351,10 @@ export class Inbox {
         const why = await this.directory.refreshDeviceList(account);
         if (why?.kind !== "later") refreshed.push(account);
       }
-      await this.openRows([...byList, ...byCertificate], refreshed);
+      await this.openRows(byList, refreshed);
+      if (byCertificate.length === 0) return;
+      await this.directory.ensureCertificate(true);
+      await this.openRows(byCertificate, []);
     } catch (error) {
       // They stay held, and are looked at again with the next delivery or connection.
       if (!isTemporary(error)) throw error;

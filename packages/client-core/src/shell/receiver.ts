@@ -96,7 +96,7 @@ export class Receiver {
   receive(message: Received): string | undefined {
     const { heard, storage } = this.context;
     // Also where what it says is refused.
-    heard.note(message.sender, this.context.now());
+    heard.note(message.sender, message.acceptedAtMs, this.context.now());
     storage.run("SAVEPOINT content");
     try {
       this.apply(message, decodeContent(message.body));

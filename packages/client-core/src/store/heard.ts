@@ -6,6 +6,9 @@ const DAY_MS = 86_400_000;
 /** A device that was not heard for so long is not waited for, in days; a mailbox keeps nothing for longer. */
 const QUIET_DAYS = 30;
 
+/** Devices whose day is remembered, so that it is written once. */
+const MOST_NOTED = 10_000;
+
 const keyOf = (account: AccountId, device: number): string => `${formatId(account)}.${device}`;
 
 /** Devices that were not heard of for {@link QUIET_DAYS}. */
@@ -16,7 +19,7 @@ export interface QuietDevices {
 }
 
 /**
- * On which day each device was last heard, by whatever it said; one that has said nothing counts from the day on which it
+ * On which day each device was last heard, by whatever it said to this one over pairwise sessions; one that has said nothing counts from the day on which it
  * was first seen in its account's list. Days suffice, and cost one write for each device and day.
  */
 export class HeardStore {
@@ -28,17 +31,32 @@ export class HeardStore {
     this.storage = storage;
   }
 
-  /** Inside a transaction: the device has spoken. At most one statement for each device and day. */
-  note({ accountId: account, deviceId }: DeviceAddress, nowMs: number): void {
-    const day = Math.floor(nowMs / DAY_MS);
+  /**
+   * Inside a transaction: what the device has said was accepted then. A day that was noted by a clock which was ahead does
+   * not stay. At most one statement for each device and day.
+   */
+  note({ accountId: account, deviceId }: DeviceAddress, saidAtMs: number, nowMs: number): void {
+    const day = Math.floor(Math.min(saidAtMs, nowMs) / DAY_MS);
     const key = keyOf(account, deviceId);
     if (this.noted.get(key) === day) return;
+    if (this.noted.size >= MOST_NOTED) this.noted.clear();
     this.noted.set(key, day);
     this.storage.run(
       `INSERT INTO device_heard (account, device, day) VALUES (?, ?, ?)
-         ON CONFLICT DO UPDATE SET day = excluded.day`,
-      [account, deviceId, day],
+         ON CONFLICT DO UPDATE SET day = CASE WHEN day > ? THEN excluded.day ELSE max(day, excluded.day) END`,
+      [account, deviceId, day, Math.floor(nowMs / DAY_MS) + 1],
     );
+  }
+
+  /** Inside a transaction: nothing is known of the devices of an account any more; its identity is another one. */
+  forget(account: AccountId): void {
+    this.noted.clear();
+    this.storage.run("DELETE FROM device_heard WHERE account = ?", [account]);
+  }
+
+  /** Inside a transaction: of accounts that are in no group with this one nobody asks. O(devices). */
+  forgetStrangers(): void {
+    this.storage.run("DELETE FROM device_heard WHERE account NOT IN (SELECT account FROM group_member)");
   }
 
   /** Inside a transaction: the devices of an account by its newest list. O(devices of the account). */

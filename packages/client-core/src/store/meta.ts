@@ -9,6 +9,7 @@ export type MetaKey =
   | "cursor"
   | "event-cursor"
   | "key-packages-lost"
+  | "key-packages-replacement"
   | "link-request"
   | "mls-credential"
   | "mls-signature-private"

@@ -891,6 +891,14 @@ export class MlsStore {
       }));
   }
 
+  deleteClaimed(id: Bytes, account: AccountId, device: number): void {
+    this.storage.run("DELETE FROM mls_claimed WHERE group_id = ? AND account = ? AND device = ?", [
+      id,
+      account,
+      device,
+    ]);
+  }
+
   // Invite links.
 
   putLink(id: Bytes, linkId: Bytes, seed: Bytes): void {

@@ -114,6 +114,7 @@ test("what a commit replaced is forgotten after ten minutes, not after the longe
     outbox: { forgetSettled: nothing },
     history: { expired: () => [], nextExpiry: nothing, forgetOldChanges: nothing, forgetOldSeen: nothing },
     held: { forgetOld: nothing },
+    heard: { forgetStrangers: nothing },
     conversations: { forgetPastKeys: nothing },
     environment: {
       sleep: async (ms: number) => {

@@ -91,3 +91,18 @@ test("a service that turns out to be set back while an upload is on its way is s
   expect(published).toHaveLength(STOCK);
   expect(canOpenAll()).toBe(true);
 });
+
+// The fault that this finds: the upload is known at the service, which takes nothing of it and replaces nothing; and it counts
+// as the replacement.
+test("an upload whose answer was lost before the service was set back does not count as the replacement", async () => {
+  during = () => {
+    throw new Error("the answer is lost");
+  };
+  await expect(keyPackages.replenish()).rejects.toThrow("the answer is lost");
+  during = () => {};
+  keyPackages.noteServiceLost();
+  await keyPackages.replenish();
+  expect(uploads.map(({ replace }) => replace)).toEqual([false, false, true]);
+  expect(published).toHaveLength(STOCK);
+  expect(canOpenAll()).toBe(true);
+});

@@ -55,3 +55,29 @@ test("what was refused is refused again, and no byte of a trusted one may be ano
   }
   expect(refused).toBe(bytes.length);
 });
+
+// libsignal throws where it is asked for a signer's certificate that it does not know by its number; validating it does not.
+test("a certificate that names its signer by a number that nobody knows is untrusted, and no failure of the library", async () => {
+  const { trusted, until } = await certificates();
+  const { alice } = await establishedPair();
+  const field = (number: number, type: number, content: Uint8Array): Buffer =>
+    Buffer.concat([Buffer.from([number * 8 + type]), content]);
+  const bytes = (content: Uint8Array): Buffer => Buffer.concat([Buffer.from([content.length]), content]);
+  const expires = Buffer.alloc(8);
+  expires.writeBigUInt64LE(BigInt(until));
+  const inner = Buffer.concat([
+    field(2, 0, Buffer.from([1])),
+    field(3, 1, expires),
+    field(4, 2, bytes(alice.engine.local()!.identityKey)),
+    field(6, 2, bytes(Buffer.from("9d0652a3-dcc3-4d11-975f-74d61598733f"))),
+    field(8, 0, Buffer.from([99])),
+  ]);
+  const certificate = SenderCertificate.deserialize(
+    Buffer.concat([
+      field(1, 2, Buffer.concat([Buffer.from([inner.length | 128, inner.length >> 7]), inner])),
+      field(2, 2, bytes(new Uint8Array(64))),
+    ]),
+  );
+  expect(() => certificate.serverCertificate()).toThrow("unknown server certificate ID");
+  expect(() => trusted.validate(certificate, until)).toThrow("pairwise/certificate-untrusted");
+});

@@ -57,3 +57,24 @@ test("a device whose clock is wrong says so, keeps what it wants to say, and say
   await until(() => textsOf(bob.client, aliceId).length === 1);
   expect(codes).toEqual(["certificate/refused"]);
 });
+
+// The fault that this finds: by a clock that is behind a certificate lasts for ever. The service takes what is sealed with it,
+// and nobody opens it any more.
+test("a device whose clock is weeks behind is heard on the next day as well", async () => {
+  const clock = new ShiftedClock();
+  await using world = await World.start({ serviceClock: clock });
+  const behind = new ShiftedClock();
+  behind.offsetMs = -40 * 86_400_000;
+  const alice = await world.join("Alice", { environment: behind.environment });
+  const bob = await world.join("Bob", { environment: clock.environment });
+  await introduce(alice, bob);
+  const [aliceId, bobId] = [alice.id, bob.id];
+  await alice.client.conversations.direct(bobId).send({ text: "today" });
+  await until(() => textsOf(bob.client, aliceId).length === 1);
+
+  await alice.stop();
+  for (const one of [clock, behind]) one.offsetMs += 26 * 3600_000;
+  await alice.start();
+  await alice.client.conversations.direct(bobId).send({ text: "tomorrow" });
+  await until(() => textsOf(bob.client, aliceId).includes("tomorrow"));
+});

@@ -70,6 +70,8 @@ import { Unhurried } from "./unhurried.ts";
 /** What communities set off in the rest of the client. */
 export interface CommunityEffects {
   wake(lane: string): void;
+  /** The service answers this device, and knows it. */
+  isConnected(): boolean;
   /** Inside a transaction: the log shows this own message, so it is accepted. */
   shown(outboxId: number): void;
   /** After the transaction: these own messages were shown. */
@@ -223,7 +225,7 @@ export class Communities {
     const { reader } = this;
     this.committer = new Committer(context, names, registry, access, reader, turns);
     this.governance = new Governance(context, names, registry, this.committer);
-    this.pictures = new Pictures(context, this.governance);
+    this.pictures = new Pictures(context, this.governance, () => effects.isConnected());
     this.jobs = new MemberJobs(context, this.committer, (account) => effects.refreshDeviceList(account));
     this.approvals = new Approvals(context, names, registry, this.governance, (lane) => effects.wake(lane));
     this.joiner = new Joiner(
@@ -639,7 +641,7 @@ export class Communities {
 
   /** What time brings, looked at every few minutes. A group that is broken is set aside, and holds up no other. */
   tend(): void {
-    if (this.context.registered) this.effects.behind(() => this.pictures.tend());
+    if (this.effects.isConnected()) this.effects.behind(() => this.pictures.tend());
     for (const { id: bytes, state } of this.context.mls.groups()) {
       if (state !== "active" && state !== "stuck") continue;
       const id = groupId(bytes);

@@ -50,7 +50,7 @@ export class KeyPackages {
   /** Inside a transaction: what is published may have lost its private keys, and is replaced as a whole. */
   noteLost(): void {
     this.context.mls.deleteKeyPackages();
-    this.context.meta.setNumber("key-packages-lost", 1);
+    this.noteServiceLost();
   }
 
   /**
@@ -59,6 +59,14 @@ export class KeyPackages {
    */
   noteServiceLost(): void {
     this.context.meta.setNumber("key-packages-lost", 1);
+    // Whatever is on its way was made before.
+    this.context.meta.delete("key-packages-replacement");
+  }
+
+  /** Whether this upload was made to replace all that the service has: another one it may have taken already. */
+  private isReplacement(upload: Bytes): boolean {
+    const wanted = this.context.meta.bytes("key-packages-replacement");
+    return this.lost && wanted !== undefined && equalBytes(wanted, upload);
   }
 
   private get lost(): boolean {
@@ -98,6 +106,7 @@ export class KeyPackages {
     });
     const upload = context.environment.random(UPLOAD_ID_BYTES);
     context.transaction(() => {
+      if (this.lost) context.meta.setBytes("key-packages-replacement", upload);
       context.mls.forgetKeyPackages(now - LATE_WELCOME_MS);
       for (const { bundle, isLast } of made) {
         const { keyPackage, initPrivateKey, leafPrivateKey } = bundle;
@@ -119,7 +128,7 @@ export class KeyPackages {
     const waiting = mls.unconfirmedKeyPackages();
     if (waiting === undefined) return;
     const last = waiting.rows.find((row) => row.lastResort);
-    const replace = this.lost;
+    const replace = this.isReplacement(waiting.upload);
     try {
       await api.call("uploadKeyPackages", deviceAuthorisation, {
         uploadId: waiting.upload,
@@ -136,7 +145,7 @@ export class KeyPackages {
       const present = mls.unconfirmedKeyPackages()?.upload;
       if (present === undefined || !equalBytes(present, waiting.upload)) return;
       mls.confirmKeyPackages(waiting.upload);
-      if (replace) this.context.meta.setNumber("key-packages-lost", 0);
+      if (this.isReplacement(waiting.upload)) this.context.meta.setNumber("key-packages-lost", 0);
     });
   }
 }

@@ -15,6 +15,7 @@ import {
   communityContextOf,
   communityExtensions,
   decodeMemberCredential,
+  decodeMlsMessage,
   type Group,
   type Proposal,
 } from "@murmuration/mls-groups";
@@ -63,7 +64,10 @@ export class MemberJobs {
       for (let most: number = limits.addsPerCommit; ; ) {
         const next = this.context.mls.jobs(id, action, most);
         if (next.length === 0) break;
-        if (action === "add") await this.claim(id, next);
+        if (action === "add") {
+          await this.claim(id, next);
+          await this.dropUnlisted(id, next);
+        }
         most = await this.commit(id, action, most);
         this.tell(id, action, total);
       }
@@ -149,7 +153,6 @@ export class MemberJobs {
     for (let at = 0; at < waiting.length; at += limits.accountsPerClaim) {
       const accountIds = waiting.slice(at, at + limits.accountsPerClaim);
       const reply = await api.call("claimKeyPackages", deviceAuthorisation, { accountIds });
-      await this.learnNewDevices(reply.accounts);
       this.context.transaction(() => {
         for (const claimed of reply.accounts) {
           const { rows, failure } = this.check(claimed);
@@ -161,20 +164,42 @@ export class MemberJobs {
     }
   }
 
-  /** A device that its account's list does not name, as far as it is known here, may have been linked since. */
-  private async learnNewDevices(accounts: readonly ClaimedAccount[]): Promise<void> {
-    for (const { accountId, keyPackages } of accounts)
-      if (keyPackages.some(({ deviceId }) => this.isUnlisted(accountId, deviceId)))
-        await this.refreshDeviceList(accountId);
+  /**
+   * A service could hand out a KeyPackage of a device that its account has removed, because it was stolen. What an
+   * account's list does not name is not added; it may have been linked since that list was fetched, so the newest one is
+   * asked for first. What was claimed is written down already: a service that does not answer costs nothing. UnavailableError.
+   */
+  private async dropUnlisted(id: GroupId, jobs: readonly JobRow[]): Promise<void> {
+    const { mls } = this.context;
+    const claimed = () => jobs.flatMap(({ account }) => mls.claimed(id, account));
+    const unknown = new Set(
+      claimed()
+        .filter((row) => this.isUnlisted(row))
+        .map(({ account }) => formatId(account)),
+    );
+    if (unknown.size === 0) return;
+    const accounts = jobs.map(({ account }) => account).filter((account) => unknown.has(formatId(account)));
+    await Promise.all(accounts.map((account) => this.refreshDeviceList(account)));
+    this.context.transaction(() => {
+      for (const row of claimed()) {
+        if (!this.isUnlisted(row)) continue;
+        mls.deleteClaimed(id, row.account, row.device);
+        if (mls.claimed(id, row.account).length === 0)
+          mls.setJob(id, row.account, "add", "failed", "key-packages/unlisted-device");
+      }
+    });
   }
 
-  /** Of an account whose list is known: of others the service could show an old one as well. */
-  private isUnlisted(account: AccountId, device: number, identityKey?: Uint8Array): boolean {
+  /** Of an account whose list is known here: of others the service could show an old one as well. */
+  private isUnlisted({ account, device, keyPackage }: ClaimedRow): boolean {
     const list = this.context.engine.deviceListOf(account);
     if (list === undefined) return false;
     const listed = list.devices.find(({ deviceId }) => deviceId === device);
     if (listed === undefined) return true;
-    return identityKey !== undefined && !equalBytes(listed.identityKey, identityKey);
+    const message = decodeMlsMessage(keyPackage);
+    if (message.wireFormat !== "mls_key_package") return true;
+    const { credential } = message.keyPackage.leafNode;
+    return !equalBytes(listed.identityKey, decodeMemberCredential(credential).deviceIdentityKey);
   }
 
   /** Good KeyPackages of an account, or why there is none. */
@@ -197,10 +222,7 @@ export class MemberJobs {
     return { rows, failure: rows.length > 0 ? undefined : failure };
   }
 
-  /**
-   * A KeyPackage of this device of this account, under the identity that we know. A service could hand out one of a device
-   * that the account has removed, because it was stolen: one that the list does not name is refused. RejectionError.
-   */
+  /** A KeyPackage of this device of this account, under the identity that we know. RejectionError. */
   private requireOf(account: AccountId, device: number, keyPackage: Uint8Array): void {
     const nowSeconds = BigInt(Math.floor(this.context.now() / 1000));
     const { credential } = checkKeyPackage(communityCrypto, keyPackage, nowSeconds);
@@ -209,8 +231,6 @@ export class MemberJobs {
       throw new RejectionError("key-packages/bad-key-package");
     if (compareIdentity(this.context, account, member.accountIdentityKey) === "other")
       throw new RejectionError("pairwise/identity-changed");
-    if (this.isUnlisted(account, device, member.deviceIdentityKey))
-      throw new RejectionError("key-packages/unlisted-device");
   }
 
   private planAdds(id: GroupId, group: Group, most: number): CommitPlan | undefined {
@@ -223,7 +243,8 @@ export class MemberJobs {
       if (proposals.length + claimed.length > limits.addsPerCommit) break;
       const present = new Set(mls.leavesOf(id, account).map((leaf) => leaf.device));
       for (const { device, keyPackage } of claimed) {
-        if (present.has(device)) continue;
+        // The account may have removed it while this waited for its turn.
+        if (present.has(device) || this.isUnlisted({ account, device, keyPackage })) continue;
         const checked = checkKeyPackage(
           communityCrypto,
           keyPackage,

@@ -14,6 +14,7 @@ import {
   formatId,
   type GroupId,
   groupId,
+  MurmurationError,
   RejectionError,
   UsageError,
 } from "@murmuration/base";
@@ -86,6 +87,8 @@ export class Migrations {
   private readonly preparer: Preparer;
   private readonly switcher: Switcher;
   private readonly changed = new Signal();
+  /** Conversations of whose move something is to be told. */
+  private readonly toTell = new Set<string>();
   /** When the lease of another device is looked at next, by conversation. */
   private readonly lookAtMs = new Map<string, number>();
   /** Since when a secret or a Welcome is waited for, by conversation. */
@@ -299,8 +302,24 @@ export class Migrations {
         break;
       default:
     }
-    this.afterwards(async () => this.tell(id));
+    this.tellAfterwards(id);
     this.wake();
+  }
+
+  /** However many steps a transaction brings, those who look on are told once how far the move is. */
+  private tellAfterwards(id: GroupId): void {
+    const key = formatId(id);
+    if (this.toTell.has(key)) return;
+    this.toTell.add(key);
+    this.afterwards(async () => {
+      this.toTell.delete(key);
+      try {
+        this.tell(id);
+      } catch (error) {
+        // A group that this device cannot work with is set aside where it is worked with.
+        if (!(error instanceof MurmurationError)) throw error;
+      }
+    });
   }
 
   /** A generation begins. What was made for the one before is worth nothing any more. */

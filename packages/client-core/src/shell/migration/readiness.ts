@@ -42,10 +42,10 @@ export function readinessBefore(context: Context, id: GroupId): Readiness {
   for (const { account, invited } of members) {
     const leaves = devices.get(formatId(account)) ?? [];
     const silent = leaves.filter(({ device }) => !said.has(deviceKey(account, device)));
-    const isAway = leaves.length === 0 ? quiet.isQuiet(account) : silent.length === leaves.length;
+    // All that is known of it, also what has no leaf.
+    const isAway = silent.length === leaves.length && quiet.isQuiet(account);
     if (invited) notReady.push({ account, code: "migration/invited" });
-    else if (isAway && silent.every(({ device }) => quiet.has(account, device)))
-      notReady.push({ account, code: "migration/away" });
+    else if (isAway) notReady.push({ account, code: "migration/away" });
     else if (leaves.length === 0)
       notReady.push({ account, code: failures.get(formatId(account)) ?? "migration/not-added" });
     else if (silent.some(({ device }) => !quiet.has(account, device)))

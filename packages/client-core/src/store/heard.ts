@@ -19,8 +19,9 @@ export interface QuietDevices {
 }
 
 /**
- * On which day each device was last heard, by whatever it said to this one over pairwise sessions; one that has said nothing counts from the day on which it
- * was first seen in its account's list. Days suffice, and cost one write for each device and day.
+ * On which day each device was last heard, by whatever it said to this one over pairwise sessions; one that has said nothing
+ * counts from the day on which it was first seen in its account's list. Days suffice, and cost one write for each device
+ * and day.
  */
 export class HeardStore {
   private readonly storage: Storage;

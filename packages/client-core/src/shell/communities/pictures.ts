@@ -1,8 +1,8 @@
 /**
  * Keeps pictures of communities at the service, which deletes what nobody has uploaded for 30 days: owners and admins upload
- * the very same bytes again, each some time between five and twenty days after the last time, and within five after they have
- * seen it first. Who comes later loads the
- * picture as the first ones did. Where none of them is there for a month it is gone, until somebody sets it again.
+ * the very same bytes again, each some time between five and twenty days after the last time, and within five after they
+ * have seen it first. Who comes later loads the picture as the first ones did. Where none of them is there for a month it is
+ * gone, until somebody sets it again.
  */
 import { blobId, equalBytes, type GroupId, groupId, RejectionError } from "@murmuration/base";
 import { blobSize, digestOf } from "../../core/attachment-cipher.ts";

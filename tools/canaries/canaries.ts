@@ -265,7 +265,7 @@ export const canaries: readonly Canary[] = [
   ),
   canary(
     "a creator may bring whom it likes",
-    story("a-creator-that-brings-a-ghost", ""),
+    story("a-creator-that-brings-a-ghost", "a creator that brings a ghost along"),
     edit(
       `${CLIENT}shell/migration/switcher.ts`,
       "hasStrangers: strangers.length > 0 || (reached !== undefined && !this.isContextOfRecord(id, reached)),",

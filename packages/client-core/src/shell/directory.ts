@@ -82,7 +82,6 @@ export class Directory {
       this.tellOfRefusedCertificate();
       throw new UnavailableError("certificate/refused");
     }
-    this.toldOfCertificate = false;
     this.fetchedAtMs = performance.now();
   }
 
@@ -97,7 +96,7 @@ export class Directory {
     }
   }
 
-  /** Mostly this device's clock is wrong, by more than a certificate lasts; or the service is another one. Told once. */
+  /** Mostly this device's clock is wrong, by more than a certificate lasts; or the service is another one. Told once in a run. */
   private tellOfRefusedCertificate(): void {
     if (this.toldOfCertificate) return;
     this.toldOfCertificate = true;

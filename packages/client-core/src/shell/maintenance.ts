@@ -89,7 +89,7 @@ export class Maintenance {
       context.history.forgetOldChanges(now - 30 * DAY_MS);
       context.history.forgetOldSeen(now - 60 * DAY_MS);
       context.held.forgetOld(now - 30 * DAY_MS);
-      context.heard.forgetStrangers();
+      context.heard.forgetStrangers(now);
       context.conversations.forgetPastKeys(now - 30 * DAY_MS);
       if (context.mls.dropOldUndo(now - UNDO_MS)) context.eraseAfterwards();
     });

@@ -27,6 +27,7 @@ export class HeardStore {
   private readonly storage: Storage;
   /** What this program has noted. Where the transaction was undone the device is noted on the next day. */
   private readonly noted = new Map<string, number>();
+  private forgottenOn: number | undefined;
 
   constructor(storage: Storage) {
     this.storage = storage;
@@ -55,8 +56,11 @@ export class HeardStore {
     this.storage.run("DELETE FROM device_heard WHERE account = ?", [account]);
   }
 
-  /** Inside a transaction: of accounts that are in no group with this one nobody asks. O(devices). */
-  forgetStrangers(): void {
+  /** Inside a transaction: of accounts that are in no group with this one nobody asks. Once a day, O(members of all groups). */
+  forgetStrangers(nowMs: number): void {
+    const day = Math.floor(nowMs / DAY_MS);
+    if (this.forgottenOn === day) return;
+    this.forgottenOn = day;
     this.storage.run("DELETE FROM device_heard WHERE account NOT IN (SELECT account FROM group_member)");
   }
 

@@ -25,9 +25,10 @@ export interface MigrationTransition {
   readonly change: MigrationChange;
   readonly to: MigrationState;
   /**
-   * `any`: whoever may write the record. `lease-holder`: who brought the token that the lease was begun with, also
-   * when its time is over and nobody came in its place. `whoever-after-lease`: its holder at any time, others when
-   * its time is over.
+   * `any`: whoever may write the record. Of the other two the service lets the holder of the lease, who names the token
+   * that it was begun with, at any time, and others when its time is over. `whoever-after-lease`: members take it from
+   * any of them. `lease-holder`: only from the device that began the lease, by its signature; whoever else brings it to
+   * the service writes forward, at one that was set back, what that device has signed.
    */
   readonly who: "any" | "lease-holder" | "whoever-after-lease";
   /** The generation that the change leads to: the present one, or that + 1. A number is never used twice. */

@@ -50,27 +50,13 @@ export function planRefeed(
     if (revision <= served) continue;
     const begins = startsGeneration(action) || (isStale && writes.length === 0);
     isOurs ||= begins;
-    const isStep = transition !== undefined && !isWithoutEffect(actions, index);
     writes.push({
       revision,
       key: isOurs ? "ours" : "theirs",
       brings: transition?.fence === "new" ? "fence of nobody" : begins ? "generation" : "nothing",
-      step: isStep ? position : undefined,
+      step: transition !== undefined ? position : undefined,
       beginsLease: change !== undefined && beginsLease(change),
     });
   }
   return writes;
-}
-
-/**
- * A "ready" that was given up or taken over: its lease is forgotten, and nobody could bring its token. What follows leads on
- * from where the migration stood before as well.
- */
-function isWithoutEffect(actions: readonly GroupAction[], index: number): boolean {
-  if (migrationChangeOf(actions[index]!) !== "ready") return false;
-  const next = actions
-    .slice(index + 1)
-    .map(migrationChangeOf)
-    .find((change) => change !== undefined);
-  return next === "abort" || next === "prepare";
 }

@@ -83,6 +83,8 @@ const MAX_KEYS_OF_ONE = 2;
 const NOT_THIS_KEY: ReadonlySet<string> = new Set(["group/access-denied", "group/foreign-key"]);
 /** How often a record is written forward before it is read as it is: others do so at the same time. */
 const MAX_FEEDS = 6;
+/** Before a service that had no time for a record is asked again on the same connection, ms, whatever it says. */
+const CHECK_AGAIN_MS = { least: 1_000, most: 300_000 };
 /** In the meta table: 1 while the records of groups have to be read, since the service was set back. */
 const RECORDS_IN_DOUBT = "records-in-doubt";
 
@@ -416,27 +418,36 @@ export class Groups {
   /**
    * Where the service was set back: every group's record is read, and written forward where it has to be, and `checked` is told
    * of each. One that cannot be keeps no other from it; where the service could not be reached, or had no time, all are looked
-   * at again with the next connection.
+   * at again with the next connection, and where it says when it will have time, on this one.
    */
   async checkRecords(checked: (group: GroupId) => Promise<void>): Promise<void> {
-    const { conversations, meta } = this.context;
+    const { closing, conversations, environment, meta } = this.context;
     if (meta.number(RECORDS_IN_DOUBT) === 0 || this.isChecking) return;
     this.isChecking = true;
     let isDone = true;
+    let pauseMs: number | undefined;
     try {
       for (const id of conversations.groups()) {
         try {
           await this.refresh(id);
           await checked(groupId(id));
         } catch (error) {
-          if (isTemporary(error)) isDone = false;
-          else if (!(error instanceof RejectionError) && !(error instanceof UsageError)) throw error;
+          if (isTemporary(error)) {
+            isDone = false;
+            if (error instanceof ServiceRefusal) pauseMs = Math.max(pauseMs ?? 0, error.retryAfterMs ?? 0);
+          } else if (!(error instanceof RejectionError) && !(error instanceof UsageError)) throw error;
         }
       }
     } finally {
       this.isChecking = false;
     }
     if (isDone) this.context.transaction(() => meta.setNumber(RECORDS_IN_DOUBT, 0));
+    if (pauseMs === undefined) return;
+    await environment.sleep(
+      Math.min(Math.max(pauseMs, CHECK_AGAIN_MS.least), CHECK_AGAIN_MS.most),
+      closing.signal,
+    );
+    if (!closing.signal.aborted) await this.checkRecords(checked);
   }
 
   /** Inside a transaction: the service may have gone back behind what is known of its records. */

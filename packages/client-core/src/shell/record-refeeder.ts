@@ -9,7 +9,7 @@ import { migrationChangeOf, type VerifiedChange, verifyChange } from "../core/gr
 import { deriveAccessPublicKey, sealRecord } from "../core/group-keys.ts";
 import { encodeRecord } from "../core/group-record.ts";
 import { planRefeed, type RefeedWrite } from "../core/record-refeed.ts";
-import { ServiceRefusal } from "../core/refusal.ts";
+import { isTemporary, ServiceRefusal } from "../core/refusal.ts";
 import type { Context } from "./context.ts";
 import { ServiceApi } from "./service-api.ts";
 
@@ -43,8 +43,8 @@ export class RecordRefeeder {
 
   /**
    * Writes forward from what the service has, as far as it takes it. `overtaken`: another member does the same, and the record
-   * has to be read again. `refused`: a step of a migration needs the token of the device that prepares it, or time.
-   * UnavailableError. A write for each change that is missing, with the whole record up to it.
+   * has to be read again. `refused`: the service takes it from nobody. ServiceRefusal
+   * `migration/lease-held`: a lease is in force that another device holds. UnavailableError. A write for each change that is missing, with the whole record up to it.
    */
   async feed(group: GroupId, served: ServedRecord): Promise<"fed" | "overtaken" | "refused"> {
     const { api, conversations } = this.context;
@@ -64,7 +64,7 @@ export class RecordRefeeder {
       try {
         await api.writeGroup(group, write.revision === 1 ? sealedWith : groupKey, body);
       } catch (error) {
-        if (!(error instanceof ServiceRefusal) || error.code.startsWith("rate/")) throw error;
+        if (!(error instanceof ServiceRefusal) || isTemporary(error)) throw error;
         return OVERTAKEN.has(error.code) ? "overtaken" : "refused";
       }
       groupKey = sealedWith;

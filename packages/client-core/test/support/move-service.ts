@@ -165,12 +165,11 @@ export class ModelService {
       const row = migrationTransition(this.migration.state, step);
       if (row === undefined) return "migration/not-possible";
       const holds = this.lease !== undefined && leaseToken === this.lease.token;
-      if (row.who === "lease-holder" && !holds) return "migration/lease-lost";
-      if (row.who === "whoever-after-lease" && !holds && this.leaseLeftMs > 0) return "migration/lease-held";
+      if (row.who !== "any" && !holds && this.leaseLeftMs > 0) return "migration/lease-held";
       this.migration = { state: row.to, generation: generationAfter(this.migration.generation, row) };
-      const token = beginsLease(step) ? newLeaseToken : this.lease?.token;
-      this.lease =
-        hasLease(row.to) && token !== undefined ? { token, untilMs: this.nowMs + LEASE_MS } : undefined;
+      const token = beginsLease(step) ? newLeaseToken : holds ? leaseToken : undefined;
+      if (!hasLease(row.to)) this.lease = undefined;
+      else if (token !== undefined) this.lease = { token, untilMs: this.nowMs + LEASE_MS };
       if (row.fence === "new") this.fence = -1;
     }
     this.changes.push(change);

@@ -60,17 +60,3 @@ test("a record that somebody wrote under a key that was over by then is sealed w
     brings: "fence of nobody",
   });
 });
-
-test("a ready that was given up or taken over is no step: nobody has the token of its lease any more", () => {
-  const given = [action("create"), action("migrate-prepare", 1), action("migrate-ready", 1)];
-  const after = (...rest: readonly GroupAction[]) =>
-    planRefeed([...given, ...rest], 1).map(({ step }) => step?.state);
-  expect(after(action("title"), action("migrate-abort", 1))).toEqual([
-    "preparing",
-    undefined,
-    undefined,
-    "pairwise",
-  ]);
-  expect(after(action("migrate-prepare", 2))).toEqual(["preparing", undefined, "preparing"]);
-  expect(after(action("migrate-switch", 1))).toEqual(["preparing", "ready", "switching"]);
-});

@@ -37,8 +37,7 @@ export interface MigrationStep {
  * Decides what a write does to the migration of its group: a step, or nothing where it names none. Knows the states,
  * generations and tokens, and nothing of the record. Throws RejectionError `migration/not-possible` (also for a write
  * without a step, or with another fence, once the group has switched), `migration/wrong-generation`,
- * `migration/lease-held`, `migration/lease-lost`, `migration/fence-missing`, `wire/missing-field`,
- * `wire/invalid-field`. Constant time. docs/migration.md.
+ * `migration/lease-held`, `migration/fence-missing`, `wire/missing-field`, `wire/invalid-field`. Constant time. docs/migration.md.
  */
 export function decideMigration(
   record: GroupRecord | undefined,
@@ -122,7 +121,6 @@ function checkHolder(
   time: LeaseTime,
 ): number | undefined {
   if (who === "any" || holds(lease, token)) return undefined;
-  if (who === "lease-holder") throw new RejectionError("migration/lease-lost");
   if (lease === undefined) return undefined;
   const leftMs = leaseLeftMs(lease, time);
   if (leftMs > 0) throw new DelayedRejection("migration/lease-held", leftMs);
@@ -147,7 +145,8 @@ function checkFence(
 
 function nextLease(before: Lease | undefined, step: GroupMigrationStep, time: LeaseTime): Lease | undefined {
   if (!hasLease(step.state)) return undefined;
-  const tokenHash = step.newLeaseToken === undefined ? before?.tokenHash : sha256(step.newLeaseToken);
-  // A step by its holder renews a lease: it shows that the holder is there.
-  return tokenHash === undefined ? undefined : { tokenHash, untilMs: time.nowMs + time.leaseMs };
+  const untilMs = time.nowMs + time.leaseMs;
+  if (step.newLeaseToken !== undefined) return { tokenHash: sha256(step.newLeaseToken), untilMs };
+  // A step by its holder renews a lease: it shows that the holder is there. Nobody else's does.
+  return before !== undefined && holds(before, step.leaseToken) ? { ...before, untilMs } : before;
 }

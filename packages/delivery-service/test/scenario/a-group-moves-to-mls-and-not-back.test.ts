@@ -85,7 +85,7 @@ describe("a group moves to MLS, and not back", () => {
     const recovery = { state: "recovering", generation: 2, newLeaseToken: second } as const;
     expect(await write(recovery)).toMatchObject({ revision: 7 });
     expect(await submit(switched.fence)).toBe("submit/fence-outdated");
-    expect(await write({ ...step, generation: 2 })).toBe("migration/lease-lost");
+    expect(await write({ ...step, generation: 2 })).toBe("migration/lease-held");
     expect(await write({ ...step, generation: 2, leaseToken: second })).toEqual({ revision: 8 });
   });
 
@@ -115,7 +115,7 @@ describe("a group moves to MLS, and not back", () => {
     revision++;
     expect(await renew(1, winner)).toBe("migration/wrong-generation");
     expect(await renew(2, winner)).toBe("migration/lease-lost");
-    expect(await write({ state: "ready", generation: 2, leaseToken: winner })).toBe("migration/lease-lost");
+    expect(await write({ state: "ready", generation: 2, leaseToken: winner })).toBe("migration/lease-held");
 
     // Late, but nobody came in its place.
     clock.advance(600_000);

@@ -89,10 +89,9 @@ export function answer(group: GroupModel, request: ModelRequest): readonly [Grou
     ];
   }
   const holder = step.newToken ?? group.holder;
-  return [
-    { ...written, state, generation, holder, untilMs },
-    { kind: "written", revision, leaseLeftMs: LEASE_MS },
-  ];
+  const renews = step.newToken !== undefined || step.token === group.holder;
+  const after = { ...written, state, generation, holder, untilMs: renews ? untilMs : group.untilMs };
+  return [after, { kind: "written", revision, leaseLeftMs: leaseLeft(after) }];
 }
 
 function refusalOfWrite(
@@ -109,8 +108,8 @@ function refusalOfWrite(
   if (begun(to) && newToken === undefined) return "wire/missing-field";
   if (!begun(to) && newToken !== undefined) return "wire/invalid-field";
   const its = token !== undefined && token === group.holder;
-  if ((to === "ready" || to === "switching") && !its) return "migration/lease-lost";
-  if (begun(to) && !its && leaseLeft(group) > 0) return "migration/lease-held";
+  if ((begun(to) || to === "ready" || to === "switching") && !its && leaseLeft(group) > 0)
+    return "migration/lease-held";
   const another = fence !== undefined && fence !== group.fence;
   if (switched && another) return "migration/not-possible";
   if (!switched && to === "switching" && !another) return "migration/fence-missing";

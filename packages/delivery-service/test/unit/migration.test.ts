@@ -122,16 +122,24 @@ describe("decide on a step of a migration", () => {
     ["preparing", "ready"],
     ["ready", "switching"],
     ["recovering", "switching"],
-  ] as const)("%s to %s is its holder's, also late", (from, to) => {
+  ] as const)("%s to %s is its holder's, also late; another brings it when the lease is over", (from, to) => {
     const whole = wholeStep(from, to);
     for (const leaseToken of [undefined, yours]) {
       const { leaseToken: _, ...step } = whole.migration!;
       const by = { ...whole, migration: { ...step, ...(leaseToken && { leaseToken }) } };
-      for (const afterMs of [0, LEASE]) {
-        expect(() => decideMigration(record(from), by, time(afterMs))).toThrow("migration/lease-lost");
-      }
+      const decide = (afterMs: number) => decideMigration(record(from), by, time(afterMs));
+      expect(() => decide(0)).toThrow("migration/lease-held");
+      expect(() => decide(LEASE - 1)).toThrow(expect.objectContaining({ retryAfterMs: 1 }));
+      // Nobody but its holder makes a lease longer: what follows does not wait for another minute.
+      expect(decide(LEASE)).toMatchObject({
+        overLeaseUntilMs: NOW + LEASE,
+        next: { state: to, lease: to === "ready" ? held() : undefined },
+      });
     }
-    expect(decideMigration(record(from), whole, time(10 * LEASE))?.next.state).toBe(to);
+    expect(decideMigration(record(from), whole, time(10 * LEASE))).toMatchObject({
+      overLeaseUntilMs: undefined,
+      next: { state: to, lease: to === "ready" ? held(NOW + 11 * LEASE) : undefined },
+    });
   });
 
   it.each([

@@ -3,13 +3,14 @@ import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseAccountId, parseGroupId, toHex } from "@murmuration/base";
+import { migrationStates } from "@murmuration/wire";
 import { expect, test } from "vitest";
 import { deriveAccessPublicKey, sealRecord } from "../../../client-core/src/core/group-keys.ts";
 import { encodeRecord } from "../../../client-core/src/core/group-record.ts";
 import type { Context } from "../../../client-core/src/shell/context.ts";
 import { ServiceApi } from "../../../client-core/src/shell/service-api.ts";
 import { query } from "../../../delivery-service/test/support/database.ts";
-import { type SimulatedDevice, until, World } from "../../src/index.ts";
+import { type SimulatedDevice, testLimits, until, World } from "../../src/index.ts";
 import { countOf, membersOf, on, PATIENCE_MS } from "../support/communities.ts";
 import { allMoved, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
 
@@ -20,12 +21,12 @@ import { allMoved, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "..
 function recordAt(
   world: World,
   group: string,
-): { readonly revision: number; readonly migration: string } | undefined {
+): { readonly revision: number; readonly migration: number } | undefined {
   const [row] = query(
     join(world.serviceDirectory, "delivery-service.sqlite"),
     `SELECT revision, migration_state AS migration FROM group_records WHERE group_id = x'${toHex(parseGroupId(group))}'`,
   );
-  return row as { revision: number; migration: string } | undefined;
+  return row as { revision: number; migration: number } | undefined;
 }
 
 const random = (length: number) => new Uint8Array(randomBytes(length));
@@ -300,3 +301,43 @@ test("a service that goes back behind the switch of a group is told of it, and w
   await requireMoved(everybody, id, "everybody is in", 60_000);
   await talk.heardBy([alice, bob]);
 }, 180_000);
+
+// The copy has the lease of a device that never comes back, and so the token that was needed for what followed.
+test.each(["at once", "when it runs out"] as const)(
+  "others bring what the device said that moved the group and is gone for good: its lease is over %s",
+  async (end) => {
+    const leaseMs = end === "at once" ? 1_000 : 15_000;
+    await using world = await World.start({
+      service: { limits: { ...testLimits, migrationLeaseMs: leaseMs } },
+    });
+    const [alice, bob, carol] = await movers(world, ["Alice", "Bob", "Carol"]);
+    const everybody = [alice, bob, carol];
+    const { id } = await pairwiseGroup(alice, [bob, carol]);
+    const talk = new Talk(id);
+    for (const device of everybody) await talk.say(device, "before");
+    await talk.heardBy(everybody);
+    await carol.stop();
+    await on(alice, id).migrate("start");
+    await untilIn([alice], id, () => on(alice, id).migration?.readyAccounts === 2, "all but one are ready");
+    await settled([alice, bob]);
+    const setBack = await copyOf(world);
+    expect(recordAt(world, id)?.migration).toBe(migrationStates.preparing);
+    await carol.start();
+    await allMoved(everybody, id);
+    for (const device of everybody) await talk.say(device, "over MLS");
+    await talk.heardBy(everybody);
+    await untilIn([alice], id, () => on(alice, id).migration?.state === "mls", "the record is done");
+    await marked(everybody);
+    const { revision } = recordAt(world, id)!;
+    await alice.stop();
+
+    await setBack();
+    await until(() => (recordAt(world, id)?.revision ?? 0) >= revision, 60_000, "the record is as it was");
+    expect(recordAt(world, id)?.migration).toBe(migrationStates.mls);
+    for (const device of [bob, carol]) await talk.say(device, "after the restore");
+    await talk.heardBy([bob, carol]);
+    await alice.start();
+    await talk.heardBy(everybody);
+  },
+  180_000,
+);

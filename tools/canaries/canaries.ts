@@ -133,6 +133,67 @@ export const canaries: readonly Canary[] = [
       "",
     ),
   ),
+  canary(
+    "a commit stands in the log before the proposals that it takes",
+    ofService("a-commit-counts-once-whatever-happens", "is kept behind the proposals that it takes"),
+    edit(
+      `${SERVICE}adapters/sqlite-mls-appends.ts`,
+      'append.proposals.map((message) => ({ kind: "proposal", acceptedAtMs, message }) as const),\n    {',
+      "[],\n    {",
+    ),
+    edit(
+      `${SERVICE}adapters/sqlite-mls-appends.ts`,
+      "parted: append.partedSequence,\n    },\n  ]);",
+      `parted: append.partedSequence,
+    },
+    ...append.proposals.map((message) => ({ kind: "proposal", acceptedAtMs, message }) as const),
+  ]);`,
+    ),
+  ),
+  canary(
+    "what could not be read for a reader is forgotten",
+    ofService("the-log-reaches-every-reader-without-a-gap", "what cannot be read while the database is away"),
+    edit(
+      `${SERVICE}service/group-delivery.ts`,
+      "else this.context.clock.after(OVERLOADED_RETRY_MS, () => this.lookAgain());",
+      "",
+    ),
+  ),
+  canary(
+    "an envelope goes before its time is over",
+    ofService("nothing-is-kept-longer-than-the-schedule-says", "a retention run removes what is overdue"),
+    edit(
+      `${SERVICE}core/retention.ts`,
+      '{ name: "envelopes", beforeMs: now - retention.envelopesMs }',
+      '{ name: "envelopes", beforeMs: now }',
+    ),
+  ),
+  canary(
+    "a message is read and encoded once more for each member that is here",
+    ofService("the-log-reaches-every-reader-without-a-gap", "a message to 300 members that are here"),
+    edit(
+      `${SERVICE}service/group-pages.ts`,
+      "if (request.through < request.lastSequence) return this.read(request);",
+      "if (request.through > 0) return this.read(request);",
+    ),
+  ),
+  canary(
+    "all who lost the service come back in the same moment",
+    {
+      file: "packages/client-core/test/unit/decisions.test.ts",
+      title: "a pause grows with the attempts",
+    },
+    edit(`${CLIENT}core/backoff.ts`, "return Math.ceil(ceiling * fraction);", "return ceiling;"),
+  ),
+  canary(
+    "who came last commits first, and others never",
+    ofService("turns-go-round", "a turn that is given back passes"),
+    edit(
+      `${SERVICE}core/turn-line.ts`,
+      "return known ? waiting : [...waiting, event.who];",
+      "return known ? waiting : [event.who, ...waiting];",
+    ),
+  ),
   // What a service can do, and what members notice.
   canary(
     "pages behind a gap are taken",

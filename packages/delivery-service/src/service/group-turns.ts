@@ -315,6 +315,9 @@ export class GroupTurns {
     if (ended !== undefined) {
       metrics.count("group_turns", ended.how);
       if (ended.how !== "used") this.passedUp(ended.turn);
+      // It is no good moment: the members have something else to do, as if somebody had come.
+      if (ended.how === "released" && ended.turn.reason === "warm-up")
+        this.pace = { ...this.pace, cameAtMs: clock.now() };
       this.forget(ended.turn.holder);
     }
     if ("who" in event) this.forget(event.who);

@@ -5,9 +5,11 @@ import { startTestService, type TestService } from "../support/service.ts";
 const TURN_MS = 1000;
 
 /** A community of 32 whose tree is cold, and the four of them who are here. */
-async function coldCommunity(): Promise<{ readonly patient: TestService; readonly here: readonly Member[] }> {
+async function coldCommunity(
+  warmUpQuietMs = 50,
+): Promise<{ readonly patient: TestService; readonly here: readonly Member[] }> {
   // Time enough to use a turn, however busy the machine is.
-  const patient = await startTestService({ limits: { turnMs: 60_000, warmUpQuietMs: 50 } });
+  const patient = await startTestService({ limits: { turnMs: 60_000, warmUpQuietMs } });
   const members = [await Member.register(patient), ...(await Member.strangers(patient, 31))];
   await startCommunity(patient, members);
   const here = members.slice(0, 4);
@@ -212,6 +214,19 @@ describe("turns go round", () => {
     for (const member of here) await member.acknowledge(2);
     await turnOf(here);
     expect(performance.now() - committedAt).toBeGreaterThan(3.5 * TURN_MS);
+    await patient.stop();
+  });
+
+  it("a turn to warm the tree that is given back is offered to another one later, and not at once", async () => {
+    const { here, patient } = await coldCommunity(TURN_MS);
+    const { member, turn } = await turnOf(here);
+    const release = { kind: "groupTurnRelease", groupId: member.groupId, turn: turn.turn } as const;
+    expect(await member.socket.request(release)).toEqual({ kind: "groupDone" });
+    const releasedAt = performance.now();
+    const next = await turnOf(here);
+    expect(performance.now() - releasedAt).toBeGreaterThan(0.9 * TURN_MS);
+    expect(next.turn).toMatchObject({ reason: "warm-up" });
+    expect(next.member).not.toBe(member);
     await patient.stop();
   });
 });

@@ -601,6 +601,8 @@ export class Communities {
     // What was asked for concerns this epoch: whoever wins it in our place has done it, or will be asked again.
     await this.committer.commit(id, (group) => {
       if (group.epoch !== epoch) return undefined;
+      // All of the members are about to go over to MLS, or just have: a commit that can wait costs each of them something.
+      if (frame.reason === "warm-up" && this.context.quietMs > 0) return undefined;
       if (frame.reason !== "ban") return { options: { cached: "all" } };
       const leaves = frame.bannedLeaves.filter((leaf) => this.isBannedLeaf(id, group, leaf));
       const removes = leaves.map((removed): Proposal => ({ kind: "remove", removed }));

@@ -306,13 +306,19 @@ export class Migrations {
     this.wake();
   }
 
-  /** However many steps a transaction brings, those who look on are told once how far the move is. */
+  /**
+   * However many steps a transaction brings, those who look on are told once how far the move is; whoever only follows it
+   * counts when all have gone over.
+   */
   private tellAfterwards(id: GroupId): void {
     const key = formatId(id);
     if (this.toTell.has(key)) return;
     this.toTell.add(key);
     this.afterwards(async () => {
+      const { closing, environment, quietMs } = this.context;
+      if (quietMs > 0 && !this.preparer.isCreator(id)) await environment.sleep(quietMs, closing.signal);
       this.toTell.delete(key);
+      if (closing.signal.aborted) return;
       try {
         this.tell(id);
       } catch (error) {

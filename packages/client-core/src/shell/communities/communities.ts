@@ -601,8 +601,8 @@ export class Communities {
     // What was asked for concerns this epoch: whoever wins it in our place has done it, or will be asked again.
     await this.committer.commit(id, (group) => {
       if (group.epoch !== epoch) return undefined;
-      // All of the members are about to go over to MLS, or just have: a commit that can wait costs each of them something.
-      if (frame.reason === "warm-up" && this.context.quietMs > 0) return undefined;
+      // While people talk pairwise, and when all go over, a commit that can wait costs each of them something.
+      if (frame.reason === "warm-up" && this.isGoingOver(id)) return undefined;
       if (frame.reason !== "ban") return { options: { cached: "all" } };
       const leaves = frame.bannedLeaves.filter((leaf) => this.isBannedLeaf(id, group, leaf));
       const removes = leaves.map((removed): Proposal => ({ kind: "remove", removed }));
@@ -614,6 +614,11 @@ export class Communities {
       // A ban that nobody can prove must not hold up those who ask to leave.
       return group.cachedProposals.length > 0 ? { options: { cached: "all" } } : undefined;
     });
+  }
+
+  /** Whether a conversation is on its way to this group, or its members have just come over. */
+  private isGoingOver(id: GroupId): boolean {
+    return this.context.migration.isMoving(id) || this.context.quietMs > 0;
   }
 
   private isBannedLeaf(id: GroupId, group: Group, leaf: number): boolean {

@@ -194,6 +194,39 @@ export const canaries: readonly Canary[] = [
       "return known ? waiting : [event.who, ...waiting];",
     ),
   ),
+  canary(
+    "the GroupInfo of a commit that lost takes the place of a newer one",
+    ofStore("wins its epoch alone"),
+    edit(
+      `${SERVICE}adapters/sqlite-mls-appends.ts`,
+      "if (known !== undefined || isOther) return",
+      `if (known !== undefined || isOther)
+    statements
+      .prepare("UPDATE mls_epochs SET group_info = ? WHERE mls_group = ? AND epoch = ?")
+      .run(append.groupInfo ?? null, head.key, head.epoch);
+  if (known !== undefined || isOther) return`,
+    ),
+  ),
+  canary(
+    "a Welcome goes out although its commit lost",
+    ofStore("wins its epoch alone"),
+    edit(
+      `${SERVICE}adapters/sqlite-mls-appends.ts`,
+      "if (known !== undefined || isOther) return",
+      `if (isOther) queueWelcomes(statements, head.key, head.lastSequence, append);
+  if (known !== undefined || isOther) return`,
+    ),
+  ),
+  canary(
+    "a commit has to take every proposal that waits",
+    ofService("a-commit-counts-once-whatever-happens", "need not take what waits"),
+    edit(
+      `${SERVICE}service/group-commits.ts`,
+      "checkParties(group, validated, suspended, frame);",
+      `if (validated.referenced.length < proposals.length) throw new RejectionError("group/commit-invalid");
+    checkParties(group, validated, suspended, frame);`,
+    ),
+  ),
   // What a service can do, and what members notice.
   canary(
     "pages behind a gap are taken",

@@ -261,6 +261,8 @@ describe.each(engines)("MLS group store on $name", (engine) => {
       );
       expect(await kinds()).toEqual(["proposal", "commit"]);
       expect(await store.outbox(0, 100)).toHaveLength(2);
+      const won = rivals[outcomes.findIndex(({ kind }) => kind === "appended")]!;
+      expect((await store.load(id))?.groupInfo).toEqual(won.groupInfo);
       const lost = rivals.filter((_, i) => outcomes[i]!.kind === "lost");
       for (const { removed } of lost) expect(await store.formerLeaf(id, removed[0]!)).toBeUndefined();
     });

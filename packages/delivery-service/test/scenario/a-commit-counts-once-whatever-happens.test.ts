@@ -142,6 +142,18 @@ describe("a commit counts once, whatever happens to its answer", () => {
     expect(bob.group.memberCount).toBe(2);
   });
 
+  it("need not take what waits: who proposes often keeps nobody from committing", async () => {
+    expectKind(await carol.socket.request(carol.propose()), "groupProposeAccepted");
+    const { member: taker, turn } = await turnOf([alice, bob]);
+    expect(turn.proposals).toHaveLength(1);
+    expectKind(await taker.commit(taker.makeCommit({}, { turn: turn.turn })), "groupCommitAccepted");
+    // What was left has ended with its epoch, and nobody is asked to take it.
+    await carol.catchUp(2);
+    expect(carol.group.memberCount).toBe(3);
+    expect(carol.entries.map((entry) => entry.proposal !== undefined)).not.toContain(true);
+    expectKind(await carol.commit(carol.makeCommit()), "groupCommitAccepted");
+  });
+
   it("is not kept from those who leave by one who says so again and again: a leaf has one proposal waiting", async () => {
     const leave = (n: number) => {
       const { message: proposal } = bob.group.propose({ kind: "self_remove" }, Uint8Array.of(n));

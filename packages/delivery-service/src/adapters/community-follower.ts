@@ -11,6 +11,7 @@ import {
   BanList,
   type CommunityContext,
   cheapestCommitter,
+  committerForLeaving,
   communityContextOf,
   describeCommit,
   deviceOf,
@@ -262,7 +263,7 @@ export class CommunityFollower {
   }
 
   /** O(online x log N). */
-  nextTurn({ online, proposalsWait, bannedLeaves }: NextTurnRequest): NextTurn | undefined {
+  nextTurn({ online, leaving, bannedLeaves }: NextTurnRequest): NextTurn | undefined {
     const { tree } = this.group;
     const here = online.filter((leaf) => tree.hasMember(leaf) && !bannedLeaves.includes(leaf));
     if (bannedLeaves.length > 0) {
@@ -270,9 +271,9 @@ export class CommunityFollower {
       const admin = cheapestCommitter(tree, able);
       if (admin !== undefined) return { leafIndex: admin.leaf, reason: "ban" };
     }
-    if (proposalsWait) {
-      const member = cheapestCommitter(tree, here);
-      if (member !== undefined) return { leafIndex: member.leaf, reason: "proposals" };
+    if (leaving.length > 0) {
+      const member = committerForLeaving(tree, leaving, here);
+      if (member !== undefined) return { leafIndex: member, reason: "proposals" };
     }
     const warmUp = nextWarmUpLeaf(tree, here);
     return warmUp === undefined ? undefined : { leafIndex: warmUp, reason: "warm-up" };

@@ -207,7 +207,8 @@ export interface ExpectedRequest {
 export interface NextTurnRequest {
   /** Leaves that are here and able. */
   readonly online: readonly number[];
-  readonly proposalsWait: boolean;
+  /** Leaves whose proposals to leave wait. */
+  readonly leaving: readonly number[];
   readonly bannedLeaves: readonly number[];
 }
 

@@ -240,14 +240,15 @@ export class GroupTurns {
     const { live } = this;
     const { validator, stores } = this.context;
     const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
-    const able = await this.ableLeaves(proposals);
+    const leaving = proposals.map(proposerOf).filter((leaf) => leaf !== undefined);
+    const able = await this.ableLeaves(leaving);
     if (able.size === 0) return;
     const isWarmUp = proposals.length === 0 && live.bannedLeaves.length === 0;
     if (isWarmUp && !this.mayWarmUp()) return;
     const { value: next } = await live.ask(async (base) =>
       validator.nextTurn(base, {
         online: [...able.keys()],
-        proposalsWait: proposals.length > 0,
+        leaving,
         bannedLeaves: (await this.bannedLeaves()).map((leaf) => leaf.leafIndex),
       }),
     );
@@ -278,7 +279,7 @@ export class GroupTurns {
   }
 
   /** Leaves that are here and may be asked: by index, without those that propose to leave. O(readers). */
-  private async ableLeaves(proposals: readonly Bytes[]): Promise<Map<number, string>> {
+  private async ableLeaves(leaving: readonly number[]): Promise<Map<number, string>> {
     const suspended = await this.context.groupMemory.suspended(this.live.groupId);
     const now = this.context.clock.now();
     const able = new Map<number, string>();
@@ -289,10 +290,7 @@ export class GroupTurns {
       if (until > now) earliest = Math.min(earliest, until);
       else able.set(leafIndex, name);
     }
-    for (const proposal of proposals) {
-      const { sender } = readMlsHeader(proposal);
-      if (sender?.kind === "member") able.delete(sender.leafIndex);
-    }
+    for (const leaf of leaving) able.delete(leaf);
     if (earliest < Number.POSITIVE_INFINITY) this.retryAt(earliest);
     return able;
   }
@@ -414,4 +412,10 @@ export class GroupTurns {
   private timeLeft(turn: Turn): number {
     return Math.max(0, turn.expiresAtMs - this.context.clock.now());
   }
+}
+
+/** Who proposes to leave: nothing else may wait. */
+function proposerOf(proposal: Bytes): number | undefined {
+  const { sender } = readMlsHeader(proposal);
+  return sender?.kind === "member" ? sender.leafIndex : undefined;
 }

@@ -405,13 +405,13 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
 
   it("asks an admin to remove the banned, a member to take proposals, and nobody in a small warm tree", async () => {
     await start();
-    const turn = (online: readonly number[], proposalsWait: boolean, bannedLeaves: readonly number[]) =>
-      validator.nextTurn(group.base(), { online, proposalsWait, bannedLeaves });
-    expect(await turn([0, 1], false, [1])).toEqual({ leafIndex: 0, reason: "ban" });
-    expect(await turn([1], false, [1])).toBeUndefined();
-    expect(await turn([1], true, [])).toEqual({ leafIndex: 1, reason: "proposals" });
-    expect(await turn([0, 1], false, [])).toBeUndefined();
-    expect(await turn([], true, [])).toBeUndefined();
+    const turn = (online: readonly number[], leaving: readonly number[], bannedLeaves: readonly number[]) =>
+      validator.nextTurn(group.base(), { online, leaving, bannedLeaves });
+    expect(await turn([0, 1], [], [1])).toEqual({ leafIndex: 0, reason: "ban" });
+    expect(await turn([1], [], [1])).toBeUndefined();
+    expect(await turn([1], [0], [])).toEqual({ leafIndex: 1, reason: "proposals" });
+    expect(await turn([0, 1], [], [])).toBeUndefined();
+    expect(await turn([], [0], [])).toBeUndefined();
   });
 
   it("keeps as many followers as its memory allows, and loads the others again", async () => {

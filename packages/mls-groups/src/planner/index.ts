@@ -4,6 +4,7 @@ export {
   type CommitCosts,
   type CommitterChoice,
   cheapestCommitter,
+  committerForLeaving,
   committerForRemoval,
   nearestMembers,
 } from "./committer.ts";

@@ -4,6 +4,7 @@ import {
   bitReversedLeaves,
   type CommitCosts,
   cheapestCommitter,
+  committerForLeaving,
   committerForRemoval,
   composeBatches,
   nearestMembers,
@@ -12,6 +13,7 @@ import {
   warmUpLeaves,
   warmUpTurns,
 } from "../../src/planner/index.ts";
+import { seededNumbers } from "../tree-kit.ts";
 
 /** A tree of which only blankness is known: enough to count the ciphertexts of a path, straight from 4.1.1. */
 class BlanknessTree implements CommitCosts {
@@ -137,6 +139,41 @@ describe("choice of the committer", () => {
     expect(choice?.leaf).toBe(76);
     expect(choice?.ciphertexts).toBeLessThanOrEqual(9);
     expect(tree.pathCost(200)).toBeGreaterThan(choice!.ciphertexts);
+  });
+
+  it("asks for those who leave the member that shares the most of its path with one of them", () => {
+    const tree = new BlanknessTree(256);
+    for (const leaf of bitReversedLeaves(256)) tree.selfUpdate(leaf);
+    const everybody = Array.from({ length: 256 }, (_, leaf) => leaf);
+    expect(committerForLeaving(tree, [77], everybody)).toBe(76);
+    expect(committerForLeaving(tree, [77, 200], [0, 76, 201, 255])).toBe(76);
+    expect(committerForLeaving(tree, [76, 77], everybody)).toBe(78);
+    // 64 to 127 are the quarter that it stands in.
+    expect(committerForLeaving(tree, [77], [3, 100, 130])).toBe(100);
+    tree.remove(76);
+    expect(committerForLeaving(tree, [77], everybody)).toBe(78);
+    expect(committerForLeaving(tree, [77], [76, 77])).toBeUndefined();
+  });
+
+  it("keeps the commits of a group that one after the other leaves as small as they were", () => {
+    const leave = (choose: (tree: BlanknessTree, gone: number) => number) => {
+      const tree = new BlanknessTree(1024);
+      for (const leaf of bitReversedLeaves(1024)) tree.selfUpdate(leaf);
+      const below = seededNumbers(11);
+      let most = 0;
+      for (let epoch = 0; epoch < 100; epoch++) {
+        let gone = 0;
+        while (gone === 0 || !tree.hasMember(gone)) gone = below(1024);
+        const committer = choose(tree, gone);
+        tree.remove(gone);
+        most = Math.max(most, tree.pathCost(committer));
+        tree.selfUpdate(committer);
+      }
+      return most;
+    };
+    const everybody = Array.from({ length: 1024 }, (_, leaf) => leaf);
+    expect(leave((tree, gone) => committerForLeaving(tree, [gone], everybody)!)).toBeLessThanOrEqual(10);
+    expect(leave(() => 0)).toBeGreaterThan(200);
   });
 
   it("names nearest members first and passes blank leaves over", () => {

@@ -240,13 +240,11 @@ export class MlsPast {
     this.endReread(id);
   }
 
+  /** Own messages are known as long as the outbox has them to send again. */
   forgetOld(beforeMs: number): void {
     this.storage.run("DELETE FROM mls_past WHERE at < ?", [beforeMs]);
     this.storage.run("DELETE FROM mls_creation WHERE at < ?", [beforeMs]);
-    this.storage.run(
-      "DELETE FROM mls_sent WHERE (at < ? AND lost = 0) OR outbox_id NOT IN (SELECT id FROM outbox)",
-      [beforeMs],
-    );
+    this.storage.run("DELETE FROM mls_sent WHERE outbox_id NOT IN (SELECT id FROM outbox)");
   }
 }
 

@@ -8,6 +8,11 @@ import { seededRandom } from "./random.ts";
 export const CLIENTS_PER_WORKER = 32;
 /** Most processes of receivers: each loads and compiles the same code, which is a second of CPU and more. */
 export const MOST_WORKERS = 8;
+/**
+ * The same where a group moves: nobody kills them there, and what all of them do in the same moment is done sooner by few
+ * processes than by many that take the processors from each other.
+ */
+const MOST_WORKERS_OF_MOVE = 2;
 /** Client 0 is the measured sender and has a process of its own. */
 export const MEASURED_SENDER = 0;
 /** Messages that warm up: one in ten, and not more than this. */
@@ -138,7 +143,7 @@ export function makeMovePlan({ from, to, seed, light = false, kills = false }: M
     founders: from,
     seed,
     light,
-    processes: assignProcesses(to, talkers),
+    processes: assignProcesses(to, talkers, MOST_WORKERS_OF_MOVE),
     // Everybody who talks has said something before: the first message of a session costs several times as much.
     messages: Array.from({ length: talkers.length + MEASURED_OF_MOVE }, (_, index) => ({
       index,
@@ -180,10 +185,14 @@ export function* chatter({ founders, messages, move, seed }: Plan): Generator<{
 }
 
 /** Each of these has a process of its own, as everybody's client has: the measured sender first. The others share some. */
-function assignProcesses(members: number, alone: readonly number[] = [MEASURED_SENDER]): number[][] {
+function assignProcesses(
+  members: number,
+  alone: readonly number[] = [MEASURED_SENDER],
+  most = MOST_WORKERS,
+): number[][] {
   const others = Array.from({ length: members }, (_, member) => member).filter((one) => !alone.includes(one));
   // At least two, where there are two clients, so that a kill never takes all receivers.
-  const wanted = Math.min(MOST_WORKERS, Math.ceil(others.length / CLIENTS_PER_WORKER));
+  const wanted = Math.min(most, Math.ceil(others.length / CLIENTS_PER_WORKER));
   const count = Math.max(Math.min(2, others.length), wanted);
   const shared: number[][] = Array.from({ length: count }, () => []);
   others.forEach((member, index) => {

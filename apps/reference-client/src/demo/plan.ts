@@ -9,10 +9,10 @@ export const CLIENTS_PER_WORKER = 32;
 /** Most processes of receivers: each loads and compiles the same code, which is a second of CPU and more. */
 export const MOST_WORKERS = 8;
 /**
- * The same where a group moves: nobody kills them there, and what all of them do in the same moment is done sooner by few
- * processes than by many that take the processors from each other.
+ * The same where a group moves and nobody waits for the disk: nobody kills them there, and what all of them do in the same
+ * moment is done sooner by few processes than by many that take the processors from each other.
  */
-const MOST_WORKERS_OF_MOVE = 2;
+const MOST_WORKERS_OF_LIGHT_MOVE = 2;
 /** Client 0 is the measured sender and has a process of its own. */
 export const MEASURED_SENDER = 0;
 /** Messages that warm up: one in ten, and not more than this. */
@@ -143,7 +143,7 @@ export function makeMovePlan({ from, to, seed, light = false, kills = false }: M
     founders: from,
     seed,
     light,
-    processes: assignProcesses(to, talkers, MOST_WORKERS_OF_MOVE),
+    processes: assignProcesses(to, talkers, light ? MOST_WORKERS_OF_LIGHT_MOVE : MOST_WORKERS),
     // Everybody who talks has said something before: the first message of a session costs several times as much.
     messages: Array.from({ length: talkers.length + MEASURED_OF_MOVE }, (_, index) => ({
       index,

@@ -84,7 +84,7 @@ const NOT_THIS_KEY: ReadonlySet<string> = new Set(["group/access-denied", "group
 /** How often a record is written forward before it is read as it is: others do so at the same time. */
 const MAX_FEEDS = 6;
 /** Before a service that had no time for a record is asked again on the same connection, ms, whatever it says. */
-const CHECK_AGAIN_MS = { least: 1_000, most: 300_000 };
+const CHECK_AGAIN_MS = { least: 5_000, most: 300_000 };
 /** In the meta table: 1 while the records of groups have to be read, since the service was set back. */
 const RECORDS_IN_DOUBT = "records-in-doubt";
 

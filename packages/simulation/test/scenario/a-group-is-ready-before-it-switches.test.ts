@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Environment, systemEnvironment, type Transport } from "@murmuration/client-core";
 import { expect, test } from "vitest";
+import { GENTLE_ADDS } from "../../../client-core/src/shell/migration/gentle.ts";
 import { startFaultProxy } from "../../src/fault-proxy.ts";
 import { FrameTap, introduce, type SimulatedDevice, World } from "../../src/index.ts";
 import { on } from "../support/communities.ts";
@@ -13,8 +14,8 @@ const named = (count: number): readonly string[] =>
 // others go over, and it hears nothing until it has joined.
 test("members wait for a move that takes longer to prepare than they wait: whoever was put in last can still join", async () => {
   await using world = await World.start();
-  // One commit does not bring all of them, and the time is over before the second one.
-  const members = 19;
+  // The creator brings the others, and the last commit but one leaves one of them; one more waits for the move.
+  const members = 5 * GENTLE_ADDS + 3;
   const settings = { migrationUrgentDeadlineMs: 3_000, mlsThreshold: members, migrationMargin: 0 };
   const devices = await movers(world, named(members), { settings });
   const [alice, ...others] = devices as readonly SimulatedDevice[] as [SimulatedDevice, ...SimulatedDevice[]];

@@ -100,6 +100,10 @@ export class Groups {
   /** Groups whose record was written forward on this connection. */
   private readonly fed = new Set<string>();
   private isChecking = false;
+  /** Whose record was looked at since it was in doubt. */
+  private readonly checked = new Set<string>();
+  /** The wait before those that are left are looked at again. */
+  private checkLater = new AbortController();
 
   constructor(context: Context, ledger: GroupLedger, messages: GroupMessages, outbox: GroupOutbox) {
     this.context = context;
@@ -313,6 +317,9 @@ export class Groups {
     } catch (error) {
       if (error instanceof RejectionError && !(error instanceof ServiceRefusal)) return false;
       if (error instanceof ServiceRefusal && error.code.startsWith("group/")) return false;
+      // A member may hold a lease for ever: nobody else's work stands still for it.
+      if (error instanceof ServiceRefusal && error.code === "migration/lease-held" && !this.isChecking)
+        return false;
       throw error;
     }
     this.tellAndWake();
@@ -417,41 +424,51 @@ export class Groups {
 
   /**
    * Where the service was set back: every group's record is read, and written forward where it has to be, and `checked` is told
-   * of each. One that cannot be keeps no other from it; where the service could not be reached, or had no time, all are looked
-   * at again with the next connection, and where it says when it will have time, on this one.
+   * of each, once. One that cannot be keeps no other from it; where the service could not be reached, or had no time, those that
+   * are left are looked at again with the next connection, and where it says when it will have time, on this one.
    */
   async checkRecords(checked: (group: GroupId) => Promise<void>): Promise<void> {
     const { closing, conversations, environment, meta } = this.context;
     if (meta.number(RECORDS_IN_DOUBT) === 0 || this.isChecking) return;
+    // One wait at a time, however often a service breaks the connection.
+    this.checkLater.abort();
+    const later = new AbortController();
+    this.checkLater = later;
     this.isChecking = true;
     let isDone = true;
     let pauseMs: number | undefined;
     try {
       for (const id of conversations.groups()) {
+        const key = formatId(groupId(id));
+        if (this.checked.has(key)) continue;
         try {
           await this.refresh(id);
           await checked(groupId(id));
+          this.checked.add(key);
         } catch (error) {
           if (isTemporary(error)) {
             isDone = false;
-            if (error instanceof ServiceRefusal) pauseMs = Math.max(pauseMs ?? 0, error.retryAfterMs ?? 0);
+            if (error instanceof ServiceRefusal)
+              pauseMs = Math.min(pauseMs ?? CHECK_AGAIN_MS.most, error.retryAfterMs ?? 0);
           } else if (!(error instanceof RejectionError) && !(error instanceof UsageError)) throw error;
         }
       }
     } finally {
       this.isChecking = false;
     }
-    if (isDone) this.context.transaction(() => meta.setNumber(RECORDS_IN_DOUBT, 0));
+    if (isDone) {
+      this.checked.clear();
+      this.context.transaction(() => meta.setNumber(RECORDS_IN_DOUBT, 0));
+    }
     if (pauseMs === undefined) return;
-    await environment.sleep(
-      Math.min(Math.max(pauseMs, CHECK_AGAIN_MS.least), CHECK_AGAIN_MS.most),
-      closing.signal,
-    );
-    if (!closing.signal.aborted) await this.checkRecords(checked);
+    const abort = AbortSignal.any([closing.signal, later.signal]);
+    await environment.sleep(Math.max(pauseMs, CHECK_AGAIN_MS.least), abort);
+    if (!abort.aborted) await this.checkRecords(checked);
   }
 
   /** Inside a transaction: the service may have gone back behind what is known of its records. */
   noteServiceLost(): void {
+    this.checked.clear();
     this.context.meta.setNumber(RECORDS_IN_DOUBT, 1);
   }
 

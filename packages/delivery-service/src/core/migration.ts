@@ -27,7 +27,7 @@ export interface LeaseTime {
 export interface MigrationStep {
   readonly change: MigrationChange;
   readonly next: GroupMigration;
-  /** End of the lease of somebody else that was over, if one is taken over: it may have been renewed since. */
+  /** End of the lease of somebody else, where the step counts because it was over: it may have been renewed since. */
   readonly overLeaseUntilMs: number | undefined;
   /** Since the last step; undefined for the first one of a group. */
   readonly sincePreviousMs: number | undefined;

@@ -14,6 +14,8 @@ export interface Pace {
   readonly cameAtMs: number;
   /** When somebody last said something. */
   readonly saidAtMs: number;
+  /** When a turn to warm the tree was last given back: the members have something else to do. */
+  readonly releasedAtMs: number;
 }
 
 /** Times that taking a commit in has to be over while people talk. */
@@ -22,16 +24,22 @@ const RESTS = 3;
 const TALK_MS = 10_000;
 /** The longest that a turn waits after a commit, ms. */
 const LONGEST_MS = 60_000;
+/**
+ * After a turn was given back, before another member is asked, as a multiple of the time for which nobody may have come.
+ * Shorter than whoever gave it back is left alone, so that one who does so each time keeps no other from it.
+ */
+const RELEASED_QUIETS = 6;
 /** Before it is looked again whether most have taken a commit, ms. */
 const LOOK_AGAIN_MS = 200;
 
 /** When to ask for the next commit, or to look again. `quietMs`: how long nobody may have come. O(1). */
 export function warmUpDueAt(pace: Pace, nowMs: number, quietMs: number): number {
-  const { cameAtMs, committedAtMs, saidAtMs, takenAtMs } = pace;
+  const { cameAtMs, committedAtMs, releasedAtMs, saidAtMs, takenAtMs } = pace;
   const latest = committedAtMs + LONGEST_MS;
-  if (takenAtMs === undefined) return Math.min(latest, nowMs + LOOK_AGAIN_MS);
+  const released = releasedAtMs + RELEASED_QUIETS * quietMs;
+  if (takenAtMs === undefined) return Math.max(released, Math.min(latest, nowMs + LOOK_AGAIN_MS));
   const rest = nowMs < saidAtMs + TALK_MS ? RESTS * (takenAtMs - committedAtMs) : 0;
-  return Math.min(latest, Math.max(takenAtMs + rest, cameAtMs + quietMs));
+  return Math.max(released, Math.min(latest, Math.max(takenAtMs + rest, cameAtMs + quietMs)));
 }
 
 /** Whether most of the readers are through an entry. O(readers). */

@@ -77,7 +77,7 @@ export class GroupTurns {
     this.live = live;
     this.idle = idle;
     const now = context.clock.now();
-    this.pace = { committedAtMs: now, takenAtMs: now, cameAtMs: 0 };
+    this.pace = { committedAtMs: now, takenAtMs: now, cameAtMs: 0, releasedAtMs: 0 };
     this.pacedSequence = live.lastCommitSequence;
   }
 
@@ -313,9 +313,8 @@ export class GroupTurns {
     if (ended !== undefined) {
       metrics.count("group_turns", ended.how);
       if (ended.how !== "used") this.passedUp(ended.turn);
-      // It is no good moment: the members have something else to do, as if somebody had come.
       if (ended.how === "released" && ended.turn.reason === "warm-up")
-        this.pace = { ...this.pace, cameAtMs: clock.now() };
+        this.pace = { ...this.pace, releasedAtMs: clock.now() };
       this.forget(ended.turn.holder);
     }
     if ("who" in event) this.forget(event.who);

@@ -1,4 +1,4 @@
-import { type MigrationState, migrationStates } from "@murmuration/wire";
+import { beginsLease, type MigrationState, migrationStates } from "@murmuration/wire";
 import type { MigrationStep } from "../core/migration.ts";
 import type { ServiceContext } from "./context.ts";
 
@@ -11,7 +11,7 @@ export function reportStep(
   from: MigrationState,
   { change, next, overLeaseUntilMs, sincePreviousMs }: MigrationStep,
 ): void {
-  const takenOver = overLeaseUntilMs !== undefined;
+  const takenOver = overLeaseUntilMs !== undefined && beginsLease(change);
   metrics.count("migration_steps", change);
   if (takenOver) metrics.count("migration_take_overs");
   // A recovery is none of these: its members waited for the first switch already.

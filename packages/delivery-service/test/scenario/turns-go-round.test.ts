@@ -218,13 +218,14 @@ describe("turns go round", () => {
   });
 
   it("a turn to warm the tree that is given back is offered to another one later, and not at once", async () => {
-    const { here, patient } = await coldCommunity(TURN_MS);
+    const quietMs = 200;
+    const { here, patient } = await coldCommunity(quietMs);
     const { member, turn } = await turnOf(here);
     const release = { kind: "groupTurnRelease", groupId: member.groupId, turn: turn.turn } as const;
     expect(await member.socket.request(release)).toEqual({ kind: "groupDone" });
     const releasedAt = performance.now();
     const next = await turnOf(here);
-    expect(performance.now() - releasedAt).toBeGreaterThan(0.9 * TURN_MS);
+    expect(performance.now() - releasedAt).toBeGreaterThan(5 * quietMs);
     expect(next.turn).toMatchObject({ reason: "warm-up" });
     expect(next.member).not.toBe(member);
     await patient.stop();

@@ -128,14 +128,15 @@ export class GroupPast {
       // Deleted since, or on its way anyway.
       if (row?.state !== "accepted" || row.target.kind !== "group") continue;
       mls.deletePart(outboxId);
-      const { content, messageId, target } = row;
+      const { content, createdAtMs, messageId, target } = row;
       outbox.append({
         lane: lanes.group(target.group),
         target,
         messageId,
         content,
         confirm: false,
-        createdAtMs: this.context.now(),
+        // However often a service loses it, it is not kept longer than any other.
+        createdAtMs,
       });
     }
   }

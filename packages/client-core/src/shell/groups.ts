@@ -100,6 +100,8 @@ export class Groups {
   /** Groups whose record was written forward on this connection. */
   private readonly fed = new Set<string>();
   private isChecking = false;
+  /** How often the service was set back: what happens while records are looked at puts them in doubt once more. */
+  private doubts = 0;
   /** Whose record was looked at since it was in doubt. */
   private readonly checked = new Set<string>();
   /** The wait before those that are left are looked at again. */
@@ -435,6 +437,7 @@ export class Groups {
     const later = new AbortController();
     this.checkLater = later;
     this.isChecking = true;
+    const { doubts } = this;
     let isDone = true;
     let pauseMs: number | undefined;
     try {
@@ -444,7 +447,7 @@ export class Groups {
         try {
           await this.refresh(id);
           await checked(groupId(id));
-          this.checked.add(key);
+          if (this.doubts === doubts) this.checked.add(key);
         } catch (error) {
           if (isTemporary(error)) {
             isDone = false;
@@ -456,6 +459,7 @@ export class Groups {
     } finally {
       this.isChecking = false;
     }
+    if (this.doubts !== doubts) return this.checkRecords(checked);
     if (isDone) {
       this.checked.clear();
       this.context.transaction(() => meta.setNumber(RECORDS_IN_DOUBT, 0));
@@ -468,6 +472,7 @@ export class Groups {
 
   /** Inside a transaction: the service may have gone back behind what is known of its records. */
   noteServiceLost(): void {
+    this.doubts++;
     this.checked.clear();
     this.context.meta.setNumber(RECORDS_IN_DOUBT, 1);
   }

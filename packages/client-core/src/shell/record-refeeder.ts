@@ -44,7 +44,8 @@ export class RecordRefeeder {
   /**
    * Writes forward from what the service has, as far as it takes it. `overtaken`: another member does the same, and the record
    * has to be read again. `refused`: the service takes it from nobody. ServiceRefusal
-   * `migration/lease-held`: a lease is in force that another device holds. UnavailableError. A write for each change that is missing, with the whole record up to it.
+   * `migration/lease-held`: a lease is in force that another device holds. UnavailableError. A write for each change that is
+   * missing, with the whole record up to it.
    */
   async feed(group: GroupId, served: ServedRecord): Promise<"fed" | "overtaken" | "refused"> {
     const { api, conversations } = this.context;

@@ -37,7 +37,8 @@ export interface MigrationStep {
  * Decides what a write does to the migration of its group: a step, or nothing where it names none. Knows the states,
  * generations and tokens, and nothing of the record. Throws RejectionError `migration/not-possible` (also for a write
  * without a step, or with another fence, once the group has switched), `migration/wrong-generation`,
- * `migration/lease-held`, `migration/fence-missing`, `wire/missing-field`, `wire/invalid-field`. Constant time. docs/migration.md.
+ * `migration/lease-held`, `migration/fence-missing`, `wire/missing-field`, `wire/invalid-field`. Constant time.
+ * docs/migration.md.
  */
 export function decideMigration(
   record: GroupRecord | undefined,

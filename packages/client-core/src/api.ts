@@ -367,7 +367,7 @@ export interface Conversation {
   unpin(message: MessageTarget): Promise<SentMessage>;
   /** Pinned messages, the newest pin first. */
   pins(): readonly TextLine[];
-  /** Deletes a message from this device only. */
+  /** Deletes a message from this device only. What of an own one had not left, the message or an edit, does not leave any more. */
   deleteHere(message: MessageTarget): Promise<void>;
   /** Tells connected members that we type; never stored, dropped when offline. */
   typing(started: boolean): Promise<void>;

@@ -4,6 +4,7 @@ import {
   type Bytes,
   blobId,
   concatBytes,
+  equalBytes,
   groupId,
   MAX_DEVICE_ID,
   type MessageId,
@@ -303,6 +304,29 @@ export function encodeContent(value: Content): Bytes {
 export function withSeenEpochs(encoded: Bytes, reports: readonly EpochReport[]): Bytes {
   return reports.length === 0 ? encoded : concatBytes(encoded, aside.encode({ seenEpochs: { reports } }));
 }
+
+/**
+ * A content of one's own without what it tells of a message that was deleted: an edit of it says nothing then, and a past
+ * that is told again is told without it. The same bytes where it tells nothing of the message, undefined where nothing is
+ * left. What only names it stays: replies, reactions, deletes, pins, receipts. `ownMessage`: only own ones are edited, and
+ * others may have given theirs the same id. O(content).
+ */
+export function withoutTold(encoded: Bytes, told: Target, ownMessage: boolean): Bytes | undefined {
+  const value = content.decode(encoded);
+  const copy = value.sync?.sent?.content;
+  // Nobody's past is told to the own other devices that way: it is a copy of an edit, or nothing of this.
+  if (copy !== undefined) return withoutTold(copy, told, ownMessage) === undefined ? undefined : encoded;
+  if (value.edit !== undefined)
+    return ownMessage && equalBytes(value.edit.messageId, told.messageId) ? undefined : encoded;
+  if (value.sharedHistory === undefined) return encoded;
+  const { items } = value.sharedHistory;
+  const rest = items.filter((item) => !isSameTarget(item, told));
+  if (rest.length === items.length) return encoded;
+  return rest.length === 0 ? undefined : content.encode({ ...value, sharedHistory: { items: rest } });
+}
+
+const isSameTarget = (a: Target, b: Target): boolean =>
+  equalBytes(a.accountId, b.accountId) && equalBytes(a.messageId, b.messageId);
 
 /** A content that says nothing: fills the other devices' places where only one device is meant. */
 export function emptyContent(messageId: MessageId): Bytes {

@@ -12,6 +12,7 @@ import type { Notice } from "../api.ts";
 import { type Content, content as contentType, MAX_PINS, textBody } from "../core/content.ts";
 import type { HistoryRow } from "../store/history.ts";
 import type { Context } from "./context.ts";
+import { forgetTold } from "./forget-told.ts";
 
 /** Where a content belongs, once that is settled. */
 export interface Place {
@@ -199,7 +200,7 @@ export class Lines {
       if (!this.mayDelete(row, by)) throw new RejectionError("content/not-the-author");
       context.history.markDeleted(row.id);
       context.eraseAfterwards();
-      if (row.outgoing) context.outbox.deleteOfMessage(row.messageId);
+      forgetTold(context, row);
       change = "deleted";
     }
     context.events.append({

@@ -2,6 +2,7 @@
 import { limits } from "@murmuration/wire";
 import type { HistoryRow } from "../store/history.ts";
 import type { Context } from "./context.ts";
+import { forgetTold } from "./forget-told.ts";
 
 const DAY_MS = 86_400_000;
 /** How long the newest commit of a community may be taken back. */
@@ -65,7 +66,7 @@ export class Maintenance {
     context.transaction(() => {
       context.eraseAfterwards();
       for (const line of lines) {
-        if (line.outgoing) context.outbox.deleteOfMessage(line.messageId);
+        forgetTold(context, line);
         context.history.remove(line.id);
         context.history.removeReceipts(line.messageId);
         context.events.append({

@@ -357,6 +357,15 @@ export class OutboxStore {
     this.storage.run("DELETE FROM outbox WHERE id = ?", [id]);
   }
 
+  /**
+   * Rows that have no line of their own and name this message in their content. O(bytes of such contents): edits,
+   * reactions and the like of the last weeks.
+   */
+  naming(message: MessageId): readonly OutboxRow[] {
+    const sql = "SELECT * FROM outbox WHERE history_id IS NULL AND message_id <> ? AND instr(content, ?) > 0";
+    return this.storage.all(sql, [message, message]).map(rowOf);
+  }
+
   /** Everything that carries this message, also to the own other devices. */
   deleteOfMessage(message: MessageId): void {
     this.storage.run("DELETE FROM outbox WHERE message_id = ?", [message]);

@@ -39,22 +39,27 @@ test("a disappearing message goes from both databases and their logs when its ti
   };
   const [alice, bob] = [await join("Alice"), await join("Bob")];
   await introduce(alice, bob);
-  const secret = "this-will-be-gone-in-a-second";
+  const secrets = ["this-will-be-gone-in-a-moment", "and-so-will-what-it-was-changed-to"] as const;
+  const holds = (storage: Storage, secret: string): boolean => decryptedExport(storage).includes(secret);
   const toBob = alice.client.conversations.direct(bob.id);
-  await toBob.setExpiry(1);
-  await until(() => bob.client.conversations.get(alice.id)?.expireAfterSeconds === 1);
-  await toBob.send({ text: secret });
-  await until(() => textsOf(bob.client, alice.id).includes(secret));
-  for (const [name, storage] of stores) expect(decryptedExport(storage).includes(secret), name).toBe(true);
+  await toBob.setExpiry(3);
+  await until(() => bob.client.conversations.get(alice.id)?.expireAfterSeconds === 3);
+  const { messageId } = await toBob.send({ text: secrets[0] });
+  await until(() => textsOf(bob.client, alice.id).includes(secrets[0]));
+  for (const [name, storage] of stores) expect(holds(storage, secrets[0]), name).toBe(true);
+  await toBob.edit(messageId, secrets[1]);
+  await until(() => textsOf(bob.client, alice.id).includes(secrets[1]));
+  for (const [name, storage] of stores) expect(holds(storage, secrets[1]), name).toBe(true);
 
   const onBob = bob.client.conversations.get(alice.id)!;
   await onBob.markRead(onBob.history().at(-1)!.historyId);
   await until(() => textsOf(bob.client, alice.id).length === 0 && textsOf(alice.client, bob.id).length === 0);
-  for (const [name, storage] of stores) expect(decryptedExport(storage).includes(secret), name).toBe(false);
+  for (const [name, storage] of stores)
+    for (const secret of secrets) expect(holds(storage, secret), `${name}: ${secret}`).toBe(false);
   expect(logBytes).toEqual([0, 0]);
   for (const storage of stores.values())
     expect(storage.get("PRAGMA secure_delete")).toEqual({ secure_delete: 1 });
   const events = bob.client.events.read(0, 10_000);
   expect(events.some((event) => event.kind === "line-removed")).toBe(true);
-  expect(JSON.stringify(events)).not.toContain(secret);
+  for (const secret of secrets) expect(JSON.stringify(events)).not.toContain(secret);
 });

@@ -1,0 +1,130 @@
+import { randomBytes } from "node:crypto";
+import { type AccountId, accountId, groupId, type MessageId, messageId } from "@murmuration/base";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { type Content, content, encodeContent } from "../../src/core/content.ts";
+import { openSqlcipher, type Storage, systemEnvironment, type Transport } from "../../src/index.ts";
+import { Context, defaultSettings } from "../../src/shell/context.ts";
+import { lanes } from "../../src/shell/lanes.ts";
+import { Lines } from "../../src/shell/lines.ts";
+import { Maintenance } from "../../src/shell/maintenance.ts";
+import { prepareSchema } from "../../src/store/schema.ts";
+
+const random = (length: number) => new Uint8Array(randomBytes(length));
+const newId = (): MessageId => messageId(random(16));
+const [own, bob] = [accountId(random(16)), accountId(random(16))];
+const group = groupId(random(16));
+const SECRET = "the eagle has landed";
+let storage: Storage;
+let context: Context;
+let lines: Lines;
+
+beforeEach(() => {
+  storage = openSqlcipher({ path: ":memory:", key: random(32) });
+  prepareSchema(storage);
+  const environment = { ...systemEnvironment, sleep: () => new Promise<void>(() => {}) };
+  context = new Context(storage, {} as Transport, environment, defaultSettings);
+  lines = new Lines(context);
+});
+afterEach(() => storage.close());
+
+/** A line with this text; returns its message id. */
+function said(author: AccountId, id = newId(), expireAfterSeconds = 0): MessageId {
+  const outgoing = author === own;
+  const body = { text: outgoing ? "before the edit" : SECRET, attachments: [], expireAfterSeconds };
+  lines.apply(
+    { messageId: id, text: body },
+    { conversation: group, author, authorDevice: 1, outgoing, sentAtMs: 1 },
+  );
+  return id;
+}
+
+function queue(body: Partial<Content>, lane: string = lanes.group(group)): MessageId {
+  const id = newId();
+  const row = context.outbox.append({
+    lane,
+    target: lane === lanes.own ? { kind: "own", account: own } : { kind: "group", group },
+    messageId: id,
+    content: encodeContent({ messageId: id, ...body }),
+    confirm: false,
+    createdAtMs: 1,
+  });
+  context.outbox.setState(row, "accepted", 1);
+  return id;
+}
+
+/** The own message is edited, as {@link Sender} does it; the own other devices are told. */
+function edited(target: MessageId): void {
+  const edit = { edit: { messageId: target, text: SECRET } };
+  const id = queue(edit);
+  const copy = encodeContent({ messageId: id, ...edit });
+  queue({ sync: { sent: { conversationId: group, content: copy, sentAtMs: 1 } } }, lanes.own);
+  lines.apply(
+    { messageId: id, ...edit },
+    { conversation: group, author: own, authorDevice: 1, outgoing: true, sentAtMs: 1 },
+  );
+}
+
+const remove = (author: AccountId, id: MessageId): number | undefined =>
+  lines.apply(
+    { messageId: newId(), delete: { target: { accountId: author, messageId: id } } },
+    { conversation: group, author, authorDevice: 1, outgoing: author === own, sentAtMs: 1 },
+  );
+const rows = () =>
+  storage.all("SELECT content FROM outbox ORDER BY id").map((row) => row["content"] as Uint8Array);
+const keeps = (text: string) => rows().some((row) => Buffer.from(row).includes(text));
+
+test("an edit of an own message goes with it when it is deleted, for everybody or here, and when its time has come", () => {
+  const maintenance = new Maintenance(context, { tend: () => {} });
+  const ways = [
+    (id: MessageId) => remove(own, id),
+    (id: MessageId) => maintenance.removeLines([context.history.find(own, id)!]),
+  ];
+  for (const expireAfterSeconds of [0, 60])
+    for (const forget of ways) {
+      const id = said(own, newId(), expireAfterSeconds);
+      edited(id);
+      edited(id);
+      expect(keeps(SECRET)).toBe(true);
+      expect(rows()).toHaveLength(4);
+      forget(id);
+      expect(rows()).toEqual([]);
+    }
+});
+
+test("what only names a deleted message is still said, and so are edits of others", () => {
+  const [id, other] = [said(own), said(own)];
+  const target = { accountId: own, messageId: id };
+  queue({ delete: { target } });
+  queue({ reaction: { target, emoji: "🐦" } });
+  queue({ text: { text: "yes?", replyTo: target, attachments: [] } });
+  queue({ receipt: { read: true, messageIds: [id] } });
+  edited(other);
+  const before = rows();
+  remove(own, id);
+  expect(rows()).toEqual(before);
+});
+
+test("somebody whose message has the id of an own one cannot take the own edit out of the outbox", () => {
+  const id = said(own);
+  edited(id);
+  said(bob, id);
+  remove(bob, id);
+  expect(keeps(SECRET)).toBe(true);
+});
+
+test("a past that is told to newcomers is told without what is deleted meanwhile, whoever said it", () => {
+  const [first, second] = [said(bob), said(bob)];
+  const item = (id: MessageId, text: string) => ({
+    accountId: bob,
+    deviceId: 1,
+    messageId: id,
+    sentAtMs: 1,
+    edited: false,
+    body: { text, attachments: [] },
+  });
+  queue({ sharedHistory: { items: [item(first, "stays"), item(second, SECRET)] } });
+  queue({ sharedHistory: { items: [item(second, SECRET)] } });
+  remove(bob, second);
+  const told = rows().map((row) => content.decode(row).sharedHistory?.items.map(({ body }) => body?.text));
+  expect(told).toEqual([["stays"]]);
+});

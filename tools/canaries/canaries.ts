@@ -389,4 +389,34 @@ export const canaries: readonly Canary[] = [
       'case "duplicate":\n        throw new Error("an envelope came twice");',
     ),
   ),
+  canary(
+    "no transaction waits for the disk",
+    story(
+      "client-killed-between-each-pair-of-steps",
+      "a recipient loses power around any effect of receiving",
+    ),
+    edit(
+      `${CLIENT}shell/context.ts`,
+      "this.storage.transaction(body, durability)",
+      'this.storage.transaction(body, "with-the-next")',
+    ),
+  ),
+  canary(
+    "an edit outlives its message in the outbox",
+    story("disappearing-messages", "a disappearing message goes from both databases"),
+    edit(
+      `${CLIENT}shell/forget-told.ts`,
+      "if (expireAfterSeconds > 0 && !(outgoing && edited)) return;",
+      "if (expireAfterSeconds > 0) return;",
+    ),
+  ),
+  canary(
+    "whoever prepares a move does not wait for those it has put in",
+    story("a-group-is-ready-before-it-switches", "members that are not in yet keep the next ones waiting"),
+    edit(
+      `${CLIENT}shell/migration/preparer.ts`,
+      "if (this.isResting(key) || this.areComing(id)) return false;",
+      "if (this.isResting(key)) return false;",
+    ),
+  ),
 ];

@@ -7,7 +7,7 @@ export { openClient } from "./client/client.ts";
 export type { WakeBy } from "./core/push.ts";
 export { receiptDelayOf } from "./core/receipt-delay.ts";
 export type { PushGateway, PushGateways } from "./ports/push-gateway.ts";
-export type { Parameters, Row, Storage, Value } from "./ports/storage.ts";
+export type { Durability, Parameters, Row, Storage, Value } from "./ports/storage.ts";
 export type {
   HttpReply,
   HttpRequest,

@@ -2,8 +2,9 @@
  * Crash points, generated from the effects that a client has on the world: every transaction, every frame, every
  * request and every notification is one. A plan lets the client die right before or right after a chosen effect:
  * from then on nothing it does reaches disk or network, as if its process were gone. The database is then opened
- * by a new client.
+ * by a new client. Where the power is lost with it, what did not wait for the disk is gone too.
  */
+import { copyFileSync, existsSync, rmSync } from "node:fs";
 import type {
   HttpReply,
   HttpRequest,
@@ -23,6 +24,31 @@ export class Killed extends Error {
 
 type Moment = "before" | "after";
 
+/** A database with its log as it was on the disk after the last transaction that waited for it. */
+class PowerlessDisk {
+  private readonly files: readonly string[];
+
+  constructor(path: string) {
+    this.files = [path, `${path}-wal`];
+    this.waited();
+  }
+
+  waited(): void {
+    for (const file of this.files) copy(file, `${file}.on-disk`);
+  }
+
+  loseWhatDidNotWait(): void {
+    for (const file of this.files) copy(`${file}.on-disk`, file);
+    // An index of the log, which is made anew.
+    rmSync(`${this.files[0]}-shm`, { force: true });
+  }
+}
+
+function copy(from: string, to: string): void {
+  if (existsSync(from)) copyFileSync(from, to);
+  else rmSync(to, { force: true });
+}
+
 export class CrashPlan {
   /** Names of the effects since `arm` or `record`, in order. */
   readonly effects: string[] = [];
@@ -30,6 +56,7 @@ export class CrashPlan {
   private counting = false;
   private deadNow = false;
   private readonly onDeath: (() => void)[] = [];
+  private disk: PowerlessDisk | undefined;
 
   get dead(): boolean {
     return this.deadNow;
@@ -54,6 +81,16 @@ export class CrashPlan {
   private die(): void {
     this.deadNow = true;
     for (const action of this.onDeath) action();
+  }
+
+  /** From here on a database file keeps what waited for the disk, and nothing else, when {@link losePower} is called. */
+  losesPowerOver(path: string): void {
+    this.disk = new PowerlessDisk(path);
+  }
+
+  /** After the dead client's database was closed. */
+  losePower(): void {
+    this.disk?.loseWhatDidNotWait();
   }
 
   /** Runs an effect, or dies around it. */
@@ -81,7 +118,12 @@ export class CrashPlan {
       run: (sql, parameters) => alive(() => storage.run(sql, parameters)),
       get: (sql, parameters) => alive(() => storage.get(sql, parameters)),
       all: (sql, parameters) => alive(() => storage.all(sql, parameters)),
-      transaction: (body) => this.effect("transaction", () => storage.transaction(body)),
+      transaction: (body, durability) =>
+        this.effect("transaction", () => {
+          const result = storage.transaction(body, durability);
+          if (durability !== "with-the-next") this.disk?.waited();
+          return result;
+        }),
       get inTransaction() {
         return storage.inTransaction;
       },

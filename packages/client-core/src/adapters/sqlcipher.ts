@@ -11,7 +11,7 @@ import {
   UsageError,
 } from "@murmuration/base";
 import Database, { type Statement } from "@signalapp/sqlcipher";
-import type { Parameters, Row, Storage, Value } from "../ports/storage.ts";
+import type { Durability, Parameters, Row, Storage, Value } from "../ports/storage.ts";
 
 export const DATABASE_KEY_BYTES = 32;
 
@@ -97,8 +97,20 @@ class SqlcipherStorage implements Storage {
     return this.statement(sql).all(parameters.map(bindable)) as Row[];
   }
 
-  transaction<T>(body: () => T): T {
+  transaction<T>(body: () => T, durability: Durability = "at-once"): T {
     if (this.inTransaction) throw new InvariantError("storage/nested-transaction");
+    if (durability === "at-once") return this.transact(body);
+    // In write-ahead mode NORMAL leaves a transaction in the log without waiting for the disk, and FULL waits for all of the
+    // log, with what is in it from before (sqlite.org/pragma.html#pragma_synchronous).
+    this.database.pragma("synchronous = NORMAL");
+    try {
+      return this.transact(body);
+    } finally {
+      this.database.pragma("synchronous = FULL");
+    }
+  }
+
+  private transact<T>(body: () => T): T {
     this.run("BEGIN IMMEDIATE");
     this.inTransaction = true;
     let result: T;

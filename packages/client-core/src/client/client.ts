@@ -44,6 +44,7 @@ export async function openClient(options: OpenOptions): Promise<Client> {
   const environment = options.environment ?? systemEnvironment;
   const settings = { ...defaultSettings, ...options.settings };
   const context = new Context(options.storage, options.transport, environment, settings, options.onFailure);
+  context.erasure.takeUp();
   return new MurmurationClient(context, options);
 }
 
@@ -258,9 +259,9 @@ class MurmurationClient implements Client {
       .all("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
       .map((row) => row["name"] as string);
     context.transaction(() => {
-      context.eraseAfterwards();
       // The names are those of our own schema.
       for (const table of tables) context.storage.run(`DELETE FROM ${table}`);
+      context.eraseAfterwards();
     });
     context.storage.close();
   }

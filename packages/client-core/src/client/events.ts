@@ -37,10 +37,11 @@ export class ClientEvents implements Events {
   async acknowledge(throughEventId: number): Promise<void> {
     const { context } = this;
     if (throughEventId <= this.acknowledged) return;
+    // Events come at least once.
     context.transaction(() => {
       context.meta.setNumber("event-cursor", Math.min(throughEventId, context.events.lastId()));
       context.events.deleteThrough(throughEventId);
-    });
+    }, "with-the-next");
   }
 
   on(listener: (event: ClientEvent) => void): () => void {

@@ -1,7 +1,7 @@
 /** Members of a group for whose sake the receipts of its messages wait as long as those of a direct message. */
-const MEMBERS_AT_ONCE = 8;
+const MEMBERS_AT_ONCE = 4;
 /** The longest that a receipt waits for others, as a multiple of the delay of a direct message. */
-const MOST_DELAYS = 40;
+const MOST_DELAYS = 60;
 
 /**
  * How long a receipt waits for others to the same author, ms; `delayMs` for a direct message (2 members). In a group each

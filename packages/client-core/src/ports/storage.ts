@@ -15,6 +15,13 @@ export function viewOf(value: Bytes): Bytes {
 }
 
 /**
+ * When a transaction is on the disk. `at-once`: before it returns. `with-the-next`: with the next one that is at once, or
+ * when the operating system comes to it. Until then it outlives its process, but a loss of power may take it back, with all
+ * that came behind it. For what is done once more then without harm, and appends no event; waiting for the disk is most of what it would cost.
+ */
+export type Durability = "at-once" | "with-the-next";
+
+/**
  * A synchronous, transactional, encrypted SQL database (SQLite's dialect). Everything the client knows lies in
  * one, so that one transaction can hold ratchet state, plaintext and cursor.
  */
@@ -26,10 +33,10 @@ export interface Storage {
   get(sql: string, parameters?: Parameters): Row | undefined;
   all(sql: string, parameters?: Parameters): readonly Row[];
   /**
-   * Runs `body` in one durable transaction: when it returned, everything is on disk; when it threw, nothing
+   * Runs `body` in one transaction: when it returned, everything is as `durability` says; when it threw, nothing
    * happened. Not reentrant (InvariantError `storage/nested-transaction`); `body` must not return a promise.
    */
-  transaction<T>(body: () => T): T;
+  transaction<T>(body: () => T, durability?: Durability): T;
   /** True while `transaction` runs. */
   readonly inTransaction: boolean;
   /** Overwrites what was deleted: deleted content is no longer in the database nor in its write-ahead log. */

@@ -11,7 +11,7 @@ import {
 import { openPairwiseEngine, type PairwiseEngine } from "@murmuration/pairwise";
 import { type DeviceAuth, limits } from "@murmuration/wire";
 import type { ClientSettings, Environment } from "../api.ts";
-import type { Storage } from "../ports/storage.ts";
+import type { Durability, Storage } from "../ports/storage.ts";
 import type { Transport } from "../ports/transport.ts";
 import { ContactStore } from "../store/contacts.ts";
 import { ConversationStore } from "../store/conversations.ts";
@@ -27,6 +27,7 @@ import { OutboxStore } from "../store/outbox.ts";
 import { PairwiseRows } from "../store/pairwise-rows.ts";
 import { PushStore } from "../store/push.ts";
 import { Meter } from "./communities/meter.ts";
+import { Erasure } from "./erasure.ts";
 import { Notifier } from "./notifier.ts";
 import { SerialQueue } from "./serial-queue.ts";
 import { ServiceApi } from "./service-api.ts";
@@ -79,7 +80,7 @@ export class Context {
   /** Aborted when the client closes: ends every pause. */
   readonly closing = new AbortController();
   private quietUntilMs = 0;
-  private eraseWanted = false;
+  readonly erasure = new Erasure(this);
   private pairwise: PairwiseEngine | undefined;
   private address: DeviceAddress | undefined;
 
@@ -201,13 +202,10 @@ export class Context {
     });
   };
 
-  /** One durable transaction; whoever calls it tells the listeners afterwards. */
-  transaction<T>(body: () => T): T {
-    const result = this.orUndone(() => this.storage.transaction(body));
-    if (this.eraseWanted) {
-      this.eraseWanted = false;
-      this.storage.eraseDeleted();
-    }
+  /** One transaction, durable at once if not said otherwise; whoever calls it tells the listeners afterwards. */
+  transaction<T>(body: () => T, durability?: Durability): T {
+    const result = this.orUndone(() => this.storage.transaction(body, durability));
+    this.erasure.transactionEnded();
     return result;
   }
 
@@ -222,6 +220,11 @@ export class Context {
 
   /** Inside a transaction: content was deleted that must not lie in the write-ahead log either. */
   eraseAfterwards(): void {
-    this.eraseWanted = true;
+    this.erasure.want("at-once");
+  }
+
+  /** The same, soon: all members of a group have just deleted theirs. */
+  eraseWhenQuiet(): void {
+    this.erasure.want("when-quiet");
   }
 }

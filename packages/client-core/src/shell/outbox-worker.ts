@@ -462,10 +462,16 @@ export class OutboxWorker {
 
   private partAccepted(row: OutboxRow, part: OutboxPart): void {
     const last = this.context.outbox.countParts(row.id) === 1;
-    this.context.transaction(() => {
-      this.context.outbox.deletePart(part.id);
-      if (last) this.settle(row, "accepted");
-    });
+    // What nobody is told of may be forgotten: the same submit is answered once more then, by its id. The number of an event
+    // that was told must not come to mean another.
+    const isTold = row.target.kind !== "account" || row.lane !== lanes.receipts(row.target.account);
+    this.context.transaction(
+      () => {
+        this.context.outbox.deletePart(part.id);
+        if (last) this.settle(row, "accepted");
+      },
+      isTold ? "at-once" : "with-the-next",
+    );
     this.afterwards(last);
   }
 

@@ -119,7 +119,8 @@ export class Receipts {
         woken.push(lanes.receipts(author));
       }
       context.storage.run("DELETE FROM receipt_due");
-    });
+      // They are due again where this is forgotten; what makes ciphertexts of them waits for the disk.
+    }, "with-the-next");
     for (const lane of woken) this.wake(lane);
   }
 

@@ -1,5 +1,5 @@
 import type { Bytes } from "@murmuration/base";
-import type { Parameters, Row, Storage } from "../ports/storage.ts";
+import type { Durability, Parameters, Row, Storage } from "../ports/storage.ts";
 
 /** Rows kept of one kind; what is read most is read again soon after all were let go. */
 const MAX_KEPT = 256;
@@ -74,9 +74,9 @@ export class KeptStorage implements Storage {
     return this.storage.all(sql, parameters);
   }
 
-  transaction<T>(body: () => T): T {
+  transaction<T>(body: () => T, durability?: Durability): T {
     try {
-      return this.storage.transaction(body);
+      return this.storage.transaction(body, durability);
     } catch (error) {
       this.tellAll();
       throw error;

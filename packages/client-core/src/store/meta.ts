@@ -7,6 +7,7 @@ export type MetaKey =
   | "access-published"
   | "account-id"
   | "cursor"
+  | "erase-due"
   | "event-cursor"
   | "key-packages-lost"
   | "key-packages-replacement"

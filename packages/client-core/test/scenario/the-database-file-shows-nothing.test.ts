@@ -102,3 +102,28 @@ test("a transaction that throws leaves nothing, and none runs inside another", (
   expect(storage.inTransaction).toBe(false);
   storage.close();
 });
+
+test("a transaction waits for the disk unless it says that it may be forgotten, whatever came before it", () => {
+  const storage = openSqlcipher({ path, key: random(32) });
+  storage.exec("CREATE TABLE note (text TEXT)");
+  /** 2: FULL, the log is on the disk when the transaction returns. 1: NORMAL, it is there with the next one. */
+  const waits = () => storage.get("PRAGMA synchronous")!["synchronous"];
+  const stop = () => {
+    throw new Error("stop");
+  };
+  for (let round = 0; round < 2; round++) {
+    expect(storage.transaction(waits)).toBe(2);
+    expect(storage.transaction(waits, "with-the-next")).toBe(1);
+    expect(waits()).toBe(2);
+    expect(() => storage.transaction(stop, "with-the-next")).toThrow("stop");
+  }
+  storage.transaction(() => storage.run("INSERT INTO note VALUES ('a')"), "with-the-next");
+  // A transaction within it is refused and leaves it what it was.
+  storage.transaction(() => {
+    expect(() => storage.transaction(waits)).toThrow("storage/nested-transaction");
+    expect(waits()).toBe(1);
+  }, "with-the-next");
+  expect(storage.transaction(waits)).toBe(2);
+  expect(storage.get("SELECT count(*) AS n FROM note")).toEqual({ n: 1 });
+  storage.close();
+});

@@ -80,16 +80,16 @@ test("receipts of a large group wait for more of them, and what is due sooner ta
   await at(1_000);
   receipts.due(ALICE, message(2), false, 200);
   receipts.gather();
-  await at(6_249);
+  await at(12_499);
   expect(sent).toEqual([]);
-  await at(6_250);
-  expect(sent).toEqual([{ atMs: 6_250, author: ALICE }]);
+  await at(12_500);
+  expect(sent).toEqual([{ atMs: 12_500, author: ALICE }]);
 
   receipts.due(ALICE, message(3), false, 200);
   receipts.gather();
   receipts.due(BOB, message(4), false, 2);
   receipts.gather();
-  await at(6_500);
+  await at(12_750);
   expect(sent.slice(1).map(({ author }) => author)).toEqual([ALICE, BOB]);
 });
 
@@ -101,21 +101,21 @@ test("members of a large group do not send their receipts all at once: each wait
     for (let ms = 0; sent.length === 0; ms += 5) await at(ms);
     return sent[0]!.atMs;
   };
-  expect(await sentAt(0)).toBe(3_125);
-  expect(await sentAt(0.2)).toBe(4_375);
-  expect(await sentAt(1)).toBe(9_375);
+  expect(await sentAt(0)).toBe(6_250);
+  expect(await sentAt(0.2)).toBe(8_750);
+  expect(await sentAt(1)).toBe(18_750);
 });
 
-test("what a crash has left waits a moment, and no group is so large that a receipt waits longer than 40 of them", async () => {
+test("what a crash has left waits a moment, and no group is so large that a receipt waits longer than 60 of them", async () => {
   const { at, receipts, sent } = gathering();
   receipts.due(ALICE, message(1), false, 1_000);
   receipts.gather();
-  await at(9_999);
+  await at(14_999);
   expect(sent).toEqual([]);
-  await at(10_000);
+  await at(15_000);
   expect(sent).toHaveLength(1);
   receipts.gather();
-  await at(20_000);
+  await at(30_000);
   expect(sent).toHaveLength(1);
 });
 
@@ -123,28 +123,28 @@ test("receipts wait where something is under way, and as long as ever after it",
   const { at, quieten, receipts, sent } = gathering();
   receipts.due(ALICE, message(1), false, 200);
   receipts.gather();
-  await at(6_000);
-  quieten(14_000);
-  await at(6_250);
+  await at(12_000);
+  quieten(20_000);
+  await at(12_500);
   receipts.due(ALICE, message(2), false, 2);
   receipts.gather();
-  await at(14_249);
+  await at(20_249);
   expect(sent).toEqual([]);
-  await at(14_250);
-  expect(sent).toEqual([{ atMs: 14_250, author: ALICE }]);
+  await at(20_250);
+  expect(sent).toEqual([{ atMs: 20_250, author: ALICE }]);
 });
 
 test("receipts that were due wait as long as ever after what is under way, and are not due at once with all others", async () => {
   const { at, quieten, receipts, sent } = gathering();
   receipts.due(ALICE, message(1), false, 200);
   receipts.gather();
-  await at(6_000);
-  quieten(14_000);
-  await at(6_250);
-  await at(20_249);
+  await at(12_000);
+  quieten(20_000);
+  await at(12_500);
+  await at(32_499);
   expect(sent).toEqual([]);
-  await at(20_250);
-  expect(sent).toEqual([{ atMs: 20_250, author: ALICE }]);
+  await at(32_500);
+  expect(sent).toEqual([{ atMs: 32_500, author: ALICE }]);
 });
 
 test("receipts wait for what is under way once, not for somebody who is at something again and again", async () => {

@@ -1,7 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Environment, systemEnvironment, type Transport } from "@murmuration/client-core";
 import { expect, test } from "vitest";
-import { GENTLE_ADDS } from "../../../client-core/src/shell/migration/gentle.ts";
+import {
+  GENTLE_ADDS,
+  GENTLE_PATIENCE,
+  GENTLE_PAUSE_MS_PER_MEMBER,
+} from "../../../client-core/src/shell/migration/gentle.ts";
 import { startFaultProxy } from "../../src/fault-proxy.ts";
 import { FrameTap, introduce, type SimulatedDevice, World } from "../../src/index.ts";
 import { on } from "../support/communities.ts";
@@ -71,6 +75,33 @@ function clockThatStandsStill(whileSo: () => boolean): Environment {
 }
 
 const commitsIn = (tap: FrameTap): number => tap.sent.filter(({ kind }) => kind === "groupCommit").length;
+
+// The fault that this finds: devices that have more to do than they can are given the next commit, and fall behind what
+// people say.
+test("members that are not in yet keep the next ones waiting, and those that do not come keep nobody for long", async () => {
+  await using world = await World.start();
+  const tap = new FrameTap();
+  const alice = await world.join("Alice", { settings: movable, wrapTransport: tap.wrapTransport });
+  const others = await movers(world, named(3 * GENTLE_ADDS));
+  await introduce(alice, ...others);
+  const { id } = await pairwiseGroup(alice, others);
+  const pauseMs = GENTLE_PAUSE_MS_PER_MEMBER * (others.length + 1);
+  for (const device of others) await device.stop();
+
+  await on(alice, id).migrate("start");
+  const committedAtMs: number[] = [];
+  for (let commits = 1; commits <= 3; commits++) {
+    await untilIn([alice], id, () => commitsIn(tap) >= commits, `commit ${commits}`);
+    committedAtMs.push(Date.now());
+  }
+  const [first, second, third] = committedAtMs as [number, number, number];
+  // The moment in which it is looked at the commits is not that in which they were made.
+  for (const ms of [second - first, third - second])
+    expect(ms).toBeGreaterThan((GENTLE_PATIENCE - 0.5) * pauseMs);
+
+  for (const device of others) await device.start();
+  await allMoved([alice, ...others], id);
+}, 120_000);
 
 // The fault that this finds: at the moment of the switch all members still have its commit to take, and the talk stands still
 // for as long as that takes them.

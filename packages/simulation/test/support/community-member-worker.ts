@@ -60,9 +60,9 @@ function counted(storage: Storage): Storage {
       note(sql);
       return storage.all(sql, parameters);
     },
-    transaction: (body) => {
+    transaction: (body, durability) => {
       counts.transactions++;
-      return storage.transaction(body);
+      return storage.transaction(body, durability);
     },
     get inTransaction() {
       return storage.inTransaction;

@@ -237,7 +237,9 @@ export class Joiner {
         this.registry.unload(id);
         this.registry.adopt(id, group);
         this.effects.entered(id, group);
-        this.context.eraseAfterwards();
+        // All members of a conversation enter the group that is prepared for it.
+        if (this.context.migration.isMoving(id)) this.context.eraseWhenQuiet();
+        else this.context.eraseAfterwards();
       });
     } catch (error) {
       this.registry.unload(id);

@@ -7,7 +7,9 @@
 /** Accounts that one commit brings. */
 export const GENTLE_ADDS = 3;
 /** After a commit that was full, before the next one, ms for each member: each of them has work with it. */
-export const GENTLE_PAUSE_MS_PER_MEMBER = 9;
+export const GENTLE_PAUSE_MS_PER_MEMBER = 13;
+/** For so many such pauses members that one commit has brought may keep the next one waiting: they have more to do than others. */
+export const GENTLE_PATIENCE = 3;
 /**
  * After the switch of a group, before those are added who waited for it, ms: all of the members switch first. What a member
  * has to do grows with their number, and so does the time that each of them is given.

@@ -52,7 +52,7 @@ import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
-import { GENTLE_ADDS, GENTLE_PAUSE_MS_PER_MEMBER, REST_MS_PER_MEMBER } from "./gentle.ts";
+import { GENTLE_ADDS, GENTLE_PATIENCE, GENTLE_PAUSE_MS_PER_MEMBER, REST_MS_PER_MEMBER } from "./gentle.ts";
 import { readinessBefore } from "./readiness.ts";
 import { hashOfRoster } from "./roster.ts";
 
@@ -75,6 +75,11 @@ export class Preparer {
   private readonly triedAtMs = new Map<string, number>();
   /** Until when members rest from what was done last, by conversation. */
   private readonly restsUntilMs = new Map<string, number>();
+  /** Whom the last commit has brought, and until when they are waited for, by conversation. */
+  private readonly broughtLast = new Map<
+    string,
+    { readonly accounts: readonly AccountId[]; readonly untilMs: number }
+  >();
   /** Conversations that rest before their switch, with their generation. */
   private readonly aboutToSwitch = new Map<string, number>();
   /** Conversations whose members had time to take the commit of the switch, with their generation. */
@@ -318,20 +323,31 @@ export class Preparer {
       .filter((account) => this.context.mls.leavesOf(id, account).length === 0);
   }
 
-  /** False while members rest from the last ones. */
+  /** False while members rest from the last ones, or these are not in yet. */
   private async add(id: GroupId): Promise<boolean> {
     const { mls } = this.context;
     const key = formatId(id);
-    if (this.isResting(key)) return false;
+    if (this.isResting(key) || this.areComing(id)) return false;
     const accounts = this.missing(id);
     await this.communities.prepareMembers(id, accounts);
     const nowMs = this.context.now();
     const pauseMs = GENTLE_PAUSE_MS_PER_MEMBER * this.context.conversations.countMembers(id);
-    if (accounts.length === GENTLE_ADDS) this.restsUntilMs.set(key, nowMs + pauseMs);
+    if (accounts.length === GENTLE_ADDS) {
+      this.restsUntilMs.set(key, nowMs + pauseMs);
+      this.broughtLast.set(key, { accounts, untilMs: nowMs + GENTLE_PATIENCE * pauseMs });
+    }
     const failed = accounts.filter((account) => mls.leavesOf(id, account).length === 0);
     if (failed.length > 0) this.triedAtMs.set(key, nowMs);
     if (failed.length < accounts.length) this.giveTimeToJoin(id);
     return true;
+  }
+
+  /** Whether those who were brought last have still to say that they are in. Devices that have much to do are given less. */
+  private areComing(id: GroupId): boolean {
+    const { accounts = [], untilMs = 0 } = this.broughtLast.get(formatId(id)) ?? {};
+    if (!this.isToCome(untilMs)) return false;
+    const ready = new Set(this.context.migration.ready(id).map(({ accountId }) => formatId(accountId)));
+    return accounts.some((account) => !ready.has(formatId(account)));
   }
 
   private giveTimeToJoin(id: GroupId): void {
@@ -368,7 +384,11 @@ export class Preparer {
   }
 
   private isResting(key: string): boolean {
-    const leftMs = (this.restsUntilMs.get(key) ?? 0) - this.context.now();
+    return this.isToCome(this.restsUntilMs.get(key) ?? 0);
+  }
+
+  private isToCome(untilMs: number): boolean {
+    const leftMs = untilMs - this.context.now();
     // A clock that was set back makes no rest longer.
     return leftMs > 0 && leftMs <= LONGEST_REST_MS;
   }
@@ -376,7 +396,8 @@ export class Preparer {
   /** When the first of those who rest goes on, ms. O(conversations that move). */
   get nextStepAtMs(): number {
     const nowMs = this.context.now();
-    return Math.min(...[...this.restsUntilMs.values()].filter((untilMs) => untilMs > nowMs));
+    const ends = [...this.broughtLast.values()].map(({ untilMs }) => untilMs);
+    return Math.min(...[...this.restsUntilMs.values(), ...ends].filter((untilMs) => untilMs > nowMs));
   }
 
   private restsBeforeSwitch(id: GroupId): boolean {

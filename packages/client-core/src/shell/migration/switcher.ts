@@ -248,7 +248,7 @@ export class Switcher {
     }
     this.sayAnew(id);
     this.forgetSecrets(id);
-    context.eraseAfterwards();
+    context.eraseWhenQuiet();
     events.append({ kind: "protocol-changed", conversation: id, atMs });
     if (isChanged) events.append({ kind: "conversation-changed", conversation: id, atMs });
     this.released(id);

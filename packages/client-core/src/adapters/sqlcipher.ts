@@ -8,6 +8,7 @@ import {
   MurmurationError,
   RejectionError,
   toHex,
+  UnavailableError,
   UsageError,
 } from "@murmuration/base";
 import Database, { type Statement } from "@signalapp/sqlcipher";
@@ -138,7 +139,8 @@ class SqlcipherStorage implements Storage {
 
   eraseDeleted(): void {
     // secure_delete has overwritten the rows in their pages; older versions of those pages lie in the log.
-    this.database.pragma("wal_checkpoint(TRUNCATE)");
+    const [emptied] = this.database.pragma("wal_checkpoint(TRUNCATE)") as { readonly busy?: number }[];
+    if (emptied?.busy !== 0) throw new UnavailableError("storage/in-use");
   }
 
   rekey(key: Bytes): void {

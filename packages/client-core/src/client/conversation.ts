@@ -40,6 +40,7 @@ import type { NewMember } from "../core/group-change.ts";
 import type { WakeBy } from "../core/push.ts";
 import { decideProtocol } from "../core/routing.ts";
 import { describeLeftOut } from "../shell/communities/member-jobs.ts";
+import { forgetConversation } from "../shell/forget-told.ts";
 import type { ConversationRow } from "../store/conversations.ts";
 import { ClientCommunity } from "./community.ts";
 import type { ClientParts } from "./parts.ts";
@@ -215,7 +216,8 @@ export class ClientConversation implements Conversation {
   async edit(message: MessageRef, text: string): Promise<SentMessage> {
     if (utf8(text).length > MAX_TEXT_BYTES) throw new UsageError("conversation/text-too-long");
     const messageId = callersId(parseMessageId, message);
-    this.requireLine({ accountId: this.parts.context.own.accountId, messageId });
+    const { deleted } = this.requireLine({ accountId: this.parts.context.own.accountId, messageId });
+    if (deleted) throw new UsageError("conversation/no-such-message");
     return this.deliver({ edit: { messageId, text } });
   }
 
@@ -403,7 +405,7 @@ export class ClientConversation implements Conversation {
     context.transaction(() => {
       if (row.state === "request")
         sender.sync({ conversation: { conversationId: this.key, accepted: false } });
-      context.history.removeConversation(this.key);
+      forgetConversation(context, this.key);
       if (this.kind === "direct" && options.block !== true) context.conversations.delete(this.key);
       context.events.append({ kind: "conversation-changed", conversation: this.key, atMs: context.now() });
     });

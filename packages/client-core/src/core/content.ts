@@ -307,7 +307,7 @@ export function withSeenEpochs(encoded: Bytes, reports: readonly EpochReport[]):
 
 /**
  * A content of one's own without what it tells of a message that was deleted: an edit of it says nothing then, and a past
- * that is told again is told without it. The same bytes where it tells nothing of the message, undefined where nothing is
+ * that is told again, or for the first time, is told without it. The same bytes where it tells nothing of the message, undefined where nothing is
  * left. What only names it stays: replies, reactions, deletes, pins, receipts. `ownMessage`: only own ones are edited, and
  * others may have given theirs the same id. O(content).
  */
@@ -327,6 +327,9 @@ export function withoutTold(encoded: Bytes, told: Target, ownMessage: boolean): 
 
 const isSameTarget = (a: Target, b: Target): boolean =>
   equalBytes(a.accountId, b.accountId) && equalBytes(a.messageId, b.messageId);
+
+/** How a shared history begins in an encoded content: field 24, of a length. No text in UTF-8 has these two bytes. */
+export const SHARED_HISTORY_TAG: Bytes = new Uint8Array([0xc2, 0x01]);
 
 /** A content that says nothing: fills the other devices' places where only one device is meant. */
 export function emptyContent(messageId: MessageId): Bytes {

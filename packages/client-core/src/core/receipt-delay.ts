@@ -1,6 +1,6 @@
 /** Members of a group for whose sake the receipts of its messages wait as long as those of a direct message. */
 const MEMBERS_AT_ONCE = 4;
-/** The longest that a receipt waits for others, as a multiple of the delay of a direct message. */
+/** The longest that a receipt of middling luck waits for others, as a multiple of the delay of a direct message. */
 const MOST_DELAYS = 60;
 
 /**

@@ -39,7 +39,10 @@ export interface Storage {
   transaction<T>(body: () => T, durability?: Durability): T;
   /** True while `transaction` runs. */
   readonly inTransaction: boolean;
-  /** Overwrites what was deleted: deleted content is no longer in the database nor in its write-ahead log. */
+  /**
+   * Overwrites what was deleted: deleted content is no longer in the database nor in its write-ahead log. UnavailableError
+   * `storage/in-use` where somebody else reads from the log.
+   */
   eraseDeleted(): void;
   /** Encrypts the whole database under another key of 32 bytes. */
   rekey(key: Bytes): void;

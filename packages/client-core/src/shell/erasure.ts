@@ -39,11 +39,16 @@ export class Erasure {
     return this.context.meta.number("erase-due") === 1;
   }
 
+  /** A disk that fails, or is full, keeps nobody from what was written: it is tried again until it is done. */
   private erase(): void {
     const { meta, storage } = this.context;
-    storage.eraseDeleted();
-    // Where this is forgotten it is done once more.
-    storage.transaction(() => meta.delete("erase-due"), "with-the-next");
+    try {
+      storage.eraseDeleted();
+      // Where this is forgotten it is done once more.
+      storage.transaction(() => meta.delete("erase-due"), "with-the-next");
+    } catch {
+      this.wait();
+    }
   }
 
   private wait(): void {

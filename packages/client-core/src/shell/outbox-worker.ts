@@ -464,13 +464,12 @@ export class OutboxWorker {
     const last = this.context.outbox.countParts(row.id) === 1;
     // What nobody is told of may be forgotten: the same submit is answered once more then, by its id. The number of an event
     // that was told must not come to mean another.
-    const isTold = row.target.kind !== "account" || row.lane !== lanes.receipts(row.target.account);
     this.context.transaction(
       () => {
         this.context.outbox.deletePart(part.id);
         if (last) this.settle(row, "accepted");
       },
-      isTold ? "at-once" : "with-the-next",
+      isReceipt(row) ? "with-the-next" : "at-once",
     );
     this.afterwards(last);
   }
@@ -516,13 +515,16 @@ export class OutboxWorker {
     if (row.target.kind === "account") this.encryptor.full.delete(formatId(row.target.account));
     if (row.historyId === undefined) {
       // One of the members that were left out was reached now, or never will be.
-      if (row.target.kind === "account") this.encryptor.noteReach(row.messageId);
+      if (row.target.kind === "account" && !isReceipt(row)) this.encryptor.noteReach(row.messageId);
       return;
     }
     const line = this.context.history.settle(row.historyId, state, code, atMs);
     if (line !== undefined) this.encryptor.noteReach(row.messageId, line);
   }
 }
+
+const isReceipt = ({ lane, target }: OutboxRow): boolean =>
+  target.kind === "account" && lane === lanes.receipts(target.account);
 
 const withoutAccess = ({ account }: { readonly account: AccountId }): Repair => ({
   account,

@@ -1,6 +1,7 @@
 import { type AccountId, messageId, RejectionError } from "@murmuration/base";
 import { encodeContent, type Sync } from "../core/content.ts";
 import type { Context } from "./context.ts";
+import { forgetConversation } from "./forget-told.ts";
 import type { GroupLedger } from "./group-ledger.ts";
 import type { Received, Receiver } from "./receiver.ts";
 
@@ -90,7 +91,7 @@ export class SyncReceiver {
       }
     } else {
       if (conversation.state === "active") throw new RejectionError("content/not-a-request");
-      context.history.removeConversation(conversation.id);
+      forgetConversation(context, conversation.id);
       context.conversations.delete(conversation.id);
     }
     context.events.append({

@@ -319,6 +319,13 @@ export class HistoryStore {
       this.storage.run(`UPDATE ${table} SET conversation = ? WHERE conversation = ?`, [to, from]);
   }
 
+  /** Own lines whose text was changed. O(lines of the conversation). */
+  ownEdited(conversation: Bytes): readonly HistoryRow[] {
+    return this.storage
+      .all("SELECT * FROM history WHERE conversation = ? AND outgoing = 1 AND edited = 1", [conversation])
+      .map(rowOf);
+  }
+
   removeConversation(conversation: Bytes): void {
     this.storage.run("DELETE FROM history WHERE conversation = ?", [conversation]);
     this.storage.run("DELETE FROM waiting_change WHERE conversation = ?", [conversation]);

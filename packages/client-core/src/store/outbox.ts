@@ -12,6 +12,7 @@ import {
   submitId,
   type Writer,
 } from "@murmuration/base";
+import { SHARED_HISTORY_TAG } from "../core/content.ts";
 import { type Row, type Storage, viewOf } from "../ports/storage.ts";
 import { KeptRows, type KeptStorage } from "./kept-storage.ts";
 
@@ -358,12 +359,37 @@ export class OutboxStore {
   }
 
   /**
-   * Rows that have no line of their own and name this message in their content. O(bytes of such contents): edits,
-   * reactions and the like of the last weeks.
+   * Rows that have no line of their own and name this message in their content. O(bytes of such contents): what this device
+   * said in the last weeks besides texts, and its copies for the own other devices.
    */
   naming(message: MessageId): readonly OutboxRow[] {
     const sql = "SELECT * FROM outbox WHERE history_id IS NULL AND message_id <> ? AND instr(content, ?) > 0";
     return this.storage.all(sql, [message, message]).map(rowOf);
+  }
+
+  /**
+   * Those among them that may tell newcomers of it: only these are read, whatever id somebody has given to a message. O(bytes
+   * of such contents).
+   */
+  tellingPastOf(message: MessageId): readonly OutboxRow[] {
+    const sql =
+      "SELECT * FROM outbox WHERE history_id IS NULL AND instr(content, ?) > 0 AND instr(content, ?) > 0";
+    return this.storage.all(sql, [SHARED_HISTORY_TAG, message]).map(rowOf);
+  }
+
+  /** Rows that may tell newcomers of this group what was said in it. */
+  tellingPastTo(group: Bytes): readonly OutboxRow[] {
+    const sql = "SELECT * FROM outbox WHERE history_id IS NULL AND target = ? AND instr(content, ?) > 0";
+    return this.storage.all(sql, [group, SHARED_HISTORY_TAG]).map(rowOf);
+  }
+
+  /** Everything that carries an own message that has a line in this conversation. O(lines). */
+  deleteSaidIn(conversation: Bytes): void {
+    this.storage.run(
+      `DELETE FROM outbox WHERE message_id IN
+         (SELECT message_id FROM history WHERE conversation = ? AND outgoing = 1 AND shared_by IS NULL)`,
+      [conversation],
+    );
   }
 
   /** Everything that carries this message, also to the own other devices. */

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Content, content, encodeContent } from "../../src/core/content.ts";
 import { openSqlcipher, type Storage, systemEnvironment, type Transport } from "../../src/index.ts";
 import { Context, defaultSettings } from "../../src/shell/context.ts";
+import { forgetConversation } from "../../src/shell/forget-told.ts";
 import { lanes } from "../../src/shell/lanes.ts";
 import { Lines } from "../../src/shell/lines.ts";
 import { Maintenance } from "../../src/shell/maintenance.ts";
@@ -64,6 +65,15 @@ function edited(target: MessageId): void {
   );
 }
 
+const itemOf = (id: MessageId, text: string) => ({
+  accountId: bob,
+  deviceId: 1,
+  messageId: id,
+  sentAtMs: 1,
+  edited: false,
+  body: { text, attachments: [] },
+});
+
 const remove = (author: AccountId, id: MessageId): number | undefined =>
   lines.apply(
     { messageId: newId(), delete: { target: { accountId: author, messageId: id } } },
@@ -114,17 +124,53 @@ test("somebody whose message has the id of an own one cannot take the own edit o
 
 test("a past that is told to newcomers is told without what is deleted meanwhile, whoever said it", () => {
   const [first, second] = [said(bob), said(bob)];
-  const item = (id: MessageId, text: string) => ({
-    accountId: bob,
-    deviceId: 1,
-    messageId: id,
-    sentAtMs: 1,
-    edited: false,
-    body: { text, attachments: [] },
-  });
-  queue({ sharedHistory: { items: [item(first, "stays"), item(second, SECRET)] } });
-  queue({ sharedHistory: { items: [item(second, SECRET)] } });
+  queue({ sharedHistory: { items: [itemOf(first, "stays"), itemOf(second, SECRET)] } });
+  queue({ sharedHistory: { items: [itemOf(second, SECRET)] } });
   remove(bob, second);
   const told = rows().map((row) => content.decode(row).sharedHistory?.items.map(({ body }) => body?.text));
   expect(told).toEqual([["stays"]]);
+});
+
+test("what others say that we have said takes nothing out of the outbox when it is deleted", () => {
+  const maintenance = new Maintenance(context, { tend: () => {} });
+  const id = queue({ reaction: { target: { accountId: bob, messageId: newId() }, emoji: "🐦" } });
+  const line = context.history.appendShared({
+    conversation: group,
+    messageId: id,
+    author: own,
+    authorDevice: 3,
+    outgoing: true,
+    body: undefined,
+    edited: false,
+    sentAtMs: 1,
+    storedAtMs: 1,
+    sendState: "accepted",
+    sharedBy: bob,
+  });
+  maintenance.removeLines([context.history.get(line!)!]);
+  expect(rows()).toHaveLength(1);
+});
+
+test("a conversation that is deleted leaves none of its texts behind, and none of another's is touched", () => {
+  const id = said(own);
+  context.outbox.append({
+    lane: lanes.group(group),
+    target: { kind: "group", group },
+    messageId: id,
+    content: encodeContent({ messageId: id, text: { text: SECRET, attachments: [] } }),
+    confirm: true,
+    createdAtMs: 1,
+  });
+  edited(id);
+  queue({ sharedHistory: { items: [itemOf(newId(), SECRET)] } });
+  queue({ edit: { messageId: newId(), text: "stays" } });
+  let erased = 0;
+  storage.eraseDeleted = () => {
+    erased++;
+  };
+  context.transaction(() => forgetConversation(context, group));
+  expect(storage.all("SELECT message_id FROM outbox")).toHaveLength(1);
+  expect(keeps(SECRET)).toBe(false);
+  expect(keeps("stays")).toBe(true);
+  expect(erased).toBe(1);
 });

@@ -35,6 +35,7 @@ test("edit, reaction, reply and delete reach everybody and change one line", asy
   await until(() => seen()?.deleted === true);
   expect(seen()).toMatchObject({ text: "", deleted: true });
   await expect(toAlice.edit(messageId, "mine")).rejects.toThrow("conversation/no-such-message");
+  await expect(toBob.edit(messageId, "again")).rejects.toThrow("conversation/no-such-message");
   await expect(toAlice.delete(target)).rejects.toThrow("conversation/not-the-author");
 });
 

@@ -75,7 +75,7 @@ export class Preparer {
   private readonly triedAtMs = new Map<string, number>();
   /** Until when members rest from what was done last, by conversation. */
   private readonly restsUntilMs = new Map<string, number>();
-  /** Whom the last commit has brought, and until when they are waited for, by conversation. */
+  /** Whom the last commit has brought and who may be here, and until when they are waited for, by conversation. */
   private readonly broughtLast = new Map<
     string,
     { readonly accounts: readonly AccountId[]; readonly untilMs: number }
@@ -332,11 +332,13 @@ export class Preparer {
     await this.communities.prepareMembers(id, accounts);
     const nowMs = this.context.now();
     const pauseMs = GENTLE_PAUSE_MS_PER_MEMBER * this.context.conversations.countMembers(id);
+    const failed = accounts.filter((account) => mls.leavesOf(id, account).length === 0);
     if (accounts.length === GENTLE_ADDS) {
       this.restsUntilMs.set(key, nowMs + pauseMs);
-      this.broughtLast.set(key, { accounts, untilMs: nowMs + GENTLE_PATIENCE * pauseMs });
+      const quiet = this.context.heard.quiet(id, nowMs);
+      const coming = accounts.filter((account) => !failed.includes(account) && !quiet.isQuiet(account));
+      this.broughtLast.set(key, { accounts: coming, untilMs: nowMs + GENTLE_PATIENCE * pauseMs });
     }
-    const failed = accounts.filter((account) => mls.leavesOf(id, account).length === 0);
     if (failed.length > 0) this.triedAtMs.set(key, nowMs);
     if (failed.length < accounts.length) this.giveTimeToJoin(id);
     return true;

@@ -406,7 +406,7 @@ export const canaries: readonly Canary[] = [
     story("disappearing-messages", "a disappearing message goes from both databases"),
     edit(
       `${CLIENT}shell/forget-told.ts`,
-      "if (expireAfterSeconds > 0 && !(outgoing && edited)) return;",
+      "if (expireAfterSeconds > 0 && !(isOwn && edited)) return;",
       "if (expireAfterSeconds > 0) return;",
     ),
   ),

@@ -7,7 +7,7 @@
 /** Accounts that one commit brings. */
 export const GENTLE_ADDS = 3;
 /** After a commit that was full, before the next one, ms for each member: each of them has work with it. */
-export const GENTLE_PAUSE_MS_PER_MEMBER = 13;
+export const GENTLE_PAUSE_MS_PER_MEMBER = 9;
 /** For so many such pauses members that one commit has brought may keep the next one waiting: they have more to do than others. */
 export const GENTLE_PATIENCE = 3;
 /**

@@ -367,7 +367,10 @@ export interface Conversation {
   unpin(message: MessageTarget): Promise<SentMessage>;
   /** Pinned messages, the newest pin first. */
   pins(): readonly TextLine[];
-  /** Deletes a message from this device only. What of an own one had not left, the message or an edit, does not leave any more. */
+  /**
+   * Deletes a message from this device only. Of an own one, what has not left is not sent any more, be it the message or an
+   * edit; what is just being handed to the service still arrives.
+   */
   deleteHere(message: MessageTarget): Promise<void>;
   /** Tells connected members that we type; never stored, dropped when offline. */
   typing(started: boolean): Promise<void>;

@@ -307,8 +307,8 @@ export function withSeenEpochs(encoded: Bytes, reports: readonly EpochReport[]):
 
 /**
  * A content of one's own without what it tells of a message that was deleted: an edit of it says nothing then, and a past
- * that is told again, or for the first time, is told without it. The same bytes where it tells nothing of the message, undefined where nothing is
- * left. What only names it stays: replies, reactions, deletes, pins, receipts. `ownMessage`: only own ones are edited, and
+ * that is told to newcomers is told without it. The same bytes where it tells nothing of the message, undefined where nothing
+ * is left. What only names it stays: replies, reactions, deletes, pins, receipts. `ownMessage`: only own ones are edited, and
  * others may have given theirs the same id. O(content).
  */
 export function withoutTold(encoded: Bytes, told: Target, ownMessage: boolean): Bytes | undefined {

@@ -383,11 +383,12 @@ export class OutboxStore {
     return this.storage.all(sql, [group, SHARED_HISTORY_TAG]).map(rowOf);
   }
 
-  /** Everything that carries an own message that has a line in this conversation. O(lines). */
+  /** Everything that carries an own message of this conversation; what else was said in it is still said. O(lines). */
   deleteSaidIn(conversation: Bytes): void {
     this.storage.run(
       `DELETE FROM outbox WHERE message_id IN
-         (SELECT message_id FROM history WHERE conversation = ? AND outgoing = 1 AND shared_by IS NULL)`,
+         (SELECT message_id FROM history WHERE conversation = ? AND outgoing = 1 AND kind = 'message'
+            AND shared_by IS NULL)`,
       [conversation],
     );
   }

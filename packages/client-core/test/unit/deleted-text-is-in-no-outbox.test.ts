@@ -164,12 +164,18 @@ test("a conversation that is deleted leaves none of its texts behind, and none o
   edited(id);
   queue({ sharedHistory: { items: [itemOf(newId(), SECRET)] } });
   queue({ edit: { messageId: newId(), text: "stays" } });
+  const notice = queue({ pin: { target: { accountId: own, messageId: id }, pinned: true } });
+  lines.appendNotice(
+    notice,
+    { conversation: group, author: own, authorDevice: 1, outgoing: true, sentAtMs: 1 },
+    { code: "group/message-pinned", message: { author: "a", messageId: "m" } },
+  );
   let erased = 0;
   storage.eraseDeleted = () => {
     erased++;
   };
   context.transaction(() => forgetConversation(context, group));
-  expect(storage.all("SELECT message_id FROM outbox")).toHaveLength(1);
+  expect(storage.all("SELECT message_id FROM outbox")).toHaveLength(2);
   expect(keeps(SECRET)).toBe(false);
   expect(keeps("stays")).toBe(true);
   expect(erased).toBe(1);

@@ -1,4 +1,4 @@
-import { type Environment, systemEnvironment, type Transport } from "@murmuration/client-core";
+import type { Transport } from "@murmuration/client-core";
 import { expect, test } from "vitest";
 import { ShiftedClock, type SimulatedDevice, until, World } from "../../src/index.ts";
 import { flockOf, inGroup, newcomer } from "../support/flock.ts";
@@ -56,11 +56,7 @@ class Uploads {
 test("a picture stays at the service for as long as an owner or admin comes by, and no plain member uploads it", async () => {
   const clock = new ShiftedClock();
   await using world = await World.start({ serviceClock: clock });
-  // It looks at its clock five times in a second, as any does every few minutes.
-  const environment: Environment = {
-    ...clock.environment,
-    sleep: (ms, abort) => systemEnvironment.sleep(Math.min(ms, 200), abort),
-  };
+  const environment = clock.oftenLookedAt;
   const [ofAlice, ofBob] = [new Uploads(), new Uploads()];
   const alice = await newcomer(world, "Alice", { environment, wrapTransport: ofAlice.wrapTransport });
   const bob = await newcomer(world, "Bob", { environment, wrapTransport: ofBob.wrapTransport });

@@ -1,17 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { type Environment, openSqlcipher, systemEnvironment } from "@murmuration/client-core";
+import { openSqlcipher } from "@murmuration/client-core";
 import { expect, test } from "vitest";
 import { ShiftedClock, type SimulatedDevice, until, World } from "../../src/index.ts";
 import { commitsIn } from "../support/communities.ts";
 import { flockOf, inGroup, newcomer, talkRound } from "../support/flock.ts";
 
 const MINUTE_MS = 60_000;
-
-/** A device that looks at its clock five times in a second, as any does every few minutes. */
-const impatient = (clock: ShiftedClock): Environment => ({
-  ...clock.environment,
-  sleep: (ms, abort) => systemEnvironment.sleep(Math.min(ms, 200), abort),
-});
 
 /** Rows with the keys of past epochs. */
 function pastEpochs({ path, key }: SimulatedDevice): number {
@@ -29,7 +23,7 @@ test("keys of past epochs but the last four are deleted after their time, though
   const clock = new ShiftedClock();
   const [alice, bob] = [
     await newcomer(world, "Alice"),
-    await newcomer(world, "Bob", { environment: impatient(clock) }),
+    await newcomer(world, "Bob", { environment: clock.oftenLookedAt }),
   ];
   const group = await flockOf(alice, bob);
   for (const title of ["Two", "Three", "Four", "Five", "Six", "Seven", "Eight"]) {
@@ -48,7 +42,7 @@ test("keys of past epochs but the last four are deleted after their time, though
 test("a member that stays connected renews the keys of its leaf when they are old, once", async () => {
   await using world = await World.start();
   const clock = new ShiftedClock();
-  const bobs = { environment: impatient(clock), settings: { selfUpdateMs: 60 * MINUTE_MS } };
+  const bobs = { environment: clock.oftenLookedAt, settings: { selfUpdateMs: 60 * MINUTE_MS } };
   const [alice, bob] = [await newcomer(world, "Alice"), await newcomer(world, "Bob", bobs)];
   const group = await flockOf(alice, bob);
   await talkRound([alice, bob], group.id, "before");

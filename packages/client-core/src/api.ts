@@ -89,8 +89,8 @@ export interface ClientSettings {
   /** How long a message without a receipt can be sent again after the service lost it, ms. Default 30 days. */
   readonly resendMemoryMs: number;
   /**
-   * Time in which receipts to one author are gathered into one, ms; in a group of more than 8 members as much longer as it
-   * is larger, up to 40 times, and each member half up to one and a half times as long as others. Default 250.
+   * Time in which receipts to one author are gathered into one, ms; in a group of more than 4 members longer, up to 250
+   * times, and each member half up to one and a half times as long as others. Default 250.
    */
   readonly receiptDelayMs: number;
   /** Shortest and longest pause before connecting again, ms. Default 250 and 30,000, with full jitter. */
@@ -789,7 +789,10 @@ export interface Events {
   read(after?: number, limit?: number): readonly ClientEvent[];
   /** The id up to which the application has acknowledged. */
   readonly acknowledged: number;
-  /** The application has dealt with everything up to this id: it is deleted, and `read` starts after it. */
+  /**
+   * The application has dealt with everything up to this id: it is not shown again, and deleted with what is stored next, a
+   * second later at the latest. Where the process is killed before, it comes once more.
+   */
   acknowledge(throughEventId: number): Promise<void>;
   /** Calls back for every event from now on, after it is persisted. Returns how to stop. */
   on(listener: (event: ClientEvent) => void): () => void;

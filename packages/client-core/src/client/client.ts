@@ -284,6 +284,7 @@ class MurmurationClient implements Client {
     await this.maintenance.stop();
     await this.pushing.stop();
     this.mark.keep();
+    this.context.eventCursor.keep();
     this.options.transport.close();
   }
 

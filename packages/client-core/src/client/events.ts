@@ -18,11 +18,12 @@ export class ClientEvents implements Events {
   }
 
   get acknowledged(): number {
-    return this.context.meta.number("event-cursor");
+    return this.context.eventCursor.at;
   }
 
   read(after: number = this.acknowledged, limit: number = PAGE): readonly ClientEvent[] {
-    return this.context.events.after(after, limit).map((event) => this.view(event));
+    const from = Math.max(after, this.acknowledged);
+    return this.context.events.after(from, limit).map((event) => this.view(event));
   }
 
   private view(event: StoredEvent | PassingEvent): ClientEvent {
@@ -35,13 +36,7 @@ export class ClientEvents implements Events {
   }
 
   async acknowledge(throughEventId: number): Promise<void> {
-    const { context } = this;
-    if (throughEventId <= this.acknowledged) return;
-    // Events come at least once.
-    context.transaction(() => {
-      context.meta.setNumber("event-cursor", Math.min(throughEventId, context.events.lastId()));
-      context.events.deleteThrough(throughEventId);
-    }, "with-the-next");
+    this.context.eventCursor.move(throughEventId);
   }
 
   on(listener: (event: ClientEvent) => void): () => void {

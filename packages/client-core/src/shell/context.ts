@@ -28,6 +28,7 @@ import { PairwiseRows } from "../store/pairwise-rows.ts";
 import { PushStore } from "../store/push.ts";
 import { Meter } from "./communities/meter.ts";
 import { Erasure } from "./erasure.ts";
+import { EventCursor } from "./event-cursor.ts";
 import { Notifier } from "./notifier.ts";
 import { SerialQueue } from "./serial-queue.ts";
 import { ServiceApi } from "./service-api.ts";
@@ -81,6 +82,7 @@ export class Context {
   readonly closing = new AbortController();
   private quietUntilMs = 0;
   readonly erasure = new Erasure(this);
+  readonly eventCursor = new EventCursor(this);
   private pairwise: PairwiseEngine | undefined;
   private address: DeviceAddress | undefined;
 
@@ -204,7 +206,13 @@ export class Context {
 
   /** One transaction, durable at once if not said otherwise; whoever calls it tells the listeners afterwards. */
   transaction<T>(body: () => T, durability?: Durability): T {
-    const result = this.orUndone(() => this.storage.transaction(body, durability));
+    const whole = (): T => {
+      const result = body();
+      this.eventCursor.write();
+      return result;
+    };
+    const result = this.orUndone(() => this.storage.transaction(whole, durability));
+    this.eventCursor.written();
     this.erasure.transactionEnded();
     return result;
   }

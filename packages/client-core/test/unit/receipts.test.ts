@@ -1,5 +1,6 @@
 import { type AccountId, accountId, type MessageId, messageId } from "@murmuration/base";
 import { expect, test } from "vitest";
+import { receiptDelayOf } from "../../src/core/receipt-delay.ts";
 import { Receipts } from "../../src/shell/receipts.ts";
 
 const ALICE = accountId(new Uint8Array(16).fill(1));
@@ -80,17 +81,24 @@ test("receipts of a large group wait for more of them, and what is due sooner ta
   await at(1_000);
   receipts.due(ALICE, message(2), false, 200);
   receipts.gather();
-  await at(12_499);
+  await at(39_062);
   expect(sent).toEqual([]);
-  await at(12_500);
-  expect(sent).toEqual([{ atMs: 12_500, author: ALICE }]);
+  await at(39_063);
+  expect(sent).toEqual([{ atMs: 39_063, author: ALICE }]);
 
   receipts.due(ALICE, message(3), false, 200);
   receipts.gather();
   receipts.due(BOB, message(4), false, 2);
   receipts.gather();
-  await at(12_750);
+  await at(39_313);
   expect(sent.slice(1).map(({ author }) => author)).toEqual([ALICE, BOB]);
+});
+
+test("the time grows with the members of a group, and faster where it is large: fewer of them go in a second then", () => {
+  const perSecond = (members: number) => (members * 1_000) / receiptDelayOf(members, 250, 0.5);
+  expect([2, 8, 16, 64, 128, 255].map((members) => Math.round(perSecond(members)))).toEqual([
+    8, 16, 16, 16, 8, 4,
+  ]);
 });
 
 test("members of a large group do not send their receipts all at once: each waits a time of its own", async () => {
@@ -101,21 +109,21 @@ test("members of a large group do not send their receipts all at once: each wait
     for (let ms = 0; sent.length === 0; ms += 5) await at(ms);
     return sent[0]!.atMs;
   };
-  expect(await sentAt(0)).toBe(6_250);
-  expect(await sentAt(0.2)).toBe(8_750);
-  expect(await sentAt(1)).toBe(18_750);
+  expect(await sentAt(0)).toBe(19_535);
+  expect(await sentAt(0.2)).toBe(27_345);
+  expect(await sentAt(1)).toBe(58_595);
 });
 
-test("what a crash has left waits a moment, and no group is so large that a receipt waits longer than 60 of them", async () => {
+test("what a crash has left waits a moment, and no group is so large that a receipt waits longer than 250 of them", async () => {
   const { at, receipts, sent } = gathering();
   receipts.due(ALICE, message(1), false, 1_000);
   receipts.gather();
-  await at(14_999);
+  await at(62_499);
   expect(sent).toEqual([]);
-  await at(15_000);
+  await at(62_500);
   expect(sent).toHaveLength(1);
   receipts.gather();
-  await at(30_000);
+  await at(200_000);
   expect(sent).toHaveLength(1);
 });
 
@@ -123,28 +131,28 @@ test("receipts wait where something is under way, and as long as ever after it",
   const { at, quieten, receipts, sent } = gathering();
   receipts.due(ALICE, message(1), false, 200);
   receipts.gather();
-  await at(12_000);
-  quieten(20_000);
-  await at(12_500);
+  await at(39_000);
+  quieten(50_000);
+  await at(39_063);
   receipts.due(ALICE, message(2), false, 2);
   receipts.gather();
-  await at(20_249);
+  await at(50_249);
   expect(sent).toEqual([]);
-  await at(20_250);
-  expect(sent).toEqual([{ atMs: 20_250, author: ALICE }]);
+  await at(50_250);
+  expect(sent).toEqual([{ atMs: 50_250, author: ALICE }]);
 });
 
 test("receipts that were due wait as long as ever after what is under way, and are not due at once with all others", async () => {
   const { at, quieten, receipts, sent } = gathering();
   receipts.due(ALICE, message(1), false, 200);
   receipts.gather();
-  await at(12_000);
-  quieten(20_000);
-  await at(12_500);
-  await at(32_499);
+  await at(39_000);
+  quieten(50_000);
+  await at(39_063);
+  await at(89_062);
   expect(sent).toEqual([]);
-  await at(32_500);
-  expect(sent).toEqual([{ atMs: 32_500, author: ALICE }]);
+  await at(89_063);
+  expect(sent).toEqual([{ atMs: 89_063, author: ALICE }]);
 });
 
 test("receipts wait for what is under way once, not for somebody who is at something again and again", async () => {

@@ -19,6 +19,8 @@ const QUIET_MS = 1_500;
 const PRACTICE = 400;
 /** How long no commit may come before a tree is taken for warm: the service waits 5 s after the last member that came, ms. */
 const WARM_QUIET_MS = 6_500;
+/** The longest in which it is measured what is spent while nothing is said, ms. */
+const MOST_IDLE_MS = 10_000;
 /** The longest that is waited for a tree to be warm, ms. */
 const MOST_WARM_MS = 12_000;
 
@@ -64,12 +66,18 @@ export async function formGroup(
 }
 
 /** Everybody's usage at one moment. */
-type Snapshot = Awaited<ReturnType<Crew["usage"]>>;
+type Snapshot = Awaited<ReturnType<Crew["usage"]>> & { readonly atMs: number };
+
+const snapshotOf = async (crew: Crew): Promise<Snapshot> => ({
+  ...(await crew.usage()),
+  atMs: performance.now(),
+});
 
 /**
  * The measured sender alone: one message at a time, each until every member has it. In a community a commit may come in
  * between, which has lines of its own in the report: there the median of the messages counts. A pairwise message goes on to
- * cost something when all have it, by its receipts: there the mean counts, with what came until all was quiet.
+ * cost something when all have it, by its receipts: there the mean counts, with what came until all was quiet. In a large
+ * group that takes a minute: what connections cost in such a time by themselves is measured before, and taken off.
  *
  * The sender's CPU for a community message ends where the client is done with it: see {@link Sent}. Until the last of a
  * thousand has it the process goes on to report to the orchestrator, and to take acknowledgements from it, which a product
@@ -98,7 +106,9 @@ export async function measuredPart(
   progress.stage("measured messages", measured.length);
   if (!isCommunity) await receiptsCame(plan);
   await quiet(crew);
-  const snapshots = [await crew.usage()];
+  const before = await snapshotOf(crew);
+  if (!isCommunity) await sleep(Math.min(MOST_IDLE_MS, receiptWaitMs(plan)));
+  const snapshots = [await snapshotOf(crew)];
   const lastMemberMs: number[] = [];
   const sendCpuUs: number[] = [];
   for (const { index, sender } of measured) {
@@ -109,19 +119,24 @@ export async function measuredPart(
     if (sent.cpuUs !== undefined) sendCpuUs.push(sent.cpuUs);
     await arrived(crew, foundersOf(plan), index);
     lastMemberMs.push(performance.now() - sentAt);
-    if (isCommunity) snapshots.push(await crew.usage());
+    if (isCommunity) snapshots.push(await snapshotOf(crew));
     progress.step();
   }
   if (!isCommunity) {
     await receiptsCame(plan);
     await quiet(crew);
-    snapshots.push(await crew.usage());
+    snapshots.push(await snapshotOf(crew));
   }
   const messages = isCommunity ? 1 : measured.length;
   /** What one message cost, of what a snapshot adds up. */
   const cost = (total: (snapshot: Snapshot) => number): number => {
-    const totals = snapshots.map(total);
-    return median(totals.slice(1).map((value, at) => (value - totals[at]!) / messages));
+    const spent = (from: Snapshot, to: Snapshot) => total(to) - total(from);
+    const idle = isCommunity ? 0 : spent(before, snapshots[0]!) / (snapshots[0]!.atMs - before.atMs);
+    const costs = snapshots.slice(1).map((snapshot, at) => {
+      const last = snapshots[at]!;
+      return Math.max(0, spent(last, snapshot) - idle * (snapshot.atMs - last.atMs)) / messages;
+    });
+    return median(costs);
   };
   const receivers = (key: "cpuUs" | "received") => (snapshot: Snapshot) =>
     snapshot.clients.slice(1).reduce((sum, client) => sum + client[key], 0) / (plan.founders - 1);
@@ -139,8 +154,11 @@ export async function measuredPart(
  * Receipts of a group come late, the larger it is: the session of a member who has not answered yet carries the key
  * exchange with each message, and what receipts cost belongs to the messages that they confirm.
  */
-const receiptsCame = ({ founders }: Plan): Promise<void> =>
-  sleep(receiptDelayOf(founders, defaultSettings.receiptDelayMs, 1));
+const receiptsCame = (plan: Plan): Promise<void> => sleep(receiptWaitMs(plan));
+
+/** The longest that a receipt waits. */
+const receiptWaitMs = ({ founders }: Plan): number =>
+  receiptDelayOf(founders, defaultSettings.receiptDelayMs, 1);
 
 /** Rounded. */
 function median(values: readonly number[]): number {

@@ -88,6 +88,7 @@ export class GroupLedger {
     const { context } = this;
     const { conversations, events } = context;
     let state = this.state(group);
+    const { members } = state;
     const stored = conversations.group(group);
     let keys: Generation | undefined = stored ?? generation;
     const own = conversations.pendingWrite(group);
@@ -115,6 +116,9 @@ export class GroupLedger {
     if (current === undefined) throw new InvariantError("group/without-key");
     this.keepPastKey(group, current, changes);
     this.save(group, state, current, stored?.forked ?? false);
+    // Members of a large group would pay for a step of its move by their number.
+    if (state.members !== members && !this.goesByMls(group))
+      conversations.saveMembers(group, [...state.members.values()], context.now());
     if (joined > 0) context.migration.setJoinedRevision(group, joined);
     for (const { before, after, change } of steps) {
       this.effects.adopted(group, before, after, change);
@@ -149,7 +153,6 @@ export class GroupLedger {
     conversations.saveGroup(group, row);
     conversations.dropPendingKeys(group, state.revision);
     if (this.goesByMls(group)) return;
-    conversations.saveMembers(group, [...state.members.values()], this.context.now());
     conversations.setTitle(group, state.title);
     conversations.setExpiry(group, state.expireAfterSeconds);
   }

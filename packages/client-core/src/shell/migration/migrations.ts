@@ -294,7 +294,8 @@ export class Migrations {
         context.migration.beginGeneration(id);
         context.mls.delete(id);
         this.communities.abandon(id);
-        context.eraseAfterwards();
+        // As in a generation that begins: all members do it in the same moment, while people talk.
+        context.eraseWhenQuiet();
         break;
       case "switch":
         this.switcher.switchIfReached(id);
@@ -342,9 +343,10 @@ export class Migrations {
       return;
     }
     this.giveNameTo(id, wireId);
+    // In the first generation there is nothing to erase.
+    if (mls.group(id) !== undefined) context.eraseWhenQuiet();
     mls.expectGroup(id, wireId);
     this.communities.abandon(id);
-    context.eraseAfterwards();
     if (!this.preparer.isCreator(id)) return;
     const lease = migration.wantedLease(id);
     migration.dropLease(id);
@@ -362,6 +364,7 @@ export class Migrations {
     if (!isTaken || equalBytes(id, wireId)) return;
     this.communities.abandon(wireId);
     mls.delete(wireId);
+    context.eraseAfterwards();
     if (conversations.get(wireId) === undefined) return;
     conversations.setState(wireId, "removed");
     events.append({ kind: "conversation-changed", conversation: wireId, atMs: context.now() });

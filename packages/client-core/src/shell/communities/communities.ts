@@ -48,6 +48,7 @@ import { Access } from "./access.ts";
 import { Approvals } from "./approvals.ts";
 import { Committer } from "./committer.ts";
 import { CommunityContent, type CommunityMessage, encodeProfile, hashOfProfile } from "./content.ts";
+import { EntriesTogether } from "./entries-together.ts";
 import type { EpochReports } from "./epoch-reports.ts";
 import { Governance } from "./governance.ts";
 import { GroupNames } from "./group-names.ts";
@@ -163,6 +164,7 @@ export class Communities {
   private readonly content: CommunityContent;
   private readonly refeeder: Refeeder;
   private readonly unhurried: Unhurried;
+  private readonly together: EntriesTogether;
   /** Epoch in which a leave was last proposed, by group. */
   private readonly leaving = new Map<string, bigint>();
   /** Groups that broke on this connection, and whether they are left alone until the next one. */
@@ -204,6 +206,9 @@ export class Communities {
     const { access, ledger, registry, turns } = this;
     const past = new GroupPast(context);
     this.unhurried = new Unhurried(context, (id) => effects.patienceMs(id));
+    this.together = new EntriesTogether((frame) =>
+      this.take(frame, (body) => this.unhurried.putOff(body, () => this.take(frame, () => false))),
+    );
     this.refeeder = new Refeeder(context, names, registry, access, past, {
       open: (id) => this.orSetAside(id, () => this.open(id)),
       opened: (id) => this.behindOf(id, () => this.resume(id)),
@@ -265,6 +270,7 @@ export class Communities {
     this.connections++;
     this.retrying.clear();
     this.setAside.clear();
+    this.together.drop();
     this.access.disconnected();
     this.refeeder.disconnected();
     this.turns.reset();
@@ -531,7 +537,12 @@ export class Communities {
    * our own code stumbles over in one group's log sets that group aside, as in {@link orSetAside}.
    */
   frame(frame: ServiceBody): void {
-    this.take(frame, (body) => this.unhurried.putOff(body, () => this.take(frame, () => false)));
+    if (frame.kind === "groupEntries") {
+      this.together.put(frame);
+      return;
+    }
+    this.together.flush();
+    this.take(frame, () => false);
   }
 
   /** By the name that the group has now: what was put off may be of one that was given up since. */

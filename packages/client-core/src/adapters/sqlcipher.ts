@@ -23,6 +23,12 @@ export interface SqlcipherOptions {
   readonly key: Bytes;
 }
 
+/**
+ * After so many pages, 12 to 20 MiB, the log is transferred into the file: some such messages share one transfer. Clients
+ * that share a machine and a conversation write alike, and must not all do it in the same moment.
+ */
+const pagesOfLog = (): number => 3_072 + Math.floor(2_048 * Math.random());
+
 function keyLiteral(key: Bytes): string {
   if (key.length !== DATABASE_KEY_BYTES) throw new UsageError("storage/bad-key-length");
   return `"x'${toHex(key)}'"`;
@@ -47,8 +53,7 @@ export function openSqlcipher(options: SqlcipherOptions): Storage {
     // In KiB. A message to a group of the largest pairwise size reads and writes about 3 MB of pages; what does not
     // fit is decrypted and authenticated twice.
     database.pragma("cache_size = -8192");
-    // In pages, 16 MiB: some such messages share one transfer from the log into the file.
-    database.pragma("wal_autocheckpoint = 4096");
+    database.pragma(`wal_autocheckpoint = ${pagesOfLog()}`);
   } catch {
     database.close();
     throw new RejectionError("storage/wrong-key");

@@ -3,6 +3,11 @@
  * member three or four signature verifications, and whoever comes verifies all who are there; all at once would keep a
  * device that is not quick from everything else for a second and more. Nobody waits for it to be over.
  */
+import { limits } from "@murmuration/wire";
+
+const NEWCOMER_PAUSE_MS_PER_MEMBER = 20;
+/** Time for the next newcomers' commit, ms. */
+const BEFORE_WARM_UP_MS = 1_000;
 
 /** Accounts that one commit brings. */
 export const GENTLE_ADDS = 3;
@@ -10,6 +15,14 @@ export const GENTLE_ADDS = 3;
 export const GENTLE_PAUSE_MS_PER_MEMBER = 9;
 /** For so many such pauses members that one commit has brought may keep the next one waiting: they have more to do than others. */
 export const GENTLE_PATIENCE = 3;
+/**
+ * The same for those who waited for the switch, and longer: the others read by MLS already, and whoever comes is shown what is
+ * said at once. Not as long as the service waits for somebody to come before it has the tree warmed: the next newcomers
+ * would leave it cold again. A hundred come in two and a half minutes.
+ */
+export function newcomerPauseMs(members: number): number {
+  return Math.min(NEWCOMER_PAUSE_MS_PER_MEMBER * members, limits.warmUpQuietMs - BEFORE_WARM_UP_MS);
+}
 /**
  * After the switch of a group, before those are added who waited for it, ms: all of the members switch first. What a member
  * has to do grows with their number, and so does the time that each of them is given.

@@ -44,7 +44,7 @@ import { lanes } from "../lanes.ts";
 import { Signal } from "../signal.ts";
 import {
   GENTLE_ADDS,
-  GENTLE_PAUSE_MS_PER_MEMBER,
+  newcomerPauseMs,
   REST_MS_PER_MEMBER,
   restAfterSwitchMs,
   SPREAD_MS_PER_MEMBER,
@@ -891,7 +891,7 @@ export class Migrations {
       migration.deleteWaiting(id, accounts);
     });
     await this.communities.runMembers(id);
-    this.lookAtMs.set(key, this.context.now() + GENTLE_PAUSE_MS_PER_MEMBER * members);
+    this.lookAtMs.set(key, this.context.now() + newcomerPauseMs(members));
   }
 
   /** The creator may have vanished. */

@@ -1,8 +1,13 @@
+import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { configDefaults, defineConfig } from "vitest/config";
+import { folderInMemory } from "./tools/folder-in-memory.ts";
 
 // Hundreds of processes are started from the same sources: each reads them compiled instead of stripping and compiling.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL(".cache/node", import.meta.url));
+// Where another place is named it is that: TMPDIR=/var/tmp runs the tests on a disk.
+const folder = tmpdir() === "/tmp" ? folderInMemory() : undefined;
+if (folder !== undefined) process.env.TMPDIR = folder;
 
 const conditions = ["@murmuration/source", "node", "module", "default"];
 const shared = {

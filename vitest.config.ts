@@ -32,7 +32,8 @@ export default defineConfig({
   ...shared,
   test: {
     pool: "forks",
-    maxWorkers: 4,
+    // On two cores: stories wait as much as they compute.
+    maxWorkers: 5,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ["default", "./tools/closing-line-reporter.ts"],

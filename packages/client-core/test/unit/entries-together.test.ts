@@ -71,3 +71,16 @@ test("what breaks while entries are taken is not taken a second time with the ne
   await endOfPiece();
   expect(calls).toBe(1);
 });
+
+test("a frame with as many entries as a service can put into it ends nothing", async () => {
+  let count = 0;
+  const together = new EntriesTogether(({ entries }) => {
+    count += entries.length;
+  });
+  const many = Array.from({ length: 500_000 }, (_, index) => index + 1);
+  const entries = many.map((sequence) => ({ sequence, serverTimeMs: 1 }) as Frame["entries"][number]);
+  together.put({ ...frame(ours, 1), entries });
+  together.put({ ...frame(ours, 1), entries });
+  await endOfPiece();
+  expect(count).toBe(1_000_000);
+});

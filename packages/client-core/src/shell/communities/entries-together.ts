@@ -23,7 +23,8 @@ export class EntriesTogether {
     if (this.waiting !== undefined && !equalBytes(this.waiting.groupId, frame.groupId)) this.flush();
     if (this.waiting === undefined) queueMicrotask(() => this.flush());
     this.waiting = frame;
-    this.entries.push(...frame.entries);
+    // One by one: a service decides how many there are, and a call takes no more arguments than the stack has room for.
+    for (const entry of frame.entries) this.entries.push(entry);
   }
 
   /** Something else came behind them. */

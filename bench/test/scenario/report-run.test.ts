@@ -19,17 +19,24 @@ interface Ended {
   readonly stderr: string;
 }
 
+/** `interruptAfterMs`: after its first word, since a process that has yet to start knows no interrupt. */
 function bench(argv: readonly string[], interruptAfterMs?: number): Promise<Ended> {
   return new Promise((done) => {
     const child = spawn(process.execPath, [...flags, "bench/src/main.ts", ...argv], { cwd: root });
     let [stdout, stderr] = ["", ""];
+    let isToBeInterrupted = interruptAfterMs !== undefined;
+    const said = (): void => {
+      if (isToBeInterrupted) setTimeout(() => child.kill("SIGINT"), interruptAfterMs);
+      isToBeInterrupted = false;
+    };
     child.stdout.on("data", (data) => {
       stdout += data;
+      said();
     });
     child.stderr.on("data", (data) => {
       stderr += data;
+      said();
     });
-    if (interruptAfterMs !== undefined) setTimeout(() => child.kill("SIGINT"), interruptAfterMs);
     child.on("close", (code) => done({ code, stdout, stderr }));
   });
 }
@@ -110,7 +117,7 @@ describe("the whole report", () => {
 
   test("is saved as partial when it is interrupted", async () => {
     const path = join(folder, "partial.json");
-    const { code, stderr } = await bench(["--members", "8,3000", "--no-vectors", "--json", path], 4_000);
+    const { code, stderr } = await bench(["--members", "8,3000", "--no-vectors", "--json", path], 1_000);
     expect(code, stderr).toBe(130);
     expect(load<Report>("partial.json").partial).toBe(true);
   }, 60_000);

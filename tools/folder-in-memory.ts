@@ -8,8 +8,8 @@ const ROOM_BYTES = 4 * 1024 ** 3;
 /**
  * A folder for what tests write, in memory where the machine has room there; undefined where it has not. Databases wait for
  * the disk with most of their transactions. In tests processes are killed and the power never fails, so that this shows
- * nothing, and is a fifth of their time. Folders of runs that were killed are removed. It
- * lives until this process ends. PostgreSQL, which does not run as root, has to get at what is its own in it.
+ * nothing, and is a tenth of their time. Folders of runs that were killed are removed. It lives until this process ends.
+ * PostgreSQL, which does not run as root, has to get at what is its own in it.
  */
 export function folderInMemory(memory = "/dev/shm"): string | undefined {
   try {

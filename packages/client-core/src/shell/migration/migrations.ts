@@ -344,7 +344,7 @@ export class Migrations {
     }
     this.giveNameTo(id, wireId);
     // In the first generation there is nothing to erase.
-    if (mls.group(id) !== undefined) context.eraseWhenQuiet();
+    if (generation > 1 || mls.group(id) !== undefined) context.eraseWhenQuiet();
     mls.expectGroup(id, wireId);
     this.communities.abandon(id);
     if (!this.preparer.isCreator(id)) return;

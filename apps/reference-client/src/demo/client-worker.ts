@@ -4,6 +4,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { fromHex, InvariantError, MurmurationError, UnavailableError } from "@murmuration/base";
 import {
   type Client,
@@ -98,29 +99,31 @@ async function register(client: Client, name: string): Promise<OwnAccount> {
   }
 }
 
+/** What is gathered of each member, until it is reported. */
+let gathered = new Map<number, { readonly events: ReportedEvent[]; readonly notes: MoveNote[] }>();
+
+/** What is to be reported of a member; all that this process has gathered goes in a moment. */
+function toReport(number: number): { readonly events: ReportedEvent[]; readonly notes: MoveNote[] } {
+  if (gathered.size === 0) setTimeout(sendReports, REPORT_DELAY_MS);
+  const report = gathered.get(number) ?? { events: [], notes: [] };
+  gathered.set(number, report);
+  return report;
+}
+
+function sendReports(): void {
+  const reports = [...gathered].map(([member, report]) => ({ member, ...report }));
+  gathered = new Map();
+  if (process.connected) process.send!({ reports } satisfies Report);
+}
+
 /** Reports every stored event, from the acknowledged one on: at least once, so the orchestrator de-duplicates. */
 async function report(number: number, client: Client): Promise<void> {
-  let events: ReportedEvent[] = [];
-  let notes: MoveNote[] = [];
-  const flush = (): void => {
-    if (process.connected) process.send!({ member: number, events, notes } satisfies Report);
-    events = [];
-    notes = [];
-  };
-  const soon = (): void => {
-    if (events.length + notes.length === 0) setTimeout(flush, REPORT_DELAY_MS);
-  };
   client.events.on((event) => {
     const note = noteOf(event);
-    if (note === undefined) return;
-    soon();
-    notes.push(note);
+    if (note !== undefined) toReport(number).notes.push(note);
   });
-  for await (const event of client.events.listen()) {
-    if (event.eventId === 0) continue;
-    soon();
-    events.push(reported(event));
-  }
+  for await (const event of client.events.listen())
+    if (event.eventId !== 0) toReport(number).events.push(reported(event));
 }
 
 function noteOf(event: ClientEvent): MoveNote | undefined {
@@ -166,18 +169,27 @@ async function awaitGroup(client: Client, group: string, count: number): Promise
   });
 }
 
-/** Waits for a condition that can only become true with an event. */
+/**
+ * Waits for something that a conversation is: it can only become true where one changes. Looking at it with every message
+ * would cost hundreds of members a good part of what a message costs them.
+ */
 async function until(client: Client, holds: () => Promise<boolean>): Promise<void> {
   let wake: () => void = () => undefined;
-  const stop = client.events.on(() => wake());
+  const stop = client.events.on(({ kind }) => {
+    if (kind === "conversation-changed" || kind === "protocol-changed") wake();
+  });
   try {
     const deadline = Date.now() + PATIENCE_MS;
     while (!(await holds())) {
       if (Date.now() > deadline) throw new InvariantError("demo/waited-too-long");
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        setTimeout(resolve, LOOK_AGAIN_MS);
-      });
+      const looked = new AbortController();
+      await Promise.race([
+        new Promise<void>((resolve) => {
+          wake = resolve;
+        }),
+        delay(LOOK_AGAIN_MS, undefined, { signal: looked.signal }).catch(() => undefined),
+      ]);
+      looked.abort();
     }
   } finally {
     stop();
@@ -261,7 +273,9 @@ async function answer(request: ClientRequest): Promise<unknown> {
     case "history":
       return history(member(request.member), request.group);
     case "acknowledge":
-      return member(request.member).events.acknowledge(request.eventId);
+      for (const { member: number, eventId } of request.through)
+        await member(number).events.acknowledge(eventId);
+      return undefined;
     case "usage":
       return usage();
     case "costs":

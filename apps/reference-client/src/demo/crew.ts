@@ -116,19 +116,23 @@ export class Crew {
     client.ready.catch(() => undefined);
   }
 
-  /** Records what a member reports, and only then lets the member forget it. */
-  private record(worker: Worker, { member, events, notes }: Report): void {
-    let last = 0;
-    for (const event of events) {
-      const { id, message, what } = event;
-      this.events.record(member, id, what === "came" || what === "said" ? message : undefined);
-      this.move.record(member, event);
-      last = Math.max(last, id);
+  /** Records what members report, and only then lets them forget it. */
+  private record(worker: Worker, { reports }: Report): void {
+    const through: { readonly member: number; readonly eventId: number }[] = [];
+    for (const { member, events, notes } of reports) {
+      let last = 0;
+      for (const event of events) {
+        const { id, message, what } = event;
+        this.events.record(member, id, what === "came" || what === "said" ? message : undefined);
+        this.move.record(member, event);
+        last = Math.max(last, id);
+      }
+      for (const note of notes) this.move.note(note);
+      if (last > 0) through.push({ member, eventId: last });
     }
-    for (const note of notes) this.move.note(note);
     this.lastEventAtMs = Date.now();
-    if (last === 0) return;
-    worker.ask({ op: "acknowledge", member, eventId: last } satisfies ClientRequest).catch(() => undefined);
+    if (through.length === 0) return;
+    worker.ask({ op: "acknowledge", through } satisfies ClientRequest).catch(() => undefined);
   }
 
   private homeOf(member: number): ClientProcess {

@@ -39,7 +39,11 @@ export type ClientRequest =
   /** Resolves when everything sent so far is accepted. */
   | { readonly op: "settle"; readonly member: number }
   | { readonly op: "history"; readonly member: number; readonly group: string }
-  | { readonly op: "acknowledge"; readonly member: number; readonly eventId: number }
+  /** The orchestrator has recorded what these members reported, up to these events. */
+  | {
+      readonly op: "acknowledge";
+      readonly through: readonly { readonly member: number; readonly eventId: number }[];
+    }
   | { readonly op: "usage" }
   | { readonly op: "costs" }
   | { readonly op: "close" };
@@ -116,10 +120,18 @@ export interface MoveNote {
 }
 
 /** What happened at a member. */
-export interface Report {
+export interface MemberReport {
   readonly member: number;
   readonly events: readonly ReportedEvent[];
   readonly notes: readonly MoveNote[];
+}
+
+/**
+ * What happened at the members of a process in a short while: hundreds of members that told it one by one would keep the
+ * machine busier with the demo than with what it shows.
+ */
+export interface Report {
+  readonly reports: readonly MemberReport[];
 }
 
 /** Sent once by the delivery service, when it listens. */

@@ -35,7 +35,7 @@ export class Worker {
     this.listening = new Promise((resolve, reject) => {
       this.child.on("message", (message: Answer | Report | Listening) => {
         if ("port" in message) resolve(message);
-        else if ("member" in message) this.onReport(message);
+        else if ("reports" in message) this.onReport(message);
         else this.settle(message);
       });
       void this.ended.then(() => reject(new ProcessEnded(script)));

@@ -29,6 +29,10 @@ const ofService = (file: string, title: string): Canary["story"] => ({
   file: `packages/delivery-service/test/scenario/${file}.test.ts`,
   title,
 });
+const ofUnit = (file: string, title: string): Canary["story"] => ({
+  file: `packages/client-core/test/unit/${file}.test.ts`,
+  title,
+});
 const ofStore = (title: string): Canary["story"] => ({
   file: "packages/delivery-service/test/contract/mls-group-store.test.ts",
   title,
@@ -376,6 +380,15 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "only the creator says that a move is done",
+    story("the-creator-of-a-move-to-mls-vanishes", "a creator that is removed when its group has switched"),
+    edit(
+      `${CLIENT}core/migration/decisions.ts`,
+      "return !isCreatorIn || nowMs >= switchedAtMs + FINISHED_WITHIN_MS;",
+      "return false;",
+    ),
+  ),
+  canary(
     "a device that was silent for long is waited for",
     story("a-device-is-away-while-its-group-moves-to-mls", "a device that was not heard for thirty days"),
     edit(`${CLIENT}store/heard.ts`, "const QUIET_DAYS = 30;", "const QUIET_DAYS = 3_000;"),
@@ -415,8 +428,45 @@ export const canaries: readonly Canary[] = [
     story("a-group-is-ready-before-it-switches", "members that are not in yet keep the next ones waiting"),
     edit(
       `${CLIENT}shell/migration/preparer.ts`,
-      "if (this.isResting(key) || this.areComing(id)) return false;",
-      "if (this.isResting(key)) return false;",
+      "if (this.isResting(key) || this.areComing(id) || this.lulls.mustWait(id)) return false;",
+      "if (this.isResting(key) || this.lulls.mustWait(id)) return false;",
+    ),
+  ),
+  canary(
+    "what is acknowledged is never written down",
+    ofUnit("acknowledged-events-are-written-with-the-next", "where nothing else is written"),
+    edit(`${CLIENT}shell/event-cursor.ts`, "this.context.transaction(() => {}, ", "void ("),
+  ),
+  canary(
+    "each entry is taken by itself",
+    ofUnit("entries-together", "frames of a group that come in one piece"),
+    edit(
+      `${CLIENT}shell/communities/entries-together.ts`,
+      "for (const entry of frame.entries) this.entries.push(entry);",
+      "for (const entry of frame.entries) this.entries.push(entry);\n    this.flush();",
+    ),
+  ),
+  canary(
+    "every member empties its log when a move begins",
+    story("members-are-spared-while-a-group-moves", "no member empties its log"),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "if (generation > 1 || mls.group(id) !== undefined) context.eraseWhenQuiet();",
+      "context.eraseWhenQuiet();",
+    ),
+  ),
+  canary(
+    "a move begins whatever was said just now",
+    story("members-are-spared-while-a-group-moves", "a move does not begin in the moment"),
+    edit(`${CLIENT}shell/migration/migrations.ts`, "    await this.lulls.come(id);\n", ""),
+  ),
+  canary(
+    "those who waited for a move come all at once",
+    story("members-are-spared-while-a-group-moves", "those who waited for a move"),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "this.lookAtMs.set(key, this.context.now() + newcomerPauseMs(members));",
+      "",
     ),
   ),
 ];

@@ -161,6 +161,12 @@ export class ConversationStore {
     this.rows.writeThrough(keyOf(id), () => this.storage.run(sql, [atMs, id]));
   }
 
+  /** When something was said in it last, ms since 1970; 0 for none. */
+  activeAtMs(id: Bytes): number {
+    return (this.storage.get("SELECT active_at FROM conversation WHERE id = ?", [id])?.["active_at"] ??
+      0) as number;
+  }
+
   delete(id: Bytes): void {
     this.storage.run("DELETE FROM conversation WHERE id = ?", [id]);
     this.storage.run("DELETE FROM group_state WHERE id = ?", [id]);

@@ -73,6 +73,7 @@ const commands: fc.Arbitrary<Command>[] = [
     (world, who, role) => world.setRole(who, role),
   ),
   of("remove from MLS", [fc.integer({ min: 1, max: DEVICES - 1 })], (world, who) => world.removeFromMls(who)),
+  of("lose the creator", [number], (world, by) => world.loseCreator(by)),
   of("ordinary commit", [anybody], (world, who) => world.ordinaryCommit(who)),
   of("crash at the next answer", [anybody], (world, who) => {
     world.devices[who]!.crashes = true;
@@ -233,7 +234,7 @@ function search(decisions: Decisions, numRuns: number, count: (name: string) => 
 
 // biome-ignore format: one name a line would be a page.
 const happenings = [
-  "prepare", "ready", "abort", "switch", "done", "recover", "take-over tried", "ends in pairwise",
+  "prepare", "ready", "abort", "switch", "done", "recover", "take-over tried", "done in the creator's place", "ends in pairwise",
   "ends in mls", "switched", "switched from outside", "said over MLS", "remove while pairwise",
   "remove while preparing", "remove while ready", "remove over MLS", "crash", "duplicate",
   "group/rolled-back", "kept in the past", "stale welcome", "pairwise after the switch", "unanswered",

@@ -966,17 +966,28 @@ export class MovingDevice {
   }
 
   private takeOver(): boolean {
-    const { service } = this;
-    const { state } = this.kept.record.migration;
+    const { kept, service } = this;
+    const { creator, generation, state } = kept.record.migration;
     const isRoleHolder = (this.role ?? "member") !== "member";
+    const isCreatorIn =
+      creator !== undefined && kept.mls?.at?.leaves.has(numberOf(creator.accountId)) === true;
+    const { switchedAtMs } = kept.own;
+    const finishing = { state, isRoleHolder, isCreatorIn, switchedAtMs, nowMs: service.nowMs };
+    if (this.decide.mayFinish(finishing)) {
+      this.witness.count("done in the creator's place");
+      this.change(({ migration }) =>
+        migration.state === "switching" ? { kind: "migrate-done", generation } : undefined,
+      );
+      return true;
+    }
     const facts = { state, isCreator: false, isRoleHolder, leaseLeftMs: service.leaseLeftMs };
     if (!this.decide.mayTakeOver(facts)) return false;
     this.witness.count("take-over tried");
     this.change(({ migration }) => {
-      const generation = migration.generation + 1;
+      const next = migration.generation + 1;
       if (migration.state === "preparing" || migration.state === "ready")
-        return { kind: "migrate-prepare", generation };
-      return migration.state === "recovering" ? { kind: "migrate-recover", generation } : undefined;
+        return { kind: "migrate-prepare", generation: next };
+      return migration.state === "recovering" ? { kind: "migrate-recover", generation: next } : undefined;
     });
     return true;
   }

@@ -318,6 +318,28 @@ export class MovingWorld implements Witness {
     );
   }
 
+  /**
+   * Whoever has prepared the move is away when the group has switched, and is taken out of it before it says that all is done;
+   * where it can be, before it has heard that the service took the switch.
+   */
+  loseCreator(seed: number): void {
+    const random = randomOf(seed);
+    const creator = this.devices.find(({ isCreator, isOnline }) => isCreator && isOnline);
+    if (creator === undefined || creator.who === 0) return;
+    const isOnItsWay = () => ["preparing", "ready"].includes(this.service.migration.state);
+    for (let step = 0; step < 400 && isOnItsWay(); step++) {
+      creator.crashes = creator.kept.own.reached !== undefined;
+      this.act(step % 2 === 0 ? creator.who : random(DEVICES), random(7), random);
+    }
+    if (this.service.migration.state !== "switching") return;
+    creator.isOnline = false;
+    // Nobody may have told it.
+    this.let(0, (device) => device.readRecord());
+    for (let step = 0; step < 200 && this.devices[0]!.kept.own.switchedAtMs === 0; step++)
+      this.act(0, random(7), random);
+    this.removeFromMls(creator.who);
+  }
+
   ordinaryCommit(who: number): void {
     this.let(who, (device) => device.commit(() => ({})));
   }
@@ -369,7 +391,12 @@ export class MovingWorld implements Witness {
     );
     // The last step is only for order: whoever wrote it may be gone before it told anybody.
     const last = service.changes.findLast(({ action }) => action.kind !== "migrate-done")!;
-    for (const { who, kept } of present) {
+    for (const device of present) {
+      const { who, kept } = device;
+      if (isOver && this.refusesAlone(device, present)) {
+        this.count("refuses alone");
+        continue;
+      }
       const where = `${who} ends elsewhere\n${this.formatted}`;
       hold(hex(kept.changes[last.revision - 1]?.hash ?? new Uint8Array()) === hex(last.hash), where);
       hold(kept.protocol === (isOver ? "mls" : "pairwise"), where);
@@ -381,7 +408,9 @@ export class MovingWorld implements Witness {
       hold(kept.outbox.length === 0, `${who} still has something to say\n${this.formatted}`);
       hold(kept.heldMls.length === 0, `${who} holds something for ever\n${this.formatted}`);
     }
-    const here = new Set(present.map(({ who }) => who));
+    const here = new Set(
+      present.filter((device) => !isOver || !this.refusesAlone(device, present)).map(({ who }) => who),
+    );
     for (const [id, readers] of this.owed)
       for (const who of readers)
         if (here.has(who))
@@ -389,6 +418,19 @@ export class MovingWorld implements Witness {
     for (const [id, author] of this.waiting)
       hold(!here.has(author), `${id} was never said\n${this.formatted}`);
     this.count(`ends in ${state}`);
+  }
+
+  /**
+   * It has seen that the switch leads to somebody who is no member, or to another group, and has told its person. No owner or
+   * admin has seen that who could begin anew: those who are in came in from outside, behind it, and people have to decide.
+   */
+  private refusesAlone({ kept }: MovingDevice, present: readonly MovingDevice[]): boolean {
+    const { refusal } = kept.own;
+    const switchedAt = kept.record.migration.switchPoint?.epoch ?? 0;
+    return (
+      refusal !== "" &&
+      present.every((one) => (one.role ?? "member") === "member" || one.kept.own.enteredEpoch > switchedAt)
+    );
   }
 
   private get formatted(): string {

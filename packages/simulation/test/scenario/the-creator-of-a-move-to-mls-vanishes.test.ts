@@ -1,5 +1,6 @@
 import type { Transport } from "@murmuration/client-core";
 import { expect, test } from "vitest";
+import { FINISHED_WITHIN_MS } from "../../../client-core/src/core/migration/decisions.ts";
 import { introduce, type SimulatedDevice, World } from "../../src/index.ts";
 import { ShiftedClock } from "../../src/shifted-clock.ts";
 import { on } from "../support/communities.ts";
@@ -89,5 +90,56 @@ test("a creator that vanishes between its commit and the record's switch: anothe
     requests.keep("PUT /v1/groups");
     frames.letGo();
     await untilIn([alice], id, () => requests.count > 0, "the record's switch is on its way");
+  });
+}, 120_000);
+
+/** A creator that is gone when its group has switched, before it has said that all is done. */
+async function tellAfterwards(
+  go: (bob: SimulatedDevice, creator: string, id: string, clock: ShiftedClock) => Promise<void>,
+): Promise<void> {
+  const clock = new ShiftedClock();
+  await using world = await World.start({ serviceClock: clock });
+  const requests = new HeldRequests();
+  const { environment } = clock;
+  const [bob, carol] = await movers(world, ["Bob", "Carol"], { environment });
+  const { wrapTransport } = requests;
+  const alice = await world.join("Alice", { settings: movable, environment, wrapTransport });
+  await introduce(alice, bob, carol);
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  await on(alice, id).setRole(bob.id, "owner");
+  alice.client.events.on(({ kind }) => {
+    if (kind === "protocol-changed") requests.keep("PUT /v1/groups");
+  });
+  await on(alice, id).migrate("start");
+  await allMoved([alice, bob, carol], id);
+  await untilIn([alice], id, () => requests.count > 0, "Alice is about to say that all is done");
+  requests.lose();
+  const { id: creator } = alice;
+  await alice.stop();
+  expect(on(bob, id).migration?.state).toBe("switching");
+
+  await go(bob, creator, id, clock);
+  await untilIn([bob], id, () => on(bob, id).migration?.state === "mls", "Bob has said that all is done");
+  await untilIn([carol], id, () => on(carol, id).migration?.state === "mls", "and Carol has heard it");
+}
+
+// The fault that these find: a move that is over, and goes on for ever in the eyes of its members.
+test("a creator that is removed when its group has switched: another owner says that all is done", async () => {
+  await tellAfterwards(async (bob, creator, id, clock) => {
+    await on(bob, id).remove(creator);
+    // It has looked once at whether it is needed.
+    await new Promise((resolve) => setTimeout(resolve, 5_500));
+    clock.offsetMs += 100_000;
+  });
+}, 120_000);
+
+test("a creator that is lost when its group has switched: another owner says that all is done, after a while", async () => {
+  await tellAfterwards(async (bob, _creator, id, clock) => {
+    clock.offsetMs += FINISHED_WITHIN_MS - 60_000;
+    await new Promise((resolve) => setTimeout(resolve, 5_500));
+    expect(on(bob, id).migration?.state).toBe("switching");
+    clock.offsetMs += 60_000;
+    await new Promise((resolve) => setTimeout(resolve, 5_500));
+    clock.offsetMs += 100_000;
   });
 }, 120_000);

@@ -239,3 +239,23 @@ export function mayTakeOver(facts: {
   const isUnderWay = state === "preparing" || state === "ready" || state === "recovering";
   return isUnderWay && !isCreator && isRoleHolder && leaseLeftMs === 0;
 }
+
+/** In so much time the device that has prepared a move says that it is done; then it may be lost, or lets it be, ms. */
+export const FINISHED_WITHIN_MS = 600_000;
+
+/**
+ * Whether this device says in the creator's place that a move is done: an owner or admin that has gone over, where the
+ * creator is not in the group any more, or does not say so.
+ */
+export function mayFinish(facts: {
+  readonly state: MigrationState;
+  readonly isRoleHolder: boolean;
+  /** The device that has prepared the move has a leaf in the MLS group. */
+  readonly isCreatorIn: boolean;
+  readonly switchedAtMs: number;
+  readonly nowMs: number;
+}): boolean {
+  const { state, isRoleHolder, isCreatorIn, switchedAtMs, nowMs } = facts;
+  if (state !== "switching" || !isRoleHolder || switchedAtMs === 0) return false;
+  return !isCreatorIn || nowMs >= switchedAtMs + FINISHED_WITHIN_MS;
+}

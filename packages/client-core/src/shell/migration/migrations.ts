@@ -26,6 +26,7 @@ import { migrationChangeOf, type VerifiedChange, verifyChange } from "../../core
 import type { GroupState } from "../../core/group-record.ts";
 import {
   decideFollow,
+  mayFinish,
   mayTakeOver,
   patienceMs,
   reachesThreshold,
@@ -49,6 +50,7 @@ import {
   restAfterSwitchMs,
   SPREAD_MS_PER_MEMBER,
 } from "./gentle.ts";
+import { Lulls } from "./lulls.ts";
 import { Preparer } from "./preparer.ts";
 import { type Readiness, readinessAfter, readinessBefore } from "./readiness.ts";
 import { accountsOf, strangersAmong } from "./roster.ts";
@@ -84,6 +86,7 @@ export class Migrations {
   private readonly records: GroupLedger;
   private readonly communities: Communities;
   private readonly effects: MigrationEffects;
+  private readonly lulls: Lulls;
   private readonly preparer: Preparer;
   private readonly switcher: Switcher;
   private readonly changed = new Signal();
@@ -116,7 +119,10 @@ export class Migrations {
     this.communities = communities;
     this.effects = effects;
     this.order = new SpokenOrder(context, (conversation, device) => this.tellOf(conversation, device));
-    this.preparer = new Preparer(context, groups, records, communities, (lane) => effects.wake(lane));
+    this.lulls = new Lulls(context);
+    this.preparer = new Preparer(context, groups, records, communities, this.lulls, (lane) =>
+      effects.wake(lane),
+    );
     this.switcher = new Switcher(context, communities, (id) => this.release(id));
   }
 
@@ -172,6 +178,7 @@ export class Migrations {
   }
 
   private async begin(id: GroupId): Promise<void> {
+    await this.lulls.come(id);
     await this.groups.change(id, (state) => {
       const { state: now, generation } = state.migration;
       if (this.isLeftBehind(id)) return { kind: "migrate-recover", generation: generation + 1 };
@@ -673,7 +680,7 @@ export class Migrations {
     const done = new AbortController();
     const abort = AbortSignal.any([done.signal, this.context.closing.signal]);
     const { environment } = this.context;
-    const nextAtMs = Math.min(this.preparer.nextStepAtMs, this.nextAddAtMs);
+    const nextAtMs = Math.min(this.preparer.nextStepAtMs, this.nextAddAtMs, this.lulls.takeNextAtMs());
     this.nextAddAtMs = Number.POSITIVE_INFINITY;
     const untilRested = Math.max(1, nextAtMs - this.context.now());
     await Promise.race([this.changed.wait(abort), environment.sleep(Math.min(LOOK_MS, untilRested), abort)]);
@@ -709,7 +716,7 @@ export class Migrations {
       this.tell(id);
       return went;
     }
-    return this.takeOver(id);
+    return (await this.finishInPlace(id)) || this.takeOver(id);
   }
 
   /**
@@ -886,6 +893,7 @@ export class Migrations {
       this.nextAddAtMs = Math.min(this.nextAddAtMs, dueAtMs);
       return;
     }
+    if (this.lulls.mustWait(id)) return;
     this.context.transaction(() => {
       this.communities.planMembers(id, accounts);
       migration.deleteWaiting(id, accounts);
@@ -896,20 +904,12 @@ export class Migrations {
 
   /** The creator may have vanished. */
   private async takeOver(id: GroupId): Promise<boolean> {
-    const { api, conversations, environment, migration, own } = this.context;
+    const { api, conversations, migration, own } = this.context;
     const { state } = migration.record(id);
     const role = conversations.member(id, own.accountId)?.role ?? "member";
     const facts = { state, isCreator: false, isRoleHolder: role !== "member", leaseLeftMs: 0 };
     const group = conversations.group(id);
-    if (!mayTakeOver(facts) || group === undefined) return false;
-    const key = formatId(id);
-    const spread = (new DataView(environment.random(4).buffer).getUint32(0) / 2 ** 32) * TAKE_OVER_LOOK_MS;
-    const lookAtMs = this.lookAtMs.get(key);
-    if (lookAtMs === undefined || this.context.now() < lookAtMs) {
-      if (lookAtMs === undefined) this.lookAtMs.set(key, this.context.now() + TAKE_OVER_LOOK_MS + spread);
-      return false;
-    }
-    this.lookAtMs.delete(key);
+    if (!mayTakeOver(facts) || group === undefined || !this.isMyMoment(formatId(id))) return false;
     const { migration: now } = await api.readGroup(id, group.groupKey);
     if (now === undefined || !mayTakeOver({ ...facts, leaseLeftMs: now.leaseLeftMs })) return false;
     await this.groups.change(id, (latest) => {
@@ -919,6 +919,41 @@ export class Migrations {
       return present === "recovering" ? { kind: "migrate-recover", generation: generation + 1 } : undefined;
     });
     return true;
+  }
+
+  /** The creator may have been removed since the switch, or be lost: the record is to say that the move is done all the same. */
+  private async finishInPlace(id: GroupId): Promise<boolean> {
+    const { conversations, migration, mls, own } = this.context;
+    const { creator, generation, state } = migration.record(id);
+    const leaves = creator === undefined ? [] : mls.leavesOf(id, creator.accountId);
+    const facts = {
+      state,
+      isRoleHolder: (conversations.member(id, own.accountId)?.role ?? "member") !== "member",
+      isCreatorIn: leaves.some(({ device }) => device === creator?.deviceId),
+      switchedAtMs: migration.own(id).switchedAtMs,
+      nowMs: this.context.now(),
+    };
+    if (!mayFinish(facts) || !this.isMyMoment(`finish ${formatId(id)}`)) return false;
+    await this.groups.change(id, ({ migration: present }) =>
+      present.state === "switching" && present.generation === generation
+        ? { kind: "migrate-done", generation }
+        : undefined,
+    );
+    return true;
+  }
+
+  /** Several may do in the creator's place what one has to: the one whose moment comes first. Asked again, there is a next one. */
+  private isMyMoment(key: string): boolean {
+    const { environment } = this.context;
+    const dueMs = this.lookAtMs.get(key);
+    const nowMs = this.context.now();
+    if (dueMs !== undefined && nowMs >= dueMs) {
+      this.lookAtMs.delete(key);
+      return true;
+    }
+    const spread = (new DataView(environment.random(4).buffer).getUint32(0) / 2 ** 32) * TAKE_OVER_LOOK_MS;
+    if (dueMs === undefined) this.lookAtMs.set(key, nowMs + TAKE_OVER_LOOK_MS + spread);
+    return false;
   }
 
   /** Progress, for those who look on. */

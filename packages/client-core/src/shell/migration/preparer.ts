@@ -53,6 +53,7 @@ import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { GENTLE_ADDS, GENTLE_PATIENCE, GENTLE_PAUSE_MS_PER_MEMBER, REST_MS_PER_MEMBER } from "./gentle.ts";
+import type { Lulls } from "./lulls.ts";
 import { readinessBefore } from "./readiness.ts";
 import { hashOfRoster } from "./roster.ts";
 
@@ -70,6 +71,7 @@ export class Preparer {
   private readonly groups: Groups;
   private readonly records: GroupLedger;
   private readonly communities: Communities;
+  private readonly lulls: Lulls;
   private readonly wake: (lane: string) => void;
   /** When an account that could not be added was last tried, by conversation. */
   private readonly triedAtMs = new Map<string, number>();
@@ -91,12 +93,14 @@ export class Preparer {
     groups: Groups,
     records: GroupLedger,
     communities: Communities,
+    lulls: Lulls,
     wake: (lane: string) => void,
   ) {
     this.context = context;
     this.groups = groups;
     this.records = records;
     this.communities = communities;
+    this.lulls = lulls;
     this.wake = wake;
   }
 
@@ -121,7 +125,7 @@ export class Preparer {
         this.rest(id);
         return true;
       case "draw-secret":
-        if (this.isResting(formatId(id))) return false;
+        if (this.isResting(formatId(id)) || this.lulls.mustWait(id)) return false;
         this.drawSecret(id);
         this.rest(id);
         return true;
@@ -131,10 +135,11 @@ export class Preparer {
       case "add":
         return this.add(id);
       case "mark-ready":
+        if (this.lulls.mustWait(id)) return false;
         await this.step(id, (generation) => ({ kind: "migrate-ready", generation }));
         return true;
       case "switch":
-        if (this.restsBeforeSwitch(id)) return false;
+        if (this.restsBeforeSwitch(id) || this.lulls.mustWait(id)) return false;
         await this.switch(id);
         return true;
       case "finish":
@@ -327,7 +332,7 @@ export class Preparer {
   private async add(id: GroupId): Promise<boolean> {
     const { mls } = this.context;
     const key = formatId(id);
-    if (this.isResting(key) || this.areComing(id)) return false;
+    if (this.isResting(key) || this.areComing(id) || this.lulls.mustWait(id)) return false;
     const accounts = this.missing(id);
     await this.communities.prepareMembers(id, accounts);
     const nowMs = this.context.now();
@@ -527,7 +532,7 @@ export class Preparer {
 
   /** Everybody was told: the move is over. */
   private async finish(id: GroupId): Promise<boolean> {
-    if (this.context.migration.own(id).switchedAtMs === 0) return false;
+    if (this.context.migration.own(id).switchedAtMs === 0 || this.lulls.mustWait(id)) return false;
     await this.step(id, (generation) => ({ kind: "migrate-done", generation }));
     return true;
   }

@@ -394,6 +394,11 @@ export const canaries: readonly Canary[] = [
     edit(`${CLIENT}store/heard.ts`, "const QUIET_DAYS = 30;", "const QUIET_DAYS = 3_000;"),
   ),
   canary(
+    "days on which a device was away itself are the silence of others",
+    story("a-device-is-away-while-its-group-moves-to-mls", "a device that was away for forty days"),
+    edit(`${CLIENT}store/heard.ts`, "if (before > 0 && day > before + 1)", "if (false)"),
+  ),
+  canary(
     "an envelope that comes twice is a fault of the storage",
     story("mail-comes-out-of-order-while-a-group-moves-to-mls", "mail that comes twice"),
     edit(

@@ -297,6 +297,9 @@ class MurmurationClient implements Client {
   /** The connection is greeted: nothing is sent before it is clear that both sides have the newest state. */
   private async connected(reply: HelloReply): Promise<void> {
     await this.recovery.atHello(reply, this.inbox);
+    const { heard } = this.context;
+    const nowMs = this.context.now();
+    if (heard.isNewDay(nowMs)) this.context.transaction(() => heard.here(nowMs), "with-the-next");
     this.communities.connected();
     this.groups.connected();
     this.followUp.connected();

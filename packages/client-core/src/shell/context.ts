@@ -108,7 +108,7 @@ export class Context {
     this.events = new EventStore(storage);
     this.outbox = new OutboxStore(storage);
     this.held = new HeldStore(storage);
-    this.heard = new HeardStore(storage);
+    this.heard = new HeardStore(storage, this.meta);
     this.mls = new MlsStore(storage);
     this.migration = new MigrationStore(storage);
     this.push = new PushStore(storage);

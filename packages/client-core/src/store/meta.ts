@@ -9,6 +9,7 @@ export type MetaKey =
   | "cursor"
   | "erase-due"
   | "event-cursor"
+  | "here-on"
   | "key-packages-lost"
   | "key-packages-replacement"
   | "link-request"

@@ -1,22 +1,24 @@
 import { groupId } from "@murmuration/base";
 import { beforeEach, expect, test } from "vitest";
 import type { Context } from "../../src/shell/context.ts";
-import { LULL_MS_PER_MEMBER, Lulls, MOST_LULLS } from "../../src/shell/migration/lulls.ts";
+import { LONGEST_LULL_MS, LULL_MS_PER_MEMBER, Lulls, MOST_LULLS } from "../../src/shell/migration/lulls.ts";
 
 const group = groupId(new Uint8Array(16));
 const MEMBERS = 100;
 const LULL_MS = LULL_MS_PER_MEMBER * MEMBERS;
 
+let members: number;
 let nowMs: number;
 let saidAtMs: number;
 let closing: AbortController;
 let lulls: Lulls;
 
 beforeEach(() => {
+  members = MEMBERS;
   nowMs = 1_000_000;
   saidAtMs = 0;
   closing = new AbortController();
-  const conversations = { countMembers: () => MEMBERS, activeAtMs: () => saidAtMs };
+  const conversations = { countMembers: () => members, activeAtMs: () => saidAtMs };
   const environment = {
     sleep: async (ms: number) => {
       nowMs += ms;
@@ -38,6 +40,13 @@ test("where somebody has, a step waits until members have it, and whoever runs s
   expect(lulls.takeNextAtMs()).toBe(Number.POSITIVE_INFINITY);
   nowMs = saidAtMs + LULL_MS;
   expect(lulls.mustWait(group)).toBe(false);
+});
+
+test("members of thousands do not make it long", () => {
+  members = 10_000;
+  saidAtMs = nowMs;
+  expect(lulls.mustWait(group)).toBe(true);
+  expect(lulls.takeNextAtMs()).toBe(saidAtMs + LONGEST_LULL_MS);
 });
 
 test("where people never stop talking each step waits for some time, and no longer", () => {

@@ -85,16 +85,22 @@ test("a device that was not heard for thirty days is put in, is not waited for, 
   };
 
   await carol.stop();
-  clock.offsetMs = 29 * DAY_MS;
-  await talk.say(bob, "four weeks later");
+  // Day by day: those on which Alice was not there herself would not count.
+  for (let days = 1; days <= 29; days++) {
+    clock.offsetMs = days * DAY_MS;
+    await talk.say(bob, `${days} days later`);
+    await talk.heardBy([alice, bob]);
+  }
   await on(alice, id).migrate("start");
   await untilIn([alice], id, () => carolIs("migration/not-joined"), "Bob is ready, and Carol may come");
   expect(on(alice, id).migration).toMatchObject({ state: "preparing", waitsFor: "members" });
   await on(alice, id).migrate("abort");
 
-  clock.offsetMs = 31 * DAY_MS;
-  await talk.say(bob, "a month later");
-  await talk.heardBy([alice, bob]);
+  for (let days = 30; days <= 31; days++) {
+    clock.offsetMs = days * DAY_MS;
+    await talk.say(bob, `${days} days later`);
+    await talk.heardBy([alice, bob]);
+  }
   let wasAway = false;
   alice.client.events.on(() => {
     wasAway ||= carolIs("migration/away");
@@ -109,6 +115,34 @@ test("a device that was not heard for thirty days is put in, is not waited for, 
   await talk.say(carol, "back");
   await talk.heardBy([alice, bob]);
   expect(talk.missing(carol)).toEqual([]);
+}, 120_000);
+
+// The fault that this finds: whoever was away itself takes everybody for lost, and goes over without them.
+test("a device that was away for forty days waits for those whom it could not hear", async () => {
+  const clock = new ShiftedClock();
+  const { environment } = clock;
+  await using world = await World.start({ serviceClock: clock });
+  const [alice, bob, carol] = await movers(world, ["Alice", "Bob", "Carol"], { environment });
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  const talk = new Talk(id);
+  for (const device of [alice, bob, carol]) await talk.say(device, "before");
+  await talk.heardBy([alice, bob, carol]);
+
+  await alice.stop();
+  await carol.stop();
+  clock.offsetMs = 40 * DAY_MS;
+  await alice.start();
+  await on(alice, id).migrate("start");
+  const codes = () => on(alice, id).migration?.notReady.map(({ code }) => code);
+  await untilIn(
+    [alice],
+    id,
+    () => codes()?.join() === "migration/not-joined",
+    "Bob is in, and Carol may come",
+  );
+  expect(on(alice, id).migration).toMatchObject({ state: "preparing", waitsFor: "members" });
+  await carol.start();
+  await requireMoved([alice, bob, carol], id, "all have moved");
 }, 120_000);
 
 test("a device without KeyPackages is named, left behind, comes in by itself, and what it had written is said", async () => {

@@ -3,6 +3,8 @@ import type { Context } from "../context.ts";
 
 /** After somebody has said something, ms for each member: so long most of them have it, also where many share a machine. */
 export const LULL_MS_PER_MEMBER = 2;
+/** However many they are: those who waited for a move may be thousands, and are added a few at a time, ms. */
+export const LONGEST_LULL_MS = 1_000;
 /** Nothing waits longer than so many lulls: some groups never stop talking. */
 export const MOST_LULLS = 5;
 
@@ -31,7 +33,7 @@ export class Lulls {
     const { conversations } = this.context;
     const key = formatId(id);
     const nowMs = this.context.now();
-    const lullMs = LULL_MS_PER_MEMBER * conversations.countMembers(id);
+    const lullMs = Math.min(LULL_MS_PER_MEMBER * conversations.countMembers(id), LONGEST_LULL_MS);
     const longestMs = MOST_LULLS * lullMs;
     const sinceMs = this.sinceMs.get(key) ?? nowMs;
     const untilMs = Math.min(conversations.activeAtMs(id) + lullMs, sinceMs + longestMs);

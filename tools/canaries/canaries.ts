@@ -382,11 +382,7 @@ export const canaries: readonly Canary[] = [
   canary(
     "only the creator says that a move is done",
     story("the-creator-of-a-move-to-mls-vanishes", "a creator that is removed when its group has switched"),
-    edit(
-      `${CLIENT}core/migration/decisions.ts`,
-      "return !isCreatorIn || nowMs >= switchedAtMs + FINISHED_WITHIN_MS;",
-      "return false;",
-    ),
+    edit(`${CLIENT}core/migration/decisions.ts`, "return !isCreatorIn || isLate;", "return false;"),
   ),
   canary(
     "a device that was silent for long is waited for",
@@ -470,7 +466,7 @@ export const canaries: readonly Canary[] = [
     story("members-are-spared-while-a-group-moves", "those who waited for a move"),
     edit(
       `${CLIENT}shell/migration/migrations.ts`,
-      "this.lookAtMs.set(key, this.context.now() + newcomerPauseMs(members));",
+      "this.lookAtMs.set(key, this.context.now() + pauseMs);",
       "",
     ),
   ),

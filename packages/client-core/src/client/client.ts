@@ -194,7 +194,10 @@ class MurmurationClient implements Client {
       delivered: (deliver) => this.inbox.deliver(deliver),
       queueEmpty: () => this.inbox.queueEmpty(),
       storeMark: () => this.mark.newest(),
-      marked: (storeMark) => this.mark.hearAlone(storeMark),
+      marked: (storeMark) => {
+        this.noteHere();
+        this.mark.hearAlone(storeMark);
+      },
       preKeysLow: () => this.behind(() => this.directory.replenish()),
       keyPackagesLow: () => this.behind(() => this.communities.keyPackages.replenish()),
       group: (body) => this.communities.frame(body),
@@ -297,9 +300,7 @@ class MurmurationClient implements Client {
   /** The connection is greeted: nothing is sent before it is clear that both sides have the newest state. */
   private async connected(reply: HelloReply): Promise<void> {
     await this.recovery.atHello(reply, this.inbox);
-    const { heard } = this.context;
-    const nowMs = this.context.now();
-    if (heard.isNewDay(nowMs)) this.context.transaction(() => heard.here(nowMs), "with-the-next");
+    this.noteHere();
     this.communities.connected();
     this.groups.connected();
     this.followUp.connected();
@@ -314,6 +315,13 @@ class MurmurationClient implements Client {
       this.migrations.connected();
     });
     this.worker.wakeAll();
+  }
+
+  /** Once a day, while the service is heard. */
+  private noteHere(): void {
+    const { heard } = this.context;
+    const nowMs = this.context.now();
+    if (heard.isNewDay(nowMs)) this.context.transaction(() => heard.here(nowMs), "with-the-next");
   }
 
   private checkRecords(): Promise<void> {

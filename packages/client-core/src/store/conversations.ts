@@ -161,7 +161,7 @@ export class ConversationStore {
     this.rows.writeThrough(keyOf(id), () => this.storage.run(sql, [atMs, id]));
   }
 
-  /** When something was said in it last, ms since 1970; 0 for none. */
+  /** When it last had another line, or its group changed, ms since 1970; 0 for none. Of a community by the service's clock. */
   activeAtMs(id: Bytes): number {
     return (this.storage.get("SELECT active_at FROM conversation WHERE id = ?", [id])?.["active_at"] ??
       0) as number;

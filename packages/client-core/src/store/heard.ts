@@ -52,11 +52,13 @@ export class HeardStore {
     if (!this.isNewDay(nowMs)) return;
     const day = dayOf(nowMs);
     const before = this.meta.number("here-on");
-    this.hereOn = day;
     this.noted.clear();
     if (before > 0 && day > before + 1)
       this.storage.run("UPDATE device_heard SET day = min(day + ?, ?)", [day - before - 1, day]);
+    // The clock was ahead, and nobody was heard on a day that has not come.
+    if (day < before) this.storage.run("UPDATE device_heard SET day = min(day, ?)", [day]);
     this.meta.setNumber("here-on", day);
+    this.hereOn = day;
   }
 
   /**

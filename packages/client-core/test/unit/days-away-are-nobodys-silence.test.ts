@@ -80,4 +80,7 @@ test("a clock that was set back, or is ahead for a day, makes nobody quiet", () 
   expect(quiet(400)).toEqual([]);
   here(11);
   expect(quiet(11)).toEqual([]);
+  // And keeps nobody fresh for as long.
+  for (let day = 12; day <= 41; day++) here(day);
+  expect(quiet(41)).toEqual(["Bob", "Carol"]);
 });

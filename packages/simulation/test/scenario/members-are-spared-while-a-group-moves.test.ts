@@ -1,11 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { type Environment, systemEnvironment } from "@murmuration/client-core";
+import { type Conversation, type Environment, systemEnvironment } from "@murmuration/client-core";
 import { expect, test } from "vitest";
 import { GENTLE_ADDS, newcomerPauseMs } from "../../../client-core/src/shell/migration/gentle.ts";
 import { FrameTap, introduce, type SimulatedDevice, World } from "../../src/index.ts";
 import { on } from "../support/communities.ts";
 import { HeldFrames } from "../support/held-frames.ts";
 import { allMoved, movable, movers, pairwiseGroup, untilIn } from "../support/moves.ts";
+
+const isGroup = ({ kind }: Conversation): boolean => kind === "group";
 
 /** A device that draws lots of one byte and always comes first: what it does at a moment of its own it does at once. */
 const first: Environment = {
@@ -81,6 +83,10 @@ test("those who waited for a move come one commit after the other, with a pause 
     // The next pause was counted before the commit that this one follows.
     expect(atMs - before.atMs).toBeGreaterThanOrEqual(newcomerPauseMs(before.members - 3));
   }
+  // A newcomer knows the group under the name of its MLS group, and hears from a member what it is called.
+  const titles = () =>
+    others.slice(founders - 1).map(({ client }) => client.conversations.list().find(isGroup)?.title);
+  await untilIn([alice], id, () => titles().every((title) => title === "Birds"), "all know the title");
 }, 120_000);
 
 // The fault that this finds: what all members have to take of a move comes on top of what somebody has just said, and the next

@@ -257,5 +257,7 @@ export function mayFinish(facts: {
 }): boolean {
   const { state, isRoleHolder, isCreatorIn, switchedAtMs, nowMs } = facts;
   if (state !== "switching" || !isRoleHolder || switchedAtMs === 0) return false;
-  return !isCreatorIn || nowMs >= switchedAtMs + FINISHED_WITHIN_MS;
+  // Before the switch: a clock that was set back.
+  const isLate = nowMs >= switchedAtMs + FINISHED_WITHIN_MS || nowMs < switchedAtMs;
+  return !isCreatorIn || isLate;
 }

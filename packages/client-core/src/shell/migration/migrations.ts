@@ -174,11 +174,11 @@ export class Migrations {
    */
   async start(id: GroupId): Promise<void> {
     this.requireRole(id);
+    await this.lulls.come(id);
     await this.begin(id);
   }
 
   private async begin(id: GroupId): Promise<void> {
-    await this.lulls.come(id);
     await this.groups.change(id, (state) => {
       const { state: now, generation } = state.migration;
       if (this.isLeftBehind(id)) return { kind: "migrate-recover", generation: generation + 1 };
@@ -253,6 +253,8 @@ export class Migrations {
   async addLater(id: GroupId, accounts: readonly AccountId[]): Promise<void> {
     this.requireAdmin(id);
     const { context } = this;
+    // Not behind the transaction: whoever waits, waits for a move that begins.
+    await this.lulls.come(id);
     context.transaction(() => {
       context.migration.addWaiting(id, accounts);
       if (this.preparer.isCreator(id)) this.hurry(id);
@@ -898,8 +900,9 @@ export class Migrations {
       this.communities.planMembers(id, accounts);
       migration.deleteWaiting(id, accounts);
     });
-    await this.communities.runMembers(id);
-    this.lookAtMs.set(key, this.context.now() + newcomerPauseMs(members));
+    const pauseMs = newcomerPauseMs(members);
+    await this.communities.runMembers(id, pauseMs / 2);
+    this.lookAtMs.set(key, this.context.now() + pauseMs);
   }
 
   /** The creator may have vanished. */
@@ -933,7 +936,7 @@ export class Migrations {
       switchedAtMs: migration.own(id).switchedAtMs,
       nowMs: this.context.now(),
     };
-    if (!mayFinish(facts) || !this.isMyMoment(`finish ${formatId(id)}`)) return false;
+    if (!mayFinish(facts) || !this.isMyMoment(`finish ${generation} ${formatId(id)}`)) return false;
     await this.groups.change(id, ({ migration: present }) =>
       present.state === "switching" && present.generation === generation
         ? { kind: "migrate-done", generation }
@@ -952,7 +955,9 @@ export class Migrations {
       return true;
     }
     const spread = (new DataView(environment.random(4).buffer).getUint32(0) / 2 ** 32) * TAKE_OVER_LOOK_MS;
-    if (dueMs === undefined) this.lookAtMs.set(key, nowMs + TAKE_OVER_LOOK_MS + spread);
+    // A clock that was set back makes no wait longer.
+    if (dueMs === undefined || dueMs > nowMs + 2 * TAKE_OVER_LOOK_MS)
+      this.lookAtMs.set(key, nowMs + TAKE_OVER_LOOK_MS + spread);
     return false;
   }
 

@@ -202,7 +202,9 @@ export class MovingDevice {
   hasKeyPackages = true;
   /** The service shows it no record behind this revision. */
   pastRevision: number | undefined;
-  evil: Evil | undefined;
+  /** Ever, in this run. */
+  wasEvil = false;
+  private turned: Evil | undefined;
   /** The next answer of the service is lost, with the program that waited for it. */
   crashes = false;
   leafVersion = 0;
@@ -283,6 +285,15 @@ export class MovingDevice {
   get role() {
     const member = this.kept.record.members.get(formatWho(this.who));
     return member?.invited === false ? member.role : undefined;
+  }
+
+  get evil(): Evil | undefined {
+    return this.turned;
+  }
+
+  set evil(evil: Evil | undefined) {
+    this.turned = evil;
+    this.wasEvil ||= evil !== undefined;
   }
 
   get isCreator(): boolean {

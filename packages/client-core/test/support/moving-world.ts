@@ -421,14 +421,15 @@ export class MovingWorld implements Witness {
   }
 
   /**
-   * It has seen that the switch leads to somebody who is no member, or to another group, and has told its person. No owner or
-   * admin has seen that who could begin anew: those who are in came in from outside, behind it, and people have to decide.
+   * An evil creator has shown it that the switch leads to somebody who is no member, or to another group, and it has told its
+   * person. No owner or admin has seen that who could begin anew: those who are in came in from outside, behind it, and people have to decide.
    */
   private refusesAlone({ kept }: MovingDevice, present: readonly MovingDevice[]): boolean {
     const { refusal } = kept.own;
     const switchedAt = kept.record.migration.switchPoint?.epoch ?? 0;
     return (
       refusal !== "" &&
+      this.devices.some(({ wasEvil }) => wasEvil) &&
       present.every((one) => (one.role ?? "member") === "member" || one.kept.own.enteredEpoch > switchedAt)
     );
   }

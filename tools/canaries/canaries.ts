@@ -466,7 +466,7 @@ export const canaries: readonly Canary[] = [
     story("members-are-spared-while-a-group-moves", "those who waited for a move"),
     edit(
       `${CLIENT}shell/migration/migrations.ts`,
-      "this.lookAtMs.set(key, this.context.now() + pauseMs);",
+      "this.lookAtMs.set(key, this.context.now() + newcomerPauseMs(members));",
       "",
     ),
   ),

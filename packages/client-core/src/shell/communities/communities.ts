@@ -970,23 +970,9 @@ export class Communities {
     mls.addJob(id, open, "add");
   }
 
-  /**
-   * Does what is written down. Newcomers hear the group profile so many ms later: a message behind each commit is one more that
-   * all members have to take in the moment in which they take the commit.
-   */
-  async runMembers(id: GroupId, profileAfterMs: number): Promise<void> {
-    const { closing, environment } = this.context;
-    this.content.keepProfileBack(id);
-    try {
-      await this.jobs.run(id, "add");
-    } finally {
-      this.behindOf(id, async () => {
-        await environment.sleep(profileAfterMs, closing.signal);
-        if (closing.signal.aborted) return;
-        if (this.context.transaction(() => this.content.sayKeptProfile(id)))
-          this.effects.wake(lanes.group(id));
-      });
-    }
+  /** Does what is written down. */
+  async runMembers(id: GroupId): Promise<void> {
+    await this.jobs.run(id, "add");
   }
 
   /** Inside a transaction: shows something that was held back. */

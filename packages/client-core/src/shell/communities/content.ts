@@ -5,7 +5,6 @@ import {
   type Bytes,
   type DeviceId,
   equalBytes,
-  formatId,
   type GroupId,
   RejectionError,
 } from "@murmuration/base";
@@ -55,9 +54,6 @@ export class CommunityContent {
   private readonly profiles: ProfileRequests;
   private readonly past: SharedHistory;
   private readonly spoken: (id: GroupId, message: CommunityMessage, content: Content) => boolean;
-
-  /** Groups whose profile is not said for a moment, and whether it is to be said then. */
-  private readonly keptBack = new Map<string, boolean>();
 
   constructor(
     context: Context,
@@ -218,32 +214,12 @@ export class CommunityContent {
     this.sayProfile(id);
   }
 
-  /** From here on the profile is not said, until {@link sayKeptProfile}. In memory only: newcomers ask where it was forgotten. */
-  keepProfileBack(id: GroupId): void {
-    const key = formatId(id);
-    if (!this.keptBack.has(key)) this.keptBack.set(key, false);
-  }
-
-  /** Inside a transaction: says the profile if it was kept back. Whether it did. */
-  sayKeptProfile(id: GroupId): boolean {
-    const key = formatId(id);
-    const isDue = this.keptBack.get(key) === true && this.context.mls.group(id)?.state === "active";
-    this.keptBack.delete(key);
-    if (isDue) this.sayProfile(id);
-    return isDue;
-  }
-
   /**
    * Puts the group profile into the outbox, for those who have just come. Somebody may have changed it and not said yet
    * what it is, in an epoch that they cannot read: then they hear it from us as soon as we know it.
    */
   sayProfile(id: GroupId): void {
     const { context } = this;
-    const key = formatId(id);
-    if (this.keptBack.has(key)) {
-      this.keptBack.set(key, true);
-      return;
-    }
     // While the conversation is pairwise nobody has anything to say in the group that is being prepared.
     if (context.migration.isMoving(id)) return;
     const profile = context.mls.group(id)?.profile;

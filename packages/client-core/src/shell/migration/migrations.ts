@@ -900,9 +900,8 @@ export class Migrations {
       this.communities.planMembers(id, accounts);
       migration.deleteWaiting(id, accounts);
     });
-    const pauseMs = newcomerPauseMs(members);
-    await this.communities.runMembers(id, pauseMs / 2);
-    this.lookAtMs.set(key, this.context.now() + pauseMs);
+    await this.communities.runMembers(id);
+    this.lookAtMs.set(key, this.context.now() + newcomerPauseMs(members));
   }
 
   /** The creator may have vanished. */

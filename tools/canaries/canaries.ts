@@ -469,5 +469,6 @@ export const canaries: readonly Canary[] = [
       "this.lookAtMs.set(key, this.context.now() + newcomerPauseMs(members));",
       "",
     ),
+    edit(`${CLIENT}shell/migration/migrations.ts`, "    if (this.lulls.mustWait(id)) return;\n", ""),
   ),
 ];

@@ -60,7 +60,7 @@ test("no member empties its log when a move begins, and each does when the move 
 test("those who waited for a move come one commit after the other, with a pause for each member in between", async () => {
   await using world = await World.start();
   const tap = new FrameTap();
-  const founders = 16;
+  const founders = 24;
   const waiting = 3 * GENTLE_ADDS;
   const settings = { ...movable, mlsThreshold: founders + 1, migrationMargin: 0 };
   const alice = await world.join("Alice", { settings, wrapTransport: tap.wrapTransport });
@@ -77,7 +77,7 @@ test("those who waited for a move come one commit after the other, with a pause 
 
   await on(alice, id).add(others.slice(founders - 1).map((device) => device.id));
   await untilIn([alice], id, () => on(alice, id).memberCount === founders + waiting, "all are in");
-  expect(committed.map(({ members }) => members)).toEqual([19, 22, 25]);
+  expect(committed.map(({ members }) => members)).toEqual([27, 30, 33]);
   for (const [index, { atMs }] of committed.slice(1).entries()) {
     const before = committed[index]!;
     // The next pause was counted before the commit that this one follows.

@@ -72,7 +72,7 @@ export {
 export { trimWelcomes } from "./group/welcome.ts";
 export * from "./planner/index.ts";
 export type { Credential } from "./structs/credential.ts";
-export { type Extension, lastResortExtension } from "./structs/extension.ts";
+export { type Extension, findExtension, lastResortExtension } from "./structs/extension.ts";
 export { type KeyPackage, keyPackageBytes } from "./structs/key-package.ts";
 export type { LeafNode, Lifetime } from "./structs/leaf-node.ts";
 export { decodeMlsMessage, encodeMlsMessage, type MlsMessage } from "./structs/mls-message.ts";

@@ -377,6 +377,7 @@ export class ClientConversation implements Conversation {
     });
     context.notifier.flush();
     receipts.gather();
+    if (this.kind === "group" && row.protocol === "mls") this.parts.communities.accepted(this.group);
     this.parts.wakeAll();
   }
 

@@ -1,5 +1,5 @@
-import type { Bytes } from "@murmuration/base";
-import { decodeContent, withoutTold } from "../core/content.ts";
+import type { Bytes, MessageId } from "@murmuration/base";
+import { decodeContent, withoutBody, withoutTold } from "../core/content.ts";
 import type { HistoryRow } from "../store/history.ts";
 import type { Context } from "./context.ts";
 
@@ -14,13 +14,26 @@ export function forgetTold(context: Context, line: HistoryRow): void {
   const { outbox } = context;
   // What others say that we have said is nothing that this device has sent, whatever id it has.
   const isOwn = outgoing && sharedBy === undefined;
-  if (isOwn) outbox.deleteOfMessage(messageId);
+  if (isOwn) forgetMessage(context, messageId);
   // No past that is told again has anything in it that disappears.
   if (expireAfterSeconds > 0 && !(isOwn && edited)) return;
   for (const row of isOwn ? outbox.naming(messageId) : outbox.tellingPastOf(messageId)) {
     const rest = withoutTold(row.content, { accountId: author, messageId }, isOwn);
-    if (rest === undefined) outbox.deleteOfMessage(row.messageId);
+    if (rest === undefined) forgetMessage(context, row.messageId);
     else if (rest !== row.content) outbox.setContent(row.id, rest);
+  }
+}
+
+/**
+ * Everything that carries this message. What waits and has a number, as all that is said in a pairwise group, says nothing under
+ * it from now on: when the group moves to MLS the others wait for each number before they show what comes behind it.
+ */
+function forgetMessage({ outbox }: Context, message: MessageId): void {
+  for (const row of outbox.ofMessage(message)) {
+    const isWaiting = row.state === "new" || row.state === "ready";
+    const rest = isWaiting ? withoutBody(row.content) : undefined;
+    if (rest === undefined) outbox.delete(row.id);
+    else outbox.sayInstead(row.id, rest);
   }
 }
 
@@ -33,7 +46,7 @@ export function forgetConversation(context: Context, conversation: Bytes): void 
   for (const line of history.ownEdited(conversation)) forgetTold(context, line);
   outbox.deleteSaidIn(conversation);
   for (const row of outbox.tellingPastTo(conversation))
-    if (decodeContent(row.content).sharedHistory !== undefined) outbox.deleteOfMessage(row.messageId);
+    if (decodeContent(row.content).sharedHistory !== undefined) forgetMessage(context, row.messageId);
   history.removeConversation(conversation);
   context.eraseAfterwards();
 }

@@ -406,7 +406,7 @@ export class Groups {
     try {
       const served = splitRecord(openRecord(group, keys.groupKey, revision, blob));
       if (served.length !== revision) throw new RejectionError("group/revision-mismatch");
-      const ours = this.context.conversations.changes(group)[revision - 1];
+      const ours = this.context.conversations.change(group, revision);
       const theirs = served[revision - 1]!;
       if (ours !== undefined && equalBytes(hashChange(ours), hashChange(theirs))) return true;
       verifyChange(theirs);

@@ -396,6 +396,15 @@ export class ConversationStore {
       .map((row) => bytesOf(row, "change"));
   }
 
+  /** One of them; O(1). */
+  change(id: Bytes, revision: number): Bytes | undefined {
+    const row = this.storage.get("SELECT change FROM group_log WHERE group_id = ? AND revision = ?", [
+      id,
+      revision,
+    ]);
+    return row && bytesOf(row, "change");
+  }
+
   appendChange(id: Bytes, revision: number, change: Bytes): void {
     this.storage.run("INSERT INTO group_log (group_id, revision, change) VALUES (?, ?, ?)", [
       id,

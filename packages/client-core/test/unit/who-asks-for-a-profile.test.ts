@@ -86,7 +86,7 @@ function membersWithoutProfile() {
       context as unknown as Context,
       { communityOf: () => community } as unknown as Registry,
       {} as unknown as Access,
-      { say: () => {}, wake: () => {}, behind: (work) => void work() },
+      { say: () => {}, sayOwed: () => {}, wake: () => {}, behind: (work) => void work() },
     );
     return { own, requests, leave: () => closing.abort() };
   });

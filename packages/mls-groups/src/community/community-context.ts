@@ -21,6 +21,8 @@ import { decodeForm, readFixed, requireLength } from "./form.ts";
 export const COMMUNITY_CONTEXT_EXTENSION = 0xf0a1;
 /** Extension of a leaf that joined by a link. */
 export const JOIN_TICKET_EXTENSION = 0xf0a2;
+/** Extension of the GroupInfo in a Welcome, which only those who are added can read. */
+export const GROUP_PROFILE_EXTENSION = 0xf0a3;
 
 /** Accounts that hold a role, at the most. */
 export const MAX_ROLE_HOLDERS = 50;

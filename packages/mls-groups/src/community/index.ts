@@ -9,6 +9,7 @@ export {
   type ExpectedAccount,
   encodeCommunityContext,
   expectedAccount,
+  GROUP_PROFILE_EXTENSION,
   type InviteLink,
   linkHasExpired,
   linkOf,

@@ -55,6 +55,8 @@ export interface CreateCommit {
   readonly authenticatedData: Uint8Array;
   readonly wireFormat: FramingWireFormat;
   readonly groupInfo: GroupInfoOptions;
+  /** Of the GroupInfo in the Welcome, beside those of `groupInfo`. */
+  readonly welcomeExtensions?: readonly Extension[];
   readonly policy: GroupPolicy;
   readonly psks: PskSource;
   readonly ratchetLimits: SecretTreeLimits;
@@ -151,7 +153,7 @@ export function assembleCommit(
     plan.adds.length === 0
       ? undefined
       : createWelcome(epoch.crypto, {
-          groupInfo,
+          groupInfo: welcomeGroupInfo(nextState, groupInfo, request),
           joinerSecret,
           pskSecret,
           psks: plan.psks,
@@ -169,6 +171,16 @@ export function assembleCommit(
     joinerSecret,
     pskSecret,
   };
+}
+
+/** What those who are added are told of the new epoch: what the DS is told, and perhaps more. */
+function welcomeGroupInfo(next: MemberState, groupInfo: GroupInfo, request: CreateCommit): GroupInfo {
+  const { groupInfo: options, welcomeExtensions = [] } = request;
+  if (welcomeExtensions.length === 0) return groupInfo;
+  return createGroupInfo(next, {
+    ...options,
+    extensions: [...(options.extensions ?? []), ...welcomeExtensions],
+  });
 }
 
 interface OwnPath {

@@ -67,6 +67,8 @@ export interface CommitOptions {
   readonly authenticatedData?: Uint8Array;
   /** Of the GroupInfo for the DS and in the Welcome. */
   readonly groupInfo?: GroupInfoOptions;
+  /** Of the GroupInfo in the Welcome alone, which nobody but those who are added can read. One signature more. */
+  readonly welcomeExtensions?: readonly Extension[];
   /**
    * Seconds since 1970. With it an Add outside of its lifetime is refused (7.3), and one that came from another member
    * is left out of the commit. Only a committer looks at lifetimes: no clock decides whether a commit is valid.
@@ -340,6 +342,7 @@ export class Group {
       authenticatedData: options.authenticatedData ?? EMPTY,
       wireFormat: config.handshakeFormat,
       groupInfo: options.groupInfo ?? {},
+      welcomeExtensions: options.welcomeExtensions ?? [],
       policy: config.policy,
       psks: pskSourceOf(this.#inside),
       ratchetLimits: config.ratchetLimits,

@@ -2,9 +2,9 @@ import { type Bytes, encode, equalBytes, RejectionError, toHex } from "@murmurat
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { protectPublicMessage } from "../framing/public-message.ts";
 import { check } from "../rules.ts";
-import { MLS10 } from "../structs/code-points.ts";
+import { extensionTypes, MLS10 } from "../structs/code-points.ts";
 import { writeCredential } from "../structs/credential.ts";
-import type { Extension } from "../structs/extension.ts";
+import { copyExtensions, type Extension } from "../structs/extension.ts";
 import type { GroupContext } from "../structs/group-context.ts";
 import type { LeafNode } from "../structs/leaf-node.ts";
 import { encodeMlsMessage } from "../structs/mls-message.ts";
@@ -45,15 +45,16 @@ export function joinGroup(
 
 /**
  * The same with leaf signatures verified in batches off the main thread (libuv pool of node:crypto). `signer` is the leaf
- * that signed the GroupInfo: whoever committed our Add.
+ * that signed the GroupInfo: whoever committed our Add. `extensions` are copies of the GroupInfo's, without the tree.
  */
 export async function joinGroupInBatches(
   crypto: CryptoProvider,
   request: JoinWithWelcome,
   config: Partial<GroupConfig> = {},
-): Promise<{ group: Group; writes: WriteSet; signer: LeafIndex }> {
-  const { state, signer } = await joinByWelcomeInBatches(crypto, joinRequest(request, config));
-  return { ...Group.start(state, config), signer };
+): Promise<{ group: Group; writes: WriteSet; signer: LeafIndex; extensions: readonly Extension[] }> {
+  const { state, info } = await joinByWelcomeInBatches(crypto, joinRequest(request, config));
+  const extensions = info.extensions.filter(({ type }) => type !== extensionTypes.ratchet_tree);
+  return { ...Group.start(state, config), signer: info.signer, extensions: copyExtensions(extensions) };
 }
 
 function joinRequest(request: JoinWithWelcome, config: Partial<GroupConfig>): JoinRequest {

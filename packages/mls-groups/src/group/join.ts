@@ -77,10 +77,10 @@ export function joinByWelcome(crypto: CryptoProvider, request: JoinRequest): Mem
 export async function joinByWelcomeInBatches(
   crypto: CryptoProvider,
   request: JoinRequest,
-): Promise<{ readonly state: MemberState; readonly signer: LeafIndex }> {
+): Promise<{ readonly state: MemberState; readonly info: GroupInfo }> {
   const opened = openWelcome(crypto, request);
   await validateTreeAndCredentials(opened.tree, opened.info.groupContext, request.policy);
-  return { state: finishJoin(crypto, request, opened), signer: opened.info.signer };
+  return { state: finishJoin(crypto, request, opened), info: opened.info };
 }
 
 function openWelcome(crypto: CryptoProvider, request: JoinRequest): OpenedWelcome {

@@ -63,12 +63,13 @@ async function marked(devices: readonly SimulatedDevice[]): Promise<void> {
   await delay(3_000);
 }
 
-test("what happened to a group since the copy is in its record again: who came, who was removed, its name and its roles", async () => {
-  await using world = await World.start();
+/** A group that has changed in every way since the service was copied; `again` checks that nothing of it is lost. */
+async function changedSinceTheCopy(world: World) {
   const [alice, bob, carol, dave] = await movers(world, ["Alice", "Bob", "Carol", "Dave"]);
   const { id } = await pairwiseGroup(alice, [bob, carol]);
   const carolId = carol.id;
   const setBack = await copyOf(world);
+  const copied = recordAt(world, id)!.revision;
 
   await on(alice, id).setTitle("Cranes");
   await on(alice, id).add([dave.id]);
@@ -95,17 +96,44 @@ test("what happened to a group since the copy is in its record again: who came, 
   await marked(after);
   const { revision } = recordAt(world, id)!;
 
+  const again = async () => {
+    await until(
+      () => (recordAt(world, id)?.revision ?? 0) >= revision,
+      PATIENCE_MS,
+      "the record is as it was",
+    );
+    const talk = new Talk(id);
+    for (const device of after) await talk.say(device, "after the restore");
+    await talk.heardBy(after);
+    await on(bob, id).setTitle("Herons");
+    await until(() => after.every((device) => on(device, id).title === "Herons"), PATIENCE_MS);
+    for (const device of after) expect(membersOf(device, id)).toHaveLength(3);
+    for (const text of talk.all) expect(countOf(carol, id, text), "nobody removed comes back").toBe(0);
+    expect(on(carol, id).state).toBe("removed");
+  };
+  return { id, after, setBack, copied, revision, again };
+}
+
+test("what happened to a group since the copy is in its record again: who came, who was removed, its name and its roles", async () => {
+  await using world = await World.start();
+  const { setBack, again } = await changedSinceTheCopy(world);
   await setBack();
-  await until(() => (recordAt(world, id)?.revision ?? 0) >= revision, PATIENCE_MS, "the record is as it was");
-  const talk = new Talk(id);
-  for (const device of after) await talk.say(device, "after the restore");
-  await talk.heardBy(after);
-  await on(bob, id).setTitle("Herons");
-  await until(() => after.every((device) => on(device, id).title === "Herons"), PATIENCE_MS);
-  for (const device of after) expect(membersOf(device, id)).toHaveLength(3);
-  for (const text of talk.all) expect(countOf(carol, id, text), "nobody removed comes back").toBe(0);
-  expect(on(carol, id).state).toBe("removed");
+  await again();
 }, 120_000);
+
+test("a service that is set back once more, and again, while members look at its records and write them forward, gets them all the same", async () => {
+  await using world = await World.start();
+  const { id, after, setBack, copied, revision, again } = await changedSinceTheCopy(world);
+  const isConnected = () => after.some(({ client }) => client.connection.state === "connected");
+  const reached = (wanted: number) => () => (recordAt(world, id)?.revision ?? 0) >= wanted;
+  await setBack();
+  // When somebody is back and looks; when somebody has begun to write; and when the last change has just been written.
+  for (const moment of [isConnected, reached(copied + 1), reached(revision)]) {
+    await until(moment, PATIENCE_MS, "the moment to set the service back once more");
+    await setBack();
+  }
+  await again();
+}, 180_000);
 
 test("a plain member writes it forward where the one who made the changes is away, also behind a removal", async () => {
   await using world = await World.start();

@@ -160,6 +160,8 @@ test("another group's entries are shown in neither", async () => {
   const herd = await flockOf(alice, bob);
   const flockId = parseGroupId(flock.id);
   const swapped: string[] = [];
+  await flock.send({ text: "before" });
+  await until(() => textsOf(bob.client, flock.id).includes("before"));
 
   // Everything of the herd comes as the flock's, first under its own numbers, then under the next ones of the flock.
   tampered.begin((page) => {
@@ -186,5 +188,5 @@ test("another group's entries are shown in neither", async () => {
   // What stood in the flock's places is there in the end.
   await allShow([bob], flock.id, "for the flock");
   await talkRound([alice, bob], flock.id, "later");
-  expect(textsOf(bob.client, flock.id)).toEqual(["for the flock", "later 0", "later 1"]);
+  expect(textsOf(bob.client, flock.id)).toEqual(["before", "for the flock", "later 0", "later 1"]);
 });

@@ -1,5 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { parseAccountId, parseGroupId } from "@murmuration/base";
 import { expect, test } from "vitest";
+import type { Context } from "../../../client-core/src/shell/context.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import { membersOf, on, PATIENCE_MS } from "../support/communities.ts";
 import { allMoved, movers, pairwiseGroup, Talk, untilIn } from "../support/moves.ts";
@@ -64,6 +66,24 @@ test("who asked for more members is killed at once, again and again: they are ad
     await alice.start();
     await delay(150 * kill);
   }
+  await requireTogether(devices);
+}, 120_000);
+
+test("who asked for more members is killed when they are written down and nothing else: they are added when it is back", async () => {
+  await using world = await World.start();
+  const devices = await movers(world, ["Alice", "Bob", "Carol", "Dave", "Erin", "Frank"], { settings });
+  const [alice, bob, carol, ...late] = devices;
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  // What is there between the two transactions of its request.
+  const { context } = alice.client as unknown as { context: Context };
+  context.transaction(() =>
+    context.migration.addWaiting(
+      parseGroupId(id),
+      late.map((device) => parseAccountId(device.id)),
+    ),
+  );
+  await alice.stop();
+  await alice.start();
   await requireTogether(devices);
 }, 120_000);
 

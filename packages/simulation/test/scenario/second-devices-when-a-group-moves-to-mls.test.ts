@@ -96,12 +96,16 @@ test("a device that is linked after the move has the group under the name that i
   const { id } = await pairwiseGroup(alice, [bob, carol]);
   await on(alice, id).migrate("start");
   await requireMoved(everybody, id, "moved");
+  // The record keeps the name that the group had when it moved.
+  await on(alice, id).setTitle("Cranes");
+  await untilIn(everybody, id, () => everybody.every((d) => on(d, id).title === "Cranes"), "the new name");
+  await alice.client.outbox.settled();
   const tablet = await link(world, bob);
   await untilIn([tablet], id, () => groupsOf(tablet).length > 0, "the tablet has it");
   await untilIn([tablet], id, () => on(tablet, id)?.protocol === "mls", "by MLS", PATIENCE_MS);
   await hearEachOther([...everybody, tablet], id, "two devices");
   expect(groupsOf(tablet)).toEqual([id]);
-  expect(on(tablet, id).title).toBe("Birds");
+  expect(on(tablet, id).title).toBe("Cranes");
   expect(countOf(tablet, id, "moved, member 0"), "a newcomer sees from its join on").toBe(0);
   await requireSync(bob, tablet, carol, id);
 }, 120_000);

@@ -102,8 +102,46 @@ test("edits, reactions and deletions that are under way at the switch reach what
     id,
     () => devices.every((device) => shownBy(device, id).length === left().length),
     "everybody has every message",
-  );
+  ).catch((error: Error) => {
+    const places = new Map(devices.map((device, place) => [device.id, `member ${place}`]));
+    const linesOf = (device: SimulatedDevice) =>
+      said.map(({ author, messageId }, nth) => {
+        const line = on(device, id).message({ author: author.id, messageId });
+        const state = line?.kind === "message" ? `${line.deleted ? "deleted" : "there"}` : "missing";
+        return `${nth} by ${places.get(author.id)}: ${state}`;
+      });
+    const [first, ...rest] = devices.map(linesOf);
+    const different = first!.flatMap((line, nth) =>
+      rest.every((lines) => lines[nth] === line)
+        ? []
+        : [[line, ...rest.map((lines) => lines[nth])].join(" | ")],
+    );
+    throw new Error(`${error.message}\n${different.join("\n")}`);
+  });
   await alike(devices, id);
+}, 120_000);
+
+// The fault that it finds: others wait a minute for the number of what was deleted before it had left.
+test("what somebody deletes before it has left keeps nobody waiting when the group moves", async () => {
+  await using world = await World.start();
+  const [alice, bob, carol, dave] = await movers(world, ["Alice", "Bob", "Carol", "Dave"]);
+  const devices = [alice, bob, carol];
+  const { id } = await pairwiseGroup(alice, [bob, carol, dave]);
+  const talk = new Talk(id);
+  await talk.say(bob, "before");
+  await talk.heardBy(devices);
+  await dave.stop();
+  await on(alice, id).migrate("start");
+  await untilIn(devices, id, () => on(alice, id).migration?.readyAccounts === 3, "three are ready");
+  await bob.client.connection.stop();
+  const { messageId } = await on(bob, id).send({ text: "never mind" });
+  await on(bob, id).delete({ author: bob.id, messageId });
+  await on(alice, id).migrate("finish-now");
+  await allMoved([alice, carol], id);
+  bob.client.connection.start();
+  await talk.say(bob, "behind it");
+  await talk.heardBy(devices, 20_000);
+  for (const device of devices) expect(countOf(device, id, "never mind")).toBe(0);
 }, 120_000);
 
 test("attachments, the title and the timer change hands while the group moves, and no line is there twice", async () => {
@@ -140,7 +178,11 @@ test("attachments, the title and the timer change hands while the group moves, a
       "group/title-changed",
     ]);
   }
-  // The timer goes on from what the record had, and the title too.
+  // The timer goes on from what the record had, and the title too, also for whoever was added under the old one.
+  await on(alice, id).community.setDescription("They fly");
+  const described = () => devices.every((device) => on(device, id).community.description === "They fly");
+  await untilIn(devices, id, described, "the description");
+  for (const device of devices) expect(on(device, id).title).toBe("Starlings");
   await on(alice, id).setTitle("Birds");
   await untilIn(devices, id, () => devices.every((device) => on(device, id).title === "Birds"), "the title");
 }, 120_000);

@@ -9,7 +9,7 @@
  * A lost race is answered with what won; it is taken in, and the commit is decided and made anew on top of it.
  */
 import { type Bytes, type GroupId, RejectionError, toBase64Url, UnavailableError } from "@murmuration/base";
-import type { CommitOptions, Group } from "@murmuration/mls-groups";
+import { type CommitOptions, communityContextOf, type Group } from "@murmuration/mls-groups";
 import {
   decodeMessage,
   encodeMessage,
@@ -27,6 +27,7 @@ import { withTimeout } from "../with-timeout.ts";
 import type { Access } from "./access.ts";
 import type { GroupNames } from "./group-names.ts";
 import type { LogReader } from "./log-reader.ts";
+import { knownProfile, welcomeExtensions } from "./profile.ts";
 import type { Loaded, Registry } from "./registry.ts";
 import type { Turns } from "./turns.ts";
 
@@ -106,7 +107,13 @@ export class Committer {
       const nowSeconds = BigInt(Math.floor(this.context.now() / 1000));
       // The commit is judged by the list that it brings, here as everywhere.
       if (plan.banList !== undefined) this.context.mls.putBanList(sha256(plan.banList), plan.banList);
-      const bundle = group.createCommit({ nowSeconds, ...plan.options });
+      const profile = knownProfile(this.context, id, communityContextOf(group.context.extensions));
+      const bundle = group.createCommit({
+        nowSeconds,
+        ...plan.options,
+        welcomeExtensions: welcomeExtensions(profile),
+      });
+      if (bundle.welcome !== undefined && profile === undefined) this.context.mls.setProfileOwed(id);
       store.apply(bundle.writes);
       meter.commitsCreated++;
       meter.commitBytes += bundle.message.length;

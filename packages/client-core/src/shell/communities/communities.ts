@@ -47,7 +47,7 @@ import { withTimeout } from "../with-timeout.ts";
 import { Access } from "./access.ts";
 import { Approvals } from "./approvals.ts";
 import { Committer } from "./committer.ts";
-import { CommunityContent, type CommunityMessage, encodeProfile, hashOfProfile } from "./content.ts";
+import { CommunityContent, type CommunityMessage } from "./content.ts";
 import { EntriesTogether } from "./entries-together.ts";
 import type { EpochReports } from "./epoch-reports.ts";
 import { Governance } from "./governance.ts";
@@ -61,6 +61,7 @@ import { dropExpected, type LeftOut, MemberJobs } from "./member-jobs.ts";
 import { Outgoing } from "./outgoing.ts";
 import { GroupPast } from "./past.ts";
 import { Pictures } from "./pictures.ts";
+import { encodeProfile, hashOfProfile } from "./profile.ts";
 import { ProfileRequests } from "./profile-requests.ts";
 import { Refeeder } from "./refeeder.ts";
 import { Registry } from "./registry.ts";
@@ -194,6 +195,7 @@ export class Communities {
     this.ledger = new CommunityLedger(context, lines);
     this.profiles = new ProfileRequests(context, this.registry, this.access, {
       say: (id) => content.sayProfile(id),
+      sayOwed: (id) => content.sayOwed(id),
       wake: (lane) => effects.wake(lane),
       behind: (work) => effects.behind(work),
     });
@@ -752,6 +754,11 @@ export class Communities {
     this.registry.adopt(id, group);
     await this.open(id);
     await this.jobs.run(id, "add");
+  }
+
+  /** The user wants to be in a group that it was asked about: it may ask the others now what it does not know. */
+  accepted(id: GroupId): void {
+    if (this.context.mls.group(id)?.state === "active") this.profiles.takeUp(id);
   }
 
   /** Others who could not be added, and whom nobody has been told of yet. */

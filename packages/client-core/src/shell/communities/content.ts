@@ -1,5 +1,4 @@
 /** Content of a community: what members say, and what the group is called. Runs inside transactions. */
-import { createHash } from "node:crypto";
 import {
   type AccountId,
   type Bytes,
@@ -9,18 +8,12 @@ import {
   RejectionError,
 } from "@murmuration/base";
 import { type CommitDescription, decodeMemberCredential, roleOf } from "@murmuration/mls-groups";
-import {
-  bodyKind,
-  type Content,
-  decodeContent,
-  encodeContent,
-  type GroupProfile,
-  groupProfile,
-} from "../../core/content.ts";
+import { bodyKind, type Content, decodeContent, encodeContent, groupProfile } from "../../core/content.ts";
 import { PROFILE_OWED } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 import type { Lines } from "../lines.ts";
+import { hashOfProfile, knownProfile } from "./profile.ts";
 import type { ProfileRequests } from "./profile-requests.ts";
 import type { Registry } from "./registry.ts";
 import type { SharedHistory } from "./shared-history.ts";
@@ -181,8 +174,11 @@ export class CommunityContent {
     const encoded = groupProfile.encode(profile);
     if (!equalBytes(hashOfProfile(encoded), this.registry.communityOf(id).profileHash)) return;
     const { profile: before, profileSaidAtMs } = context.mls.group(id)!;
-    context.mls.setProfile(id, encoded, context.now());
-    if (profileSaidAtMs === PROFILE_OWED) this.sayProfile(id);
+    const isOwed = profileSaidAtMs === PROFILE_OWED;
+    // Those whom a commit on its way adds cannot read yet what is said: they are told when they are there.
+    const isEarly = isOwed && context.mls.pendingCommit(id) !== undefined;
+    context.mls.setProfile(id, encoded, isEarly ? PROFILE_OWED : context.now());
+    if (isOwed && !isEarly) this.sayProfile(id);
     const title = context.conversations.get(id)?.title;
     context.conversations.setTitle(id, profile.title);
     if (before !== undefined && equalBytes(before, encoded)) return;
@@ -214,19 +210,23 @@ export class CommunityContent {
     this.sayProfile(id);
   }
 
+  /** No commit of ours is on its way any more: where a Welcome could not say the profile, it is said to all. */
+  sayOwed(id: GroupId): void {
+    const { mls } = this.context;
+    if (mls.group(id)?.profileSaidAtMs !== PROFILE_OWED || mls.pendingCommit(id) !== undefined) return;
+    if (knownProfile(this.context, id, this.registry.communityOf(id)) !== undefined) this.sayProfile(id);
+  }
+
   /**
-   * Puts the group profile into the outbox, for those who have just come. Somebody may have changed it and not said yet
-   * what it is, in an epoch that they cannot read: then they hear it from us as soon as we know it.
+   * Puts the group profile into the outbox. Somebody may have changed it and not said yet what it is, in an epoch that those
+   * who have just come cannot read: then they hear it from us as soon as we know it.
    */
   sayProfile(id: GroupId): void {
     const { context } = this;
     // While the conversation is pairwise nobody has anything to say in the group that is being prepared.
     if (context.migration.isMoving(id)) return;
-    const profile = context.mls.group(id)?.profile;
-    if (
-      profile === undefined ||
-      !equalBytes(hashOfProfile(profile), this.registry.communityOf(id).profileHash)
-    ) {
+    const profile = knownProfile(context, id, this.registry.communityOf(id));
+    if (profile === undefined) {
       context.mls.setProfileOwed(id);
       return;
     }
@@ -244,10 +244,3 @@ export class CommunityContent {
     context.mls.setProfile(id, profile, context.now());
   }
 }
-
-/** What stands in the group context for a profile. */
-export function hashOfProfile(encoded: Uint8Array): Bytes {
-  return new Uint8Array(createHash("sha256").update(encoded).digest());
-}
-
-export const encodeProfile = (profile: GroupProfile): Bytes => groupProfile.encode(profile);

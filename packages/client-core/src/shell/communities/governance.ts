@@ -31,9 +31,9 @@ import { fingerprintOf } from "../../core/profile.ts";
 import { isTemporary } from "../../core/refusal.ts";
 import type { Context } from "../context.ts";
 import type { Committer, DecideCommit } from "./committer.ts";
-import { encodeProfile, hashOfProfile } from "./content.ts";
 import type { GroupNames } from "./group-names.ts";
 import { communityCrypto, communityIdentity } from "./identity.ts";
+import { encodeProfile, hashOfProfile } from "./profile.ts";
 import type { Registry } from "./registry.ts";
 
 interface Besides {

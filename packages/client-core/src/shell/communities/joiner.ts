@@ -16,10 +16,12 @@ import {
   UsageError,
 } from "@murmuration/base";
 import {
+  type CommunityContext,
   communityContextOf,
   communityLeaf,
   createJoinTicket,
   decodeMemberCredential,
+  type Extension,
   encodeJoinTicket,
   Group,
   joinGroupExternally,
@@ -53,6 +55,7 @@ import type { GroupNames } from "./group-names.ts";
 import { communityCrypto, communityIdentity, compareIdentity, encodedCredential } from "./identity.ts";
 import { bundleOf } from "./key-packages.ts";
 import type { CommunityLedger } from "./ledger.ts";
+import { profileOfWelcome } from "./profile.ts";
 import type { ProfileRequests } from "./profile-requests.ts";
 import type { Registry } from "./registry.ts";
 import { fetchTree, type KnownTree } from "./trees.ts";
@@ -190,7 +193,7 @@ export class Joiner {
     if (this.waitsForLog(row)) return undefined;
     const ratchetTree = await fetchTree(this.context, row.treeHash);
     const signatureKey = communityIdentity(this.context).signatureKeys.privateKey;
-    const { group, writes, signer } = await oneAtATime(() =>
+    const { group, writes, signer, extensions } = await oneAtATime(() =>
       joinGroupInBatches(
         communityCrypto,
         { welcome: row.welcome, keyPackage: bundleOf(keyPackage, signatureKey), ratchetTree },
@@ -225,6 +228,7 @@ export class Joiner {
       this.ledger.entered(id, group);
       this.openConversation(id, group, signer);
       this.afterLink(id);
+      this.learnProfile(id, communityContextOf(group.context.extensions), extensions);
     });
     return id;
   }
@@ -270,6 +274,17 @@ export class Joiner {
       conversations.setExpiry(id, communityContextOf(group.context.extensions).expireAfterSeconds);
     } else if (known.state !== "active") conversations.setState(id, state);
     events.append({ kind: "conversation-changed", conversation: id, atMs: this.context.now() });
+  }
+
+  /** Inside the transaction: whoever adds us says in the Welcome what the group is called, or somebody has to be asked. */
+  private learnProfile(id: GroupId, community: CommunityContext, extensions: readonly Extension[]): void {
+    const { conversations, migration, mls } = this.context;
+    const told = profileOfWelcome(extensions, community);
+    if (told !== undefined) mls.setProfile(id, told.encoded, this.context.now());
+    // The conversation is what its record says.
+    if (migration.isMoving(id)) return;
+    if (told === undefined) this.profiles.expect(id, community);
+    else conversations.setTitle(id, told.profile.title);
   }
 
   /**

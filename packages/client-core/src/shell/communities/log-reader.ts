@@ -352,6 +352,7 @@ export class LogReader {
     this.effects.merged(id, group, staged.public.proposals);
     if (received.kind === "own-commit") this.afterOwnCommit(id, description, point.nowMs);
     else this.content.cameWithout(id, description);
+    this.content.sayOwed(id);
     return "next";
   }
 
@@ -367,7 +368,6 @@ export class LogReader {
   private afterOwnCommit(id: GroupId, { added, removed }: CommitDescription, nowMs: number): void {
     // Adds alone went without a path, and left our own keys as they were.
     if (added.length === 0 || removed.length > 0) this.context.mls.setUpdated(id, nowMs);
-    if (added.length > 0) this.content.sayProfile(id);
     this.content.profileCommitted(id);
   }
 

@@ -1,8 +1,8 @@
 /**
  * The group profile for whoever was not told: who came by a link, or back after commits that it did not see, or who could
- * not read what was said. It asks in the group; where only admins write it cannot, and they answer as if it had. Every member that knows the profile would answer, so each waits for a random time
- * first, and answers only if nobody has said it by then. That an answer is due is written down: the member may be gone
- * before its time has come.
+ * not read what was said. It asks in the group; where only admins write it cannot, and they answer as if it had. Every
+ * member that knows the profile would answer, so each waits for a random time first, and answers only if nobody has said it
+ * by then. That an answer is due is written down: the member may be gone before its time has come.
  */
 import {
   type AccountId,
@@ -17,12 +17,14 @@ import { type Content, encodeContent } from "../../core/content.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 import type { Access } from "./access.ts";
-import { hashOfProfile } from "./content.ts";
+import { knownProfile } from "./profile.ts";
 import type { Registry } from "./registry.ts";
 
 export interface ProfileEffects {
   /** Inside a transaction: puts the profile into the outbox. */
   say(id: GroupId): void;
+  /** The same where this device owes it to somebody whom it has added. */
+  sayOwed(id: GroupId): void;
   wake(lane: string): void;
   behind(work: () => Promise<void>): void;
 }
@@ -82,13 +84,13 @@ export class ProfileRequests {
   }
 
   /**
-   * Inside the transaction of a commit: where it names a profile that is not here, whoever made it says what it is. This
-   * device may not be able to read that, or nobody may have lived to say it: then it asks, unless another one has: where
-   * the one who made it is gone, everybody lacks it, and one question is enough.
+   * Inside the transaction of a commit, or of the Welcome that led here: where it names a profile that is not here, whoever
+   * made it says what it is. This device may not be able to read that, or nobody may have lived to say it: then it asks,
+   * unless another one has: where the one who made it is gone, everybody lacks it, and one question is enough.
    */
-  expect(id: GroupId, { profileHash }: CommunityContext): void {
+  expect(id: GroupId, community: CommunityContext): void {
     const key = toBase64Url(id);
-    if (this.awaiting.has(key) || this.knows(id, profileHash)) return;
+    if (community.profileHash.length === 0 || this.awaiting.has(key) || this.knows(id, community)) return;
     this.awaiting.add(key);
     this.effects.behind(() => this.await(id).finally(() => this.awaiting.delete(key)));
   }
@@ -100,7 +102,7 @@ export class ProfileRequests {
       await environment.sleep(patienceMs + this.drawDelay(id), closing.signal);
       if (closing.signal.aborted || this.context.mls.group(id)?.state !== "active") return;
       const community = this.registry.communityOf(id);
-      if (this.knows(id, community.profileHash)) return;
+      if (community.profileHash.length === 0 || this.knows(id, community)) return;
       if ((this.heardAtMs.get(toBase64Url(id)) ?? 0) > sinceMs) continue;
       this.asking.delete(toBase64Url(id));
       this.context.transaction(() => this.ask(id, community));
@@ -110,16 +112,16 @@ export class ProfileRequests {
 
   private mustAsk(id: GroupId, community: CommunityContext): boolean {
     const { profileHash } = community;
-    if (profileHash.length === 0 || this.knows(id, profileHash) || !this.maySpeak(id, community))
-      return false;
+    if (profileHash.length === 0 || this.knows(id, community) || !this.maySpeak(id, community)) return false;
     const before = this.asking.get(toBase64Url(id));
     return before === undefined || !equalBytes(before, profileHash);
   }
 
-  /** With a new connection: an answer that is still due, and a question that nobody has answered. */
+  /** With a new connection, and where the user has accepted the group: an answer that is still due, and a question that nobody has answered. */
   takeUp(id: GroupId): void {
     if (this.context.mls.group(id)?.profileWanted === true) this.effects.behind(() => this.answer(id));
     const community = this.registry.communityOf(id);
+    this.context.transaction(() => this.effects.sayOwed(id));
     if (this.mustAsk(id, community)) this.context.transaction(() => this.ask(id, community));
   }
 
@@ -136,7 +138,7 @@ export class ProfileRequests {
 
   /** Inside a transaction: somebody has to be told, and may have asked or not be allowed to. */
   owe(id: GroupId, community: CommunityContext): void {
-    if (!this.knows(id, community.profileHash) || !this.maySpeak(id, community)) return;
+    if (!this.knows(id, community) || !this.maySpeak(id, community)) return;
     this.context.mls.wantProfile(id);
     this.effects.behind(() => this.answer(id));
   }
@@ -172,7 +174,7 @@ export class ProfileRequests {
         const { state, profileWanted } = context.mls.group(id) ?? {};
         if (state !== "active" || profileWanted !== true) return false;
         const community = this.registry.communityOf(id);
-        if (!this.knows(id, community.profileHash) || !this.maySpeak(id, community)) return false;
+        if (!this.knows(id, community) || !this.maySpeak(id, community)) return false;
         this.effects.say(id);
         return true;
       });
@@ -189,8 +191,7 @@ export class ProfileRequests {
     return (spreadMs * drawn) / 2 ** 32;
   }
 
-  private knows(id: GroupId, profileHash: Uint8Array): boolean {
-    const profile = this.context.mls.group(id)?.profile;
-    return profile !== undefined && equalBytes(hashOfProfile(profile), profileHash);
+  private knows(id: GroupId, community: CommunityContext): boolean {
+    return knownProfile(this.context, id, community) !== undefined;
   }
 }

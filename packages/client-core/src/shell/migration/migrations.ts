@@ -260,7 +260,12 @@ export class Migrations {
       if (this.preparer.isCreator(id)) this.hurry(id);
     });
     // Also where the record has switched, and this device is about to.
-    await this.begin(id);
+    await this.begin(id).catch((error: unknown) => {
+      if (!(error instanceof RejectionError) || isTemporary(error)) throw error;
+      // Whoever asked is told that it cannot be: it must not be done some day all the same.
+      context.transaction(() => context.migration.deleteWaiting(id, accounts));
+      throw error;
+    });
   }
 
   /** Somebody waits for the switch. */
@@ -271,15 +276,21 @@ export class Migrations {
     if (deadlineAtMs > soon) migration.setOwn(id, { deadlineAtMs: soon });
   }
 
-  /** After members were added here: a group near the threshold moves before it has to. */
+  /**
+   * After members were added here, and with a connection: a group near the threshold moves before it has to, and one that
+   * somebody waits for, as its move was asked for and then this device was killed, or could not reach the service.
+   */
   startIfNear(id: GroupId): void {
     const { conversations, migration, own, settings } = this.context;
     const role = conversations.member(id, own.accountId)?.role ?? "member";
     const row = conversations.get(id);
     if (role === "member" || row?.protocol !== "pairwise" || row.state !== "active") return;
-    const { state } = migration.record(id);
+    const { generation, state } = migration.record(id);
     const members = conversations.members(id).length;
-    if (state !== "pairwise" || !reachesThreshold({ members, ...settings })) return;
+    // Where somebody has given a move up, those who wait for one wait for a person.
+    const isWaitedFor = generation === 0 && migration.waiting(id).length > 0;
+    const isWanted = isWaitedFor || reachesThreshold({ members, ...settings });
+    if (state !== "pairwise" || !isWanted) return;
     this.afterwards(() => this.start(id));
   }
 

@@ -9,13 +9,14 @@
  */
 import { type AccountId, type Bytes, equalBytes, formatId, type GroupId } from "@murmuration/base";
 import {
+  type CommunityContext,
   communityContextOf,
   decodeCommunityContext,
   encodeCommunityContext,
   type Group,
 } from "@murmuration/mls-groups";
 import { hasSwitched } from "@murmuration/wire";
-import { bodyKind, type Content, decodeContent, emptyContent } from "../../core/content.ts";
+import { bodyKind, type Content, decodeContent, emptyContent, groupProfile } from "../../core/content.ts";
 import { decideSwitch, type SwitchDecision } from "../../core/migration/decisions.ts";
 import { migrationPskIdOf } from "../../core/migration/psk-id.ts";
 import { planSaidAnew } from "../../core/migration/said-anew.ts";
@@ -23,8 +24,8 @@ import { isContextOfRecord } from "../../core/migration/switch-context.ts";
 import type { Reached } from "../../store/migration.ts";
 import type { OutboxRow } from "../../store/outbox.ts";
 import type { Communities } from "../communities/communities.ts";
-import { encodeProfile, hashOfProfile } from "../communities/content.ts";
 import { leavesOf } from "../communities/leaves.ts";
+import { encodeProfile, hashOfProfile, knownProfile } from "../communities/profile.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
 import { REST_MS_PER_MEMBER } from "./gentle.ts";
@@ -37,6 +38,8 @@ const PAIRWISE_ONLY: ReadonlySet<string | undefined> = new Set([
   "groupInvite",
   "migrationSecret",
   "typing",
+  // What says nothing any more.
+  undefined,
 ]);
 
 export class Switcher {
@@ -240,7 +243,7 @@ export class Switcher {
       conversations.removeMember(id, account, atMs);
       isChanged = true;
     }
-    this.learnProfile(id, community.profileHash);
+    isChanged = this.learnProfile(id, community) || isChanged;
     // An account that was only invited comes in by accepting.
     if (conversations.get(id)?.state === "invited") {
       conversations.setState(id, "active");
@@ -267,12 +270,22 @@ export class Switcher {
     context.migration.deleteSecrets(id);
   }
 
-  /** The title that the record had is the profile of the group: nobody has to be asked for it. */
-  private learnProfile(id: GroupId, profileHash: Uint8Array): void {
+  /**
+   * The title that the record had is the profile of the group: nobody has to be asked for it. Whoever came by a Welcome behind
+   * the switch may have been told another one since. Whether the title is another one now.
+   */
+  private learnProfile(id: GroupId, community: CommunityContext): boolean {
     const { conversations, mls } = this.context;
+    const { profileHash } = community;
     const profile = encodeProfile({ title: conversations.get(id)?.title ?? "", description: "" });
-    if (mls.group(id)?.profile === undefined && equalBytes(hashOfProfile(profile), profileHash))
+    if (equalBytes(hashOfProfile(profile), profileHash)) {
       mls.setProfile(id, profile, this.context.now());
+      return false;
+    }
+    const known = knownProfile(this.context, id, community);
+    if (known === undefined) return false;
+    conversations.setTitle(id, groupProfile.decode(known).title);
+    return true;
   }
 
   /**

@@ -471,4 +471,58 @@ export const canaries: readonly Canary[] = [
     ),
     edit(`${CLIENT}shell/migration/migrations.ts`, "    if (this.lulls.mustWait(id)) return;\n", ""),
   ),
+  canary(
+    "a Welcome says nothing of the group's profile",
+    story("whoever-is-added-is-told-the-group-profile-in-its-welcome", "whoever is added has title"),
+    edit(
+      `${CLIENT}shell/communities/committer.ts`,
+      "        welcomeExtensions: welcomeExtensions(profile),\n",
+      "",
+    ),
+  ),
+  canary(
+    "whoever was added under an old title keeps it when the group has moved",
+    story("what-is-under-way-when-a-group-moves-to-mls", "attachments, the title and the timer"),
+    edit(
+      `${CLIENT}shell/migration/switcher.ts`,
+      "if (equalBytes(hashOfProfile(profile), profileHash)) {",
+      "if (mls.group(id)?.profile === undefined && equalBytes(hashOfProfile(profile), profileHash)) {",
+    ),
+  ),
+  canary(
+    "a device that comes behind the switch shows the title that the record has kept",
+    story("second-devices-when-a-group-moves-to-mls", "a device that is linked after the move"),
+    edit(
+      `${CLIENT}shell/migration/switcher.ts`,
+      "    conversations.setTitle(id, groupProfile.decode(known).title);\n",
+      "",
+    ),
+  ),
+  canary(
+    "members who wait for a move that was never begun wait for a person",
+    story("members-wait-for-a-group-to-move-to-mls", "who asked for more members is killed when they are"),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "const isWaitedFor = generation === 0 && migration.waiting(id).length > 0;",
+      "const isWaitedFor = false;",
+    ),
+  ),
+  canary(
+    "what is deleted before it has left leaves a number for which others wait",
+    story("what-is-under-way-when-a-group-moves-to-mls", "what somebody deletes before it has left"),
+    edit(
+      `${CLIENT}shell/forget-told.ts`,
+      "const rest = isWaiting ? withoutBody(row.content) : undefined;",
+      "const rest = isWaiting && row.id < 0 ? withoutBody(row.content) : undefined;",
+    ),
+  ),
+  canary(
+    "whoever has gone over keeps the roles of an MLS group that is given up",
+    story("a-creator-that-brings-a-ghost", "whoever came in from outside behind a creator"),
+    edit(
+      `${CLIENT}shell/group-ledger.ts`,
+      'if (goesByMls && change.action.kind === "migrate-recover") {',
+      'if (goesByMls && change.action.kind === "migrate-recover" && change.revision < 0) {',
+    ),
+  ),
 ];

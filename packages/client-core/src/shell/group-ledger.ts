@@ -8,6 +8,7 @@ import {
   InvariantError,
   messageId,
   RejectionError,
+  refuseUnless,
   toHex,
   utf8,
 } from "@murmuration/base";
@@ -25,6 +26,7 @@ import {
   type GroupState,
   noticesOf,
   type RecordMember,
+  replayRecord,
 } from "../core/group-record.ts";
 import type { GroupRow, PendingWrite } from "../store/conversations.ts";
 import type { Context } from "./context.ts";
@@ -94,12 +96,18 @@ export class GroupLedger {
     const own = conversations.pendingWrite(group);
     const self = formatId(context.own.accountId);
     let joined = 0;
+    let goesByMls = this.goesByMls(group);
     const steps: {
       readonly before: GroupState;
       readonly after: GroupState;
       readonly change: VerifiedChange;
     }[] = [];
     for (const change of changes) {
+      if (goesByMls && change.action.kind === "migrate-recover") {
+        this.requireRoleInMls(group, change);
+        state = { ...state, members: this.membersOfRecord(group, state.revision) };
+        goesByMls = false;
+      }
       const before = state;
       state = applyChange(state, change);
       steps.push({ before, after: state, change });
@@ -117,7 +125,7 @@ export class GroupLedger {
     this.keepPastKey(group, current, changes);
     this.save(group, state, current, stored?.forked ?? false);
     // Members of a large group would pay for a step of its move by their number.
-    if (state.members !== members && !this.goesByMls(group))
+    if (state.members !== members && !goesByMls)
       conversations.saveMembers(group, [...state.members.values()], context.now());
     if (joined > 0) context.migration.setJoinedRevision(group, joined);
     for (const { before, after, change } of steps) {
@@ -129,6 +137,24 @@ export class GroupLedger {
     const isChanged = changes.some(({ action }) => migrationChangeOf(action) === undefined);
     if (isChanged || changes.length === 0)
       events.append({ kind: "conversation-changed", conversation: group, atMs: context.now() });
+  }
+
+  /**
+   * Who has gone over goes by the record again where the group recovers, as all others do: what a creator or anybody else has made
+   * of members and roles in the MLS group that is given up is nothing to the next one. O(changes), and it is seldom.
+   */
+  private membersOfRecord(group: GroupId, revision: number): ReadonlyMap<string, RecordMember> {
+    const changes = this.context.conversations.changes(group).slice(0, revision);
+    return replayRecord(group, revision, changes).members;
+  }
+
+  /**
+   * Whoever was removed or lost its role over MLS is still an admin in the record, which has stood still: it takes nobody out of
+   * the MLS group any more. RejectionError `group/role-too-low`.
+   */
+  private requireRoleInMls(group: GroupId, { author }: VerifiedChange): void {
+    const member = this.context.conversations.member(group, author.accountId);
+    refuseUnless(member !== undefined && member.role !== "member", "group/role-too-low");
   }
 
   /** A service that is set back behind these changes has the record under the key that they end. */
@@ -293,7 +319,7 @@ export class GroupLedger {
     const row = conversations.group(group);
     if (row === undefined || change.revision > row.revision + 1) return "behind";
     if (change.revision <= row.revision) {
-      const known = conversations.changes(group)[change.revision - 1];
+      const known = conversations.change(group, change.revision);
       if (known !== undefined && equalBytes(known, change.encoded)) return "known";
       throw new RejectionError("group/forked");
     }

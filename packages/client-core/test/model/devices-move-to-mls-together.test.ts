@@ -1,4 +1,4 @@
-import { equalBytes } from "@murmuration/base";
+import { equalBytes, formatId, RejectionError } from "@murmuration/base";
 import type { MigrationState } from "@murmuration/wire";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -71,6 +71,11 @@ const commands: fc.Arbitrary<Command>[] = [
     "role",
     [fc.integer({ min: 1, max: 3 }), fc.constantFrom("member", "admin", "owner")],
     (world, who, role) => world.setRole(who, role),
+  ),
+  of(
+    "role over MLS",
+    [fc.integer({ min: 1, max: 3 }), fc.constantFrom("member", "admin", "owner")],
+    (world, who, role) => world.setRoleOverMls(who, role),
   ),
   of("remove from MLS", [fc.integer({ min: 1, max: DEVICES - 1 })], (world, who) => world.removeFromMls(who)),
   of("lose the creator", [number], (world, by) => world.loseCreator(by)),
@@ -215,6 +220,15 @@ const faults: Readonly<Record<string, Fault>> = {
   "stays outside when all others are through": {
     decideFollow: (facts) => (facts.state === "mls" ? "nothing" : sound.decideFollow(facts)),
   },
+  "keeps the roles of a group that is given up": { goesByRecordAgain: false },
+  "takes it from role holders of the record alone that all is done": {
+    applyChange: (state, change) => {
+      const role = state.members.get(formatId(change.author.accountId))?.role ?? "member";
+      if (change.action.kind === "migrate-done" && role === "member")
+        throw new RejectionError("group/role-too-low");
+      return sound.applyChange(state, change);
+    },
+  },
   "enters from outside while its Welcome or secret is on the way": {
     decideFollow: (facts) => sound.decideFollow({ ...facts, isMailboxEmpty: true }),
   },
@@ -236,7 +250,7 @@ function search(decisions: Decisions, numRuns: number, count: (name: string) => 
 const happenings = [
   "prepare", "ready", "abort", "switch", "done", "recover", "take-over tried", "done in the creator's place", "ends in pairwise",
   "ends in mls", "switched", "switched from outside", "said over MLS", "remove while pairwise",
-  "remove while preparing", "remove while ready", "remove over MLS", "crash", "duplicate",
+  "remove while preparing", "remove while ready", "remove over MLS", "role over MLS", "role while switching", "crash", "duplicate",
   "group/rolled-back", "kept in the past", "stale welcome", "pairwise after the switch", "unanswered",
   "entered anew", "migration/roster-mismatch", "migration/other-epoch",
   "remove in the switching commit", "remove behind the commit", "remove while switching", "remove while recovering",

@@ -3,8 +3,9 @@
  * order, and decides by the client's own functions alone ({@link Decisions}), so that a fault in one of them is a fault
  * here. One call of a method is one transaction, with at most one request before it.
  */
-import { equalBytes, RejectionError } from "@murmuration/base";
+import { equalBytes, formatId, RejectionError } from "@murmuration/base";
 import { hasLease, hasSwitched } from "@murmuration/wire";
+import type { Role } from "../../src/api.ts";
 import type { GroupAction, VerifiedChange } from "../../src/core/group-change.ts";
 import { migrationChangeOf } from "../../src/core/group-change.ts";
 import { applyChange, checkContinues, emptyGroup, type GroupState } from "../../src/core/group-record.ts";
@@ -58,6 +59,8 @@ export const soundDecisions = {
   showsBeforeSwitch: false,
   /** A secret that was drawn makes what was committed before worthless. */
   keepsReachedAtNewSecret: false,
+  /** What a creator has made of members and roles in MLS is nothing to the group that takes the place of its own. */
+  goesByRecordAgain: true,
 };
 export type Decisions = typeof soundDecisions;
 
@@ -86,6 +89,7 @@ export interface Witness {
   refusedByService(who: number, code: string, action: GroupAction): void;
   entered(device: MovingDevice, hadLeaf: boolean): void;
   count(name: string): void;
+  refusesChange(who: number, code: string): void;
 }
 
 type Evil = "ghost" | "promote" | "ordinary" | "misnamed";
@@ -282,10 +286,13 @@ export class MovingDevice {
 
   // ---------------------------------------------------------------------------------------------- the record
 
-  get role() {
+  get role(): Role | undefined {
     const member = this.kept.record.members.get(formatWho(this.who));
     return member?.invited === false ? member.role : undefined;
   }
+
+  /** Somebody whom the MLS group has taken the role from has begun anew: people have to decide. */
+  refusesRecord = false;
 
   get evil(): Evil | undefined {
     return this.turned;
@@ -352,8 +359,9 @@ export class MovingDevice {
   adopt(changes: readonly VerifiedChange[]): void {
     const { kept } = this;
     for (const change of changes) {
+      if (change.action.kind === "migrate-recover" && !this.goByRecord(change)) return;
       const before = kept.record;
-      const after = this.decide.applyChange(before, change);
+      const after = this.taken(before, change);
       kept.record = after;
       kept.changes = [...kept.changes, change];
       if (change.action.kind === "remove" || change.action.kind === "create") kept.fence = change.revision;
@@ -371,6 +379,31 @@ export class MovingDevice {
     const held = kept.heldLetters;
     kept.heldLetters = [];
     for (const { from, letter } of held) this.receive(from, letter);
+  }
+
+  /** All judge what stands in the record alike, or they are parted for good. */
+  private taken(before: GroupState, change: VerifiedChange): GroupState {
+    try {
+      return this.decide.applyChange(before, change);
+    } catch (error) {
+      if (error instanceof RejectionError) this.witness.refusesChange(this.who, error.code);
+      throw error;
+    }
+  }
+
+  /**
+   * Where the group recovers, whoever has gone over goes by the record again. False where whoever says so has no role in the MLS
+   * group any more: then the record is refused.
+   */
+  private goByRecord({ author }: VerifiedChange): boolean {
+    const { kept } = this;
+    if (kept.own.switchedAtMs === 0) return true;
+    const role = kept.record.members.get(formatId(author.accountId))?.role ?? "member";
+    this.refusesRecord = role === "member";
+    if (this.refusesRecord || !this.decide.goesByRecordAgain) return !this.refusesRecord;
+    const { members } = kept.changes.reduce(applyChange, emptyGroup(CONVERSATION));
+    kept.record = { ...kept.record, members };
+    return true;
   }
 
   private adopted(before: GroupState, after: GroupState, change: VerifiedChange): void {
@@ -714,8 +747,22 @@ export class MovingDevice {
       return true;
     }
     kept.mls = { ...mls, cursor: mls.cursor + 1, at: next.after };
+    this.carry();
     if (next.psk !== undefined) this.committed(next);
     return true;
+  }
+
+  /** Whoever has gone over goes by the MLS group, also where it judges what the record says next. */
+  private carry(): void {
+    const { kept } = this;
+    const { at } = kept.mls!;
+    if (kept.own.switchedAtMs === 0 || at === undefined) return;
+    const members = [...at.leaves.keys()].map((who) => {
+      const role: Role = at.roles.get(who) ?? "member";
+      const identity = { account: idOf(who), identityKey: keyOf(who), profileKey: keyOf(who), name: "" };
+      return [formatWho(who), { ...identity, role, invited: false }] as const;
+    });
+    kept.record = { ...kept.record, members: new Map(members) };
   }
 
   private committed({ psk, after }: Commit): void {
@@ -898,6 +945,7 @@ export class MovingDevice {
     ];
     if (takeBackFrom !== undefined) kept.sent = Math.min(kept.sent, takeBackFrom - 1);
     kept.own = { ...kept.own, switchedAtMs: service.nowMs, refusal: "", lease: undefined };
+    this.carry();
     kept.secrets = new Map();
     this.release();
   }

@@ -318,6 +318,20 @@ export class MovingWorld implements Witness {
     );
   }
 
+  /** The owner gives or takes a role in the group that has moved: its record does not know of it. */
+  setRoleOverMls(who: number, role: Role): void {
+    const owner = this.devices[0]!;
+    const at = owner.kept.mls?.at;
+    if (owner.kept.own.switchedAtMs === 0 || !at?.leaves.has(who)) return;
+    this.count("role over MLS");
+    if (this.service.migration.state === "switching") this.count("role while switching");
+    this.let(0, (device) =>
+      device.commit(({ roles }) => ({
+        roles: new Map([...roles, [who, role] as const].filter(([, held]) => held !== "member")),
+      })),
+    );
+  }
+
   /**
    * Whoever has prepared the move is away when the group has switched, and is taken out of it before it says that all is done;
    * where it can be, before it has heard that the service took the switch.
@@ -379,6 +393,10 @@ export class MovingWorld implements Witness {
 
   private checkEnd(): void {
     const { service } = this;
+    if (this.devices.some(({ refusesRecord }) => refusesRecord)) {
+      this.count("parted over a role");
+      return;
+    }
     const { state, generation } = service.migration;
     hold(state === "pairwise" || state === "mls", `the move never ends: ${state}\n${this.formatted}`);
     const isOver = hasSwitched(state);
@@ -617,6 +635,10 @@ export class MovingWorld implements Witness {
   refused(who: number, generation: number, code: string): void {
     this.count(code);
     hold(this.isBad(generation), `${who} refuses a sound switch: ${code}`);
+  }
+
+  refusesChange(who: number, code: string): void {
+    throw new Violation(`${who} refuses what stands in the record: ${code}`);
   }
 
   refusedByService(who: number, code: string, action: GroupAction): void {

@@ -9,6 +9,38 @@ import { callRaw } from "../support/test-device.ts";
 
 const MAX_GAP_MS = 50;
 const JOINERS = 1000;
+const MOST_ATTEMPTS = 20;
+
+/** The longest time between two turns of the event loop, and the most that this thread computed between two. */
+interface LoopGap {
+  readonly clockMs: number;
+  readonly cpuMs: number;
+}
+
+function watchLoop(): { end(): LoopGap } {
+  const delay = monitorEventLoopDelay({ resolution: 5 });
+  const cpuMs = () => {
+    const { user, system } = process.threadCpuUsage();
+    return (user + system) / 1_000;
+  };
+  let last = cpuMs();
+  let most = 0;
+  const look = () => {
+    const now = cpuMs();
+    most = Math.max(most, now - last);
+    last = now;
+  };
+  const timer = setInterval(look, 1);
+  delay.enable();
+  return {
+    end: () => {
+      delay.disable();
+      clearInterval(timer);
+      look();
+      return { clockMs: delay.max / 1e6, cpuMs: most };
+    },
+  };
+}
 
 describe("many who come at once do not hold the service up", () => {
   let service: TestService;
@@ -25,20 +57,24 @@ describe("many who come at once do not hold the service up", () => {
     const diskless = await startTestService({ thread: true, stores: () => openMemoryStores() });
     const founder = (await Member.strangers(diskless, 1))[0]!;
     const others = await Member.strangers(diskless, limits.addsPerCommit);
-    const gaps: number[] = [];
-    // The machine may be busy with something else: a gap of the service's own would be there each time.
-    for (let attempt = 0; attempt < 5; attempt++) {
+    // On a busy machine a gap is mostly others' turns: what counts is what this thread itself computes between two turns of the
+    // loop, and by the clock that there is an attempt without a gap: one of the service's own would always be there.
+    const gaps: LoopGap[] = [];
+    for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
       await startCommunity(diskless, [founder]);
       const made = founder.makeAdd(others);
-      const delay = monitorEventLoopDelay({ resolution: 5 });
-      delay.enable();
+      const watched = watchLoop();
       const answer = await founder.socket.request(made.frame);
-      delay.disable();
+      gaps.push(watched.end());
       expectKind(answer, "groupCommitAccepted");
-      gaps.push(delay.max / 1e6);
+      if (attempt >= 4 && gaps.some(({ clockMs }) => clockMs < MAX_GAP_MS)) break;
     }
-    console.log(`longest gaps: ${gaps.map((gap) => `${gap.toFixed(1)} ms`).join(", ")}`);
-    expect(Math.min(...gaps)).toBeLessThan(MAX_GAP_MS);
+    console.log(
+      `longest gaps, clock/CPU: ${gaps.map(({ clockMs, cpuMs }) => `${clockMs.toFixed(1)}/${cpuMs.toFixed(1)} ms`).join(", ")}`,
+    );
+    const computed = gaps.map(({ cpuMs }) => cpuMs).sort((a, b) => a - b);
+    expect(computed[gaps.length >> 1]).toBeLessThan(MAX_GAP_MS);
+    expect(Math.min(...gaps.map(({ clockMs }) => clockMs))).toBeLessThan(MAX_GAP_MS);
     await diskless.stop();
   }, 60_000);
 

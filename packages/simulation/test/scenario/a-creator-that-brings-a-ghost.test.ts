@@ -1,4 +1,4 @@
-import { parseAccountId } from "@murmuration/base";
+import { groupId, parseAccountId, parseGroupId } from "@murmuration/base";
 import type { CommunityContext } from "@murmuration/mls-groups";
 import { expect, test } from "vitest";
 import type { SwitchPoint } from "../../../client-core/src/core/group-change.ts";
@@ -6,11 +6,23 @@ import { introduce, type SimulatedDevice, textsOf, until, World } from "../../sr
 import {
   followBlindly,
   generationOf,
+  insidesOf,
   insistOnSwitch,
   pretendContext,
   pretendGhost,
   pretendStep,
+  untilGeneration,
 } from "../support/bent-creator.ts";
+import { membersOf, on } from "../support/communities.ts";
+import {
+  allMoved,
+  movable,
+  movers,
+  pairwiseGroup,
+  Talk,
+  untilIn,
+  withoutKeyPackages,
+} from "../support/moves.ts";
 import { decisions, groupOf, inConversation } from "../support/pairwise-groups.ts";
 
 async function birds() {
@@ -168,3 +180,39 @@ test.each(bends)(
   },
   120_000,
 );
+
+// The fault that it finds: whoever could not see what the switch was keeps the roles that its creator had made up, and refuses the
+// sound group that takes the place of that one, for good.
+test("whoever came in from outside behind a creator that had made itself an owner follows the others out of that group again", async () => {
+  await using world = await World.start();
+  const [alice, bob, mallory] = await movers(world, ["Alice", "Bob", "Mallory"]);
+  const dave = await world.join("Dave", { settings: movable, wrapTransport: withoutKeyPackages });
+  await introduce(alice, bob, mallory, dave);
+  const { id } = await pairwiseGroup(alice, [bob, mallory, dave]);
+  await on(alice, id).setRole(mallory.id, "admin");
+  await untilIn([mallory, dave], id, () => membersOf(dave, id).join().includes("admin"), "an admin");
+  await dave.stop();
+  insistOnSwitch(mallory);
+  bends[0]!.bend(mallory, dave);
+  await on(mallory, id).migrate("start");
+  await untilIn([mallory], id, () => on(mallory, id).migration?.readyAccounts === 3, "three are ready");
+  await alice.stop();
+  await bob.stop();
+  await on(mallory, id).migrate("finish-now");
+  await untilIn([mallory], id, () => on(mallory, id).migration?.state === "switching", "the switch");
+  // One epoch on nobody sees any more what the switch was.
+  await insidesOf(mallory).communities.committer.commit(groupId(parseGroupId(id)), () => ({ options: {} }));
+  await dave.start({ wrapTransport: (transport) => transport });
+  await allMoved([dave], id);
+  expect(membersOf(dave, id)).toContain(`${mallory.id}/owner`);
+
+  await alice.start();
+  await bob.start();
+  const all = [alice, bob, dave];
+  await untilGeneration(2, id, ...all);
+  await allMoved(all, id);
+  const talk = new Talk(id);
+  for (const device of all) await talk.say(device, "out of it");
+  await talk.heardBy(all);
+  for (const device of all) expect(membersOf(device, id)).toContain(`${mallory.id}/admin`);
+}, 120_000);

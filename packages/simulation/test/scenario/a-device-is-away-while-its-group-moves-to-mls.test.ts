@@ -1,26 +1,18 @@
-import { UnavailableError } from "@murmuration/base";
-import type { Transport } from "@murmuration/client-core";
 import { expect, test } from "vitest";
 import { introduce, ShiftedClock, World } from "../../src/index.ts";
 import { countOf, membersOf, on, PATIENCE_MS } from "../support/communities.ts";
-import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
+import {
+  allMoved,
+  movable,
+  movers,
+  pairwiseGroup,
+  requireMoved,
+  Talk,
+  untilIn,
+  withoutKeyPackages,
+} from "../support/moves.ts";
 
 const DAY_MS = 86_400_000;
-
-/** A link over which no KeyPackage reaches the service. */
-const withoutKeyPackages = (transport: Transport): Transport => ({
-  origin: transport.origin,
-  connect: (handlers, timeoutMs) => transport.connect(handlers, timeoutMs),
-  request: (request) =>
-    request.path.startsWith("/v1/key-packages")
-      ? Promise.reject(new UnavailableError("connection/lost"))
-      : transport.request(request),
-  stream: (request) => transport.stream(request),
-  get traffic() {
-    return transport.traffic;
-  },
-  close: () => transport.close(),
-});
 
 // The faults that these find: a log that stands still for want of the secret, what was said on either side of the switch
 // in the wrong order or lost, and a device that nobody lets in because its account is not among those expected.

@@ -1,5 +1,6 @@
 /** What the stories about groups that move to MLS share. */
-import type { ClientSettings, Conversation } from "@murmuration/client-core";
+import { UnavailableError } from "@murmuration/base";
+import type { ClientSettings, Conversation, Transport } from "@murmuration/client-core";
 import { type DeviceOptions, introduce, type SimulatedDevice, textsOf, until } from "../../src/index.ts";
 import { countOf, on, PATIENCE_MS } from "./communities.ts";
 
@@ -10,6 +11,21 @@ interface Place {
 
 /** Few KeyPackages, so that a device is registered quickly. */
 export const movable: Partial<ClientSettings> = { keyPackageStock: 6 };
+
+/** A link over which no KeyPackage reaches the service. */
+export const withoutKeyPackages = (transport: Transport): Transport => ({
+  origin: transport.origin,
+  connect: (handlers, timeoutMs) => transport.connect(handlers, timeoutMs),
+  request: (request) =>
+    request.path.startsWith("/v1/key-packages")
+      ? Promise.reject(new UnavailableError("connection/lost"))
+      : transport.request(request),
+  stream: (request) => transport.stream(request),
+  get traffic() {
+    return transport.traffic;
+  },
+  close: () => transport.close(),
+});
 
 /** Devices of accounts that know each other. */
 export async function movers<const Names extends readonly string[]>(

@@ -102,6 +102,8 @@ export interface ClientSettings {
   readonly inboxLimit: number;
   /** Messages that wait in one conversation's outbox, at most: then `send` refuses. Default 10,000. */
   readonly outboxLimit: number;
+  /** One-time prekeys of each kind kept at the service, 1 to 100: each first message to this device takes one. Default 100. */
+  readonly preKeyStock: number;
   /** KeyPackages kept at the service, by which others add this device to communities. Default 50. */
   readonly keyPackageStock: number;
   /** How often this device renews its keys in each community, ms. Default 7 days. */

@@ -86,6 +86,8 @@ export interface PairwiseEngineOptions {
   readonly now: () => number;
   /** Cryptographically secure random bytes, for ids and references; libsignal draws its keys itself. */
   readonly random: (length: number) => Bytes;
+  /** One-time prekeys of each kind that the key directory should have, 1 to 100. Below a quarter it is filled up. Default 100. */
+  readonly preKeyStock?: number;
   /** Lets other work run; called after every 8 cryptographic operations. Default: setImmediate. */
   readonly yieldToOthers?: () => Promise<void>;
 }

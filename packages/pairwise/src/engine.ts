@@ -50,14 +50,14 @@ import {
   requireOwnDevice,
 } from "./own-identity.ts";
 import { ParsedLists } from "./parsed-lists.ts";
-import { confirmPreKeyUpload, preparePreKeys } from "./prekeys.ts";
+import { confirmPreKeyUpload, MAX_ONE_TIME, preparePreKeys } from "./prekeys.ts";
 import { decodePublicKey, signWithLabel } from "./public-keys.ts";
 import { decryptAll } from "./receiving.ts";
 import { deriveSafetyNumber, matchesSafetyNumber } from "./safety-number.ts";
 import { TrustedCertificates } from "./trusted-certificates.ts";
 import { WorkMeter } from "./work-meter.ts";
 
-/** Opens an engine over the caller's store. Reads nothing yet. UsageError `pairwise/bad-trust-root`. */
+/** Opens an engine over the caller's store. Reads nothing yet. UsageError `pairwise/bad-trust-root`, `pairwise/bad-stock`. */
 export function openPairwiseEngine(options: PairwiseEngineOptions): PairwiseEngine {
   return new Engine(options);
 }
@@ -76,6 +76,9 @@ class Engine implements PairwiseEngine {
 
   constructor(options: PairwiseEngineOptions) {
     if (options.trustRoots.length === 0) throw new UsageError("pairwise/bad-trust-root");
+    const { preKeyStock = MAX_ONE_TIME } = options;
+    if (!Number.isInteger(preKeyStock) || preKeyStock < 1 || preKeyStock > MAX_ONE_TIME)
+      throw new UsageError("pairwise/bad-stock");
     this.options = options;
     this.trustRoots = options.trustRoots.map(parseTrustRoot);
     this.certificates = new TrustedCertificates(this.trustRoots);
@@ -159,8 +162,9 @@ class Engine implements PairwiseEngine {
   // Prekeys and certificate.
 
   preparePreKeys<R>(counts: PreKeyCounts, persist: Persist<PreKeyUpload | undefined, R>): Promise<R> {
-    const { now, random } = this.options;
-    const work = (overlay: Overlay) => preparePreKeys(overlay, counts, now(), random, this.meter);
+    const { now, random, preKeyStock = MAX_ONE_TIME } = this.options;
+    const work = (overlay: Overlay) =>
+      preparePreKeys(overlay, counts, now(), random, this.meter, preKeyStock);
     return this.operate([OWN_QUEUE], work, persist);
   }
 

@@ -23,10 +23,10 @@ import { type TimedKeyRow, timedKeyRow } from "./rows.ts";
 import type { WorkMeter } from "./work-meter.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
-/** One-time keys of each kind that the key directory should have. */
-export const ONE_TIME_TARGET = 100;
-/** Below this many, the directory is filled up to the target. */
-const REPLENISH_BELOW = 25;
+/** One-time keys of each kind that the key directory has at most; as many as it should have, unless a device wants fewer. */
+export const MAX_ONE_TIME = 100;
+/** Below this part of what it should have, the directory is filled up. */
+const REPLENISH_BELOW = 1 / 4;
 /** Signed prekey and last-resort Kyber prekey are replaced this often. */
 const ROTATE_AFTER_MS = 7 * DAY_MS;
 /** A replaced key still opens first messages that lie in a mailbox: as long as those are kept. */
@@ -55,6 +55,7 @@ export async function preparePreKeys(
   nowMs: number,
   random: (length: number) => Bytes,
   meter: WorkMeter,
+  stock: number,
 ): Promise<PreKeyUpload | undefined> {
   const own = requireOwnDevice(overlay);
   const pending = readPendingUpload(overlay);
@@ -70,8 +71,8 @@ export async function preparePreKeys(
     uploadId: random(16),
     signedPreKey: await rotateSignedPreKey(generation, signed),
     lastResortKyberPreKey: await rotateLastResort(generation, kyber),
-    preKeys: await generatePreKeys(generation, missing(counts.preKeys)),
-    kyberPreKeys: await generateKyberPreKeys(generation, missing(counts.kyberPreKeys)),
+    preKeys: await generatePreKeys(generation, missing(counts.preKeys, stock)),
+    kyberPreKeys: await generateKyberPreKeys(generation, missing(counts.kyberPreKeys, stock)),
   };
   if (isEmpty(upload)) return undefined;
   trimOneTimeKeys(overlay, "pre-key");
@@ -80,8 +81,8 @@ export async function preparePreKeys(
   return upload;
 }
 
-function missing(count: number): number {
-  return count < REPLENISH_BELOW ? ONE_TIME_TARGET - Math.max(0, count) : 0;
+function missing(count: number, stock: number): number {
+  return count < stock * REPLENISH_BELOW ? stock - Math.max(0, count) : 0;
 }
 
 function isEmpty(upload: PreKeyUpload): boolean {

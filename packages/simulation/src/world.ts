@@ -45,6 +45,8 @@ export const testSettings: Partial<ClientSettings> = {
   migrationPatienceMs: 3_000,
   fullMailboxRetryMs: 2_000,
   pushSpreadMs: 50,
+  // Most of what a device computes before it can say anything.
+  preKeyStock: 8,
 };
 
 export interface WorldOptions {

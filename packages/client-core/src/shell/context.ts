@@ -52,6 +52,7 @@ export const defaultSettings: ClientSettings = {
   requestTimeoutMs: 15_000,
   inboxLimit: limits.unacknowledgedEnvelopes,
   outboxLimit: 10_000,
+  preKeyStock: 100,
   keyPackageStock: 50,
   selfUpdateMs: 7 * 86_400_000,
   pushSpreadMs: 20_000,
@@ -149,6 +150,7 @@ export class Context {
       trustRoots: [root],
       now: () => this.environment.now(),
       random: (length) => this.environment.random(length),
+      preKeyStock: this.settings.preKeyStock,
     });
   }
 

@@ -9,7 +9,7 @@ import {
 import type { PublicKey } from "@signalapp/libsignal-client";
 import type { DeviceList, PreKeyUpload, PublicPreKey, SignedPublicPreKey } from "../api.ts";
 import { compareLists, decodeDeviceList, verifyListOf } from "../device-list.ts";
-import { MAX_PRE_KEY_ID, ONE_TIME_TARGET } from "../prekeys.ts";
+import { MAX_ONE_TIME, MAX_PRE_KEY_ID } from "../prekeys.ts";
 import {
   decodeKyberPublicKey,
   decodePublicKey,
@@ -32,7 +32,7 @@ export function validatePreKeyUpload(identityKey: Bytes, upload: PreKeyUpload): 
 
 /** Kyber prekeys of both kinds share their ids: a bundle names one of them by nothing else. */
 function validateIds(keys: readonly PublicPreKey[], lastResort: PublicPreKey | undefined): void {
-  refuseUnless(keys.length <= ONE_TIME_TARGET, "keys/too-many");
+  refuseUnless(keys.length <= MAX_ONE_TIME, "keys/too-many");
   const ids = [...keys, ...(lastResort === undefined ? [] : [lastResort])].map((key) => key.id);
   for (const id of ids) validateId(id);
   refuseUnless(new Set(ids).size === ids.length, "keys/duplicate-id");

@@ -15,6 +15,7 @@ import {
   type IncomingEnvelope,
   openPairwiseEngine,
   type PairwiseEngine,
+  type PairwiseEngineOptions,
   type PreKeyBundle,
   type PreKeyUpload,
   type PublicPreKey,
@@ -102,16 +103,19 @@ export class World {
 export class Peer {
   readonly world: World;
   readonly store = new MemoryStore();
+  private readonly options: Pick<PairwiseEngineOptions, "preKeyStock">;
   engine: PairwiseEngine;
   yields = 0;
 
-  private constructor(world: World) {
+  private constructor(world: World, options: Pick<PairwiseEngineOptions, "preKeyStock"> = {}) {
     this.world = world;
+    this.options = options;
     this.engine = this.open();
   }
 
   private open(): PairwiseEngine {
     return openPairwiseEngine({
+      ...this.options,
       store: this.store,
       trustRoots: [this.world.root.publicKey],
       now: () => this.world.nowMs,
@@ -124,8 +128,8 @@ export class Peer {
   }
 
   /** A device that has not registered yet. */
-  static blank(world: World): Peer {
-    return new Peer(world);
+  static blank(world: World, options: Pick<PairwiseEngineOptions, "preKeyStock"> = {}): Peer {
+    return new Peer(world, options);
   }
 
   /** A registered first device with uploaded prekeys and a certificate. */

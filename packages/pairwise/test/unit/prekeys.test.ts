@@ -1,4 +1,4 @@
-import { accountId, formatAddress } from "@murmuration/base";
+import { accountId, formatAddress, UsageError } from "@murmuration/base";
 import { describe, expect, test } from "vitest";
 import { validatePreKeyUpload } from "../../src/server/index.ts";
 import { DAY_MS, establishedPair, Peer, random, START_MS, World } from "../support/peers.ts";
@@ -45,6 +45,24 @@ describe("prekey life cycle", () => {
     const upload = await peer.engine.preparePreKeys(at24, peer.store.persist());
     expect(upload).toMatchObject({ signedPreKey: undefined, lastResortKyberPreKey: undefined });
     expect([upload!.preKeys.length, upload!.kyberPreKeys.length]).toEqual([76, 0]);
+  });
+
+  test("a device that wants fewer keeps as many as it wants, filled up below a quarter", async () => {
+    const peer = Peer.blank(new World(), { preKeyStock: 8 });
+    await peer.engine.generateAccount(accountId(random(16)), peer.store.persist());
+    const asked = async (left: number) => {
+      const upload = await peer.engine.preparePreKeys(
+        { preKeys: left, kyberPreKeys: left },
+        peer.store.persist(),
+      );
+      if (upload !== undefined) await peer.engine.confirmPreKeyUpload(upload.uploadId, peer.store.persist());
+      return upload === undefined ? 0 : upload.preKeys.length;
+    };
+    expect([await asked(0), await asked(8), await asked(2), await asked(1)]).toEqual([8, 0, 0, 7]);
+  });
+
+  test.each([0, 101, 2.5, Number.NaN])("a stock of %s is refused at once", async (preKeyStock) => {
+    expect(() => Peer.blank(new World(), { preKeyStock })).toThrow(UsageError);
   });
 
   test("signed and last-resort prekey are replaced after a week and deleted 30 days after that, not earlier", async () => {

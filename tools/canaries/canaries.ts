@@ -510,11 +510,7 @@ export const canaries: readonly Canary[] = [
   canary(
     "what is deleted before it has left leaves a number for which others wait",
     story("what-is-under-way-when-a-group-moves-to-mls", "what somebody deletes before it has left"),
-    edit(
-      `${CLIENT}shell/forget-told.ts`,
-      "const rest = isWaiting ? withoutBody(row.content) : undefined;",
-      "const rest = isWaiting && row.id < 0 ? withoutBody(row.content) : undefined;",
-    ),
+    edit(`${CLIENT}core/migration/said-anew.ts`, "while (unsaid.has(from - 1)) from--;", ""),
   ),
   canary(
     "whoever has gone over keeps the roles of an MLS group that is given up",

@@ -102,7 +102,10 @@ export interface ClientSettings {
   readonly inboxLimit: number;
   /** Messages that wait in one conversation's outbox, at most: then `send` refuses. Default 10,000. */
   readonly outboxLimit: number;
-  /** One-time prekeys of each kind kept at the service, 1 to 100: each first message to this device takes one. Default 100. */
+  /**
+   * One-time prekeys of each kind kept at the service, 1 to 100: each first message to this device takes one. Default 100. With
+   * fewer than 25 the service does not say in time that they run out, and they are filled up with the next connection.
+   */
   readonly preKeyStock: number;
   /** KeyPackages kept at the service, by which others add this device to communities. Default 50. */
   readonly keyPackageStock: number;

@@ -87,6 +87,7 @@ class MurmurationClient implements Client {
     const groupMessages = new GroupMessages(context);
     const ledger = new GroupLedger(context, groupMessages, {
       adopted: (...change) => this.migrations.adopted(...change),
+      expected: (id) => this.communities.expected(id),
     });
     this.groups = new Groups(context, ledger, groupMessages, {
       wakeAll: () => this.worker.wakeAll(),

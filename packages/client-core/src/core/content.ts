@@ -325,18 +325,6 @@ export function withoutTold(encoded: Bytes, told: Target, ownMessage: boolean): 
   return rest.length === 0 ? undefined : content.encode({ ...value, sharedHistory: { items: rest } });
 }
 
-/**
- * An encoded content, or the copy of one for the own other devices, that says nothing under its number; undefined where it
- * has none, and nobody waits for it. RejectionError.
- */
-export function withoutBody(encoded: Bytes): Bytes | undefined {
-  const { group, messageId, sync } = content.decode(encoded);
-  if (group?.counter !== undefined) return content.encode({ messageId, group });
-  if (sync?.sent === undefined) return undefined;
-  const copy = withoutBody(sync.sent.content);
-  return copy && content.encode({ messageId, sync: { sent: { ...sync.sent, content: copy } } });
-}
-
 const isSameTarget = (a: Target, b: Target): boolean =>
   equalBytes(a.accountId, b.accountId) && equalBytes(a.messageId, b.messageId);
 

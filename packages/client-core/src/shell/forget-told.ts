@@ -1,5 +1,5 @@
 import type { Bytes, MessageId } from "@murmuration/base";
-import { decodeContent, withoutBody, withoutTold } from "../core/content.ts";
+import { decodeContent, withoutTold } from "../core/content.ts";
 import type { HistoryRow } from "../store/history.ts";
 import type { Context } from "./context.ts";
 
@@ -25,16 +25,15 @@ export function forgetTold(context: Context, line: HistoryRow): void {
 }
 
 /**
- * Everything that carries this message. What waits and has a number, as all that is said in a pairwise group, says nothing under
- * it from now on: when the group moves to MLS the others wait for each number before they show what comes behind it.
+ * Everything that carries this message. What waited in a pairwise group had a number: nobody is to wait for it when the group
+ * moves to MLS.
  */
-function forgetMessage({ outbox }: Context, message: MessageId): void {
-  for (const row of outbox.ofMessage(message)) {
-    const isWaiting = row.state === "new" || row.state === "ready";
-    const rest = isWaiting ? withoutBody(row.content) : undefined;
-    if (rest === undefined) outbox.delete(row.id);
-    else outbox.sayInstead(row.id, rest);
+function forgetMessage({ migration, outbox }: Context, message: MessageId): void {
+  for (const { content, target } of outbox.waitingOf(message)) {
+    const counter = target.kind === "group" ? decodeContent(content).group?.counter : undefined;
+    if (target.kind === "group" && counter !== undefined) migration.noteUnsaid(target.group, counter);
   }
+  outbox.deleteOfMessage(message);
 }
 
 /**

@@ -36,6 +36,8 @@ import { lanes } from "./lanes.ts";
 /** What a change sets off beside the record, inside the same transaction. */
 export interface LedgerEffects {
   adopted(group: GroupId, before: GroupState, after: GroupState, change: VerifiedChange): void;
+  /** Accounts without a leaf that the MLS group of this conversation expects. */
+  expected(group: GroupId): readonly AccountId[];
 }
 
 export class GroupLedger {
@@ -105,7 +107,7 @@ export class GroupLedger {
     for (const change of changes) {
       if (goesByMls && change.action.kind === "migrate-recover") {
         this.requireRoleInMls(group, change);
-        state = { ...state, members: this.membersOfRecord(group, state.revision) };
+        state = { ...state, members: this.membersAtRecovery(group, state) };
         goesByMls = false;
       }
       const before = state;
@@ -140,12 +142,16 @@ export class GroupLedger {
   }
 
   /**
-   * Who has gone over goes by the record again where the group recovers, as all others do: what a creator or anybody else has made
-   * of members and roles in the MLS group that is given up is nothing to the next one. O(changes), and it is seldom.
+   * Who has gone over goes by the record again where the group recovers, as all others do: what a creator, or anybody else, has
+   * made of members and roles in the MLS group that is given up is nothing to the next one. But nobody comes back by it who was
+   * removed over MLS, or would read on: of the record's members it takes those who are in that MLS group, or expected there.
+   * O(changes), and it is seldom.
    */
-  private membersOfRecord(group: GroupId, revision: number): ReadonlyMap<string, RecordMember> {
-    const changes = this.context.conversations.changes(group).slice(0, revision);
-    return replayRecord(group, revision, changes).members;
+  private membersAtRecovery(group: GroupId, state: GroupState): ReadonlyMap<string, RecordMember> {
+    const changes = this.context.conversations.changes(group).slice(0, state.revision);
+    const expected = new Set(this.effects.expected(group).map(formatId));
+    const { members } = replayRecord(group, state.revision, changes);
+    return new Map([...members].filter(([account]) => state.members.has(account) || expected.has(account)));
   }
 
   /**

@@ -56,6 +56,9 @@ export interface RosterAccount {
   readonly role: Role;
 }
 
+/** Numbers this far behind the newest are forgotten: what was said since has its end behind them. */
+const UNSAID_KEPT = 256;
+
 const NONE: OwnMigration = {
   lease: undefined,
   startedAtMs: 0,
@@ -437,6 +440,24 @@ export class MigrationStore {
     const row = this.storage.get("SELECT sent, sent_revision FROM group_state WHERE id = ?", [group]);
     const counter = (row?.["sent"] as number | undefined) ?? 0;
     return counter === 0 ? undefined : { counter, revision: row?.["sent_revision"] as number };
+  }
+
+  /** What has this number was deleted before it had left. Only the newest can be an end. */
+  noteUnsaid(group: Bytes, counter: number): void {
+    this.storage.run("INSERT OR IGNORE INTO group_unsaid VALUES (?, ?)", [group, counter]);
+    this.storage.run("DELETE FROM group_unsaid WHERE group_id = ? AND counter < ?", [
+      group,
+      counter - UNSAID_KEPT,
+    ]);
+  }
+
+  unsaid(group: Bytes): ReadonlySet<number> {
+    const rows = this.storage.all("SELECT counter FROM group_unsaid WHERE group_id = ?", [group]);
+    return new Set(rows.map((row) => row["counter"] as number));
+  }
+
+  deleteUnsaid(group: Bytes): void {
+    this.storage.run("DELETE FROM group_unsaid WHERE group_id = ?", [group]);
   }
 
   /** What was numbered from here on is not said pairwise after all. */

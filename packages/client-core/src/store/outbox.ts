@@ -394,15 +394,15 @@ export class OutboxStore {
   }
 
   /** Everything that carries this message, also to the own other devices. */
-  ofMessage(message: MessageId): readonly OutboxRow[] {
-    return this.storage.all("SELECT * FROM outbox WHERE message_id = ?", [message]).map(rowOf);
+  deleteOfMessage(message: MessageId): void {
+    this.storage.run("DELETE FROM outbox WHERE message_id = ?", [message]);
   }
 
-  /** A row that waits says something else, in no line, as if nothing had been encrypted for anybody. */
-  sayInstead(id: number, content: Bytes): void {
-    this.storage.run("DELETE FROM outbox_part WHERE outbox_id = ?", [id]);
-    this.beginAnew(id);
-    this.storage.run("UPDATE outbox SET content = ?, history_id = NULL WHERE id = ?", [content, id]);
+  /** Rows of this message that have not been accepted. */
+  waitingOf(message: MessageId): readonly OutboxRow[] {
+    return this.storage
+      .all("SELECT * FROM outbox WHERE message_id = ? AND state IN ('new', 'ready')", [message])
+      .map(rowOf);
   }
 
   /** What a peer asks to have again. */

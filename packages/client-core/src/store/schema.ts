@@ -373,6 +373,13 @@ const PICTURES = `
 CREATE TABLE picture_due (blob BLOB PRIMARY KEY, due_at INTEGER NOT NULL) WITHOUT ROWID;
 `;
 
+const UNSAID = `
+-- Numbers of what was deleted before it had left a pairwise group: at the switch they are no announced end.
+CREATE TABLE group_unsaid (
+  group_id BLOB NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (group_id, counter)
+) WITHOUT ROWID;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
 const STEPS: readonly string[] = [
   SCHEMA,
@@ -390,6 +397,7 @@ const STEPS: readonly string[] = [
   SET_BACK,
   HEARD,
   PICTURES,
+  UNSAID,
 ];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */

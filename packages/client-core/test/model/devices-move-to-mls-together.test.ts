@@ -193,13 +193,13 @@ const faults: Readonly<Record<string, Fault>> = {
       sound.decidePreparation({ ...facts, deadlineAtMs: Number.POSITIVE_INFINITY, finishNow: false }),
   },
   "announces one less than it has said pairwise": {
-    planSaidAnew: (rows) => {
-      const plan = sound.planSaidAnew(rows);
+    planSaidAnew: (rows, numbered) => {
+      const plan = sound.planSaidAnew(rows, numbered);
       return { ...plan, takeBackFrom: plan.takeBackFrom === undefined ? undefined : plan.takeBackFrom - 1 };
     },
   },
   "does not say again what waited at the switch": {
-    planSaidAnew: (rows) => ({ ...sound.planSaidAnew(rows), sayAnew: [] }),
+    planSaidAnew: (rows, numbered) => ({ ...sound.planSaidAnew(rows, numbered), sayAnew: [] }),
   },
   "takes what is said pairwise behind the announced end": {
     decidePairwise: (facts) => ({ ...sound.decidePairwise(facts), take: true }),

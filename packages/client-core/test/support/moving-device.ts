@@ -401,8 +401,10 @@ export class MovingDevice {
     const role = kept.record.members.get(formatId(author.accountId))?.role ?? "member";
     this.refusesRecord = role === "member";
     if (this.refusesRecord || !this.decide.goesByRecordAgain) return !this.refusesRecord;
+    const expected = kept.mls?.at?.expected.map(formatWho) ?? [];
     const { members } = kept.changes.reduce(applyChange, emptyGroup(CONVERSATION));
-    kept.record = { ...kept.record, members };
+    const stays = (account: string) => kept.record.members.has(account) || expected.includes(account);
+    kept.record = { ...kept.record, members: new Map([...members].filter(([account]) => stays(account))) };
     return true;
   }
 
@@ -938,7 +940,10 @@ export class MovingDevice {
           ]
         : [],
     );
-    const { sayAnew, takeBackFrom } = this.decide.planSaidAnew(waiting);
+    const { sayAnew, takeBackFrom } = this.decide.planSaidAnew(waiting, {
+      last: kept.sent,
+      unsaid: new Set(),
+    });
     kept.outbox = [
       ...kept.outbox.filter(({ lane }) => lane === "account"),
       ...sayAnew.map(({ row }) => ({ ...row, ready: undefined, exclude: [] })),

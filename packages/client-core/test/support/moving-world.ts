@@ -60,6 +60,7 @@ export class MovingWorld implements Witness {
   private readonly generations = new Map<number, string>();
   private readonly secrets = new Map<string, Set<number>>();
   private readonly switchedIn = new Set<number>();
+  private readonly removedOverMls = new Set<number>();
   private changesSeen = 0;
   /** The group has had as many members as MLS is for, and fewer again. */
   private wasLarge = false;
@@ -312,6 +313,7 @@ export class MovingWorld implements Witness {
     if (owner.kept.own.switchedAtMs === 0 || !owner.kept.mls?.at?.leaves.has(who)) return;
     this.count("remove over MLS");
     if (this.service.migration.state === "switching") this.count("remove while switching");
+    this.removedOverMls.add(who);
     this.forget(who);
     this.let(0, (device) =>
       device.commit(({ leaves }) => ({ leaves: new Map([...leaves].filter(([leaf]) => leaf !== who)) })),
@@ -589,6 +591,13 @@ export class MovingWorld implements Witness {
     return !isOfUs || !hasRoles || !isNamed;
   }
 
+  /** The record names somebody whom an MLS group has removed that was given up since: who has seen it takes nobody like that in. */
+  private bringsBack(generation: number): boolean {
+    const log = [...this.service.logs.values()].find((one) => one.generation === generation);
+    const commit = log?.entries.find((entry) => entry.kind === "commit" && entry.psk !== undefined);
+    return commit?.kind === "commit" && [...this.removedOverMls].some((who) => commit.after.leaves.has(who));
+  }
+
   /** Who was a member, and with which role, when the record took this change: while a group recovers some are removed since. */
   private membersAt(change: VerifiedChange): {
     readonly members: ReadonlySet<number>;
@@ -620,7 +629,8 @@ export class MovingWorld implements Witness {
     );
     // Whoever enters from outside cannot see what the switch was; it may do so when others are in the next one already.
     for (const other of this.switchedIn) {
-      const isGivenUp = other === generation || this.isBad(Math.min(other, generation));
+      const first = Math.min(other, generation);
+      const isGivenUp = other === generation || this.isBad(first) || this.bringsBack(first);
       hold(isGivenUp, `generations ${other} and ${generation} both switch`);
     }
     this.switchedIn.add(generation);
@@ -634,7 +644,7 @@ export class MovingWorld implements Witness {
 
   refused(who: number, generation: number, code: string): void {
     this.count(code);
-    hold(this.isBad(generation), `${who} refuses a sound switch: ${code}`);
+    hold(this.isBad(generation) || this.bringsBack(generation), `${who} refuses a sound switch: ${code}`);
   }
 
   refusesChange(who: number, code: string): void {

@@ -101,28 +101,22 @@ test("an edit of an own message goes with it when it is deleted, for everybody o
     }
 });
 
-test("what waits in a pairwise group and is deleted says nothing under its number, for which the others wait", () => {
-  const id = said(own);
-  const spoken = encodeContent({
-    messageId: id,
-    group: { groupId: group, revision: 3, counter: 7 },
-    text: { text: SECRET, attachments: [] },
-  });
-  const waiting = { messageId: id, confirm: true, createdAtMs: 1 };
-  const target = { kind: "group" as const, group };
-  const row = context.outbox.append({ ...waiting, lane: lanes.group(group), target, content: spoken });
-  const copy = encodeContent({
-    messageId: id,
-    sync: { sent: { conversationId: group, content: spoken, sentAtMs: 1 } },
-  });
-  const toOwn = { kind: "own" as const, account: own };
-  context.outbox.append({ ...waiting, lane: lanes.own, target: toOwn, content: copy });
-  remove(own, id);
-  expect(keeps(SECRET)).toBe(false);
-  const [left, leftCopy] = rows().map((bytes) => content.decode(bytes));
-  expect(left).toEqual({ messageId: id, group: { groupId: group, revision: 3, counter: 7 } });
-  expect(content.decode(leftCopy!.sync!.sent!.content)).toEqual(left);
-  expect(context.outbox.get(row)).toMatchObject({ state: "new", historyId: undefined });
+test("of what waits in a pairwise group and is deleted nothing is left but that nobody is to wait for its number", () => {
+  const say = (counter: number, state: "new" | "ready" | "accepted") => {
+    const id = said(own);
+    const text = { text: SECRET, attachments: [] };
+    const spoken = encodeContent({ messageId: id, group: { groupId: group, revision: 3, counter }, text });
+    const target = { kind: "group" as const, group };
+    const row = { messageId: id, confirm: true, createdAtMs: 1, lane: lanes.group(group), target };
+    context.outbox.setState(context.outbox.append({ ...row, content: spoken }), state, 1);
+    return id;
+  };
+  const ids = [say(6, "accepted"), say(7, "ready"), say(8, "new")];
+  for (const id of ids) remove(own, id);
+  expect(rows()).toEqual([]);
+  expect([...context.migration.unsaid(group)]).toEqual([7, 8]);
+  context.migration.noteUnsaid(group, 1_000);
+  expect([...context.migration.unsaid(group)], "only the newest can be an end").toEqual([1_000]);
 });
 
 test("what only names a deleted message is still said, and so are edits of others", () => {

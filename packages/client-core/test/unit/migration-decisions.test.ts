@@ -187,13 +187,29 @@ describe("what waits at the switch", () => {
 
   test("is said anew, and nobody waits for its numbers", () => {
     const rows = [row(undefined, true), row(4), row(5, true), row(6)];
-    expect(planSaidAnew(rows)).toEqual({
+    expect(planSaidAnew(rows, { last: 6, unsaid: new Set() })).toEqual({
       sayAnew: [rows[1], rows[3]],
       drop: [rows[0], rows[2]],
       takeBackFrom: 4,
     });
-    expect(planSaidAnew([row(undefined)]).takeBackFrom).toBeUndefined();
+    const nothing = { last: 6, unsaid: new Set<number>() };
+    expect(planSaidAnew([row(undefined)], nothing).takeBackFrom).toBeUndefined();
   });
+
+  test.each([
+    { waiting: [6], unsaid: [5], from: 5 },
+    { waiting: [6], unsaid: [4, 5], from: 4 },
+    { waiting: [6], unsaid: [4], from: 6 },
+    { waiting: [], unsaid: [6], from: 6 },
+    { waiting: [], unsaid: [5, 6], from: 5 },
+    { waiting: [], unsaid: [5], from: undefined },
+  ])(
+    "with $unsaid deleted before it had left, and $waiting waiting, ends before $from",
+    ({ waiting, unsaid, from }) => {
+      const rows = waiting.map((counter) => row(counter));
+      expect(planSaidAnew(rows, { last: 6, unsaid: new Set(unsaid) }).takeBackFrom).toBe(from);
+    },
+  );
 });
 
 describe("a Welcome whose group is not known", () => {

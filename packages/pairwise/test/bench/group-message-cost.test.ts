@@ -20,7 +20,7 @@ test("one sealed message to 254 single-device members is one write set with exac
   const world = new World();
   const alice = await Peer.create(world);
   const members: Peer[] = [];
-  for (let i = 0; i < MEMBERS; i++) members.push(await Peer.create(world));
+  for (let i = 0; i < MEMBERS; i++) members.push(await Peer.create(world, undefined, { preKeyStock: 1 }));
   await alice.meet(...members);
   // Established means acknowledged: every member has answered once.
   const first = (await alice.send("first", members)).envelopes;

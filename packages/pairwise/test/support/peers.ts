@@ -133,8 +133,12 @@ export class Peer {
   }
 
   /** A registered first device with uploaded prekeys and a certificate. */
-  static async create(world: World, id: AccountId = accountId(random(16))): Promise<Peer> {
-    const peer = new Peer(world);
+  static async create(
+    world: World,
+    id: AccountId = accountId(random(16)),
+    options: Pick<PairwiseEngineOptions, "preKeyStock"> = {},
+  ): Promise<Peer> {
+    const peer = new Peer(world, options);
     await peer.engine.generateAccount(id, peer.store.persist());
     world.register(peer);
     await peer.ready();

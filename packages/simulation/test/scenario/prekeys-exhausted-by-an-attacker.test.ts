@@ -12,9 +12,14 @@ import { expect, test } from "vitest";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 
 /** A device with what it shows the service to prove itself. */
-async function joinWithToken(world: World, name: string): Promise<[SimulatedDevice, () => string]> {
+async function joinWithToken(
+  world: World,
+  name: string,
+  preKeyStock = 1,
+): Promise<[SimulatedDevice, () => string]> {
   let opened: Storage | undefined;
   const device = await world.join(name, {
+    settings: { preKeyStock },
     wrapStorage: (storage) => {
       opened = storage;
       return storage;
@@ -50,7 +55,7 @@ const stockOf = async (world: World, authorization: string): Promise<PreKeyCount
 test("attackers who take all one-time prekeys keep nobody from writing, and the stock is filled again", async () => {
   await using world = await World.start();
   const alice = await world.join("Alice");
-  const [bob, bobAuthorization] = await joinWithToken(world, "Bob");
+  const [bob, bobAuthorization] = await joinWithToken(world, "Bob", 100);
   const bobId = bob.id;
   await introduce(alice, bob);
   await bob.stop();

@@ -94,7 +94,9 @@ serveRequests(
     async addMembers({ count }: { count: number }) {
       for (let i = 0; i < count; i++) {
         const storage = openSqlcipher({ path: ":memory:", key: systemEnvironment.random(32) });
-        const member = await openClient({ storage, transport: connectTo(origin) });
+        // Each is written to by one.
+        const settings = { ...testSettings, preKeyStock: 1 };
+        const member = await openClient({ storage, transport: connectTo(origin), settings });
         const account = await member.register({ name: `Member ${members.length + 1}` });
         await member.close();
         await client!.contacts.add(account.contactCard);

@@ -17,16 +17,28 @@ export interface SaidAnew<T extends WaitingRow> {
   readonly takeBackFrom: number | undefined;
 }
 
+/** What this device has numbered so far, and what of it was deleted before it had left. */
+export interface Numbered {
+  readonly last: number;
+  readonly unsaid: ReadonlySet<number>;
+}
+
 /**
  * Rows wait in the order in which they were written, so whatever comes behind the first of them has a greater number and
  * waits too: the last thing said pairwise is the one before it. What was accepted by the service and not yet answered
- * waits as well, and comes twice under one id. O(rows).
+ * waits as well, and comes twice under one id. Nobody gets what was deleted before it had left: it is no end for which others
+ * could wait. O(rows + numbers that were deleted).
  */
-export function planSaidAnew<T extends WaitingRow>(rows: readonly T[]): SaidAnew<T> {
+export function planSaidAnew<T extends WaitingRow>(
+  rows: readonly T[],
+  { last, unsaid }: Numbered,
+): SaidAnew<T> {
   const numbers = rows.map(({ counter }) => counter).filter((counter) => counter !== undefined);
+  let from = numbers.length === 0 ? last + 1 : Math.min(...numbers);
+  while (unsaid.has(from - 1)) from--;
   return {
     sayAnew: rows.filter(({ isPairwiseOnly }) => !isPairwiseOnly),
     drop: rows.filter(({ isPairwiseOnly }) => isPairwiseOnly),
-    takeBackFrom: numbers.length === 0 ? undefined : Math.min(...numbers),
+    takeBackFrom: from > last ? undefined : from,
   };
 }

@@ -756,6 +756,12 @@ export class Communities {
     await this.jobs.run(id, "add");
   }
 
+  /** Accounts that may come in from outside by being expected; none of a group that this device is not in. */
+  expected(id: GroupId): readonly AccountId[] {
+    if (this.context.mls.group(id)?.state !== "active") return [];
+    return this.registry.communityOf(id).expected.map(({ accountId }) => accountId);
+  }
+
   /** The user wants to be in a group that it was asked about: it may ask the others now what it does not know. */
   accepted(id: GroupId): void {
     if (this.context.mls.group(id)?.state === "active") this.profiles.takeUp(id);

@@ -38,8 +38,6 @@ const PAIRWISE_ONLY: ReadonlySet<string | undefined> = new Set([
   "groupInvite",
   "migrationSecret",
   "typing",
-  // What says nothing any more.
-  undefined,
 ]);
 
 export class Switcher {
@@ -300,7 +298,11 @@ export class Switcher {
       const isPairwiseOnly = PAIRWISE_ONLY.has(bodyKind(content));
       return { id: row.id, isPairwiseOnly, counter: content.group?.counter };
     });
-    const { drop, sayAnew, takeBackFrom } = planSaidAnew(waiting);
+    const { drop, sayAnew, takeBackFrom } = planSaidAnew(waiting, {
+      last: migration.lastSent(id)?.counter ?? 0,
+      unsaid: migration.unsaid(id),
+    });
+    migration.deleteUnsaid(id);
     for (const row of waiting) for (const part of outbox.parts(row.id)) outbox.deletePart(part.id);
     for (const row of drop) outbox.delete(row.id);
     for (const row of sayAnew) outbox.beginAnew(row.id);

@@ -103,7 +103,7 @@ export const limits = {
   groupCommitBytes: 2 * 1024 * 1024,
   /** Proposal of an MLS group that waits at the service, bytes: an Add with its KeyPackage. */
   groupProposalBytes: 5 * 1024,
-  /** GroupInfo without the tree, bytes. Half of a Welcome with one entry, which has it inside. */
+  /** GroupInfo without the tree, bytes. A Welcome with one entry has it inside, and up to 11 KB of a profile beside it. */
   groupInfoBytes: 16 * 1024,
   /** Welcome with an entry for everybody that a commit adds, bytes. */
   welcomeBytes: 512 * 1024,

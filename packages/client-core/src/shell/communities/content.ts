@@ -175,10 +175,9 @@ export class CommunityContent {
     if (!equalBytes(hashOfProfile(encoded), this.registry.communityOf(id).profileHash)) return;
     const { profile: before, profileSaidAtMs } = context.mls.group(id)!;
     const isOwed = profileSaidAtMs === PROFILE_OWED;
+    context.mls.setProfile(id, encoded, isOwed ? PROFILE_OWED : context.now());
     // Those whom a commit on its way adds cannot read yet what is said: they are told when they are there.
-    const isEarly = isOwed && context.mls.pendingCommit(id) !== undefined;
-    context.mls.setProfile(id, encoded, isEarly ? PROFILE_OWED : context.now());
-    if (isOwed && !isEarly) this.sayProfile(id);
+    this.sayOwed(id);
     const title = context.conversations.get(id)?.title;
     context.conversations.setTitle(id, profile.title);
     if (before !== undefined && equalBytes(before, encoded)) return;
@@ -214,6 +213,8 @@ export class CommunityContent {
   sayOwed(id: GroupId): void {
     const { mls } = this.context;
     if (mls.group(id)?.profileSaidAtMs !== PROFILE_OWED || mls.pendingCommit(id) !== undefined) return;
+    // Where it may not write, owners and admins owe it as well.
+    if (!this.maySpeak(id, this.context.own.accountId)) return;
     if (knownProfile(this.context, id, this.registry.communityOf(id)) !== undefined) this.sayProfile(id);
   }
 

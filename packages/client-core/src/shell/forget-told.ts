@@ -6,7 +6,7 @@ import type { Context } from "./context.ts";
 /**
  * Inside a transaction: a line goes, and with it what the outbox keeps of its text, on its way or to be sent once more: the
  * message, its edits, and its place in a past that was told to newcomers. What is encrypted already and waits for its answer
- * leaves as it is. One look-up for a disappearing message that was not edited, else also {@link OutboxStore.naming} or
+ * leaves as it is. Two look-ups for a disappearing message that was not edited, else also {@link OutboxStore.naming} or
  * {@link OutboxStore.tellingPastOf}.
  */
 export function forgetTold(context: Context, line: HistoryRow): void {
@@ -45,7 +45,7 @@ export function forgetConversation(context: Context, conversation: Bytes): void 
   for (const line of history.ownEdited(conversation)) forgetTold(context, line);
   outbox.deleteSaidIn(conversation);
   for (const row of outbox.tellingPastTo(conversation))
-    if (decodeContent(row.content).sharedHistory !== undefined) forgetMessage(context, row.messageId);
+    if (decodeContent(row.content).sharedHistory !== undefined) outbox.deleteOfMessage(row.messageId);
   history.removeConversation(conversation);
   context.eraseAfterwards();
 }

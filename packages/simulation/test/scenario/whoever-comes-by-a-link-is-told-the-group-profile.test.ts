@@ -123,19 +123,9 @@ test("a member that cannot read what a new profile is asks for it", async () => 
   const bob = await newcomer(world, "Bob", { environment: hurried, wrapTransport });
   const group = await flockOf(alice, bob);
   await talkRound([alice, bob], group.id, "before");
-  let spoilt = 0;
-  tampered.begin((page) => {
-    const entries = page.entries.map((entry) => {
-      if (entry.application === undefined || spoilt > 0) return entry;
-      spoilt++;
-      const message = new Uint8Array(entry.application.message);
-      message[message.length - 1]! ^= 1;
-      return { ...entry, application: { ...entry.application, message } };
-    });
-    return [{ ...page, entries }];
-  });
+  const spoilt = tampered.spoilNext();
   await group.setTitle("Murmuration");
-  await until(() => spoilt === 1, 40_000, "what is said of the profile comes");
+  await until(spoilt, 40_000, "what is said of the profile comes");
   await group.send({ text: "you cannot know yet" });
   await until(() => textsOf(bob.client, group.id).includes("you cannot know yet"));
   expect(inGroup(bob, group.id)?.title).toBe("Flock");

@@ -51,19 +51,9 @@ test("whoever is added by a member that does not know the profile itself is told
   const group = await flockOf(alice, bob);
   await group.community.setSettings({ addBy: "member" });
   await talkRound([alice, bob], group.id, "before");
-  let spoilt = 0;
-  tampered.begin((page) => {
-    const entries = page.entries.map((entry) => {
-      if (entry.application === undefined || spoilt > 0) return entry;
-      spoilt++;
-      const message = new Uint8Array(entry.application.message);
-      message[message.length - 1]! ^= 1;
-      return { ...entry, application: { ...entry.application, message } };
-    });
-    return [{ ...page, entries }];
-  });
+  const spoilt = tampered.spoilNext();
   await group.setTitle("Murmuration");
-  await until(() => spoilt === 1, 40_000, "what is said of the profile comes");
+  await until(spoilt, 40_000, "what is said of the profile comes");
 
   const carol = await newcomer(world, "Carol");
   await introduce(bob, carol);

@@ -42,4 +42,20 @@ export class TamperedLog {
         return transport.connect({ ...handlers, frame, closed: () => handlers.closed() }, timeoutMs);
       },
     });
+
+  /** Spoils what is said next, so that this client cannot read it. Returns whether that has come. */
+  spoilNext(): () => boolean {
+    let hasCome = false;
+    this.begin((page) => {
+      const entries = page.entries.map((entry) => {
+        if (entry.application === undefined || hasCome) return entry;
+        hasCome = true;
+        const message = new Uint8Array(entry.application.message);
+        message[message.length - 1]! ^= 1;
+        return { ...entry, application: { ...entry.application, message } };
+      });
+      return [{ ...page, entries }];
+    });
+    return () => hasCome;
+  }
 }

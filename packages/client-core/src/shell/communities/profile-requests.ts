@@ -117,7 +117,10 @@ export class ProfileRequests {
     return before === undefined || !equalBytes(before, profileHash);
   }
 
-  /** With a new connection, and where the user has accepted the group: an answer that is still due, and a question that nobody has answered. */
+  /**
+   * With a new connection, and where the user has accepted the group: what this device owes, an answer that is still due, and a
+   * question that nobody has answered.
+   */
   takeUp(id: GroupId): void {
     if (this.context.mls.group(id)?.profileWanted === true) this.effects.behind(() => this.answer(id));
     const community = this.registry.communityOf(id);

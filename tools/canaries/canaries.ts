@@ -521,4 +521,9 @@ export const canaries: readonly Canary[] = [
       'if (goesByMls && change.action.kind === "migrate-recover" && change.revision < 0) {',
     ),
   ),
+  canary(
+    "what is refused for no reason is asked again without end at the same pace",
+    story("a-service-that-lies-about-a-migration", "a service that refuses what is sent, for no reason"),
+    edit(`${CLIENT}shell/outbox-worker.ts`, 'if (row.state !== "new") failures = 0;', "failures = 0;"),
+  ),
 ];

@@ -174,8 +174,13 @@ export class OutboxWorker {
         continue;
       }
       const pause = await this.step(row, failures);
-      if (pause?.kind !== "rest") failures = pause === undefined ? 0 : failures + 1;
-      if (pause !== undefined) await this.pause(pause, wake);
+      if (pause === undefined) {
+        // What was refused and encrypted anew says nothing yet about how the service takes it.
+        if (row.state !== "new") failures = 0;
+        continue;
+      }
+      if (pause.kind !== "rest") failures++;
+      await this.pause(pause, wake);
     }
   }
 

@@ -24,11 +24,15 @@ test("a service that refuses what is sent, for no reason that the record knows, 
   await inConversation(bob, group.id).send({ text: "anybody there?" });
   await until(() => decisions(bob, "migration/refused-without-notice") > 0);
 
-  const { reads, submits } = lies;
-  await stays(2_000, () => expect(inConversation(bob, group.id).protocol).toBe("pairwise"));
-  // It asks again, with pauses that grow.
-  expect(lies.submits - submits).toBeLessThanOrEqual(3);
-  expect(lies.reads - reads).toBeLessThanOrEqual(3);
+  // It asks again, with pauses that grow, and looks at the record each time.
+  const first = lies.submittedAtMs.length - 1;
+  const { reads } = lies;
+  await until(() => lies.submittedAtMs.length > first + 2);
+  const asked = lies.submittedAtMs.slice(first, first + 3);
+  const pausesMs = asked.slice(1).map((atMs, index) => atMs - asked[index]!);
+  for (const [index, pauseMs] of pausesMs.entries()) expect(pauseMs).toBeGreaterThan(450 * 2 ** index);
+  expect(lies.reads - reads).toBeLessThanOrEqual(2);
+  expect(inConversation(bob, group.id).protocol).toBe("pairwise");
   expect(decisions(bob, "migration/refused-without-notice")).toBe(1);
   expect(inConversation(bob, group.id).migration).toBeUndefined();
 

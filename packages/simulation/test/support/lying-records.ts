@@ -14,9 +14,9 @@ export type RecordReply = MessageOf<typeof groupRecord>;
 type Submit = Extract<ClientFrame["body"], { readonly kind: "submitSealed" }>;
 
 export class LyingRecords {
-  /** How often this client asked for the record, and submitted something to a group. */
+  /** How often this client asked for the record, and when it submitted something to a group. */
   reads = 0;
-  submits = 0;
+  readonly submittedAtMs: number[] = [];
   /** What the service said last when it was honest. */
   last: RecordReply | undefined;
   private recordLie: ((honest: RecordReply) => RecordReply) | undefined;
@@ -81,7 +81,7 @@ export class LyingRecords {
   /** Whether the service answers this frame by itself. */
   private answers({ requestId, body }: ClientFrame, handlers: SocketHandlers): boolean {
     if (body.kind !== "submitSealed") return false;
-    if (body.fence !== undefined) this.submits++;
+    if (body.fence !== undefined) this.submittedAtMs.push(performance.now());
     const lie = this.submitLie?.(body) ?? "pass";
     if (lie === "pass" || lie === "take") return false;
     const answer =

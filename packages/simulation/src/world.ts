@@ -45,8 +45,9 @@ export const testSettings: Partial<ClientSettings> = {
   migrationPatienceMs: 3_000,
   fullMailboxRetryMs: 2_000,
   pushSpreadMs: 50,
-  // Most of what a device computes before it can say anything.
+  // Most of what a device, and the service for it, computes before it can say anything.
   preKeyStock: 8,
+  keyPackageStock: 4,
 };
 
 export interface WorldOptions {

@@ -404,10 +404,10 @@ const STEPS: readonly string[] = [
 export function prepareSchema(storage: Storage): void {
   const version = storage.get("PRAGMA user_version")?.["user_version"] as number;
   if (version > STEPS.length) throw new RejectionError("storage/newer-version");
-  for (let step = version; step < STEPS.length; step++) {
-    storage.transaction(() => {
-      storage.exec(STEPS[step]!);
-      storage.exec(`PRAGMA user_version = ${step + 1}`);
-    });
-  }
+  if (version === STEPS.length) return;
+  // All or nothing, and to the disk once: a new database would otherwise wait for it at each step.
+  storage.transaction(() => {
+    for (const step of STEPS.slice(version)) storage.exec(step);
+    storage.exec(`PRAGMA user_version = ${STEPS.length}`);
+  });
 }

@@ -465,13 +465,13 @@ const MIGRATIONS: readonly string[] = [
 export const SCHEMA_VERSION = MIGRATIONS.length;
 
 /**
- * Brings a database to the newest schema, or to that of an older version, one transaction for each step. Throws UsageError
- * `store/newer-schema` where a newer version of the service has made it.
+ * Brings a database to the newest schema, or to that of an older version, in one transaction: to the disk once, and all of
+ * it or nothing. Throws UsageError `store/newer-schema` where a newer version of the service has made it.
  */
 export function migrate(database: DatabaseSync, toVersion: number = SCHEMA_VERSION): void {
   const row = database.prepare("PRAGMA user_version").get() as { user_version: number };
   if (row.user_version > SCHEMA_VERSION) throw new UsageError("store/newer-schema");
-  for (let version = row.user_version; version < toVersion; version++) {
-    database.exec(`BEGIN IMMEDIATE; ${MIGRATIONS[version]!} PRAGMA user_version = ${version + 1}; COMMIT;`);
-  }
+  const steps = MIGRATIONS.slice(row.user_version, toVersion);
+  if (steps.length === 0) return;
+  database.exec(`BEGIN IMMEDIATE; ${steps.join("\n")} PRAGMA user_version = ${toVersion}; COMMIT;`);
 }

@@ -44,8 +44,6 @@ const LOOK_AGAIN_MS = 5_000;
 
 /** Members whose CPU for commits is measured: asking the system for it at every commit of everybody would cost more. */
 const MEASURED = 8;
-/** KeyPackages of a light client: each is used once, and there is one group. */
-const LIGHT_STOCK = 2;
 
 interface Member {
   readonly client: Client;
@@ -77,9 +75,8 @@ async function open(request: Extract<ClientRequest, { op: "open" }>): Promise<Op
   const transport = connectTo(request.server);
   const path = join(request.home, "client.db");
   const storage = request.light ? openLightStorage(path) : openSqlcipher({ path, key: fromHex(request.key) });
-  const settings = { ...request.settings, ...(request.light ? { keyPackageStock: LIGHT_STOCK } : {}) };
   const environment = request.member < MEASURED ? { ...systemEnvironment, cpuUs } : systemEnvironment;
-  const client = await openClient({ storage, transport, settings, environment });
+  const client = await openClient({ storage, transport, settings: request.settings, environment });
   members.set(request.member, { client, transport });
   const account = client.account ?? (await register(client, `member ${request.member}`));
   client.connection.start();

@@ -4,10 +4,11 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import type { ClientSettings } from "@murmuration/client-core";
 import { CommandFailed } from "../failures.ts";
 import type { ClientRequest, Costs, Opened, Report, Usage } from "./messages.ts";
 import { MoveLedger } from "./move-ledger.ts";
-import { foundersOf, type Plan, type PlannedKill } from "./plan.ts";
+import { foundersOf, MLS_THRESHOLD, type Plan, type PlannedKill } from "./plan.ts";
 import { ProcessEnded, Worker } from "./processes.ts";
 import { EventLedger } from "./tally.ts";
 
@@ -30,6 +31,22 @@ async function inLanes<T, R>(
   };
   await Promise.all(Array.from({ length: Math.min(lanes, items.length) }, lane));
   return results;
+}
+
+/**
+ * What a light client keeps at the service: there is one group, and each of these is used once. To make and check as many as
+ * others have would be most of what it takes to register a thousand. Over pairwise sessions each member takes one of each
+ * other's.
+ */
+const LIGHT_KEY_PACKAGES = 2;
+const LIGHT_COMMUNITY_PRE_KEYS = 8;
+
+function settingsOf({ founders, light, move }: Plan): Partial<ClientSettings> {
+  return {
+    ...(light && { keyPackageStock: LIGHT_KEY_PACKAGES }),
+    ...(light && founders >= MLS_THRESHOLD && { preKeyStock: LIGHT_COMMUNITY_PRE_KEYS }),
+    ...(move && { mlsThreshold: move.mlsThreshold, migrationMargin: move.migrationMargin }),
+  };
 }
 
 interface ClientProcess {
@@ -91,7 +108,6 @@ export class Crew {
   }
 
   private startClients(client: ClientProcess, opened: () => void = () => undefined): void {
-    const { move } = this.plan;
     const worker = new Worker("client-worker", []);
     this.processIds.push(worker.processId);
     worker.onReport = (report) => this.record(worker, report);
@@ -104,10 +120,7 @@ export class Crew {
         key: this.keys[member]!,
         server: `http://127.0.0.1:${this.port}`,
         light: this.plan.light,
-        settings:
-          move === undefined
-            ? {}
-            : { mlsThreshold: move.mlsThreshold, migrationMargin: move.migrationMargin },
+        settings: settingsOf(this.plan),
       } satisfies ClientRequest);
       opened();
       return account;

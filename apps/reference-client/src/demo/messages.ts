@@ -13,7 +13,7 @@ export type ClientRequest =
       readonly server: string;
       /** Storage without encryption, and a small stock of KeyPackages. */
       readonly light: boolean;
-      readonly settings: Pick<Partial<ClientSettings>, "mlsThreshold" | "migrationMargin">;
+      readonly settings: Partial<ClientSettings>;
     }
   | { readonly op: "add-contacts"; readonly member: number; readonly cards: readonly string[] }
   | { readonly op: "create-group"; readonly member: number; readonly accounts: readonly string[] }

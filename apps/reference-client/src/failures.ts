@@ -22,6 +22,7 @@ const sentences: Readonly<Record<string, string>> = {
   "conversation/text-too-long": "The text is too long for one message.",
   "conversation/outbox-full": "Too many messages wait for the delivery service in this conversation.",
   "attachment/too-large": "The file is too large for this.",
+  "contact/nothing-to-decide": "The identity key of this contact is the one that was known before.",
   "conversation/not-a-group": "This conversation is not a group.",
   "link/approval-pending":
     "An admin has to approve first; the next command that connects after that joins the community.",

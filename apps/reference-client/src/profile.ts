@@ -18,6 +18,7 @@ import {
   type Transport,
 } from "@murmuration/client-core";
 import type { CommandContext } from "./command.ts";
+import { warnOfDecisions } from "./decisions.ts";
 import { CommandFailed } from "./failures.ts";
 
 const DEFAULT_SERVER = "http://127.0.0.1:8080";
@@ -80,20 +81,26 @@ function readSettings(home: string): ProfileSettings {
   return mlsThreshold === undefined ? { server } : { server, mlsThreshold: mlsThreshold as number };
 }
 
-/** Opens the client of the home folder, runs `work`, and closes everything whatever happens. */
+/**
+ * Opens the client of the home folder, runs `work`, and closes everything whatever happens. What a person has to decide is
+ * said meanwhile: on standard error, or as `warn` shows it.
+ */
 export async function withClient<T>(
   context: CommandContext,
   work: (client: Client, settings: ProfileSettings) => Promise<T>,
+  warn = (line: string): void => void context.terminal.errors.write(`${line}\n`),
 ): Promise<T> {
   const home = homeOf(context);
   const settings = readSettings(home);
   const unlock = lockHome(home);
   try {
     const client = await openHome(home, settings, context.options.text("passphrase-file"));
+    const stopWarning = warnOfDecisions(client, warn);
     try {
       return await work(client, settings);
     } finally {
       await client.close();
+      stopWarning();
     }
   } finally {
     unlock();

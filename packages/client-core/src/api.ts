@@ -735,8 +735,10 @@ export type ClientEvent = EventBase &
          * new attempt is made. `migration/refused-without-notice`: the service refuses what is sent to the group, and the
          * group's record does not say why. `migration/state-mismatch`: the service says of a migration what the record does
          * not. `migration/switch-not-found`: the group is said to go on in MLS where this device does not find it; an owner or
-         * admin whose other members do not find it either begins anew with `migrate("start")`. `group/rolled-back`: the service shows
-         * less of the group's record than it had shown before. `certificate/refused`: the service's certificate for this
+         * admin whose other members do not find it either begins anew with `migrate("start")`. `migration/recovery-refused`: somebody
+         * who is no owner or admin over MLS any more began the move anew in the record; this device stays in MLS, and whoever has
+         * not gone over yet follows the record. `group/rolled-back`: the service shows less of the group's record than it had
+         * shown before. `certificate/refused`: the service's certificate for this
          * device is not valid by this device's clock, or not the service's; nothing is sent until it is.
          */
         readonly kind: "decision-needed";
@@ -750,6 +752,7 @@ export type ClientEvent = EventBase &
           | "migration/refused-without-notice"
           | "migration/state-mismatch"
           | "migration/switch-not-found"
+          | "migration/recovery-refused"
           | "group/rolled-back"
           | "certificate/refused";
         readonly accountId: AccountRef | undefined;

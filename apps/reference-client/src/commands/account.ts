@@ -1,5 +1,6 @@
 import { utf8 } from "@murmuration/base";
-import { type Command, jsonOption } from "../command.ts";
+import { WrongUsage } from "../arguments.ts";
+import { type Command, jsonOption, settle, waitOption } from "../command.ts";
 import { CommandFailed } from "../failures.ts";
 import { findAccount } from "../lookup.ts";
 import { formatSafetyNumber, json, printable } from "../output.ts";
@@ -68,12 +69,26 @@ export const safetyNumber: Command = {
   path: ["safety-number"],
   summary: "Shows the safety number with a contact: compare it over another channel.",
   operands: [{ name: "CONTACT" }],
-  options: { "mark-verified": { help: "remember that it was compared and is equal" }, ...jsonOption },
-  notes: "60 digits, the same on both sides. They change only when one of the accounts is created anew.",
+  options: {
+    "mark-verified": { help: "remember that it was compared and is equal" },
+    "accept-new-key": { help: "go on with the identity key that the delivery service shows now" },
+    "keep-old-key": { help: "go on with the identity key that was known before" },
+    ...jsonOption,
+    ...waitOption,
+  },
+  notes:
+    "60 digits, the same on both sides. They change only when one of the accounts is created anew. Where the delivery\n" +
+    "service shows another identity key than before nothing is sent until one of the two is chosen: compare first.",
   async run(context) {
     const { options, operands, print } = context;
     return withClient(context, async (client) => {
       const account = findAccount(client, operands[0]!);
+      const [accept, keep] = [options.flag("accept-new-key"), options.flag("keep-old-key")];
+      if (accept && keep) throw new WrongUsage("Only one of --accept-new-key and --keep-old-key.");
+      if (accept || keep) {
+        await client.contacts.decideIdentity(account, accept);
+        await settle(client, context);
+      }
       const digits = await client.contacts.safetyNumber(account);
       if (options.flag("mark-verified")) await client.contacts.setVerified(account, true);
       const verified = client.contacts.get(account)?.verified === true;

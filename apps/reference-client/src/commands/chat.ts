@@ -1,5 +1,5 @@
 import { clearLine, createInterface, cursorTo } from "node:readline";
-import type { ClientEvent, Conversation } from "@murmuration/client-core";
+import type { Client, ClientEvent, Conversation } from "@murmuration/client-core";
 import type { Command } from "../command.ts";
 import { explain } from "../failures.ts";
 import { findConversation } from "../lookup.ts";
@@ -16,7 +16,8 @@ export const chat: Command = {
   notes: "Each line is a message. /quit, Ctrl-D or Ctrl-C ends. What cannot be sent now waits in the outbox.",
   async run(context) {
     const { operands, terminal, signal } = context;
-    return withClient(context, async (client) => {
+    let showWarning = (line: string): void => void terminal.errors.write(`${line}\n`);
+    const talkWith = async (client: Client): Promise<number> => {
       const conversation = findConversation(client, operands[0]!);
       const lines = createInterface({
         input: terminal.input,
@@ -32,6 +33,7 @@ export const chat: Command = {
         terminal.output.write(`${text}\n`);
         lines.prompt(true);
       };
+      showWarning = show;
       const markRead = (historyId: number): void => {
         void conversation.markRead(historyId).catch((error: unknown) => show(explain(error).sentence));
       };
@@ -53,7 +55,8 @@ export const chat: Command = {
       await talk(conversation, lines, show);
       unsubscribe();
       return 0;
-    });
+    };
+    return withClient(context, talkWith, (line) => showWarning(line));
   },
 };
 

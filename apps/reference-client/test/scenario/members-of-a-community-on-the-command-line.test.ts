@@ -1,5 +1,8 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { fromHex } from "@murmuration/base";
+import { openSqlcipher } from "@murmuration/client-core";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { Stage } from "../cli.ts";
 
@@ -125,4 +128,33 @@ test("a device that enters anew is in the community as before, with keys that no
     code: 1,
     stderr: expect.stringContaining("conversation/not-active"),
   });
+});
+
+test("whoever only a person can help is told in a sentence, once, beside what the command prints", async () => {
+  const home = join(stage.folder, "bob");
+  const key = fromHex(readFileSync(join(home, "key"), "utf8").trim());
+  const storage = openSqlcipher({ path: join(home, "client.db"), key });
+  storage.run("UPDATE mls_row SET value = x'00' WHERE group_id = ? AND key = 'g'", [
+    new Uint8Array(Buffer.from(flock, "base64url")),
+  ]);
+  storage.close();
+  await stage.ok("alice", "send", title, "are you there?");
+  const broken = await stage.ok("bob", "history", title, "--receive");
+  expect(broken.stderr).toBe(
+    `! ${title}: This device could not go on with what it knows of the group, and enters it anew. (group/unusable)\n`,
+  );
+  expect((await stage.ok("bob", "history", title, "--receive")).stderr).toBe("");
+});
+
+test("nobody chooses between two keys of a contact who has one, or both of two", async () => {
+  const number = await stage.ok("alice", "safety-number", "bob");
+  const nothing = await stage.run("alice", "safety-number", "bob", "--accept-new-key");
+  expect(nothing).toMatchObject({
+    code: 1,
+    stderr:
+      "murmuration: The identity key of this contact is the one that was known before. (contact/nothing-to-decide)\n",
+  });
+  const both = await stage.run("alice", "safety-number", "bob", "--accept-new-key", "--keep-old-key");
+  expect(both.code).toBe(2);
+  expect((await stage.ok("alice", "safety-number", "bob")).stdout).toBe(number.stdout);
 });

@@ -208,6 +208,7 @@ const DECISIONS = [
   "migration/refused-without-notice",
   "migration/state-mismatch",
   "migration/switch-not-found",
+  "migration/recovery-refused",
   "group/rolled-back",
   "certificate/refused",
 ] as const;

@@ -8,7 +8,6 @@ import {
   InvariantError,
   messageId,
   RejectionError,
-  refuseUnless,
   toHex,
   utf8,
 } from "@murmuration/base";
@@ -38,6 +37,8 @@ export interface LedgerEffects {
   adopted(group: GroupId, before: GroupState, after: GroupState, change: VerifiedChange): void;
   /** Accounts without a leaf that the MLS group of this conversation expects. */
   expected(group: GroupId): readonly AccountId[];
+  /** Somebody without a role over MLS would take the group back. Nothing is written: the transaction is about to be undone. */
+  recoveryRefused(group: GroupId): void;
 }
 
 export class GroupLedger {
@@ -160,7 +161,9 @@ export class GroupLedger {
    */
   private requireRoleInMls(group: GroupId, { author }: VerifiedChange): void {
     const member = this.context.conversations.member(group, author.accountId);
-    refuseUnless(member !== undefined && member.role !== "member", "group/role-too-low");
+    if (member !== undefined && member.role !== "member") return;
+    this.effects.recoveryRefused(group);
+    throw new RejectionError("group/role-too-low");
   }
 
   /** A service that is set back behind these changes has the record under the key that they end. */

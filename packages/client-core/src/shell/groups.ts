@@ -491,6 +491,12 @@ export class Groups {
     this.suspicions.note(groupId(group), "migration/refused-without-notice");
   }
 
+  /** A person has to know: whoever has not gone over yet follows that record. Not before the present transaction has ended. */
+  async recoveryRefused(group: GroupId): Promise<void> {
+    await Promise.resolve();
+    this.suspicions.note(group, "migration/recovery-refused");
+  }
+
   /** Verifies a record against what is remembered and adopts its new changes. */
   private adoptRecord(group: GroupId, keys: Generation, revision: number, blob: Bytes): void {
     const { context } = this;

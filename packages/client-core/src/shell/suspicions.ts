@@ -2,14 +2,16 @@ import type { Bytes } from "@murmuration/base";
 import { formatId, groupId } from "@murmuration/base";
 import type { Context } from "./context.ts";
 
-/** What a person is told of a service that contradicts a group's record. */
+/** What a person is told of a service that contradicts a group's record, or of a record that contradicts the group. */
 export type Suspicion =
   /** It shows less of the record than it had shown before. */
   | "group/rolled-back"
   /** It names another state of the migration than the record says. */
   | "migration/state-mismatch"
   /** It refuses what is sent to the group, and the record does not say why. */
-  | "migration/refused-without-notice";
+  | "migration/refused-without-notice"
+  /** Somebody who is no owner or admin over MLS any more has begun the move anew in the record. */
+  | "migration/recovery-refused";
 
 /** Tells a person once of each, for as long as the client runs: a service that goes on with it has nothing new to say. */
 export class Suspicions {

@@ -110,6 +110,9 @@ test("an admin who was removed after the switch brings nobody out of the MLS gro
   for (const device of [alice, bob]) {
     expect(inConversation(device, group.id).protocol).toBe("mls");
     expect(inConversation(device, group.id).migration?.generation).toBe(1);
+    // Whoever has not gone over follows that record: a person is told, once, however often it is looked at.
+    await insidesOf(device).groups.refresh(Buffer.from(group.id, "base64url"));
+    expect(decisions(device, "migration/recovery-refused")).toBe(1);
   }
 }, 120_000);
 

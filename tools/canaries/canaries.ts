@@ -524,6 +524,39 @@ export const canaries: readonly Canary[] = [
   canary(
     "what is refused for no reason is asked again without end at the same pace",
     story("a-service-that-lies-about-a-migration", "a service that refuses what is sent, for no reason"),
-    edit(`${CLIENT}shell/outbox-worker.ts`, 'if (row.state !== "new") failures = 0;', "failures = 0;"),
+    edit(`${CLIENT}shell/outbox-worker.ts`, "if (wasSubmitted) refused = 0;", "refused = 0;"),
+  ),
+  canary(
+    "whoever gave a contact card is verified, whatever its key is now",
+    story("a-service-that-swaps-an-identity", "a service that shows another identity gets nothing sent"),
+    edit(
+      `${CLIENT}client/contacts.ts`,
+      "isKeyOf(row.fingerprint, identity)),",
+      "row.fingerprint !== undefined),",
+    ),
+    edit(`${CLIENT}client/contacts.ts`, "context.contacts.setFingerprint(account, undefined);", ""),
+  ),
+  canary(
+    "a contact card is taken beside another key that the service had shown",
+    story("a-service-that-swaps-an-identity", "a contact card that comes later"),
+    edit(
+      `${CLIENT}client/contacts.ts`,
+      "!isKeyOf(card.fingerprint, identity))",
+      "!isKeyOf(card.fingerprint, identity) && false)",
+    ),
+  ),
+  canary(
+    "a new identity key is accepted by whoever has compared the number of another one",
+    story("a-service-that-swaps-an-identity", "a service that shows another identity gets nothing sent"),
+    edit(`${CLIENT}client/contacts.ts`, "if (accept && choice.safetyNumber", "if (!accept && accept"),
+  ),
+  canary(
+    "a record in which nothing is new ends the pauses of all",
+    story("a-service-that-lies-about-a-migration", "two groups that are refused for no reason"),
+    edit(
+      `${CLIENT}shell/groups.ts`,
+      "if (before === undefined || after === undefined || !equalBytes(before, after)) this.tellAndWake();",
+      "if (after !== before || after !== undefined) this.tellAndWake();",
+    ),
   ),
 ];

@@ -7,10 +7,10 @@ type Decision = Extract<ClientEvent, { readonly kind: "decision-needed" }>;
 const SENTENCES: Readonly<Record<Decision["code"], string>> = {
   "pairwise/identity-changed":
     "The delivery service shows another identity key than before. Nothing is sent there until you have compared safety\n" +
-    "  numbers over another channel; see safety-number --accept-new-key and --keep-old-key.",
+    "  numbers over another channel; see safety-number.",
   "group/forked":
     "The delivery service shows another past of the group than before, or takes a removal or ban back. Nothing is said\n" +
-    "  there until you have asked the other members; see group heal.",
+    "  there any more. Ask the other members over another channel; in a community see group heal.",
   "group/disputed":
     "This member says that it is in another group of this name. If others say so as well, ask them over another channel.",
   "group/unusable": "This device could not go on with what it knows of the group, and enters it anew.",
@@ -36,6 +36,10 @@ const SENTENCES: Readonly<Record<Decision["code"], string>> = {
     "  Nothing is sent until it is.",
 };
 
+const OTHER_LEAF =
+  "Somebody speaks in a community under another identity key than this contact has. It is not shown. Compare safety\n" +
+  "  numbers over another channel; see safety-number.";
+
 /** Whom it is about, what is the matter, and the stable code. */
 export function describeDecision(client: Client, { accountId, code, conversationId }: Decision): string {
   const group = conversationId === undefined ? undefined : client.conversations.get(conversationId);
@@ -43,12 +47,33 @@ export function describeDecision(client: Client, { accountId, code, conversation
     ...(group === undefined ? [] : [printable(group.title)]),
     ...(accountId === undefined ? [] : [nameOf(client, accountId)]),
   ].join(", ");
-  return `${about === "" ? "" : `${about}: `}${SENTENCES[code]} (${code})`;
+  const isOfLeaf =
+    code === "pairwise/identity-changed" && accountId !== undefined && !isToBeDecided(client, accountId);
+  return `${about === "" ? "" : `${about}: `}${isOfLeaf ? OTHER_LEAF : SENTENCES[code]} (${code})`;
 }
 
-/** Says each decision that comes up from now on. Returns how to stop. */
+const isToBeDecided = (client: Client, account: string): boolean =>
+  client.contacts.get(account)?.keyChanged === true;
+
+/** Contacts to whom nothing is sent until somebody says which of two identity keys is theirs. */
+function openDecisions(client: Client): readonly string[] {
+  const code = "pairwise/identity-changed";
+  return client.contacts
+    .list()
+    .filter(({ keyChanged }) => keyChanged)
+    .map(({ accountId }) => `${nameOf(client, accountId)}: ${SENTENCES[code]} (${code})`);
+}
+
+/** Says what is still to be decided about contacts, and then each decision that comes up, once. Returns how to stop. */
 export function warnOfDecisions(client: Client, warn: (line: string) => void): () => void {
+  const said = new Set<string>();
+  const say = (line: string): void => {
+    if (said.has(line)) return;
+    said.add(line);
+    warn(`! ${line}`);
+  };
+  for (const line of openDecisions(client)) say(line);
   return client.events.on((event) => {
-    if (event.kind === "decision-needed") warn(`! ${describeDecision(client, event)}`);
+    if (event.kind === "decision-needed") say(describeDecision(client, event));
   });
 }

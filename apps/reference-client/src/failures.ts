@@ -22,7 +22,10 @@ const sentences: Readonly<Record<string, string>> = {
   "conversation/text-too-long": "The text is too long for one message.",
   "conversation/outbox-full": "Too many messages wait for the delivery service in this conversation.",
   "attachment/too-large": "The file is too large for this.",
+  "contact/fingerprint-mismatch":
+    "The card is of another identity key than the delivery service shows: one of them is not the contact's.",
   "contact/nothing-to-decide": "The identity key of this contact is the one that was known before.",
+  "contact/other-number": "The new identity key of this contact has another safety number: do not accept it.",
   "conversation/not-a-group": "This conversation is not a group.",
   "link/approval-pending":
     "An admin has to approve first; the next command that connects after that joins the community.",

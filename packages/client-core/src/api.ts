@@ -244,12 +244,17 @@ export interface Contact {
   readonly blocked: boolean;
   /** The user compared safety numbers, or a contact card or invite link of that account carried the key's fingerprint. */
   readonly verified: boolean;
+  /** The service shows another identity key: nothing is sent to this account until {@link Contacts.decideIdentity}. */
+  readonly keyChanged: boolean;
   /** True once messages go sealed: this account accepted us, or gave us its card. */
   readonly reachable: boolean;
 }
 
 export interface Contacts {
-  /** Adds an account by its contact card, or by its bare id (then the first message is a message request). */
+  /**
+   * Adds an account by its contact card, or by its bare id (then the first message is a message request). RejectionError
+   * `contact/fingerprint-mismatch` where the card is of another key than the one that the service had shown.
+   */
   add(cardOrAccountId: string, name?: string): Promise<Contact>;
   get(accountId: AccountRef): Contact | undefined;
   list(): readonly Contact[];
@@ -261,10 +266,23 @@ export interface Contacts {
   unblock(accountId: AccountRef): Promise<void>;
   /** Asks the service for the account's device list when it is not known yet. 60 digits, equal on both sides. */
   safetyNumber(accountId: AccountRef): Promise<string>;
+  /** The number that goes with the key of a `pairwise/identity-changed`; undefined where nothing is to be decided. */
+  claimedSafetyNumber(accountId: AccountRef): string | undefined;
   setVerified(accountId: AccountRef, verified: boolean): Promise<void>;
-  /** Answers a `decision-needed` event with code `pairwise/identity-changed`. */
-  decideIdentity(accountId: AccountRef, accept: boolean): Promise<void>;
+  /**
+   * Answers a `decision-needed` event with code `pairwise/identity-changed`. UsageError `contact/nothing-to-decide`, and
+   * `contact/other-number` where the claimed key has another number than the one that was compared.
+   */
+  decideIdentity(accountId: AccountRef, choice: IdentityChoice): Promise<void>;
 }
+
+/**
+ * Which of two identity keys is a contact's: the one that was known before, or the one that the service shows now. A service
+ * may show one after the other, so a new one is named by the number that the user has compared.
+ */
+export type IdentityChoice =
+  | { readonly keep: "known" }
+  | { readonly keep: "claimed"; readonly safetyNumber: string };
 
 // ------------------------------------------------------------------------------------------------ conversations
 
@@ -736,7 +754,7 @@ export type ClientEvent = EventBase &
          * group's record does not say why. `migration/state-mismatch`: the service says of a migration what the record does
          * not. `migration/switch-not-found`: the group is said to go on in MLS where this device does not find it; an owner or
          * admin whose other members do not find it either begins anew with `migrate("start")`. `migration/recovery-refused`: somebody
-         * who is no owner or admin over MLS any more began the move anew in the record; this device stays in MLS, and whoever has
+         * who is owner or admin in the record, and not over MLS, began the move anew there; this device stays in MLS, and whoever has
          * not gone over yet follows the record. `group/rolled-back`: the service shows less of the group's record than it had
          * shown before. `certificate/refused`: the service's certificate for this
          * device is not valid by this device's clock, or not the service's; nothing is sent until it is.

@@ -434,6 +434,8 @@ export interface PairwiseEngine {
   ): Promise<R>;
   /** Undefined for an unknown account. About 5 ms CPU. */
   safetyNumber(accountId: AccountId): SafetyNumber | undefined;
+  /** The number that a claimed key would have; undefined where none awaits a decision. About 5 ms CPU. */
+  claimedSafetyNumber(accountId: AccountId): SafetyNumber | undefined;
   /** Compares a scanned code of that account with ours. RejectionError `pairwise/bad-safety-number`. */
   safetyNumberMatches(accountId: AccountId, scanned: Bytes): boolean;
 

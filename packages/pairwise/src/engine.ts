@@ -251,6 +251,12 @@ class Engine implements PairwiseEngine {
     return remote && deriveSafetyNumber(requireOwnDevice(this.rows).row, remote);
   }
 
+  claimedSafetyNumber(accountId: AccountId): SafetyNumber | undefined {
+    const accountIdentityKey = identityOf(this.rows, accountId)?.claimedAccountKey;
+    if (accountIdentityKey === undefined) return undefined;
+    return deriveSafetyNumber(requireOwnDevice(this.rows).row, { accountId, accountIdentityKey });
+  }
+
   safetyNumberMatches(accountId: AccountId, scanned: Bytes): boolean {
     const remote = identityOf(this.rows, accountId);
     if (remote === undefined) throw new UsageError("pairwise/unknown-account");

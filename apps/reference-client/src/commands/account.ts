@@ -1,5 +1,6 @@
 import { utf8 } from "@murmuration/base";
-import { WrongUsage } from "../arguments.ts";
+import type { IdentityChoice } from "@murmuration/client-core";
+import { type Options, WrongUsage } from "../arguments.ts";
 import { type Command, jsonOption, settle, waitOption } from "../command.ts";
 import { CommandFailed } from "../failures.ts";
 import { findAccount } from "../lookup.ts";
@@ -65,38 +66,52 @@ export const whoami: Command = {
   },
 };
 
+function choiceOf(options: Options): IdentityChoice | undefined {
+  const compared = options.text("accept-new-key");
+  const keepsOld = options.flag("keep-old-key");
+  if (compared !== undefined && keepsOld)
+    throw new WrongUsage("Only one of --accept-new-key and --keep-old-key.");
+  if (compared !== undefined) return { keep: "claimed", safetyNumber: compared.replace(/\s/g, "") };
+  return keepsOld ? { keep: "known" } : undefined;
+}
+
 export const safetyNumber: Command = {
   path: ["safety-number"],
   summary: "Shows the safety number with a contact: compare it over another channel.",
   operands: [{ name: "CONTACT" }],
   options: {
     "mark-verified": { help: "remember that it was compared and is equal" },
-    "accept-new-key": { help: "go on with the identity key that the delivery service shows now" },
+    "accept-new-key": {
+      value: "NUMBER",
+      help: "go on with the identity key that is shown now, if this is its safety number",
+    },
     "keep-old-key": { help: "go on with the identity key that was known before" },
     ...jsonOption,
     ...waitOption,
   },
   notes:
     "60 digits, the same on both sides. They change only when one of the accounts is created anew. Where the delivery\n" +
-    "service shows another identity key than before nothing is sent until one of the two is chosen: compare first.",
+    "service shows another identity key than before nothing is sent until one of the two is chosen: have the contact\n" +
+    "read its number to you over another channel.",
   async run(context) {
     const { options, operands, print } = context;
+    const choice = choiceOf(options);
     return withClient(context, async (client) => {
       const account = findAccount(client, operands[0]!);
-      const [accept, keep] = [options.flag("accept-new-key"), options.flag("keep-old-key")];
-      if (accept && keep) throw new WrongUsage("Only one of --accept-new-key and --keep-old-key.");
-      if (accept || keep) {
-        await client.contacts.decideIdentity(account, accept);
-        await settle(client, context);
-      }
+      if (choice !== undefined) await client.contacts.decideIdentity(account, choice);
       const digits = await client.contacts.safetyNumber(account);
       if (options.flag("mark-verified")) await client.contacts.setVerified(account, true);
       const verified = client.contacts.get(account)?.verified === true;
-      if (options.flag("json")) print(json({ accountId: account, digits, verified }));
+      const claimed = client.contacts.claimedSafetyNumber(account);
+      if (options.flag("json")) print(json({ accountId: account, digits, verified, claimed }));
       else {
         print(formatSafetyNumber(digits));
         print(verified ? "verified" : "not verified yet");
+        if (claimed !== undefined)
+          print(`another key is shown now, and not accepted:\n${formatSafetyNumber(claimed)}`);
       }
+      // What had waited for it goes now.
+      if (choice !== undefined) await settle(client, context);
       return 0;
     });
   },

@@ -25,7 +25,15 @@ export const chat: Command = {
         terminal: terminal.output.isTTY === true,
         prompt: `${printable(conversation.title)}> `,
       });
+      let isOver = false;
+      lines.once("close", () => {
+        isOver = true;
+      });
       const show = (text: string): void => {
+        if (isOver) {
+          terminal.errors.write(`${text}\n`);
+          return;
+        }
         if (terminal.output.isTTY) {
           clearLine(terminal.output, 0);
           cursorTo(terminal.output, 0);

@@ -148,13 +148,13 @@ test("whoever only a person can help is told in a sentence, once, beside what th
 
 test("nobody chooses between two keys of a contact who has one, or both of two", async () => {
   const number = await stage.ok("alice", "safety-number", "bob");
-  const nothing = await stage.run("alice", "safety-number", "bob", "--accept-new-key");
+  const nothing = await stage.run("alice", "safety-number", "bob", "--accept-new-key", "1");
   expect(nothing).toMatchObject({
     code: 1,
     stderr:
       "murmuration: The identity key of this contact is the one that was known before. (contact/nothing-to-decide)\n",
   });
-  const both = await stage.run("alice", "safety-number", "bob", "--accept-new-key", "--keep-old-key");
+  const both = await stage.run("alice", "safety-number", "bob", "--accept-new-key", "1", "--keep-old-key");
   expect(both.code).toBe(2);
   expect((await stage.ok("alice", "safety-number", "bob")).stdout).toBe(number.stdout);
 });

@@ -14,10 +14,17 @@ const decision = (more: Partial<Decision>): Decision => ({
   ...more,
 });
 
+const contacts = [
+  { accountId: "bob", name: "Bob", keyChanged: true },
+  { accountId: "carol", name: "Carol", keyChanged: false },
+];
 let listener: (event: ClientEvent) => void = () => undefined;
 const client = {
   conversations: { get: (id: string) => (id === "flock" ? { title: "Bi\u0007rds" } : undefined) },
-  contacts: { get: (id: string) => (id === "bob" ? { name: "Bob" } : undefined) },
+  contacts: {
+    get: (id: string) => contacts.find(({ accountId }) => accountId === id),
+    list: () => contacts,
+  },
   events: {
     on: (heard: typeof listener) => {
       listener = heard;
@@ -34,6 +41,10 @@ test.each([
     /^Bi<U\+0007>rds, Bob: .*\(group\/disputed\)$/su,
   ],
   [
+    { accountId: "carol", code: "pairwise/identity-changed" },
+    /^Carol: Somebody speaks in a community .*\(pairwise\/identity-changed\)$/su,
+  ],
+  [
     { accountId: "bob", code: "pairwise/identity-changed" },
     /^Bob: .*safety-number.*\(pairwise\/identity-changed\)$/su,
   ],
@@ -43,13 +54,16 @@ test.each([
   expect(describeDecision(client, decision(more))).toMatch(said);
 });
 
-test("only what is to be decided is said, until nobody wants to hear it any more", () => {
+test("what is still to be decided about a contact is said first, and everything once, until nobody wants to hear it", () => {
   const said: string[] = [];
   const stop = warnOfDecisions(client, (line) => said.push(line));
+  listener(decision({ accountId: "bob", code: "pairwise/identity-changed" }));
   listener({ kind: "connection", eventId: 0, atMs: 0, state: "connected" });
   listener(decision({}));
-  stop();
   listener(decision({}));
-  expect(said).toHaveLength(1);
-  expect(said[0]).toMatch(/^! The delivery service's certificate/u);
+  stop();
+  listener(decision({ code: "group/forked" }));
+  expect(said).toHaveLength(2);
+  expect(said[0]).toMatch(/^! Bob: .*\(pairwise\/identity-changed\)$/su);
+  expect(said[1]).toMatch(/^! The delivery service's certificate/u);
 });

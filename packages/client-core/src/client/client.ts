@@ -88,7 +88,6 @@ class MurmurationClient implements Client {
     const ledger = new GroupLedger(context, groupMessages, {
       adopted: (...change) => this.migrations.adopted(...change),
       expected: (id) => this.communities.expected(id),
-      recoveryRefused: (id) => this.behind(() => this.groups.recoveryRefused(id)),
     });
     this.groups = new Groups(context, ledger, groupMessages, {
       wakeAll: () => this.worker.wakeAll(),

@@ -1,8 +1,16 @@
-import { type AccountId, formatId, RejectionError, UnavailableError, UsageError } from "@murmuration/base";
-import { deriveRecipientAccessKey } from "@murmuration/pairwise";
-import type { AccountRef, Contact, Contacts } from "../api.ts";
+import {
+  type AccountId,
+  type Bytes,
+  equalBytes,
+  formatId,
+  RejectionError,
+  UnavailableError,
+  UsageError,
+} from "@murmuration/base";
+import { type AccountIdentity, deriveRecipientAccessKey } from "@murmuration/pairwise";
+import type { AccountRef, Contact, Contacts, IdentityChoice } from "../api.ts";
 import { MAX_NAME_BYTES, shorten } from "../core/content.ts";
-import { isContactCard, parseContactCard } from "../core/profile.ts";
+import { fingerprintOf, isContactCard, parseContactCard } from "../core/profile.ts";
 import type { Context } from "../shell/context.ts";
 import type { Directory } from "../shell/directory.ts";
 import type { Groups } from "../shell/groups.ts";
@@ -45,6 +53,10 @@ export class ClientContacts implements Contacts {
     const card = isContactCard(cardOrAccountId) ? parseContactCard(cardOrAccountId) : undefined;
     const account = card?.accountId ?? callersAccount(cardOrAccountId);
     if (context.isOwn(account)) throw new UsageError("contact/own-account");
+    const identity = context.registered ? context.engine.identityOf(account) : undefined;
+    // What the card says came from the contact, and the key that is known from the service.
+    if (card !== undefined && identity !== undefined && !isKeyOf(card.fingerprint, identity))
+      throw new RejectionError("contact/fingerprint-mismatch");
     context.transaction(() => {
       context.contacts.setFlags(account, { known: true, accepted: true });
       if (card !== undefined) {
@@ -78,7 +90,8 @@ export class ClientContacts implements Contacts {
       accountId: formatId(row.account),
       name: row.givenName || row.name,
       blocked: row.blocked,
-      verified: identity?.verified === true || (identity !== undefined && row.fingerprint !== undefined),
+      verified: identity !== undefined && (identity.verified || isKeyOf(row.fingerprint, identity)),
+      keyChanged: identity?.claimedAccountKey !== undefined,
       reachable: row.profileKey !== undefined,
     };
   }
@@ -191,6 +204,10 @@ export class ClientContacts implements Contacts {
     return number.digits;
   }
 
+  claimedSafetyNumber(accountId: AccountRef): string | undefined {
+    return this.context.engine.claimedSafetyNumber(callersAccount(accountId))?.digits;
+  }
+
   async setVerified(accountId: AccountRef, verified: boolean): Promise<void> {
     const { context } = this;
     const account = callersAccount(accountId);
@@ -205,16 +222,22 @@ export class ClientContacts implements Contacts {
     context.notifier.flush();
   }
 
-  async decideIdentity(accountId: AccountRef, accept: boolean): Promise<void> {
+  async decideIdentity(accountId: AccountRef, choice: IdentityChoice): Promise<void> {
     const { context } = this;
     const account = callersAccount(accountId);
+    // The key whose number is looked at here is the one that the engine is asked to accept, or it refuses.
     const claimedAccountKey = context.engine.identityOf(account)?.claimedAccountKey;
     if (claimedAccountKey === undefined) throw new UsageError("contact/nothing-to-decide");
+    const accept = choice.keep === "claimed";
+    if (accept && choice.safetyNumber !== context.engine.claimedSafetyNumber(account)?.digits)
+      throw new UsageError("contact/other-number");
     await context.engine.decideIdentity({ accountId: account, claimedAccountKey, accept }, ({ writeSet }) =>
       context.transaction(() => {
         context.pairwiseRows.applyWriteSet(writeSet);
         if (accept) {
           this.effects.identityChanged(account);
+          // The card that there was is of the other key, and would have the service's next list refused.
+          context.contacts.setFingerprint(account, undefined);
           context.heard.forget(account);
         } else context.held.removeOf(account);
         context.events.append({ kind: "contact-changed", account, atMs: context.now() });
@@ -223,6 +246,11 @@ export class ClientContacts implements Contacts {
     context.notifier.flush();
     await this.effects.decided(account, accept);
   }
+}
+
+/** Whether a contact card or invite link has named this very key. */
+function isKeyOf(fingerprint: Bytes | undefined, { accountIdentityKey }: AccountIdentity): boolean {
+  return fingerprint !== undefined && equalBytes(fingerprint, fingerprintOf(accountIdentityKey));
 }
 
 function ignoreUnavailable(error: unknown): void {

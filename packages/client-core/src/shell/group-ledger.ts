@@ -8,6 +8,7 @@ import {
   InvariantError,
   messageId,
   RejectionError,
+  refuseUnless,
   toHex,
   utf8,
 } from "@murmuration/base";
@@ -37,9 +38,10 @@ export interface LedgerEffects {
   adopted(group: GroupId, before: GroupState, after: GroupState, change: VerifiedChange): void;
   /** Accounts without a leaf that the MLS group of this conversation expects. */
   expected(group: GroupId): readonly AccountId[];
-  /** Somebody without a role over MLS would take the group back. Nothing is written: the transaction is about to be undone. */
-  recoveryRefused(group: GroupId): void;
 }
+
+/** Somebody who has a role in the record, and none over MLS any more, takes the group back. */
+export const RECOVERY_REFUSED = "migration/recovery-refused";
 
 export class GroupLedger {
   private readonly context: Context;
@@ -107,8 +109,7 @@ export class GroupLedger {
     }[] = [];
     for (const change of changes) {
       if (goesByMls && change.action.kind === "migrate-recover") {
-        this.requireRoleInMls(group, change);
-        state = { ...state, members: this.membersAtRecovery(group, state) };
+        state = { ...state, members: this.membersAtRecovery(group, state, change) };
         goesByMls = false;
       }
       const before = state;
@@ -146,24 +147,29 @@ export class GroupLedger {
    * Who has gone over goes by the record again where the group recovers, as all others do: what a creator, or anybody else, has
    * made of members and roles in the MLS group that is given up is nothing to the next one. But nobody comes back by it who was
    * removed over MLS, or would read on: of the record's members it takes those who are in that MLS group, or expected there.
-   * O(changes), and it is seldom.
+   * What a record would not take is refused as by all others; what it takes of somebody without a role over MLS is refused
+   * with {@link RECOVERY_REFUSED}. O(changes), and it is seldom.
    */
-  private membersAtRecovery(group: GroupId, state: GroupState): ReadonlyMap<string, RecordMember> {
+  private membersAtRecovery(
+    group: GroupId,
+    state: GroupState,
+    change: VerifiedChange,
+  ): ReadonlyMap<string, RecordMember> {
     const changes = this.context.conversations.changes(group).slice(0, state.revision);
-    const expected = new Set(this.effects.expected(group).map(formatId));
     const { members } = replayRecord(group, state.revision, changes);
+    applyChange({ ...state, members }, change);
+    this.requireRoleInMls(group, change);
+    const expected = new Set(this.effects.expected(group).map(formatId));
     return new Map([...members].filter(([account]) => state.members.has(account) || expected.has(account)));
   }
 
   /**
    * Whoever was removed or lost its role over MLS is still an admin in the record, which has stood still: it takes nobody out of
-   * the MLS group any more. RejectionError `group/role-too-low`.
+   * the MLS group any more. RejectionError {@link RECOVERY_REFUSED}.
    */
   private requireRoleInMls(group: GroupId, { author }: VerifiedChange): void {
     const member = this.context.conversations.member(group, author.accountId);
-    if (member !== undefined && member.role !== "member") return;
-    this.effects.recoveryRefused(group);
-    throw new RejectionError("group/role-too-low");
+    refuseUnless(member !== undefined && member.role !== "member", RECOVERY_REFUSED);
   }
 
   /** A service that is set back behind these changes has the record under the key that they end. */
@@ -337,7 +343,13 @@ export class GroupLedger {
       .pendingKeys(group)
       .some((key) => key.revision === change.revision && equalBytes(key.author, change.author.accountId));
     if (startsGeneration(change.action) && !hasKey && !leavesUs) return "behind";
-    this.adopt(group, [change], undefined);
+    try {
+      this.adopt(group, [change], undefined);
+    } catch (error) {
+      // Whether it is in the record at all only the record says.
+      if (error instanceof RejectionError && error.code === RECOVERY_REFUSED) return "behind";
+      throw error;
+    }
     return "applied";
   }
 

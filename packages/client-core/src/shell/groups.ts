@@ -50,7 +50,7 @@ import {
 import { isTemporary, ServiceRefusal } from "../core/refusal.ts";
 import type { PendingKey, PendingWrite } from "../store/conversations.ts";
 import type { Context } from "./context.ts";
-import type { GroupLedger } from "./group-ledger.ts";
+import { type GroupLedger, RECOVERY_REFUSED } from "./group-ledger.ts";
 import type { Generation, GroupMessages } from "./group-messages.ts";
 import { RecordRefeeder } from "./record-refeeder.ts";
 import { ServiceApi } from "./service-api.ts";
@@ -314,6 +314,7 @@ export class Groups {
    */
   async refresh(group: Uint8Array): Promise<boolean> {
     const id = groupId(group);
+    const before = this.context.conversations.group(id)?.hash;
     try {
       await this.readRecord(id);
     } catch (error) {
@@ -324,7 +325,10 @@ export class Groups {
         return false;
       throw error;
     }
-    this.tellAndWake();
+    const after = this.context.conversations.group(id)?.hash;
+    // Nobody's pause ends for a record in which nothing is new: two groups would wake each other for ever.
+    if (before === undefined || after === undefined || !equalBytes(before, after)) this.tellAndWake();
+    else this.context.notifier.flush();
     return true;
   }
 
@@ -491,12 +495,6 @@ export class Groups {
     this.suspicions.note(groupId(group), "migration/refused-without-notice");
   }
 
-  /** A person has to know: whoever has not gone over yet follows that record. Not before the present transaction has ended. */
-  async recoveryRefused(group: GroupId): Promise<void> {
-    await Promise.resolve();
-    this.suspicions.note(group, "migration/recovery-refused");
-  }
-
   /** Verifies a record against what is remembered and adopts its new changes. */
   private adoptRecord(group: GroupId, keys: Generation, revision: number, blob: Bytes): void {
     const { context } = this;
@@ -512,9 +510,16 @@ export class Groups {
     }
     const fresh = changes.slice(known?.revision ?? 0).map(verifyChange);
     if (fresh.length === 0) return;
-    context.transaction(() =>
-      this.ledger.adopt(group, fresh, { groupKey: keys.groupKey, fence: keys.fence }),
-    );
+    try {
+      context.transaction(() =>
+        this.ledger.adopt(group, fresh, { groupKey: keys.groupKey, fence: keys.fence }),
+      );
+    } catch (error) {
+      // Whoever has not gone over yet follows that record: a person has to know.
+      if (error instanceof RejectionError && error.code === RECOVERY_REFUSED)
+        this.suspicions.note(group, RECOVERY_REFUSED);
+      throw error;
+    }
   }
 
   /** The service shows another past: nothing is sent any more until the user has decided. */

@@ -162,24 +162,34 @@ export class OutboxWorker {
     const wake = new Signal();
     this.wakes.set(lane, wake);
     let failures = 0;
+    /** How often the service has refused this row. What it was encrypted anew for says nothing yet about how that is taken. */
+    let refused = 0;
+    let last: number | undefined;
     while (!this.aborted) {
       this.again.delete(lane);
       const row = this.context.outbox.next(lane);
       if (row === undefined) return;
+      if (row.id !== last) refused = 0;
+      last = row.id;
       if (this.connection.state !== "connected") {
         if (this.connection.state === "stopped" || this.connection.state === "removed") return;
         await this.connection.wait(this.context.closing.signal);
         // Submits that broke off with their connections say nothing about the next one.
         failures = 0;
+        refused = 0;
         continue;
       }
-      const pause = await this.step(row, failures);
+      const pause = await this.step(row, failures, refused);
+      const wasSubmitted = row.state === "ready";
       if (pause === undefined) {
-        // What was refused and encrypted anew says nothing yet about how the service takes it.
-        if (row.state !== "new") failures = 0;
+        failures = 0;
+        if (wasSubmitted) refused = 0;
         continue;
       }
-      if (pause.kind !== "rest") failures++;
+      if (pause.kind === "after") {
+        failures++;
+        if (wasSubmitted) refused++;
+      }
       await this.pause(pause, wake);
     }
   }
@@ -197,13 +207,13 @@ export class OutboxWorker {
   }
 
   /** One step of one row. Undefined to go on at once. */
-  private async step(row: OutboxRow, failures: number): Promise<Pause | undefined> {
+  private async step(row: OutboxRow, failures: number, refused: number): Promise<Pause | undefined> {
     try {
       if (this.isOfCommunity(row)) return await this.stepOfCommunity(row);
       if (this.waitsForSwitch(row)) return { kind: "woken" };
       const quietMs = this.quietMs(row);
       if (quietMs > 0) return { kind: "rest", ms: quietMs };
-      return row.state === "new" ? await this.encrypt(row) : await this.submit(row, failures);
+      return row.state === "new" ? await this.encrypt(row) : await this.submit(row, refused);
     } catch (error) {
       if (this.aborted || !isTemporary(error)) throw error;
       const retryMs = error instanceof ServiceRefusal ? (error.retryAfterMs ?? 0) : 0;
@@ -315,7 +325,7 @@ export class OutboxWorker {
     }
   }
 
-  private async submit(row: OutboxRow, failures: number): Promise<Pause | undefined> {
+  private async submit(row: OutboxRow, refused: number): Promise<Pause | undefined> {
     const [part] = this.context.outbox.parts(row.id);
     if (part === undefined) {
       this.accepted(row);
@@ -328,7 +338,7 @@ export class OutboxWorker {
     const decision = await this.ask(part);
     // The group has moved to MLS meanwhile, and all that waited for it was begun anew: this answer is about nothing any more.
     if (this.isOfCommunity(row)) return undefined;
-    return this.act(row, part, decision, failures);
+    return this.act(row, part, decision, refused);
   }
 
   /** Its certificate would be refused by the recipients, or its fence by the service. */
@@ -353,7 +363,7 @@ export class OutboxWorker {
     row: OutboxRow,
     part: OutboxPart,
     decision: SubmitDecision,
-    failures: number,
+    refused: number,
   ): Promise<Pause | undefined> {
     // The group went over to MLS while the service was asked: the row has begun anew, and this was its past.
     if (this.isOfCommunity(row)) return undefined;
@@ -362,9 +372,9 @@ export class OutboxWorker {
         this.partAccepted(row, part);
         return undefined;
       case "repair":
-        return this.repair(row, part, decision.repairs, failures);
+        return this.repair(row, part, decision.repairs, refused);
       case "refresh-group":
-        return this.refreshGroup(row, part, failures);
+        return this.refreshGroup(row, part, refused);
       case "again":
         return { kind: "after", ms: decision.afterMs };
       case "reconnect":
@@ -379,10 +389,10 @@ export class OutboxWorker {
     row: OutboxRow,
     part: OutboxPart,
     repairs: readonly Repair[],
-    failures: number,
+    refused: number,
   ): Promise<Pause | undefined> {
     const full = repairs.filter(({ kind }) => kind === "mailbox-full").map(({ account }) => account);
-    if (full.length > 0) return this.leaveOut(row, part, full, failures);
+    if (full.length > 0) return this.leaveOut(row, part, full, refused);
     for (const repair of repairs) {
       if (repair.kind !== "devices") continue;
       const addresses = repair.forget.map((deviceId) => ({ accountId: repair.account, deviceId }));
@@ -416,10 +426,10 @@ export class OutboxWorker {
     row: OutboxRow,
     part: OutboxPart,
     accounts: readonly AccountId[],
-    failures: number,
+    refused: number,
   ): Pause | undefined {
     const { fullMailboxRetryMs } = this.context.settings;
-    const later: Pause = { kind: "after", ms: Math.min(fullMailboxRetryMs, FULL_MIN_MS * 2 ** failures) };
+    const later: Pause = { kind: "after", ms: Math.min(fullMailboxRetryMs, FULL_MIN_MS * 2 ** refused) };
     for (const account of accounts) this.encryptor.full.add(formatId(account));
     if (row.target.kind !== "group") return later;
     const woken = this.encryptor.leaveOut(row.id, part, accounts);
@@ -429,7 +439,7 @@ export class OutboxWorker {
   }
 
   /** Only the record says that a group goes on elsewhere: a service that refuses without a reason in it is slowed down, and reported. */
-  private async refreshGroup(row: OutboxRow, part: OutboxPart, failures: number): Promise<Pause | undefined> {
+  private async refreshGroup(row: OutboxRow, part: OutboxPart, refused: number): Promise<Pause | undefined> {
     const { group, fence } = part;
     if (group === undefined || fence === undefined) throw new InvariantError("outbox/fence-without-group");
     const known = await this.groups.refresh(group);
@@ -441,7 +451,7 @@ export class OutboxWorker {
     const now = this.context.conversations.group(group)?.fence;
     if (now === undefined || !equalBytes(now, fence)) return undefined;
     this.groups.refusedWithoutNotice(group);
-    return { kind: "after", ms: Math.min(UNEXPLAINED_MAX_MS, UNEXPLAINED_MIN_MS * 2 ** failures) };
+    return { kind: "after", ms: Math.min(UNEXPLAINED_MAX_MS, UNEXPLAINED_MIN_MS * 2 ** refused) };
   }
 
   /** The record says that the group takes nothing pairwise any more, and this device has not come into the MLS group. */

@@ -26,9 +26,9 @@ export class Suspicions {
     const { context, told } = this;
     const key = `${code} ${formatId(groupId(group))}`;
     if (told.has(key)) return;
-    told.add(key);
     const event = { kind: "decision-needed", conversation: group, detail: code } as const;
     context.transaction(() => context.events.append({ ...event, atMs: context.now() }));
+    told.add(key);
     context.notifier.flush();
   }
 }

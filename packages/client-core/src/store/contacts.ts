@@ -107,8 +107,8 @@ export class ContactStore {
     this.storage.run("UPDATE contact SET given_name = ? WHERE account = ?", [name, account]);
   }
 
-  setFingerprint(account: AccountId, fingerprint: Bytes): void {
-    this.storage.run("UPDATE contact SET fingerprint = ? WHERE account = ?", [fingerprint, account]);
+  setFingerprint(account: AccountId, fingerprint: Bytes | undefined): void {
+    this.storage.run("UPDATE contact SET fingerprint = ? WHERE account = ?", [fingerprint ?? null, account]);
   }
 
   /** Keeps the newest profile key and the one before it. Returns whether it was news. */

@@ -40,6 +40,24 @@ test("a service that refuses what is sent, for no reason that the record knows, 
   await until(() => all.every((device) => textsOf(device.client, group.id).includes("anybody there?")));
 }, 60_000);
 
+test("two groups that are refused for no reason do not wake each other", async () => {
+  const { world, lies, all, group } = await start();
+  await using _ = world;
+  const [, bob] = all;
+  const other = await groupOf(...all);
+  const refused = [group.id, other.id];
+  lies.lieAboutSubmits(({ fence }) => (fence === undefined ? "pass" : "refuse"));
+  for (const id of refused) await inConversation(bob, id).send({ text: "anybody there?" });
+  await until(() => decisions(bob, "migration/refused-without-notice") === 2);
+  const before = lies.submittedAtMs.length;
+  await stays(1_200, () => expect(lies.submittedAtMs.length - before).toBeLessThanOrEqual(6));
+
+  lies.lieAboutSubmits(undefined);
+  await until(() =>
+    all.every((device) => refused.every((id) => textsOf(device.client, id).includes("anybody there?"))),
+  );
+}, 60_000);
+
 test.each([
   ["another state of a migration", { state: "switching", generation: 1, leaseLeftMs: 0 }],
   ["the same state and another generation", { state: "pairwise", generation: 3, leaseLeftMs: 0 }],

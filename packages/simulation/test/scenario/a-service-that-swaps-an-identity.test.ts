@@ -9,7 +9,7 @@ import {
   encodeMessage,
 } from "@murmuration/wire";
 import { expect, test } from "vitest";
-import { introduce, textsOf, until, World } from "../../src/index.ts";
+import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 
 /** Hands out another device list for one account, as a service would that wants to read along. */
 class LyingService {
@@ -65,18 +65,8 @@ test("a service that shows another identity gets nothing sent; the user decides,
   const numberBefore = await bob.client.contacts.safetyNumber(alice.id);
   expect(numberBefore).toBe(await alice.client.contacts.safetyNumber(bob.id));
 
-  // Somebody else's keys under Alice's account id, signed as they should be.
-  let drawn = 0;
-  const impostor = await otherWorld.join("Alice", {
-    environment: {
-      ...systemEnvironment,
-      random: (length) =>
-        length === 16 && drawn++ === 0 ? fromBase64Url(alice.id) : systemEnvironment.random(length),
-    },
-  });
-  expect(impostor.id).toBe(alice.id);
   liar.account = alice.id;
-  liar.lie = await ownDeviceList(impostor, otherWorld);
+  liar.lie = await ownDeviceList(await impostorOf(alice, otherWorld), otherWorld);
 
   // Bob needs a new session, and so asks the service for Alice's keys.
   database!.run("DELETE FROM pairwise WHERE tbl = 'session' AND key = ?", [`${alice.id}.1`]);
@@ -98,11 +88,72 @@ test("a service that shows another identity gets nothing sent; the user decides,
     failure: "contact/fingerprint-mismatch",
   });
 
+  // The new key has a number of its own, and is accepted by nobody who has compared another one.
+  const { contacts } = bob.client;
+  const claimed = contacts.claimedSafetyNumber(alice.id)!;
+  expect(claimed).toMatch(/^\d{60}$/u);
+  expect(claimed).not.toBe(numberBefore);
+  for (const safetyNumber of [numberBefore, ""])
+    await expect(contacts.decideIdentity(alice.id, { keep: "claimed", safetyNumber })).rejects.toThrow(
+      "contact/other-number",
+    );
+
+  const forged = liar.lie;
   liar.lie = undefined;
-  await bob.client.contacts.decideIdentity(alice.id, false);
+  await contacts.decideIdentity(alice.id, { keep: "known" });
   await until(() => textsOf(alice.client, bob.id).includes("only for Alice"));
-  expect(await bob.client.contacts.safetyNumber(alice.id)).toBe(numberBefore);
+  expect(await contacts.safetyNumber(alice.id)).toBe(numberBefore);
+  expect(contacts.claimedSafetyNumber(alice.id)).toBeUndefined();
+  await expect(contacts.decideIdentity(alice.id, { keep: "known" })).rejects.toThrow(
+    "contact/nothing-to-decide",
+  );
+
+  // Whoever accepts it all the same goes on with the key whose number was named.
+  liar.lie = forged;
+  database!.run("DELETE FROM pairwise WHERE tbl = 'session' AND key = ?", [`${alice.id}.1`]);
+  await toAlice.send({ text: "for whoever has that key" });
+  await until(() => contacts.claimedSafetyNumber(alice.id) !== undefined);
+  await contacts.decideIdentity(alice.id, { keep: "claimed", safetyNumber: claimed });
+  expect(await contacts.safetyNumber(alice.id)).toBe(claimed);
+  // The card is of the other key: it makes nothing verified any more, and is taken by nobody who has accepted this one.
+  expect(contacts.get(alice.id)?.verified).toBe(false);
+  await expect(contacts.add(alice.client.account!.contactCard)).rejects.toThrow(
+    "contact/fingerprint-mismatch",
+  );
 });
+
+test("a contact card that comes later says that the service has shown another key from the first", async () => {
+  await using world = await World.start();
+  await using otherWorld = await World.start();
+  const liar = new LyingService();
+  const alice = await world.join("Alice");
+  const bob = await world.join("Bob", { wrapTransport: liar.wrapTransport });
+  liar.account = alice.id;
+  liar.lie = await ownDeviceList(await impostorOf(alice, otherWorld), otherWorld);
+  await bob.client.contacts.add(alice.id);
+  const shown = await bob.client.contacts.safetyNumber(alice.id);
+  await expect(bob.client.contacts.add(alice.client.account!.contactCard)).rejects.toThrow(
+    "contact/fingerprint-mismatch",
+  );
+  expect(bob.client.contacts.get(alice.id)?.verified).toBe(false);
+  // Nothing of it was taken, and the number is not that of Alice.
+  expect(await bob.client.contacts.safetyNumber(alice.id)).toBe(shown);
+  expect(shown).not.toBe(await alice.client.contacts.safetyNumber(bob.id));
+});
+
+/** Somebody else's keys under an account id, signed as they should be. */
+async function impostorOf(of: SimulatedDevice, otherWorld: World): Promise<SimulatedDevice> {
+  let drawn = 0;
+  const impostor = await otherWorld.join("Alice", {
+    environment: {
+      ...systemEnvironment,
+      random: (length) =>
+        length === 16 && drawn++ === 0 ? fromBase64Url(of.id) : systemEnvironment.random(length),
+    },
+  });
+  expect(impostor.id).toBe(of.id);
+  return impostor;
+}
 
 async function ownDeviceList(
   device: Awaited<ReturnType<World["join"]>>,

@@ -1,10 +1,13 @@
 import { parseGroupId } from "@murmuration/base";
 import { expect, test } from "vitest";
+import type { Content } from "../../../client-core/src/core/content.ts";
+import { createChange } from "../../../client-core/src/core/group-change.ts";
 import { introduce, type SimulatedDevice, testLimits, textsOf, until, World } from "../../src/index.ts";
 import {
   insidesOf,
   insistOnSwitch,
   pretendStep,
+  tell,
   untilGeneration,
   writeStep,
 } from "../support/bent-creator.ts";
@@ -43,6 +46,26 @@ const recover = (device: SimulatedDevice, id: string) =>
     kind: "migrate-recover",
     generation: migration.generation + 1,
   }));
+
+/** The same step, well signed, and in no record. */
+function recoveryBy(device: SimulatedDevice, id: string): Partial<Content> {
+  const { context } = insidesOf(device);
+  const group = parseGroupId(id);
+  const { hash, revision } = context.conversations.group(group)!;
+  const { encoded } = createChange(
+    {
+      groupId: group,
+      revision: revision + 1,
+      previousHash: hash,
+      author: context.own,
+      authorDeviceList: context.engine.local()!.deviceList,
+      atMs: context.now(),
+      action: { kind: "migrate-recover", generation: context.migration.record(group).generation + 1 },
+    },
+    (label, content) => context.engine.signWithDeviceKey(label, content),
+  );
+  return { group: { groupId: group, revision }, groupChange: { change: encoded } };
+}
 
 /** Keeps its lease, and does nothing with it. */
 function neverGoesOn(device: SimulatedDevice, id: string): void {
@@ -102,6 +125,13 @@ test("an admin who was removed after the switch brings nobody out of the MLS gro
   context.transaction(() => {
     for (const member of held) context.conversations.putMember(Buffer.from(group.id, "base64url"), member);
   });
+  // Its word alone alarms nobody: what is not in the record nobody follows.
+  tell(mallory, bob, [
+    recoveryBy(mallory, group.id),
+    { text: { text: "said so", attachments: [] } as never },
+  ]);
+  await until(() => textsOf(bob.client, mallory.id).includes("said so"));
+  expect(decisions(bob, "migration/recovery-refused")).toBe(0);
   await recover(mallory, group.id);
   for (const device of [alice, bob])
     await insidesOf(device).groups.refresh(Buffer.from(group.id, "base64url"));

@@ -41,7 +41,8 @@ export const chat: Command = {
         terminal.output.write(`${text}\n`);
         lines.prompt(true);
       };
-      showWarning = show;
+      // On a terminal beside the prompt, or it would be written over.
+      if (terminal.output.isTTY === true) showWarning = show;
       const markRead = (historyId: number): void => {
         void conversation.markRead(historyId).catch((error: unknown) => show(explain(error).sentence));
       };

@@ -35,7 +35,7 @@ async function inLanes<T, R>(
 
 /**
  * What a light client keeps at the service: there is one group, and each of these is used once. To make and check as many as
- * others have would be most of what it takes to register a thousand. Over pairwise sessions each member takes one of each
+ * others have would be a large part of what it takes to register a thousand. Over pairwise sessions each member takes one of each
  * other's.
  */
 const LIGHT_KEY_PACKAGES = 2;

@@ -109,7 +109,8 @@ export class GroupLedger {
     }[] = [];
     for (const change of changes) {
       if (goesByMls && change.action.kind === "migrate-recover") {
-        state = { ...state, members: this.membersAtRecovery(group, state, change) };
+        const isOfRecord = generation !== undefined;
+        state = { ...state, members: this.membersAtRecovery(group, state, change, isOfRecord) };
         goesByMls = false;
       }
       const before = state;
@@ -147,29 +148,30 @@ export class GroupLedger {
    * Who has gone over goes by the record again where the group recovers, as all others do: what a creator, or anybody else, has
    * made of members and roles in the MLS group that is given up is nothing to the next one. But nobody comes back by it who was
    * removed over MLS, or would read on: of the record's members it takes those who are in that MLS group, or expected there.
-   * What a record would not take is refused as by all others; what it takes of somebody without a role over MLS is refused
-   * with {@link RECOVERY_REFUSED}. O(changes), and it is seldom.
+   *
+   * Whoever was removed or lost its role over MLS is still an admin in the record, which has stood still: it takes nobody out of
+   * the MLS group any more. Where the record itself has such a step, and would be right to, it is refused with
+   * {@link RECOVERY_REFUSED}; by its word anybody could alarm a group, and have it verify its whole record again and again:
+   * that is `group/role-too-low`. O(changes), and it is seldom.
    */
   private membersAtRecovery(
     group: GroupId,
     state: GroupState,
     change: VerifiedChange,
+    isOfRecord: boolean,
   ): ReadonlyMap<string, RecordMember> {
-    const changes = this.context.conversations.changes(group).slice(0, state.revision);
+    const { conversations } = this.context;
+    const { role = "member" } = conversations.member(group, change.author.accountId) ?? {};
+    const hasRole = role !== "member";
+    refuseUnless(hasRole || isOfRecord, "group/role-too-low");
+    const changes = conversations.changes(group).slice(0, state.revision);
     const { members } = replayRecord(group, state.revision, changes);
-    applyChange({ ...state, members }, change);
-    this.requireRoleInMls(group, change);
+    if (!hasRole) {
+      applyChange({ ...state, members }, change);
+      throw new RejectionError(RECOVERY_REFUSED);
+    }
     const expected = new Set(this.effects.expected(group).map(formatId));
     return new Map([...members].filter(([account]) => state.members.has(account) || expected.has(account)));
-  }
-
-  /**
-   * Whoever was removed or lost its role over MLS is still an admin in the record, which has stood still: it takes nobody out of
-   * the MLS group any more. RejectionError {@link RECOVERY_REFUSED}.
-   */
-  private requireRoleInMls(group: GroupId, { author }: VerifiedChange): void {
-    const member = this.context.conversations.member(group, author.accountId);
-    refuseUnless(member !== undefined && member.role !== "member", RECOVERY_REFUSED);
   }
 
   /** A service that is set back behind these changes has the record under the key that they end. */
@@ -343,13 +345,7 @@ export class GroupLedger {
       .pendingKeys(group)
       .some((key) => key.revision === change.revision && equalBytes(key.author, change.author.accountId));
     if (startsGeneration(change.action) && !hasKey && !leavesUs) return "behind";
-    try {
-      this.adopt(group, [change], undefined);
-    } catch (error) {
-      // Whether it is in the record at all only the record says.
-      if (error instanceof RejectionError && error.code === RECOVERY_REFUSED) return "behind";
-      throw error;
-    }
+    this.adopt(group, [change], undefined);
     return "applied";
   }
 

@@ -132,6 +132,7 @@ test("an admin who was removed after the switch brings nobody out of the MLS gro
   ]);
   await until(() => textsOf(bob.client, mallory.id).includes("said so"));
   expect(decisions(bob, "migration/recovery-refused")).toBe(0);
+  expect(insidesOf(bob).context.held.subjects("group")).toEqual([]);
   await recover(mallory, group.id);
   for (const device of [alice, bob])
     await insidesOf(device).groups.refresh(Buffer.from(group.id, "base64url"));

@@ -462,6 +462,15 @@ export const canaries: readonly Canary[] = [
     edit(`${CLIENT}shell/migration/migrations.ts`, "    await this.lulls.come(id);\n", ""),
   ),
   canary(
+    "a word of a move leaves whatever its time is",
+    story("members-are-spared-while-a-group-moves", "a word of a move does not leave before its time"),
+    edit(
+      `${CLIENT}shell/outbox-worker.ts`,
+      "const untilDueMs = earlyMs > LONGEST_REST_MS ? 0 : earlyMs;",
+      "const untilDueMs = Math.min(0, earlyMs);",
+    ),
+  ),
+  canary(
     "those who waited for a move come all at once",
     story("members-are-spared-while-a-group-moves", "those who waited for a move"),
     edit(

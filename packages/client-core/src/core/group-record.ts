@@ -52,9 +52,6 @@ export interface RecordMember {
   readonly role: Role;
   readonly invited: boolean;
   readonly identityKey: Bytes;
-  /** Newest profile key in the record; undefined for an invited account. */
-  readonly profileKey: Bytes | undefined;
-  readonly name: string;
 }
 
 export interface GroupState {
@@ -143,9 +140,7 @@ function applyAction(
   switch (action.kind) {
     case "join":
       refuseUnless(author.invited, "group/already-a-member");
-      return withOwner(
-        withMember(state, { ...author, invited: false, profileKey: action.profileKey, name: action.name }),
-      );
+      return withOwner(withMember(state, { ...author, invited: false }));
     case "leave":
       return leave(state, self, change.revision);
     default:
@@ -157,7 +152,7 @@ function applyAction(
   }
   switch (action.kind) {
     case "profile":
-      return withMember(state, { ...author, profileKey: action.profileKey, name: action.name });
+      return state;
     case "add":
       requireRole(author, "admin");
       return add(state, action.members);
@@ -252,11 +247,11 @@ function create(
 
 function add(state: GroupState, added: readonly NewMember[]): GroupState {
   const members = new Map(state.members);
-  for (const { account, identityKey, profileKey, name } of added) {
+  for (const { account, identityKey, profileKey } of added) {
     const key = formatId(account);
     refuseUnless(!members.has(key), "group/member-twice");
     const invited = profileKey === undefined;
-    members.set(key, { account, role: "member", invited, identityKey, profileKey, name });
+    members.set(key, { account, role: "member", invited, identityKey });
   }
   refuseUnless(added.length > 0, "group/without-members");
   refuseUnless(members.size <= MAX_PAIRWISE_MEMBERS, "group/too-many-members");

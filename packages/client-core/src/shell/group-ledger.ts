@@ -9,10 +9,10 @@ import {
   messageId,
   RejectionError,
   refuseUnless,
-  toHex,
   utf8,
 } from "@murmuration/base";
 import type { Notice } from "../api.ts";
+import { byAccount } from "../core/by-account.ts";
 import type { Content, GroupInvite } from "../core/content.ts";
 import {
   migrationChangeOf,
@@ -54,34 +54,19 @@ export class GroupLedger {
     this.effects = effects;
   }
 
-  /** The verified state as it is stored. */
+  /** The verified state as it is stored. O(members) where its members have changed since it was asked for last. */
   state(group: GroupId): GroupState {
     const { conversations } = this.context;
     const row = conversations.group(group);
     const conversation = conversations.get(group);
     if (row === undefined || conversation === undefined) return emptyGroup(group);
-    const members = new Map<string, RecordMember>();
-    // Hardly any change asks what somebody is called.
-    let names: ReadonlyMap<string, string> | undefined;
-    const nameOf = (account: AccountId): string => {
-      names ??= conversations.namesOfMembers(group);
-      return names.get(toHex(account)) ?? "";
-    };
-    for (const member of conversations.members(group))
-      members.set(formatId(member.account), {
-        ...member,
-        profileKey: undefined,
-        get name() {
-          return nameOf(member.account);
-        },
-      });
     return {
       groupId: group,
       revision: row.revision,
       hash: row.hash,
       title: conversation.title,
       expireAfterSeconds: conversation.expireAfterSeconds,
-      members,
+      members: byAccount(conversations.members(group)),
       rotateAfter: row.rotateAfter,
       migration: this.context.migration.record(group),
     };

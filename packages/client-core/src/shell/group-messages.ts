@@ -1,11 +1,12 @@
 /** What the members of a group are told about it, as rows of the outbox. Runs inside transactions. */
-import { type AccountId, type Bytes, formatId, type GroupId } from "@murmuration/base";
+import { type AccountId, type Bytes, formatId, type GroupId, type MessageId } from "@murmuration/base";
 import { hasSwitched } from "@murmuration/wire";
 import { type Content, encodeContent, type GroupInvite } from "../core/content.ts";
-import type { GroupAction, VerifiedChange } from "../core/group-change.ts";
+import { type GroupAction, migrationChangeOf, type VerifiedChange } from "../core/group-change.ts";
 import type { GroupState } from "../core/group-record.ts";
 import type { Context } from "./context.ts";
 import { lanes } from "./lanes.ts";
+import { HEAR_AT_A_TIME, HEAR_PAUSE_MS_PER_MEMBER } from "./migration/gentle.ts";
 
 /** The keys between two removals. */
 export interface Generation {
@@ -36,11 +37,36 @@ export class GroupMessages {
       this.tellStep(group, change, before);
       return;
     }
+    if (migrationChangeOf(action) !== undefined) {
+      this.tellGently(group, change);
+      return;
+    }
     const added = action.kind === "add" ? action.members.map((member) => member.account) : [];
     const declined = before.members.get(formatId(change.author.accountId))?.invited === true;
     if (action.kind !== "leave" || !declined) this.enqueue(group, { groupChange }, added);
     for (const account of added) this.enqueueFor(group, account, { groupInvite });
     if (action.kind === "remove") this.enqueueFor(group, action.account, { groupChange });
+  }
+
+  /**
+   * A step of a migration before the switch: everybody has something to do for it, and nobody waits for it. So some hear of
+   * it at a time, and each of these words has a time before which it does not leave (OutboxWorker). In a lane of its own, or
+   * what this device says to the group would wait for all of them. O(members).
+   */
+  private tellGently(group: GroupId, change: VerifiedChange): void {
+    const { conversations } = this.context;
+    const accounts = conversations.memberAccounts(group).filter((account) => !this.context.isOwn(account));
+    const body = { groupChange: { change: change.encoded } };
+    this.enqueueForOwn(group, body);
+    for (let at = 0; at < accounts.length; at += HEAR_AT_A_TIME) {
+      const others = [...accounts.slice(0, at), ...accounts.slice(at + HEAR_AT_A_TIME)];
+      this.append(group, body, {
+        lane: lanes.migration(group),
+        exclude: others,
+        messageId: this.context.newMessageId(),
+        afterMs: (at / HEAR_AT_A_TIME) * HEAR_PAUSE_MS_PER_MEMBER * accounts.length,
+      });
+    }
   }
 
   /**
@@ -77,35 +103,61 @@ export class GroupMessages {
     exclude: readonly AccountId[] = [],
     lane = lanes.group(group),
   ): number {
+    const messageId = this.enqueueForOwn(group, body);
+    return this.append(group, body, { lane, exclude, messageId });
+  }
+
+  /** A message about the group to the own other devices, if there are any. Returns its id. */
+  private enqueueForOwn(group: GroupId, body: Partial<Content>): MessageId {
     const { context } = this;
-    const id = context.newMessageId();
-    const revision = context.conversations.group(group)?.revision ?? 0;
-    const content = encodeContent({ messageId: id, group: { groupId: group, revision }, ...body });
-    const createdAtMs = context.now();
-    const rest = { messageId: id, content, confirm: true, createdAtMs };
-    if (context.engine.devicesOf(context.own.accountId).length > 0) {
-      const target = { kind: "own" as const, account: context.own.accountId };
-      context.outbox.append({ lane: lanes.own, target, ...rest, confirm: false });
-    }
-    return context.outbox.append({ lane, target: { kind: "group", group }, exclude, ...rest });
+    const messageId = context.newMessageId();
+    if (context.engine.devicesOf(context.own.accountId).length === 0) return messageId;
+    context.outbox.append({
+      lane: lanes.own,
+      target: { kind: "own", account: context.own.accountId },
+      messageId,
+      content: this.contentOf(group, messageId, body),
+      confirm: false,
+      createdAtMs: context.now(),
+    });
+    return messageId;
+  }
+
+  private append(
+    group: GroupId,
+    body: Partial<Content>,
+    row: {
+      readonly lane: string;
+      readonly exclude: readonly AccountId[];
+      readonly messageId: MessageId;
+      readonly afterMs?: number;
+    },
+  ): number {
+    const { afterMs = 0, ...rest } = row;
+    return this.context.outbox.append({
+      ...rest,
+      target: { kind: "group", group },
+      content: this.contentOf(group, row.messageId, body),
+      confirm: true,
+      createdAtMs: this.context.now() + afterMs,
+    });
+  }
+
+  private contentOf(group: GroupId, messageId: MessageId, body: Partial<Content>): Bytes {
+    const revision = this.context.conversations.group(group)?.revision ?? 0;
+    return encodeContent({ messageId, group: { groupId: group, revision }, ...body });
   }
 
   /** A message about the group to one account. */
   private enqueueFor(group: GroupId, account: AccountId, body: Partial<Content>): void {
     const { context } = this;
     const id = context.newMessageId();
-    const revision = context.conversations.group(group)?.revision ?? 0;
     // An account that cannot answer yet learns how.
     const introduce =
       context.contacts.get(account)?.profileKey === undefined
         ? { profile: { profileKey: context.meta.require("profile-key"), name: context.meta.text("name") } }
         : {};
-    const content = encodeContent({
-      messageId: id,
-      group: { groupId: group, revision },
-      ...introduce,
-      ...body,
-    });
+    const content = this.contentOf(group, id, { ...introduce, ...body });
     context.outbox.append({
       lane: lanes.account(account),
       target: { kind: "account", account },

@@ -70,6 +70,8 @@ const CERTIFICATE_MARGIN_MS = 60_000;
 const FREE_REPAIRS = 3;
 /** Pause before the first try to reach an account again whose mailbox was full; {@link ClientSettings.fullMailboxRetryMs}. */
 const FULL_MIN_MS = 1_000;
+/** No word of a migration waits longer for its time. */
+const LONGEST_REST_MS = 20_000;
 /** Pause before the first and between later tries where the service refuses a fence that the record says is the present one. */
 const UNEXPLAINED_MIN_MS = 500;
 const UNEXPLAINED_MAX_MS = 60_000;
@@ -211,8 +213,8 @@ export class OutboxWorker {
     try {
       if (this.isOfCommunity(row)) return await this.stepOfCommunity(row);
       if (this.waitsForSwitch(row)) return { kind: "woken" };
-      const quietMs = this.quietMs(row);
-      if (quietMs > 0) return { kind: "rest", ms: quietMs };
+      const restMs = this.restMs(row);
+      if (restMs > 0) return { kind: "rest", ms: restMs };
       return row.state === "new" ? await this.encrypt(row) : await this.submit(row, refused);
     } catch (error) {
       if (this.aborted || !isTemporary(error)) throw error;
@@ -222,12 +224,17 @@ export class OutboxWorker {
   }
 
   /**
-   * For how long a step of a migration over the pairwise sessions lets others go first: whoever is in the MLS group hears it
-   * there, and whoever is left behind does not wait for a moment.
+   * For how long a step of a migration over the pairwise sessions lets others go first. Before the switch some members hear of
+   * it later than others. From then on whoever is in the MLS group hears it there, and whoever is left behind does not wait for
+   * a moment.
    */
-  private quietMs({ lane, target }: OutboxRow): number {
+  private restMs({ createdAtMs, lane, state, target }: OutboxRow): number {
     if (target.kind !== "group" || lane !== lanes.migration(target.group)) return 0;
-    return this.context.migration.own(target.group).switchedAtMs === 0 ? 0 : this.context.quietMs;
+    const { migration, quietMs } = this.context;
+    const earlyMs = state === "new" ? createdAtMs - this.context.now() : 0;
+    // Of a clock that was set back it says nothing.
+    const untilDueMs = earlyMs > LONGEST_REST_MS ? 0 : earlyMs;
+    return Math.max(untilDueMs, migration.own(target.group).switchedAtMs === 0 ? 0 : quietMs);
   }
 
   private isOfCommunity({ lane, target }: OutboxRow): boolean {

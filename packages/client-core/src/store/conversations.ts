@@ -229,16 +229,6 @@ export class ConversationStore {
       .map(memberOf);
   }
 
-  /** What present members call themselves, by account in hex: one question, whatever their number. */
-  namesOfMembers(id: Bytes): ReadonlyMap<string, string> {
-    const rows = this.storage.all(
-      `SELECT lower(hex(m.account)) AS account, c.name FROM group_member m JOIN contact c ON c.account = m.account
-         WHERE m.group_id = ? AND m.removed_at IS NULL`,
-      [id],
-    );
-    return new Map(rows.map((row) => [row["account"] as string, row["name"] as string]));
-  }
-
   /** Members whose name, given by us or by themselves, has this text in it. */
   findMembers(
     id: Bytes,

@@ -11,7 +11,7 @@ const [alice, bob, mallory] = [1, 2, 3] as const;
 
 const memberOf = (who: number, role: RecordMember["role"]): readonly [string, RecordMember] => [
   formatId(accountOf(who)),
-  { account: accountOf(who), role, invited: false, identityKey: keyOf(who), profileKey: undefined, name: "" },
+  { account: accountOf(who), role, invited: false, identityKey: keyOf(who) },
 ];
 /** As the record has it: Alice has made the MLS group, in which Bob may be an owner since, and Alice no member. */
 const switched: GroupState = {

@@ -87,3 +87,38 @@ test("no service fills the memory with what waits, and a client that closes take
   await over(4_000);
   expect(taken).toHaveLength(17);
 });
+
+test("Welcomes into a group that is prepared are taken up once, at a moment of each member's own, and within half of the time", async () => {
+  const { unhurried, over, patience } = member({ luck: 0.4 });
+  let times = 0;
+  const putOff = (...ids: (typeof ID)[]) => unhurried.putOffWelcomes(ids, () => times++);
+  expect(putOff(ID)).toBe(true);
+  // Whatever else the mailbox brings meanwhile.
+  expect(putOff(ID, OTHER)).toBe(true);
+  await over(799);
+  expect(times).toBe(0);
+  await over(800);
+  expect(times).toBe(1);
+  // The next one waits for a moment of its own.
+  expect(putOff(OTHER)).toBe(true);
+  await over(800);
+  expect(times).toBe(2);
+  patience.ms = 0;
+  expect(putOff(ID)).toBe(false);
+});
+
+test("no Welcome waits where one of them is into a group that nobody prepares, nor does any other thing where there is none", async () => {
+  const { unhurried, patience } = member();
+  const urgent = new Unhurried({} as never, (id) => (id === OTHER ? 0 : patience.ms));
+  expect(urgent.putOffWelcomes([ID, OTHER], () => undefined)).toBe(false);
+  expect(unhurried.putOffWelcomes([], () => undefined)).toBe(false);
+});
+
+test("nobody takes a Welcome up whose device has been closed meanwhile", async () => {
+  const { unhurried, over, closing } = member();
+  let times = 0;
+  unhurried.putOffWelcomes([ID], () => times++);
+  closing.abort();
+  await over(4_000);
+  expect(times).toBe(0);
+});

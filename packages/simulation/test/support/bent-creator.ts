@@ -60,9 +60,7 @@ export function pretendGhost(device: SimulatedDevice, ghost: SimulatedDevice): v
   const account = parseAccountId(ghost.id);
   const identityKey = insidesOf(ghost).context.engine.local()!.accountIdentityKey;
   const member = { account, identityKey, role: "member", invited: false } as const;
-  pretendMembers(device, (real) =>
-    new Map(real).set(ghost.id, { ...member, profileKey: undefined, name: "" }),
-  );
+  pretendMembers(device, (real) => new Map(real).set(ghost.id, member));
 }
 
 /** What the client puts into the context of the MLS group with the switch. */

@@ -2,6 +2,7 @@
 import { type AccountId, type Bytes, equalBytes, formatId } from "@murmuration/base";
 import type { CommunityContext } from "@murmuration/mls-groups";
 import type { Role } from "../../api.ts";
+import { byAccount } from "../by-account.ts";
 import { fingerprintOf } from "../profile.ts";
 
 /** A member as the record has it. */
@@ -26,8 +27,7 @@ export function isContextOfRecord(
     readonly inside: readonly AccountId[];
   },
 ): boolean {
-  const members = new Map(facts.members.map((member) => [formatId(member.account), member]));
-  const inside = new Set(facts.inside.map(formatId));
+  const members = byAccount(facts.members);
   const holders = facts.members.filter(({ role, invited }) => role !== "member" && !invited);
   const hasRoles =
     context.roleHolders.length === holders.length &&
@@ -35,6 +35,7 @@ export function isContextOfRecord(
       const member = members.get(formatId(accountId));
       return member !== undefined && !member.invited && member.role === role;
     });
+  const inside = new Set(context.expected.length === 0 ? [] : facts.inside.map(formatId));
   const expectsMembers = context.expected.every(({ accountId, fingerprint }) => {
     const member = members.get(formatId(accountId));
     if (member === undefined || inside.has(formatId(accountId))) return false;

@@ -332,8 +332,10 @@ export class Communities {
   }
 
   /** The mailbox may have brought Welcomes. What they need may be away just now: nobody says when it is back. */
-  welcomesCame(): Promise<void> {
-    return this.attempt("welcomes", () => this.welcomes());
+  async welcomesCame(): Promise<void> {
+    const takeUp = () => this.attempt("welcomes", () => this.welcomes());
+    const ids = this.joiner.dueWelcomes().map(({ groupId: wireId }) => this.names.conversation(wireId));
+    if (!this.unhurried.putOffWelcomes(ids, () => this.effects.behind(takeUp))) await takeUp();
   }
 
   /** Takes Welcomes up that the mailbox has brought. */

@@ -16,6 +16,7 @@ export class Unhurried {
   /** Within how many ms a group's entries are to be taken; 0: at once. */
   private readonly patienceMs: (id: GroupId) => number;
   private readonly waiting = new Map<string, (() => void)[]>();
+  private welcomesWait = false;
 
   constructor(context: Context, patienceMs: (id: GroupId) => number) {
     this.context = context;
@@ -38,15 +39,37 @@ export class Unhurried {
       return true;
     }
     this.waiting.set(key, [take]);
+    this.later(patienceMs, () => this.hurry(id));
+    return true;
+  }
+
+  /**
+   * Whether Welcomes are taken up later, those into these groups being the ones that wait. Whoever is put into a group that is
+   * prepared has all of its leaves to verify, and is not the only one. In half of the time, as others wait for whoever comes
+   * before the next ones are put in.
+   */
+  putOffWelcomes(ids: readonly GroupId[], takeUp: () => void): boolean {
+    const patienceMs = Math.min(...ids.map((id) => this.patienceMs(id))) / 2;
+    if (ids.length === 0 || patienceMs === 0) return false;
+    if (!this.welcomesWait)
+      this.later(patienceMs, () => {
+        this.welcomesWait = false;
+        takeUp();
+      });
+    this.welcomesWait = true;
+    return true;
+  }
+
+  /** At a moment of this device's own, within so many ms. */
+  private later(withinMs: number, take: () => void): void {
     const { closing, environment, failed } = this.context;
     const luck = environment.random(1)[0]! / 255;
     environment
-      .sleep(patienceMs * luck, closing.signal)
+      .sleep(withinMs * luck, closing.signal)
       .then(() => {
-        if (!closing.signal.aborted) this.hurry(id);
+        if (!closing.signal.aborted) take();
       })
       .catch(failed);
-    return true;
   }
 
   /** Takes what waits, in the order in which it came. */

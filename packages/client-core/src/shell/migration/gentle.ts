@@ -12,13 +12,17 @@ const BEFORE_WARM_UP_MS = 1_000;
 /** Accounts that one commit brings. */
 export const GENTLE_ADDS = 3;
 /** After a commit that was full, before the next one, ms for each member: each of them has work with it. */
-export const GENTLE_PAUSE_MS_PER_MEMBER = 9;
+export const GENTLE_PAUSE_MS_PER_MEMBER = 12;
 /** For so many such pauses members that one commit has brought may keep the next one waiting: they have more to do than others. */
 export const GENTLE_PATIENCE = 3;
 /**
- * The same for those who waited for the switch, and longer: the others read by MLS already, and whoever comes is shown what is
- * said at once. Not as long as the service waits for somebody to come before it has the tree warmed: the next newcomers
- * would leave it cold again. A hundred come in two and a half minutes.
+ * Accounts that one commit brings of those who waited for the switch. Fewer than before it: the others read by MLS already,
+ * and whoever comes verifies more leaves.
+ */
+export const NEWCOMERS_AT_A_TIME = 2;
+/**
+ * Before the next of them, ms, and longer than before the switch. Not as long as the service waits for somebody to come before
+ * it has the tree warmed: the next newcomers would leave it cold again. A hundred come in less than four minutes.
  */
 export function newcomerPauseMs(members: number): number {
   return Math.min(NEWCOMER_PAUSE_MS_PER_MEMBER * members, limits.warmUpQuietMs - BEFORE_WARM_UP_MS);
@@ -37,3 +41,10 @@ export const SPREAD_MS_PER_MEMBER = 20;
  * moment of their own. Whoever has not heard of "ready" when it hears of the switch, for one, has to read the whole record.
  */
 export const REST_MS_PER_MEMBER = 2 * SPREAD_MS_PER_MEMBER;
+/** Members that hear of a step at a time, where the group goes on as before and nobody waits for it. */
+export const HEAR_AT_A_TIME = 40;
+/**
+ * Before the next of them hear of it, ms for each member of the group: the first ones are through with it by then. All have
+ * heard of it well within the rest behind a step.
+ */
+export const HEAR_PAUSE_MS_PER_MEMBER = 5;

@@ -44,7 +44,7 @@ import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
 import { Signal } from "../signal.ts";
 import {
-  GENTLE_ADDS,
+  NEWCOMERS_AT_A_TIME,
   newcomerPauseMs,
   REST_MS_PER_MEMBER,
   restAfterSwitchMs,
@@ -726,7 +726,8 @@ export class Migrations {
     await this.askWhetherSwitched(id);
     if (this.preparer.isCreator(id)) {
       const went = await this.preparer.advance(id);
-      this.tell(id);
+      // Behind the switch nobody counts who is ready, but where a step was taken.
+      if (went || hasLease(state)) this.tell(id);
       return went;
     }
     return (await this.finishInPlace(id)) || this.takeOver(id);
@@ -897,7 +898,7 @@ export class Migrations {
   private async addWaiting(id: GroupId): Promise<void> {
     const { migration } = this.context;
     const key = `add ${formatId(id)}`;
-    const accounts = migration.waiting(id).slice(0, GENTLE_ADDS);
+    const accounts = migration.waiting(id).slice(0, NEWCOMERS_AT_A_TIME);
     if (accounts.length === 0) return;
     const members = this.context.conversations.countMembers(id);
     const restsUntilMs = migration.own(id).switchedAtMs + restAfterSwitchMs(members);

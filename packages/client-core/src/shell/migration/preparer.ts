@@ -38,6 +38,7 @@ import {
   decideSwitchWrite,
   mustCommitSwitch,
   type PreparationFacts,
+  type PreparationStep,
   requireFewRoleHolders,
 } from "../../core/migration/decisions.ts";
 import { migrationGroupId } from "../../core/migration/keys.ts";
@@ -82,8 +83,8 @@ export class Preparer {
     string,
     { readonly accounts: readonly AccountId[]; readonly untilMs: number }
   >();
-  /** Conversations that rest before their switch, with their generation. */
-  private readonly aboutToSwitch = new Map<string, number>();
+  /** The step before which a conversation rests, or has rested, with its generation. */
+  private readonly restedBefore = new Map<string, string>();
   /** Conversations whose members had time to take the commit of the switch, with their generation. */
   private readonly restedAfterCommit = new Map<string, number>();
   private readonly renewedAtMs = new Map<string, number>();
@@ -139,7 +140,7 @@ export class Preparer {
         await this.step(id, (generation) => ({ kind: "migrate-ready", generation }));
         return true;
       case "switch":
-        if (this.restsBeforeSwitch(id) || this.lulls.mustWait(id)) return false;
+        if (this.restsBefore(id, "switch") || this.lulls.mustWait(id)) return false;
         await this.switch(id);
         return true;
       case "finish":
@@ -169,25 +170,32 @@ export class Preparer {
     return member !== undefined && !member.invited && member.role !== "member";
   }
 
+  /** What costs O(members) is looked at only where the step depends on it: this is asked again and again. */
   private facts(id: GroupId): PreparationFacts {
-    const { mls, migration } = this.context;
-    const { state } = migration.record(id);
+    const { context } = this;
+    const { mls, migration } = context;
     const own = migration.own(id);
     const stands = mls.group(id)?.state === "active";
-    const { awaited } = readinessBefore(this.context, id);
-    const { secretMessage } = own;
+    const countStrangers = () => (stands ? this.strangers(id).length : 0);
+    const countMissing = () => (stands ? this.missing(id).length : 0);
     return {
-      state,
+      state: migration.record(id).state,
       mayStep: this.mayStep(id),
       stands,
       secretDue: own.round === 0 || own.secretDue,
-      secretSent: this.isSecretSent(secretMessage),
-      toRemove: stands ? this.strangers(id).length : 0,
-      toAdd: stands ? this.missing(id).length : 0,
-      everybodyReady: awaited === 0,
+      secretSent: this.isSecretSent(own.secretMessage),
+      get toRemove() {
+        return countStrangers();
+      },
+      get toAdd() {
+        return countMissing();
+      },
+      get everybodyReady() {
+        return readinessBefore(context, id).awaited === 0;
+      },
       deadlineAtMs: own.deadlineAtMs,
       finishNow: own.finishNow,
-      nowMs: this.context.now(),
+      nowMs: context.now(),
     };
   }
 
@@ -321,11 +329,12 @@ export class Preparer {
       .slice(0, GENTLE_ADDS);
   }
 
+  /** O(members), and one question. */
   private withoutLeaf(id: GroupId): readonly AccountId[] {
+    const present = new Set(this.context.mls.leaves(id).map(({ account }) => formatId(account)));
     return [...this.records.state(id).members.values()]
-      .filter(({ invited }) => !invited)
-      .map(({ account }) => account)
-      .filter((account) => this.context.mls.leavesOf(id, account).length === 0);
+      .filter(({ account, invited }) => !invited && !present.has(formatId(account)))
+      .map(({ account }) => account);
   }
 
   /** False while members rest from the last ones, or these are not in yet. */
@@ -407,11 +416,12 @@ export class Preparer {
     return Math.min(...[...this.restsUntilMs.values(), ...ends].filter((untilMs) => untilMs > nowMs));
   }
 
-  private restsBeforeSwitch(id: GroupId): boolean {
+  /** Whether members still rest before a step with which each of them has work: once, from when it could be taken. */
+  private restsBefore(id: GroupId, step: PreparationStep): boolean {
     const key = formatId(id);
-    const { generation } = this.context.migration.record(id);
-    if (this.aboutToSwitch.get(key) !== generation) {
-      this.aboutToSwitch.set(key, generation);
+    const named = `${step} ${this.context.migration.record(id).generation}`;
+    if (this.restedBefore.get(key) !== named) {
+      this.restedBefore.set(key, named);
       this.rest(id);
     }
     return this.isResting(key);
@@ -530,9 +540,10 @@ export class Preparer {
     };
   }
 
-  /** Everybody was told: the move is over. */
+  /** Everybody was told: the move is over. Not before all have gone over, as each of them has work with this as well. */
   private async finish(id: GroupId): Promise<boolean> {
-    if (this.context.migration.own(id).switchedAtMs === 0 || this.lulls.mustWait(id)) return false;
+    if (this.context.migration.own(id).switchedAtMs === 0) return false;
+    if (this.restsBefore(id, "finish") || this.lulls.mustWait(id)) return false;
     await this.step(id, (generation) => ({ kind: "migrate-done", generation }));
     return true;
   }

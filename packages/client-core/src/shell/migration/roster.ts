@@ -1,5 +1,6 @@
 /** Who is in the MLS group, beside who is in the conversation. */
 import { type AccountId, equalBytes, formatId } from "@murmuration/base";
+import { byAccount } from "../../core/by-account.ts";
 import { rosterHash } from "../../core/migration/keys.ts";
 import type { MemberRow } from "../../store/conversations.ts";
 import type { RosterAccount } from "../../store/migration.ts";
@@ -25,7 +26,7 @@ export function strangersAmong(
   roster: readonly RosterAccount[],
   members: readonly MemberRow[],
 ): readonly AccountId[] {
-  const known = new Map(members.map((member) => [formatId(member.account), member]));
+  const known = byAccount(members);
   return roster
     .filter(({ account, identityKey, role }) => {
       const member = known.get(formatId(account));

@@ -16,6 +16,7 @@ import {
   type Group,
 } from "@murmuration/mls-groups";
 import { hasSwitched } from "@murmuration/wire";
+import { byAccount } from "../../core/by-account.ts";
 import { bodyKind, type Content, decodeContent, emptyContent, groupProfile } from "../../core/content.ts";
 import { decideSwitch, type SwitchDecision } from "../../core/migration/decisions.ts";
 import { migrationPskIdOf } from "../../core/migration/psk-id.ts";
@@ -152,7 +153,7 @@ export class Switcher {
     if (switchPoint === undefined || mls.group(id)?.state !== "stuck" || !mls.hasRows(id)) return false;
     const { group } = this.communities.registry.load(id);
     if (Number(group.epoch) !== switchPoint.epoch - 1) return false;
-    const members = new Map(conversations.members(id).map((member) => [formatId(member.account), member]));
+    const members = byAccount(conversations.members(id));
     const staying = leavesOf(group).filter(({ account, identityKey }) => {
       const member = members.get(formatId(account));
       return member !== undefined && !member.invited && equalBytes(member.identityKey, identityKey);
@@ -234,7 +235,7 @@ export class Switcher {
     // What they had said before is still taken; they come into the group by themselves.
     // Whoever comes later finds what has been changed since, and nothing else is changed by the switch.
     let isChanged = !isInEpoch || hasGrown;
-    const present = new Set(conversations.members(id).map(({ account }) => formatId(account)));
+    const present = byAccount(conversations.members(id));
     for (const { account, identityKey, invited } of before) {
       if (present.has(formatId(account))) continue;
       conversations.putMember(id, { account, identityKey, role: "member", invited });

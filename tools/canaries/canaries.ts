@@ -471,6 +471,11 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "whoever is removed is not told of the step of a move that it has not heard of",
+    story("somebody-is-removed-while-a-group-moves-to-mls", "who is removed before it has heard of a step"),
+    edit(`${CLIENT}shell/group-messages.ts`, "at = Math.max(1, revision - UNHEARD_CHANGES)", "at = revision"),
+  ),
+  canary(
     "those who waited for a move come all at once",
     story("members-are-spared-while-a-group-moves", "those who waited for a move"),
     edit(

@@ -793,7 +793,7 @@ export type ClientEvent = EventBase &
         readonly conversationId: ConversationRef;
       }
     | {
-        /** A group is being moved to MLS: a step was done, or somebody became ready. Not stored. */
+        /** A group is being moved to MLS: a step was done, or, before the switch, somebody became ready. Not stored. */
         readonly kind: "migration";
         readonly conversationId: ConversationRef;
         readonly state: Migration["state"];

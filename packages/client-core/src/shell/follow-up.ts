@@ -20,6 +20,8 @@ export class FollowUp {
   private readonly receiver: Receiver;
   /** Invites whose record could not be read, with how much of their group was held when that was tried. */
   private readonly waitsForKey = new Map<number, number>();
+  /** At which revision groups were whose record could not be read. */
+  private readonly revisions = new Map<string, number>();
 
   constructor(context: Context, groups: Groups, receiver: Receiver) {
     this.context = context;
@@ -69,8 +71,18 @@ export class FollowUp {
     const groups = new Map(held.of("group").map((row) => [toBase64Url(row.subject!), row.subject!]));
     for (const group of groups.values()) {
       if (conversations.group(group) === undefined) continue;
-      if (await this.groups.refresh(group)) this.retry(group);
+      // Also where the record cannot be read any more: a change that came late may be the one before what is held.
+      if ((await this.groups.refresh(group)) || this.hasGoneOn(group)) this.retry(group);
     }
+  }
+
+  /** Whether the group is at another revision than when this was asked last. */
+  private hasGoneOn(group: Bytes): boolean {
+    const key = toBase64Url(group);
+    const { revision = 0 } = this.context.conversations.group(group) ?? {};
+    const before = this.revisions.get(key) ?? revision;
+    this.revisions.set(key, revision);
+    return revision !== before;
   }
 
   private retry(group: Bytes): void {

@@ -1,8 +1,20 @@
 /** What the members of a group are told about it, as rows of the outbox. Runs inside transactions. */
-import { type AccountId, type Bytes, formatId, type GroupId, type MessageId } from "@murmuration/base";
+import {
+  type AccountId,
+  type Bytes,
+  equalBytes,
+  formatId,
+  type GroupId,
+  type MessageId,
+} from "@murmuration/base";
 import { hasSwitched } from "@murmuration/wire";
 import { type Content, encodeContent, type GroupInvite } from "../core/content.ts";
-import { type GroupAction, migrationChangeOf, type VerifiedChange } from "../core/group-change.ts";
+import {
+  type GroupAction,
+  migrationChangeOf,
+  type VerifiedChange,
+  verifyChange,
+} from "../core/group-change.ts";
 import type { GroupState } from "../core/group-record.ts";
 import type { Context } from "./context.ts";
 import { lanes } from "./lanes.ts";
@@ -13,6 +25,9 @@ export interface Generation {
   readonly groupKey: Bytes;
   readonly fence: Bytes;
 }
+
+/** Changes among which somebody who is removed may have missed a step: within seconds behind it, there are fewer. */
+const UNHEARD_CHANGES = 8;
 
 export class GroupMessages {
   private readonly context: Context;
@@ -38,24 +53,47 @@ export class GroupMessages {
       return;
     }
     if (migrationChangeOf(action) !== undefined) {
-      this.tellGently(group, change);
+      this.tellGently(group, change, before.migration.creator?.accountId);
       return;
     }
     const added = action.kind === "add" ? action.members.map((member) => member.account) : [];
     const declined = before.members.get(formatId(change.author.accountId))?.invited === true;
     if (action.kind !== "leave" || !declined) this.enqueue(group, { groupChange }, added);
     for (const account of added) this.enqueueFor(group, account, { groupInvite });
-    if (action.kind === "remove") this.enqueueFor(group, action.account, { groupChange });
+    if (action.kind !== "remove") return;
+    for (const unheard of this.unheardBefore(group, change))
+      this.enqueueFor(group, action.account, { groupChange: { change: unheard } });
+    this.enqueueFor(group, action.account, { groupChange });
+  }
+
+  /**
+   * What somebody who is removed may not have heard yet: a step of a move, which some hear later than others, and whatever came
+   * behind it. It takes no change without the one before, and cannot read the record any more. Changes, oldest first.
+   */
+  private unheardBefore(group: GroupId, { revision }: VerifiedChange): readonly Bytes[] {
+    const recent: Bytes[] = [];
+    for (let at = Math.max(1, revision - UNHEARD_CHANGES); at < revision; at++) {
+      const change = this.context.conversations.change(group, at);
+      if (change === undefined) continue;
+      if (recent.length > 0 || migrationChangeOf(verifyChange(change).action) !== undefined)
+        recent.push(change);
+    }
+    return recent;
   }
 
   /**
    * A step of a migration before the switch: everybody has something to do for it, and nobody waits for it. So some hear of
    * it at a time, and each of these words has a time before which it does not leave (OutboxWorker). In a lane of its own, or
-   * what this device says to the group would wait for all of them. O(members).
+   * what this device says to the group would wait for all of them. Whoever has prepared the move until now hears of it first,
+   * or goes on for nothing. O(members).
    */
-  private tellGently(group: GroupId, change: VerifiedChange): void {
+  private tellGently(group: GroupId, change: VerifiedChange, creator: AccountId | undefined): void {
     const { conversations } = this.context;
-    const accounts = conversations.memberAccounts(group).filter((account) => !this.context.isOwn(account));
+    const isCreator = (account: AccountId): boolean => creator !== undefined && equalBytes(account, creator);
+    const accounts = conversations
+      .memberAccounts(group)
+      .filter((account) => !this.context.isOwn(account))
+      .sort((a, b) => Number(isCreator(b)) - Number(isCreator(a)));
     const body = { groupChange: { change: change.encoded } };
     this.enqueueForOwn(group, body);
     for (let at = 0; at < accounts.length; at += HEAR_AT_A_TIME) {

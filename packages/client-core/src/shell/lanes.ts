@@ -6,8 +6,8 @@ export const lanes = {
   account: (account: AccountId): string => `account:${formatId(account)}`,
   group: (group: Uint8Array): string => `group:${toBase64Url(group)}`,
   /**
-   * What the members of a pairwise group have to hear although the service takes nothing any more that names the group:
-   * it goes out without a fence.
+   * Steps of a move: what the members of a pairwise group have to hear although the service takes nothing any more that names
+   * the group, and what some of them hear later than others. It goes out without a fence.
    */
   migration: (group: Uint8Array): string => `migration:${toBase64Url(group)}`,
   receipts: (account: AccountId): string => `receipts:${formatId(account)}`,

@@ -133,8 +133,8 @@ describe("the device that prepares", () => {
     expect(deadline(60_000, 59_000)).toBe(119_000);
     expect(deadline(86_400_000, 59_000)).toBe(86_400_000);
     // Whoever leaves to be put in anew is not waited for without end.
-    expect(deadline(590_000, 589_000)).toBe(601_000);
-    expect(deadline(601_000, 700_000)).toBe(601_000);
+    expect(deadline(890_000, 889_000)).toBe(901_000);
+    expect(deadline(901_000, 1_000_000)).toBe(901_000);
   });
 
   test("does not begin where the record names more owners and admins than an MLS group can", () => {

@@ -28,7 +28,7 @@ beforeEach(() => {
   ownDevices = 0;
 });
 
-function tell(action: GroupAction, others: number): void {
+function tell(action: GroupAction, others: number, creator?: AccountId): void {
   members = [own, ...Array.from({ length: others }, (_, index) => account(index + 1))];
   let messages = 0;
   const context = {
@@ -42,12 +42,9 @@ function tell(action: GroupAction, others: number): void {
     outbox: { append: (row: NewOutboxRow) => rows.push(row) },
   } as unknown as Context;
   const change = { action, encoded: Uint8Array.of(1, 2, 3), author: { accountId: own }, revision: 6 };
-  new GroupMessages(context).tell(
-    group,
-    change as unknown as VerifiedChange,
-    { members: new Map() } as unknown as GroupState,
-    keys,
-  );
+  const migration = { creator: creator && { accountId: creator, deviceId: 1 } };
+  const before = { members: new Map(), migration } as unknown as GroupState;
+  new GroupMessages(context).tell(group, change as unknown as VerifiedChange, before, keys);
 }
 
 /** Whom a row is for. */
@@ -74,6 +71,13 @@ describe("a step of a move before the switch", () => {
         expect(new Set(rows.map((row) => formatId(row.messageId))).size).toBe(rows.length);
         expect(rows.at(-1)!.createdAtMs - NOW_MS).toBeLessThan(REST_MS_PER_MEMBER * others);
       });
+
+  test("is heard first by whoever has prepared the move until then", () => {
+    const last = account(2 * HEAR_AT_A_TIME);
+    tell({ kind: "migrate-abort", generation: 1 }, 2 * HEAR_AT_A_TIME, last);
+    expect(audience(rows[0]!)).toContain(formatId(last));
+    expect(rows.flatMap(audience).sort()).toEqual(members.slice(1).map(formatId).sort());
+  });
 
   test("is told to the own other devices at once, and once", () => {
     ownDevices = 2;

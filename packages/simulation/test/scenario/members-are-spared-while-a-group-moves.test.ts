@@ -5,6 +5,7 @@ import { NEWCOMERS_AT_A_TIME, newcomerPauseMs } from "../../../client-core/src/s
 import { FrameTap, introduce, type SimulatedDevice, World } from "../../src/index.ts";
 import { on } from "../support/communities.ts";
 import { HeldFrames } from "../support/held-frames.ts";
+import { Hesitant } from "../support/hesitant.ts";
 import { allMoved, movable, movers, pairwiseGroup, untilIn } from "../support/moves.ts";
 
 const isGroup = ({ kind }: Conversation): boolean => kind === "group";
@@ -115,27 +116,13 @@ test("a move does not begin in the moment in which something was said", async ()
 // same moment. That some have a later time than others: `who-hears-of-a-step-when` of the client core.
 test("a word of a move does not leave before its time, and what is said in the group does not wait behind it", async () => {
   await using world = await World.start();
-  const LATER_MS = 1_000;
-  // Where it stands, if it does: then no time comes, for a word or for the step behind it.
-  let standsAtMs: number | undefined;
-  const alice = await world.join("Alice", {
-    settings: movable,
-    environment: { ...systemEnvironment, now: () => standsAtMs ?? Date.now() },
-    wrapStorage: (storage) => {
-      const run = storage.run.bind(storage);
-      storage.run = (sql, parameters = []) => {
-        const isOfMove = /INSERT INTO outbox /.test(sql) && `${parameters[0]}`.startsWith("migration:");
-        const [createdAtMs] = parameters.slice(-1) as [number];
-        return run(sql, isOfMove ? [...parameters.slice(0, -1), createdAtMs + LATER_MS] : parameters);
-      };
-      return storage;
-    },
-  });
+  const hesitant = new Hesitant();
+  const alice = await world.join("Alice", hesitant.options);
   const [bob, carol] = (await movers(world, ["Bob", "Carol"])) as [SimulatedDevice, SimulatedDevice];
   await introduce(alice, bob, carol);
   const { id } = await pairwiseGroup(alice, [bob, carol]);
 
-  standsAtMs = Date.now() + 1_000;
+  hesitant.stand();
   await on(alice, id).migrate("start");
   await on(alice, id).send({ text: "meanwhile" });
   const heard = () =>
@@ -143,8 +130,8 @@ test("a word of a move does not leave before its time, and what is said in the g
       .history()
       .some((line) => line.kind === "message" && line.text === "meanwhile");
   await untilIn([bob], id, heard, "what was said is here");
-  await delay(LATER_MS + 200);
+  await delay(1_200);
   expect(on(bob, id).migration).toBeUndefined();
-  standsAtMs = undefined;
+  hesitant.goOn();
   await allMoved([alice, bob, carol], id);
 }, 60_000);

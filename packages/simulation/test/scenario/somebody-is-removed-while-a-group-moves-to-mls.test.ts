@@ -4,6 +4,7 @@ import { introduce, type SimulatedDevice, World } from "../../src/index.ts";
 import { countOf, membersOf, on } from "../support/communities.ts";
 import { HeldFrames } from "../support/held-frames.ts";
 import { HeldRequests } from "../support/held-requests.ts";
+import { Hesitant } from "../support/hesitant.ts";
 import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
 
 /** The creator, with links that can be held up and a database that can be looked into. */
@@ -181,3 +182,30 @@ test("a member whose Welcome is faster than its record comes into the conversati
   await on(alice, id).migrate("finish-now");
   await allMoved([alice, bob, carol, erin], id);
 }, 120_000);
+
+// The fault that this finds: somebody is told of its removal, and was not told of the step before it, since others hear of that
+// first. It cannot read the record any more, and is a member for ever.
+for (const remover of ["the one who prepares the move", "an admin who has not heard of it either"])
+  test(`who is removed before it has heard of a step of a move knows it, by ${remover}`, async () => {
+    await using world = await World.start();
+    const hesitant = new Hesitant();
+    const alice = await world.join("Alice", hesitant.options);
+    const [bob, carol] = (await movers(world, ["Bob", "Carol"])) as [SimulatedDevice, SimulatedDevice];
+    await introduce(alice, bob, carol);
+    const { id } = await pairwiseGroup(alice, [bob, carol]);
+    await on(alice, id).setRole(carol.id, "admin");
+    const knowsRole = () =>
+      on(carol, id)
+        .members()
+        .some(({ accountId, role }) => accountId === carol.id && role === "admin");
+    await untilIn([carol], id, knowsRole, "Carol is an admin");
+
+    hesitant.stand();
+    await on(alice, id).migrate("start");
+    for (const device of [bob, carol]) expect(on(device, id).migration).toBeUndefined();
+    await on(remover.startsWith("an admin") ? carol : alice, id).remove(bob.id);
+    await untilIn([bob], id, () => on(bob, id).state === "removed", "Bob knows");
+    hesitant.goOn();
+    await allMoved([alice, carol], id);
+    expect(on(bob, id).protocol).toBe("pairwise");
+  }, 60_000);

@@ -26,8 +26,11 @@ export function patienceMs(facts: {
   return isUrgent ? facts.migrationUrgentDeadlineMs : facts.migrationDeadlineMs;
 }
 
-/** Urgent times in which members may be put in before those who come then are not waited for any more. */
-const MOST_URGENT_TIMES = 10;
+/**
+ * Urgent times in which members may be put in before those who come then are not waited for any more. A full group whose
+ * members are slow takes 13 minutes (shell/migration/gentle.ts).
+ */
+const MOST_URGENT_TIMES = 15;
 
 /**
  * Until when the device that prepares waits, after it has put members into the MLS group: whoever came last has time to

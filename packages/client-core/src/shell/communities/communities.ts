@@ -344,6 +344,8 @@ export class Communities {
     const { entered, temporary } = await this.joiner.takeUp();
     for (const id of entered) await this.opening(id, () => this.openAnew(id));
     this.effects.behind(() => this.keyPackages.replenish());
+    // Whoever waits for the last Welcome has nothing to wait for any more, also where it was worth nothing.
+    this.registry.changed.notify();
     if (temporary !== undefined) throw temporary;
   }
 

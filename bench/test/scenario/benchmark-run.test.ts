@@ -113,14 +113,15 @@ describe("the benchmark", () => {
   test("cuts an operation at its limit, kills the process, and goes on with the next", async () => {
     const options = {
       ...parseMlsOptions(["--sizes", "900", "--quick", "--only", "ts-mls", "--full"]),
-      operationLimitMs: 500,
+      // Long enough for the small ones where the machine is busy, and far from enough for 900 Adds.
+      operationLimitMs: 1_500,
       warmUp: false,
     };
     const benchmark = new MlsBenchmark(options, "2026-01-01T00:00:00.000Z");
     await benchmark.run();
     const { rows } = benchmark.report(false);
     const row = (operation: string) => rows.find((each) => each.operation === operation);
-    expect(row("bulk-add")).toMatchObject({ medianMs: null, cut: expect.stringContaining("> 0.5 s") });
+    expect(row("bulk-add")).toMatchObject({ medianMs: null, cut: expect.stringContaining("> 1.5 s") });
     expect(row("key-package")?.medianMs).toBeGreaterThan(0);
   });
 });

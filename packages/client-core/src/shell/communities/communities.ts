@@ -678,22 +678,22 @@ export class Communities {
 
   /** Fresh keys for our leaf, so that a thief of old ones is shut out (post-compromise security). */
   private async updateIfDue(id: GroupId): Promise<void> {
-    const row = this.context.mls.group(id);
-    if (row === undefined || row.updatedAtMs + this.context.settings.selfUpdateMs > this.context.now())
-      return;
+    if (!this.isUpdateDue(id)) return;
     // Newcomers are asked by the service, turn by turn; whoever was never asked takes a first turn after a while.
-    if (row.updatedAtMs === 0) {
+    if (this.context.mls.group(id)?.updatedAtMs === 0) {
       this.context.transaction(() =>
         this.context.mls.setUpdated(id, this.context.now() - this.context.settings.selfUpdateMs / 2),
       );
       return;
     }
-    let done = false;
-    await this.committer.commit(id, () => {
-      if (done) return undefined;
-      done = true;
-      return { options: {} };
-    });
+    // Looked at again when it is this one's turn: another may be under way, since time has brought it before.
+    await this.committer.commit(id, () => (this.isUpdateDue(id) ? { options: {} } : undefined));
+  }
+
+  private isUpdateDue(id: GroupId): boolean {
+    const { context } = this;
+    const row = context.mls.group(id);
+    return row !== undefined && row.updatedAtMs + context.settings.selfUpdateMs <= context.now();
   }
 
   // ---------------------------------------------------------------------------------------------- changes

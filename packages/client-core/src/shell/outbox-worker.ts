@@ -27,6 +27,7 @@ import type { Context } from "./context.ts";
 import type { Directory } from "./directory.ts";
 import { Encryptor, type EncryptProgress } from "./encryptor.ts";
 import { lanes } from "./lanes.ts";
+import { LONGEST_REST_MS } from "./migration/gentle.ts";
 import { Signal } from "./signal.ts";
 
 /** Why a lane stops for now. */
@@ -70,8 +71,6 @@ const CERTIFICATE_MARGIN_MS = 60_000;
 const FREE_REPAIRS = 3;
 /** Pause before the first try to reach an account again whose mailbox was full; {@link ClientSettings.fullMailboxRetryMs}. */
 const FULL_MIN_MS = 1_000;
-/** No word of a migration waits longer for its time. */
-const LONGEST_REST_MS = 20_000;
 /** Pause before the first and between later tries where the service refuses a fence that the record says is the present one. */
 const UNEXPLAINED_MIN_MS = 500;
 const UNEXPLAINED_MAX_MS = 60_000;

@@ -5,7 +5,7 @@ import { NEWCOMERS_AT_A_TIME, newcomerPauseMs } from "../../../client-core/src/s
 import { FrameTap, introduce, type SimulatedDevice, World } from "../../src/index.ts";
 import { on } from "../support/communities.ts";
 import { HeldFrames } from "../support/held-frames.ts";
-import { Hesitant } from "../support/hesitant.ts";
+import { hesitantFlock } from "../support/hesitant.ts";
 import { allMoved, movable, movers, pairwiseGroup, untilIn } from "../support/moves.ts";
 
 const isGroup = ({ kind }: Conversation): boolean => kind === "group";
@@ -116,11 +116,7 @@ test("a move does not begin in the moment in which something was said", async ()
 // same moment. That some have a later time than others: `who-hears-of-a-step-when` of the client core.
 test("a word of a move does not leave before its time, and what is said in the group does not wait behind it", async () => {
   await using world = await World.start();
-  const hesitant = new Hesitant();
-  const alice = await world.join("Alice", hesitant.options);
-  const [bob, carol] = (await movers(world, ["Bob", "Carol"])) as [SimulatedDevice, SimulatedDevice];
-  await introduce(alice, bob, carol);
-  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  const { hesitant, alice, bob, carol, id } = await hesitantFlock(world);
 
   hesitant.stand();
   await on(alice, id).migrate("start");

@@ -4,7 +4,7 @@ import { introduce, type SimulatedDevice, World } from "../../src/index.ts";
 import { countOf, membersOf, on } from "../support/communities.ts";
 import { HeldFrames } from "../support/held-frames.ts";
 import { HeldRequests } from "../support/held-requests.ts";
-import { Hesitant } from "../support/hesitant.ts";
+import { hesitantFlock } from "../support/hesitant.ts";
 import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
 
 /** The creator, with links that can be held up and a database that can be looked into. */
@@ -188,11 +188,7 @@ test("a member whose Welcome is faster than its record comes into the conversati
 for (const remover of ["the one who prepares the move", "an admin who has not heard of it either"])
   test(`who is removed before it has heard of a step of a move knows it, by ${remover}`, async () => {
     await using world = await World.start();
-    const hesitant = new Hesitant();
-    const alice = await world.join("Alice", hesitant.options);
-    const [bob, carol] = (await movers(world, ["Bob", "Carol"])) as [SimulatedDevice, SimulatedDevice];
-    await introduce(alice, bob, carol);
-    const { id } = await pairwiseGroup(alice, [bob, carol]);
+    const { hesitant, alice, bob, carol, id } = await hesitantFlock(world);
     await on(alice, id).setRole(carol.id, "admin");
     const knowsRole = () =>
       on(carol, id)

@@ -1,6 +1,6 @@
 import { systemEnvironment } from "@murmuration/client-core";
-import type { World } from "../../src/index.ts";
-import { movable } from "./moves.ts";
+import { introduce, type SimulatedDevice, type World } from "../../src/index.ts";
+import { movable, movers, pairwiseGroup } from "./moves.ts";
 
 const LATER_MS = 1_000;
 
@@ -8,7 +8,7 @@ const LATER_MS = 1_000;
  * A device whose words of a move have a time to come, as those have that a large group is told last, on a clock that can be made
  * to stand: then none of them leaves, and no next step is taken.
  */
-export class Hesitant {
+class Hesitant {
   private standsAtMs: number | undefined;
 
   readonly options: NonNullable<Parameters<World["join"]>[1]> = {
@@ -32,4 +32,14 @@ export class Hesitant {
   goOn(): void {
     this.standsAtMs = undefined;
   }
+}
+
+/** A pairwise group of three whose owner, Alice, is such a device. */
+export async function hesitantFlock(world: World) {
+  const hesitant = new Hesitant();
+  const alice = await world.join("Alice", hesitant.options);
+  const [bob, carol] = (await movers(world, ["Bob", "Carol"])) as [SimulatedDevice, SimulatedDevice];
+  await introduce(alice, bob, carol);
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  return { hesitant, alice, bob, carol, id };
 }

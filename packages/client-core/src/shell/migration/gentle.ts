@@ -48,3 +48,5 @@ export const HEAR_AT_A_TIME = 40;
  * heard of it well within the rest behind a step.
  */
 export const HEAR_PAUSE_MS_PER_MEMBER = 5;
+/** Nobody rests longer, and no word of a step waits longer for its time, ms: a clock that was set back makes no rest longer. */
+export const LONGEST_REST_MS = 20_000;

@@ -53,7 +53,13 @@ import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
-import { GENTLE_ADDS, GENTLE_PATIENCE, GENTLE_PAUSE_MS_PER_MEMBER, REST_MS_PER_MEMBER } from "./gentle.ts";
+import {
+  GENTLE_ADDS,
+  GENTLE_PATIENCE,
+  GENTLE_PAUSE_MS_PER_MEMBER,
+  LONGEST_REST_MS,
+  REST_MS_PER_MEMBER,
+} from "./gentle.ts";
 import type { Lulls } from "./lulls.ts";
 import { readinessBefore } from "./readiness.ts";
 import { hashOfRoster } from "./roster.ts";
@@ -62,8 +68,6 @@ import { hashOfRoster } from "./roster.ts";
 const ADD_AGAIN_MS = 15_000;
 /** How often a lease of 60 s is renewed, ms. */
 const RENEW_EVERY_MS = 20_000;
-/** No rest of a pairwise group is longer, ms. */
-const LONGEST_REST_MS = 20_000;
 /** KDF.Nh of the cipher suite (RFC 9420 section 8.4). */
 const PSK_NONCE_BYTES = 32;
 

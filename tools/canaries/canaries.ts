@@ -522,6 +522,24 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "whoever waits for the secret of a switch asks the service for it whenever it has asked",
+    story("a-creator-that-keeps-the-secret", "whoever is not told the secret"),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "    if (this.context.migration.countSecrets(id) <= before) return;\n",
+      "",
+    ),
+  ),
+  canary(
+    "a secret of the switch that comes late is not looked at",
+    story("a-creator-that-keeps-the-secret", "a secret that comes when the switch"),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "    if (this.context.migration.countSecrets(id) <= before) return;\n",
+      "    if (before >= 0) return;\n",
+    ),
+  ),
+  canary(
     "what is deleted before it has left leaves a number for which others wait",
     story("what-is-under-way-when-a-group-moves-to-mls", "what somebody deletes before it has left"),
     edit(`${CLIENT}core/migration/said-anew.ts`, "while (unsaid.has(from - 1)) from--;", ""),

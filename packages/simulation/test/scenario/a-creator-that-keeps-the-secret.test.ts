@@ -1,16 +1,24 @@
-import { parseAccountId } from "@murmuration/base";
+import { type GroupId, parseAccountId, parseGroupId } from "@murmuration/base";
+import type { Socket, Transport } from "@murmuration/client-core";
 import { expect, test } from "vitest";
 import { encodeContent } from "../../../client-core/src/core/content.ts";
 import { lanes } from "../../../client-core/src/shell/lanes.ts";
-import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
+import {
+  type DeviceOptions,
+  introduce,
+  type SimulatedDevice,
+  textsOf,
+  until,
+  World,
+} from "../../src/index.ts";
 import { generationOf, insidesOf, insistOnSwitch, pretendGhost } from "../support/bent-creator.ts";
 import { decisions, groupOf, inConversation } from "../support/pairwise-groups.ts";
 
-async function birds() {
+async function birds(bobs: DeviceOptions = {}) {
   const world = await World.start();
   const [alice, bob, carol, mallory, ghost] = [
     await world.join("Alice"),
-    await world.join("Bob"),
+    await world.join("Bob", bobs),
     await world.join("Carol"),
     await world.join("Mallory"),
     await world.join("Ghost"),
@@ -27,16 +35,21 @@ async function birds() {
   return { world, honest: [alice, bob, carol], alice, bob, carol, mallory, ghost, group };
 }
 
-/** Draws a secret as ever, and sends these members another one, or none. */
-function missend(mallory: SimulatedDevice, to: readonly SimulatedDevice[]): void {
+/** Draws a secret as ever, and sends these members another one, or none. Returns what tells it to those who have not got it. */
+function missend(mallory: SimulatedDevice, to: readonly SimulatedDevice[]): () => void {
   const { context, migrations } = insidesOf(mallory);
   const { preparer } = migrations;
+  const kept: (() => void)[] = [];
   const draw = preparer.drawSecret.bind(preparer);
   preparer.drawSecret = (id) => {
     const { outbox } = context;
     const append = outbox.append.bind(outbox);
     const exclude = context.conversations.memberAccounts(id);
-    outbox.append = (row) => append(row.target.kind === "group" ? { ...row, exclude } : row);
+    outbox.append = (row) => {
+      if (row.target.kind !== "group") return append(row);
+      kept.push(() => append(row));
+      return append({ ...row, exclude });
+    };
     draw(id);
     outbox.append = append;
     const { round } = context.migration.own(id);
@@ -61,6 +74,29 @@ function missend(mallory: SimulatedDevice, to: readonly SimulatedDevice[]): void
     });
     for (const { id: name } of to) migrations.effects.wake(lanes.account(parseAccountId(name)));
   };
+  return () => {
+    context.transaction(() => {
+      for (const tell of kept) tell();
+    });
+    for (const group of context.conversations.groups()) migrations.effects.wake(lanes.group(group));
+  };
+}
+
+/** Counts how often a device asks the service to open a group. */
+class Openings {
+  count = 0;
+
+  readonly wrapTransport = (transport: Transport): Transport =>
+    Object.assign(Object.create(transport) as Transport, {
+      connect: async (...given: Parameters<Transport["connect"]>): Promise<Socket> => {
+        const socket = await transport.connect(...given);
+        const send: Socket["send"] = (frame) => {
+          if (frame.body.kind === "groupAccess") this.count++;
+          socket.send(frame);
+        };
+        return Object.assign(Object.create(socket) as Socket, { send, close: () => socket.close() });
+      },
+    });
 }
 
 const everybodyHas = (devices: readonly SimulatedDevice[], id: string, text: string) =>
@@ -71,14 +107,37 @@ const everybodyHas = (devices: readonly SimulatedDevice[], id: string, text: str
   );
 
 test("whoever is not told the secret comes in from outside, and nothing is lost", async () => {
-  const { world, honest, bob, mallory, group } = await birds();
+  const openings = new Openings();
+  const { world, honest, bob, mallory, group } = await birds(openings);
   await using _ = world;
   missend(mallory, []);
   await inConversation(mallory, group.id).migrate("start");
-  await until(() => honest.every((device) => inConversation(device, group.id).protocol === "mls"), 60_000);
+  await until(() => honest.every((device) => inConversation(device, group.id).protocol === "mls"), 20_000);
   await inConversation(bob, group.id).send({ text: "here we are" });
   await everybodyHas([...honest, mallory], group.id, "here we are");
   expect(generationOf(bob, group.id)).toBe(1);
+  // With its Welcome and with its new leaf; while it waited for the secret there was nothing to ask for.
+  expect(openings.count).toBe(2);
+}, 120_000);
+
+test("a secret that comes when the switch has long been there is taken, and whoever waited for it keeps its leaf", async () => {
+  const openings = new Openings();
+  const { world, honest, bob, mallory, group } = await birds(openings);
+  await using _ = world;
+  const tellAtLast = missend(mallory, []);
+  await inConversation(mallory, group.id).migrate("start");
+  const communities = honest.map((device) => insidesOf(device).communities);
+  await until(() => communities.every((one) => one.isStandingStill(parseGroupId(group.id) as GroupId)));
+  tellAtLast();
+  await until(() => honest.every((device) => inConversation(device, group.id).protocol === "mls"), 20_000);
+  await inConversation(bob, group.id).send({ text: "here we are" });
+  await everybodyHas([...honest, mallory], group.id, "here we are");
+  for (const device of honest) {
+    const { migration } = insidesOf(device).context;
+    expect(migration.own(parseGroupId(group.id)).reached).toBeDefined();
+  }
+  // With its Welcome, and with the secret.
+  expect(openings.count).toBe(2);
 }, 120_000);
 
 test("a creator that keeps the secret, so that all come in from outside, does not get its ghost past the door", async () => {

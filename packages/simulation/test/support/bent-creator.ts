@@ -18,6 +18,7 @@ export interface Insides {
   };
   readonly communities: {
     readonly committer: { commit(id: GroupId, decide: (group: Group) => unknown): Promise<void> };
+    isStandingStill(id: GroupId): boolean;
     create(
       id: GroupId,
       profile: { readonly title: string; readonly description: string },

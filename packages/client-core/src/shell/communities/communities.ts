@@ -90,7 +90,7 @@ export interface CommunityEffects {
   serviceSetBack(): void;
   /**
    * A commit in the group that is prepared for this conversation needs a pre-shared key that is not here. Nothing is taken
-   * from its log until {@link Communities.pskCame} or {@link Communities.joinExpected}, or the next connection looks again.
+   * from its log until {@link Communities.reopen} or {@link Communities.joinExpected}, or the next connection looks again.
    */
   pskMissing(id: GroupId, at: MissingPsk): void;
   /** Fetches the newest device list of an account that the service has. UnavailableError. */
@@ -917,10 +917,15 @@ export class Communities {
     await this.access.ready(id);
   }
 
-  /** The pre-shared key has been stored for which a log stood still: it goes on. Whoever has stored it looks again by itself. */
-  async pskCame(id: GroupId): Promise<void> {
-    await this.openAnew(id);
-    if (!this.access.isHeld(id)) await this.resume(id);
+  /**
+   * Opens a group again and reads its log on from there: the pre-shared key for which it stood still has come, or the group has
+   * another name. Resolves when it is open; what comes then it does not wait for, which may be the same commit once more.
+   */
+  reopen(id: GroupId): Promise<void> {
+    return this.opening(id, async () => {
+      this.access.forget(id);
+      await this.openAndResume(id);
+    });
   }
 
   /** The log waits for a pre-shared key, or for the service. */
@@ -956,11 +961,6 @@ export class Communities {
     this.setAside.delete(formatId(id));
     this.leaving.delete(formatId(id));
     this.registry.changed.notify();
-  }
-
-  /** Opens a group under the name that it has now, and takes in its log. */
-  openRenamed(id: GroupId): Promise<void> {
-    return this.opening(id, () => this.pskCame(id));
   }
 
   /** Goes on with a group that was made and not opened. */

@@ -94,6 +94,8 @@ export class Migrations {
   private readonly toTell = new Set<string>();
   /** When the lease of another device is looked at next, by conversation. */
   private readonly lookAtMs = new Map<string, number>();
+  /** How many secrets were here when the log last stood still for want of another one, by conversation. */
+  private readonly lackedWith = new Map<string, number>();
   /** Since when a secret or a Welcome is waited for, by conversation. */
   private readonly standsStillSinceMs = new Map<string, number>();
   /** Conversations whose record is being read for the sake of a Welcome. */
@@ -356,6 +358,7 @@ export class Migrations {
     const wireId = migrationGroupId(id, generation);
     const { switchedAtMs } = migration.own(id);
     migration.beginGeneration(id);
+    for (const waits of [this.lackedWith, this.standsStillSinceMs]) waits.delete(formatId(id));
     // Whoever has not followed the switch before has heard nothing of what was said since.
     if (switchedAtMs > 0) outbox.sayAgainSince(lanes.group(id), switchedAtMs);
     if (this.isOurs(id, wireId)) {
@@ -422,7 +425,7 @@ export class Migrations {
     for (const name of [wireId, id]) this.communities.abandon(name);
     context.events.append({ kind: "conversation-changed", conversation: wireId, atMs: context.now() });
     this.entered(id, this.communities.registry.load(id).group);
-    this.afterwards(() => this.communities.openRenamed(id));
+    this.afterwards(() => this.communities.reopen(id));
   }
 
   /** Whoever is removed knows the secret; whoever comes does not. */
@@ -492,6 +495,7 @@ export class Migrations {
 
   /** The log of a conversation's MLS group stands still before a commit whose key is not here. */
   lacksKey(id: GroupId, { adds }: { readonly adds: boolean }): void {
+    this.lackedWith.set(formatId(id), this.context.migration.countSecrets(id));
     if (adds) this.switcher.refuseNewcomers(id);
     this.wake();
   }
@@ -574,7 +578,7 @@ export class Migrations {
     if (!isCreator || record.generation !== generation) throw new RejectionError("migration/not-the-creator");
     if (migration.countSecrets(id) >= MAX_SECRETS) throw new RejectionError("migration/too-many-secrets");
     migration.putSecret(id, generation, round, secret);
-    this.afterwards(() => this.communities.pskCame(id));
+    this.afterwards(() => this.readOnWithKey(id));
   }
 
   /** Inside a transaction: a device is ready. Its epoch has to be ours, or the service shows it another group. */
@@ -848,7 +852,20 @@ export class Migrations {
   /** A Welcome or a secret may have come, and the work on it not begun. */
   private async takeUpWhatCame(id: GroupId): Promise<void> {
     if (this.context.mls.group(id)?.state !== "active") await this.communities.welcomes();
-    else if (this.communities.isStandingStill(id)) await this.communities.pskCame(id);
+    else await this.readOnWithKey(id);
+  }
+
+  /**
+   * Reads the log on that stands still, once for each secret that has come since. Whoever looked for it whenever something
+   * happens would see it stand still again, which is something that happens.
+   */
+  private async readOnWithKey(id: GroupId): Promise<void> {
+    const key = formatId(id);
+    const before = this.lackedWith.get(key);
+    if (before === undefined || !this.communities.isStandingStill(id)) return;
+    if (this.context.migration.countSecrets(id) <= before) return;
+    this.lackedWith.delete(key);
+    await this.communities.reopen(id);
   }
 
   private wakeWhenCaughtUp(): void {

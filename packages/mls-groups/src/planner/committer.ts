@@ -94,16 +94,3 @@ function lowerBound(sorted: Uint32Array, value: number): number {
   }
   return low;
 }
-
-/**
- * The committer for a Remove of these leaves: the cheapest among the `considered` nearest members of each.
- * `tree` is the tree as it is after the removal. O(removed x considered x log N).
- */
-export function committerForRemoval(
-  tree: CommitCosts,
-  removed: readonly number[],
-  considered = 8,
-): CommitterChoice | undefined {
-  const candidates = new Set(removed.flatMap((leaf) => nearestMembers(tree, leaf, considered)));
-  return cheapestCommitter(tree, candidates);
-}

@@ -5,7 +5,6 @@ export {
   type CommitterChoice,
   cheapestCommitter,
   committerForLeaving,
-  committerForRemoval,
   nearestMembers,
 } from "./committer.ts";
 export { type GrowthOptions, type GrowthStep, growthDefaults, planGrowth } from "./growth.ts";

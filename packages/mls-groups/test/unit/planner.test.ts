@@ -5,7 +5,6 @@ import {
   type CommitCosts,
   cheapestCommitter,
   committerForLeaving,
-  committerForRemoval,
   composeBatches,
   nearestMembers,
   planGrowth,
@@ -131,16 +130,6 @@ describe("growth by doubling", () => {
 });
 
 describe("choice of the committer", () => {
-  it("prefers the neighbour of a removed leaf in a warm tree", () => {
-    const tree = new BlanknessTree(256);
-    for (const leaf of bitReversedLeaves(256)) tree.selfUpdate(leaf);
-    tree.remove(77);
-    const choice = committerForRemoval(tree, [77]);
-    expect(choice?.leaf).toBe(76);
-    expect(choice?.ciphertexts).toBeLessThanOrEqual(9);
-    expect(tree.pathCost(200)).toBeGreaterThan(choice!.ciphertexts);
-  });
-
   it("asks for those who leave the member that shares the most of its path with one of them", () => {
     const tree = new BlanknessTree(256);
     for (const leaf of bitReversedLeaves(256)) tree.selfUpdate(leaf);

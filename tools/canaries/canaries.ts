@@ -531,6 +531,15 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "a Welcome that waits for a log which stands still is waited for without end",
+    story("a-creator-that-keeps-the-secret", "who is removed and added anew"),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "if (joiner.dueWelcomes().some",
+      "if (mls.welcomes().some",
+    ),
+  ),
+  canary(
     "a secret of the switch that comes late is not looked at",
     story("a-creator-that-keeps-the-secret", "a secret that comes when the switch"),
     edit(

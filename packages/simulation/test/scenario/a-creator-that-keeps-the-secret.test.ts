@@ -140,6 +140,20 @@ test("a secret that comes when the switch has long been there is taken, and whoe
   expect(openings.count).toBe(2);
 }, 120_000);
 
+test("who is removed and added anew while it waits for the secret comes in all the same", async () => {
+  const { world, bob, mallory, group } = await birds();
+  await using _ = world;
+  missend(mallory, []);
+  await inConversation(mallory, group.id).migrate("start");
+  await until(() => insidesOf(bob).communities.isStandingStill(parseGroupId(group.id) as GroupId));
+  await until(() => inConversation(mallory, group.id).protocol === "mls");
+  await inConversation(mallory, group.id).remove(bob.id);
+  await inConversation(mallory, group.id).add([bob.id]);
+  await until(() => inConversation(bob, group.id).protocol === "mls", 20_000);
+  await inConversation(bob, group.id).send({ text: "here I am" });
+  await everybodyHas([bob, mallory], group.id, "here I am");
+}, 120_000);
+
 test("a creator that keeps the secret, so that all come in from outside, does not get its ghost past the door", async () => {
   const { world, honest, bob, mallory, ghost, group } = await birds();
   await using _ = world;

@@ -358,7 +358,7 @@ export class Migrations {
     const wireId = migrationGroupId(id, generation);
     const { switchedAtMs } = migration.own(id);
     migration.beginGeneration(id);
-    for (const waits of [this.lackedWith, this.standsStillSinceMs]) waits.delete(formatId(id));
+    this.forgetWaits(formatId(id));
     // Whoever has not followed the switch before has heard nothing of what was said since.
     if (switchedAtMs > 0) outbox.sayAgainSince(lanes.group(id), switchedAtMs);
     if (this.isOurs(id, wireId)) {
@@ -377,6 +377,12 @@ export class Migrations {
     const membersWait = migration.waiting(id).length > 0;
     const deadlineAtMs = nowMs + patienceMs({ state, membersWait, ...settings });
     migration.setOwn(id, { lease, startedAtMs: nowMs, deadlineAtMs });
+  }
+
+  /** What was waited for in one generation says nothing of the next one. */
+  private forgetWaits(key: string): void {
+    for (const waits of [this.lackedWith, this.standsStillSinceMs, this.enterAgain]) waits.delete(key);
+    for (const what of ["behind", "switch"]) this.lookAtMs.delete(`${what} ${key}`);
   }
 
   /** A community under the name that belongs to this conversation's move: somebody has guessed it, and it is left. */
@@ -458,6 +464,8 @@ export class Migrations {
   /** Inside the transaction that merges a commit of a conversation's MLS group. */
   committed(id: GroupId, group: Group, proposals: Parameters<Switcher["committed"]>[2]): void {
     this.switcher.committed(id, group, proposals);
+    // The log goes on: what it may lack next is waited for as long as the first.
+    this.standsStillSinceMs.delete(formatId(id));
     const epoch = Number(group.epoch);
     const ours = this.context.mls.epochHash(id, epoch);
     if (ours !== undefined) this.context.migration.settleClaims(id, epoch, ours);
@@ -469,6 +477,7 @@ export class Migrations {
     const { context } = this;
     const { state, creator, generation } = context.migration.record(id);
     context.migration.setOwn(id, { enteredEpoch: Number(group.epoch) });
+    this.standsStillSinceMs.delete(formatId(id));
     const community = communityContextOf(group.context.extensions);
     if (creator === undefined || !context.migration.isMoving(id)) {
       if (hasSwitched(state)) this.switcher.switchIfReached(id);
@@ -801,15 +810,13 @@ export class Migrations {
    */
   private async mustComeFromOutside(id: GroupId): Promise<boolean> {
     const { mls } = this.context;
+    const { joiner } = this.communities;
     const wireId = mls.wireIdOf(id);
-    if (mls.welcomes().some(({ groupId: named }) => equalBytes(named, wireId))) return false;
+    // One that waits for a log which stands still is waited for no longer than what the log lacks.
+    if (joiner.dueWelcomes().some(({ groupId: named }) => equalBytes(named, wireId))) return false;
     const key = formatId(id);
     const isIn = mls.group(id)?.state === "active";
-    if (isIn && !this.communities.isStandingStill(id)) {
-      this.standsStillSinceMs.delete(key);
-      return false;
-    }
-    if (!isIn && !(await this.communities.joiner.isAdded(id))) return true;
+    if (!isIn && !(await joiner.isAdded(id))) return true;
     const sinceMs = this.standsStillSinceMs.get(key) ?? this.context.now();
     this.standsStillSinceMs.set(key, sinceMs);
     return this.context.now() >= sinceMs + this.context.settings.migrationPatienceMs;
@@ -849,9 +856,9 @@ export class Migrations {
     return reached === undefined ? refusal !== "" : this.switcher.decide(id).decision.kind === "refuse";
   }
 
-  /** A Welcome or a secret may have come, and the work on it not begun. */
+  /** A Welcome or a secret may have come, and the work on it not begun. A Welcome of another group that fails is no matter of this one. */
   private async takeUpWhatCame(id: GroupId): Promise<void> {
-    if (this.context.mls.group(id)?.state !== "active") await this.communities.welcomes();
+    if (this.context.mls.group(id)?.state !== "active") await this.communities.welcomesCame();
     else await this.readOnWithKey(id);
   }
 

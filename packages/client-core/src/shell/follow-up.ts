@@ -14,6 +14,17 @@ const COMES_LATER: ReadonlySet<string> = new Set([
   "group/unknown",
 ]);
 
+/** Before a record is read again for the sake of what was held when it was read before, and says the same, ms. */
+const LOOK_AGAIN_MS = { first: 1_000, most: 300_000 };
+
+/** A look at a record that changed nothing for what is held of its group. */
+interface Look {
+  /** What was held, and the revision that the group was at. */
+  readonly of: string;
+  readonly againAtMs: number;
+  readonly pauseMs: number;
+}
+
 export class FollowUp {
   private readonly context: Context;
   private readonly groups: Groups;
@@ -22,6 +33,8 @@ export class FollowUp {
   private readonly waitsForKey = new Map<number, number>();
   /** At which revision groups were whose record could not be read. */
   private readonly revisions = new Map<string, number>();
+  /** By group. */
+  private readonly looks = new Map<string, Look>();
 
   constructor(context: Context, groups: Groups, receiver: Receiver) {
     this.context = context;
@@ -32,16 +45,22 @@ export class FollowUp {
   /** A new connection: what could not be taken up on the one before is tried again. */
   connected(): void {
     this.waitsForKey.clear();
+    this.looks.clear();
   }
 
-  /** Does what can be done now; what needs a service that does not answer stays held. */
+  /**
+   * Does what can be done now; what needs a service that does not answer stays held. Anybody can send invites to groups that
+   * there are not: what they cost the service's patience is no matter of the groups that we are in.
+   */
   async run(): Promise<void> {
-    try {
-      for (const row of this.context.held.of("invite")) await this.takeUp(row);
-      await this.readGroups();
-    } catch (error) {
-      if (!isTemporary(error)) throw error;
-    }
+    await orLater(() => this.readGroups());
+    await orLater(() => this.takeUpInvites());
+  }
+
+  private async takeUpInvites(): Promise<void> {
+    const { held } = this.context;
+    for (let row = held.after("invite", 0); row !== undefined; row = held.after("invite", row.id))
+      await this.takeUp(row);
   }
 
   private async takeUp(row: HeldRow): Promise<void> {
@@ -65,15 +84,41 @@ export class FollowUp {
     if (group !== undefined) this.retry(group.groupId);
   }
 
-  /** Contents that wait for a group's record. */
+  /** Contents that wait for a group's record. Whoever holds up nothing but itself is looked at ever less often. */
   private async readGroups(): Promise<void> {
     const { conversations, held } = this.context;
-    const groups = new Map(held.of("group").map((row) => [toBase64Url(row.subject!), row.subject!]));
-    for (const group of groups.values()) {
-      if (conversations.group(group) === undefined) continue;
+    for (const group of held.subjects("group")) {
+      if (conversations.group(group) === undefined || this.wasLookedAt(group)) continue;
+      const isRead = await this.groups.refresh(group);
       // Also where the record cannot be read any more: a change that came late may be the one before what is held.
-      if ((await this.groups.refresh(group)) || this.hasGoneOn(group)) this.retry(group);
+      if (isRead || this.hasGoneOn(group)) this.retry(group);
+      // Whoever lacks its key looks again with whatever comes: that may be the key.
+      if (isRead) this.noteLook(group);
     }
+  }
+
+  /** A record that was read says the same a moment later, and what is held for a revision that nobody has waits for ever. */
+  private wasLookedAt(group: Bytes): boolean {
+    const look = this.looks.get(toBase64Url(group));
+    return look !== undefined && look.of === this.standing(group) && this.context.now() < look.againAtMs;
+  }
+
+  private noteLook(group: Bytes): void {
+    const key = toBase64Url(group);
+    const of = this.standing(group);
+    const before = this.looks.get(key);
+    const { first, most } = LOOK_AGAIN_MS;
+    const pauseMs = before?.of === of ? Math.min(2 * before.pauseMs, most) : first;
+    if (this.context.held.hasOf("group", group))
+      this.looks.set(key, { of, pauseMs, againAtMs: this.context.now() + pauseMs });
+    else this.looks.delete(key);
+  }
+
+  /** What is held anew when it was looked at has another number, and is the same. */
+  private standing(group: Bytes): string {
+    const { revision = 0 } = this.context.conversations.group(group) ?? {};
+    const { count, lastAtMs } = this.context.held.extent("group", group);
+    return [revision, count, lastAtMs].join();
   }
 
   /** Whether the group is at another revision than when this was asked last. */
@@ -93,5 +138,13 @@ export class FollowUp {
   /** Groups whose key has to be replaced because somebody left. */
   async rotate(): Promise<void> {
     for (const id of this.context.conversations.groupsToRotate()) await this.groups.rotateIfDue(groupId(id));
+  }
+}
+
+async function orLater(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!isTemporary(error)) throw error;
   }
 }

@@ -48,8 +48,12 @@ const COMMUNITY_KINDS: ReadonlySet<BodyKind> = new Set([
   "pin",
 ]);
 
-/** So much may be held of one device already where it says something of a group's move that has to wait for the record. */
-const STEPS_HELD_FROM_ONE = 64;
+/**
+ * So much may be held of one device already where it sends an invite, a change, or a step of a group's move that has to wait
+ * for the record: of one group that we are in, or of all that we do not know. A change that is not held is no loss, as the
+ * record has it, and is read for what is; invites are taken up as they come.
+ */
+const MOST_HELD_FROM_ONE = 64;
 
 /** What a group that moves to MLS hears over pairwise sessions. */
 export type PairwiseSide = Pick<Migrations, "order" | "receiveSecret" | "receiveReady" | "release">;
@@ -246,10 +250,7 @@ export class Receiver {
     // Who may say it is in the record, and the record has gone on.
     const isStep = content.migrationSecret !== undefined || content.migrationReady !== undefined;
     if (isStep && content.group!.revision > (known?.revision ?? 0)) {
-      // Anybody who can reach us can name a group that we do not know, or a revision that nobody has.
-      if (context.held.countFrom("group", message.sender) >= STEPS_HELD_FROM_ONE)
-        throw new RejectionError("content/too-much-held");
-      this.hold("group", message, group);
+      this.holdFew("group", message, group);
       return true;
     }
     if (content.groupChange !== undefined && known !== undefined) return false;
@@ -261,8 +262,19 @@ export class Receiver {
       // The record was read since: whoever is not in it has nothing to say.
       if (content.group!.revision <= known.revision) throw new RejectionError("group/not-a-member");
     }
-    this.hold("group", message, group);
+    if (content.groupChange !== undefined) this.holdFew("group", message, group);
+    else this.hold("group", message, group);
     return true;
+  }
+
+  /** Anybody who can reach us can name a group that we do not know, or a revision that nobody has. */
+  private holdFew(reason: "group" | "invite", message: Received, group: Bytes): void {
+    const isKnown = reason === "group" && this.context.conversations.group(group) !== undefined;
+    if (
+      this.context.held.countFrom(reason, message.sender, isKnown ? group : undefined) >= MOST_HELD_FROM_ONE
+    )
+      throw new RejectionError("content/too-much-held");
+    this.hold(reason, message, group);
   }
 
   private hold(reason: "group" | "invite", message: Received, group: Bytes): void {
@@ -277,7 +289,7 @@ export class Receiver {
     const group = content.group!.groupId;
     const { accountId: author, deviceId: authorDevice } = message.sender;
     if (content.groupInvite !== undefined) {
-      this.hold("invite", message, group);
+      this.holdFew("invite", message, group);
       return;
     }
     if (content.groupKey !== undefined) {
@@ -286,7 +298,7 @@ export class Receiver {
     }
     if (content.groupChange !== undefined) {
       if (this.groups.receiveChange(group, content.groupChange.change) === "behind")
-        this.hold("group", message, group);
+        this.holdFew("group", message, group);
       return;
     }
     if (content.migrationSecret !== undefined) {

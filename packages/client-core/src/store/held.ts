@@ -74,6 +74,24 @@ export class HeldStore {
     return rows.map(rowOf);
   }
 
+  /** The first that came behind this one, 0 for the first of all: for whoever goes through however many there are. */
+  after(reason: HeldReason, id: number): HeldRow | undefined {
+    const row = this.storage.get("SELECT * FROM held WHERE reason = ? AND id > ? ORDER BY id LIMIT 1", [
+      reason,
+      id,
+    ]);
+    return row === undefined ? undefined : rowOf(row);
+  }
+
+  /** How much is held of a subject, and when the service took the last of it, ms since 1970; 0 for nothing. */
+  extent(reason: HeldReason, subject: Bytes): { readonly count: number; readonly lastAtMs: number } {
+    const row = this.storage.get(
+      "SELECT count(*) AS n, max(accepted_at) AS last FROM held WHERE reason = ? AND subject = ?",
+      [reason, subject],
+    );
+    return { count: row?.["n"] as number, lastAtMs: (row?.["last"] as number | null | undefined) ?? 0 };
+  }
+
   hasOf(reason: HeldReason, subject: Bytes): boolean {
     return (
       this.storage.get("SELECT 1 AS ok FROM held WHERE reason = ? AND subject = ? LIMIT 1", [

@@ -9,9 +9,15 @@ const group = groupId(new Uint8Array(16).fill(7));
 
 /** A device that holds something for a group; `retried`: how often it was looked at again. */
 function device(canRead: boolean) {
-  const state = { revision: 5, retried: 0, asked: 0 };
+  const state = { revision: 5, retried: 0, asked: 0, nowMs: 0, extent: { count: 1, lastAtMs: 1 } };
   const context = {
-    held: { of: (reason: string) => (reason === "group" ? [{ subject: group }] : []) },
+    held: {
+      after: () => undefined,
+      extent: () => state.extent,
+      hasOf: () => state.extent.count > 0,
+      subjects: () => [group],
+    },
+    now: () => state.nowMs,
     conversations: { group: () => ({ revision: state.revision }) },
     notifier: { flush: () => undefined },
   } as unknown as Context;
@@ -41,4 +47,22 @@ test("whoever cannot read the record any more looks at what is held once for eac
   expect(state.retried).toBe(1);
   await followUp.run();
   expect(state.retried).toBe(1);
+});
+
+test("where the record says nothing of what is held, it is read ever less often for it, and at once for what else comes", async () => {
+  const { state, followUp } = device(true);
+  for (state.nowMs = 0; state.nowMs < 3_600_000; state.nowMs += 100) await followUp.run();
+  // After 1, 2, 4, ... 256 s, and then every 300 s.
+  expect([state.asked, state.retried]).toEqual([20, 20]);
+  state.extent = { count: 2, lastAtMs: 2 };
+  await followUp.run();
+  expect(state.asked).toBe(21);
+  state.revision++;
+  await followUp.run();
+  expect(state.asked).toBe(22);
+  await followUp.run();
+  expect(state.asked).toBe(22);
+  followUp.connected();
+  await followUp.run();
+  expect(state.asked).toBe(23);
 });

@@ -76,6 +76,11 @@ export interface ClientSettings {
    */
   readonly migrationPatienceMs: number;
   /**
+   * How long a change of a pairwise group that brings a new key waits for the key to be sent to all members before whoever asked
+   * for it is told that it takes longer, ms; it goes on by itself. Default 60,000.
+   */
+  readonly keyPatienceMs: number;
+  /**
    * Longest pause between two tries to reach an account whose mailbox was full, ms; the first one is a second, and each one
    * is twice the one before. Default 60,000.
    */

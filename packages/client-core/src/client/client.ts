@@ -91,7 +91,7 @@ class MurmurationClient implements Client {
     });
     this.groups = new Groups(context, ledger, groupMessages, {
       wakeAll: () => this.worker.wakeAll(),
-      whenSettled: (row) => this.outbox.whenSettled(row),
+      whenSettled: (...given) => this.outbox.whenSettled(...given),
     });
     const lines = new Lines(context);
     const reports = new EpochReports(context);
@@ -312,7 +312,8 @@ class MurmurationClient implements Client {
       await this.contacts.publishProfile();
       await this.inbox.openHeld();
       await this.received();
-      await this.groups.resume();
+      // A group whose key cannot be announced keeps no other from moving.
+      this.behind(() => this.groups.resume());
       this.migrations.connected();
     });
     this.worker.wakeAll();

@@ -33,8 +33,21 @@ export class ClientOutbox implements Outbox {
     });
   }
 
-  /** Resolves when a row was accepted or failed, or is gone. UnavailableError when the client closes. */
-  async whenSettled(rowId: number): Promise<void> {
+  /**
+   * Resolves when a row was accepted or failed, or is gone. UnavailableError when the client closes, and `late` after the time,
+   * if one is given.
+   */
+  async whenSettled(
+    rowId: number,
+    within?: { readonly timeoutMs: number; readonly late: string },
+  ): Promise<void> {
+    if (within !== undefined) {
+      await withTimeout(this.context, within.timeoutMs, within.late, {
+        done: () => !this.isWaiting(rowId),
+        change: (abort) => this.worker.settled.wait(abort),
+      });
+      return;
+    }
     const { signal } = this.context.closing;
     while (this.isWaiting(rowId)) {
       await this.worker.settled.wait(signal);

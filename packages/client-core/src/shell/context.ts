@@ -41,6 +41,7 @@ export const defaultSettings: ClientSettings = {
   migrationDeadlineMs: 86_400_000,
   migrationUrgentDeadlineMs: 60_000,
   migrationPatienceMs: 90_000,
+  keyPatienceMs: 60_000,
   fullMailboxRetryMs: 60_000,
   acceptUnknown: false,
   readReceipts: true,

@@ -1,5 +1,5 @@
 /** What a received batch sets off, after it was persisted: invites to take up, group records to read. */
-import { type Bytes, groupId, RejectionError, toBase64Url } from "@murmuration/base";
+import { type Bytes, RejectionError, toBase64Url } from "@murmuration/base";
 import { decodeContent } from "../core/content.ts";
 import { isTemporary } from "../core/refusal.ts";
 import type { HeldRow } from "../store/held.ts";
@@ -136,8 +136,8 @@ export class FollowUp {
   }
 
   /** Groups whose key has to be replaced because somebody left. */
-  async rotate(): Promise<void> {
-    for (const id of this.context.conversations.groupsToRotate()) await this.groups.rotateIfDue(groupId(id));
+  rotate(): Promise<void> {
+    return this.groups.rotateDue(this.context.conversations.groupsToRotate());
   }
 }
 

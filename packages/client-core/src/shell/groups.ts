@@ -60,8 +60,11 @@ import { Suspicions } from "./suspicions.ts";
 export interface GroupOutbox {
   /** Takes up everything that waits. */
   wakeAll(): void;
-  /** Resolves when the row was accepted or failed, or is gone. UnavailableError when the client closes. */
-  whenSettled(rowId: number): Promise<void>;
+  /**
+   * Resolves when the row was accepted or failed, or is gone. UnavailableError when the client closes, and `late` after the
+   * time, if one is given.
+   */
+  whenSettled(rowId: number, within?: { readonly timeoutMs: number; readonly late: string }): Promise<void>;
 }
 
 /** A record as the service has it. */
@@ -75,6 +78,8 @@ interface ServedRecord {
   readonly migration?: GroupMigration | undefined;
 }
 
+/** A change waits for its key to be announced; it is persisted, and goes on by itself. */
+const NOT_ANNOUNCED = "group/key-not-announced";
 /** How often an own change is made anew after a lost race. */
 const MAX_RACES = 12;
 /** Keys that a record is tried with for an invite, and of one sender. */
@@ -99,6 +104,10 @@ export class Groups {
   private readonly triedPast = new Set<string>();
   /** Groups whose record was written forward on this connection. */
   private readonly fed = new Set<string>();
+  /** Announcements that were given up for now: what waits for them goes on when they were sent. */
+  private readonly announcing = new Set<number>();
+  /** Groups for which a new key is being drawn. */
+  private readonly rotating = new Set<string>();
   private isChecking = false;
   /** How often the service was set back: what happens while records are looked at puts them in doubt once more. */
   private doubts = 0;
@@ -233,7 +242,7 @@ export class Groups {
     if (write === undefined) return;
     if (write.announcement !== 0) {
       this.outbox.wakeAll();
-      await this.outbox.whenSettled(write.announcement);
+      await this.announced(group, write.announcement);
       // Somebody else's change came while we waited.
       if (!this.stillPending(group, write)) return;
     }
@@ -257,6 +266,31 @@ export class Groups {
     // A refresh that ran meanwhile may have adopted it.
     if (this.stillPending(group, write)) this.adoptOwn(group, write);
     this.tellAndWake();
+  }
+
+  /**
+   * Waits until a new key was sent to all members, but not for ever: one may have no room, or the service may refuse it without a
+   * reason, and whatever else is to be changed stands behind it. The change stays persisted, and goes on when it was sent.
+   */
+  private async announced(group: GroupId, announcement: number): Promise<void> {
+    const { keyPatienceMs: timeoutMs } = this.context.settings;
+    try {
+      await this.outbox.whenSettled(announcement, { timeoutMs, late: NOT_ANNOUNCED });
+    } catch (error) {
+      const isLate = error instanceof UnavailableError && error.code === NOT_ANNOUNCED;
+      if (isLate && !this.announcing.has(announcement)) {
+        this.announcing.add(announcement);
+        this.outbox
+          .whenSettled(announcement)
+          .finally(() => this.announcing.delete(announcement))
+          .then(() => this.change(group, () => undefined))
+          .catch((failure: unknown) => {
+            // With the next connection, or by whoever changes the group next.
+            if (!isTemporary(failure) && !(failure instanceof RejectionError)) this.context.failed(failure);
+          });
+      }
+      throw error;
+    }
   }
 
   private adoptOwn(group: GroupId, write: PendingWrite): void {
@@ -288,11 +322,25 @@ export class Groups {
   /** Takes up changes that a crash or a lost connection left behind, and rotations that are due. */
   async resume(): Promise<void> {
     const { conversations } = this.context;
-    for (const id of conversations.pendingWrites()) {
-      const group = groupId(id);
-      await this.change(group, () => undefined).catch(ignoreUnavailable);
-    }
-    for (const id of conversations.groups()) await this.rotateIfDue(groupId(id)).catch(ignoreUnavailable);
+    // Beside each other: one that cannot go on now holds up no other.
+    const pushed = conversations.pendingWrites().map((id) => this.change(groupId(id), () => undefined));
+    await Promise.all(pushed.map((change) => change.catch(ignoreUnavailable)));
+    await this.rotateDue(conversations.groups());
+  }
+
+  /** Draws new keys for those of these groups that somebody has left; one that cannot have one now holds up no other. */
+  async rotateDue(groups: readonly Bytes[]): Promise<void> {
+    await Promise.all(
+      groups.map(async (id) => {
+        const key = formatId(groupId(id));
+        // Asked again with each message that comes.
+        if (this.rotating.has(key)) return;
+        this.rotating.add(key);
+        await this.rotateIfDue(groupId(id))
+          .catch(ignoreUnavailable)
+          .finally(() => this.rotating.delete(key));
+      }),
+    );
   }
 
   /** After somebody left: an owner or admin draws a new group key. */

@@ -92,6 +92,7 @@ class MurmurationClient implements Client {
     this.groups = new Groups(context, ledger, groupMessages, {
       wakeAll: () => this.worker.wakeAll(),
       whenSettled: (...given) => this.outbox.whenSettled(...given),
+      behind: (work) => this.behind(work),
     });
     const lines = new Lines(context);
     const reports = new EpochReports(context);

@@ -65,6 +65,8 @@ export interface GroupOutbox {
    * time, if one is given.
    */
   whenSettled(rowId: number, within?: { readonly timeoutMs: number; readonly late: string }): Promise<void>;
+  /** Work that nobody waits for; what is temporary is tried again with the next connection. */
+  behind(work: () => Promise<void>): void;
 }
 
 /** A record as the service has it. */
@@ -280,14 +282,10 @@ export class Groups {
       const isLate = error instanceof UnavailableError && error.code === NOT_ANNOUNCED;
       if (isLate && !this.announcing.has(announcement)) {
         this.announcing.add(announcement);
-        this.outbox
-          .whenSettled(announcement)
-          .finally(() => this.announcing.delete(announcement))
-          .then(() => this.change(group, () => undefined))
-          .catch((failure: unknown) => {
-            // With the next connection, or by whoever changes the group next.
-            if (!isTemporary(failure) && !(failure instanceof RejectionError)) this.context.failed(failure);
-          });
+        this.outbox.behind(async () => {
+          await this.outbox.whenSettled(announcement).finally(() => this.announcing.delete(announcement));
+          await this.change(group, () => undefined);
+        });
       }
       throw error;
     }

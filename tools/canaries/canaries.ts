@@ -549,6 +549,15 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "a Welcome for which a record was read is thrown away although the record names its group",
+    story("a-welcome-that-claims-a-migration", "comes before any word of the move"),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "    if (mls.group(mls.conversationOf(wireId)) !== undefined) return undefined;\n",
+      '    if (mls.group(mls.conversationOf(wireId))?.state === "active") return undefined;\n',
+    ),
+  ),
+  canary(
     "what is deleted before it has left leaves a number for which others wait",
     story("what-is-under-way-when-a-group-moves-to-mls", "what somebody deletes before it has left"),
     edit(`${CLIENT}core/migration/said-anew.ts`, "while (unsaid.has(from - 1)) from--;", ""),

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { migrationGroupId } from "../../../client-core/src/core/migration/keys.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import { insidesOf, writeStep } from "../support/bent-creator.ts";
+import { PATIENCE_MS } from "../support/communities.ts";
 import { LyingRecords } from "../support/lying-records.ts";
 import { groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
 
@@ -54,4 +55,27 @@ test("a group that claims the name of a coming generation keeps nobody from movi
   await until(() => all.every((device) => textsOf(device.client, group.id).includes("moved")));
   expect(inConversation(bob, group.id).migration?.generation).toBe(7);
   expect(bob.client.conversations.get(trap)?.state).toBe("removed");
+}, 60_000);
+
+// What a creator says and what the service says for it come by two ways: either may be first.
+test("a Welcome that comes before any word of the move leads in, once the record has named its group", async () => {
+  const world = await World.start();
+  await using _ = world;
+  const saying = new LyingRecords();
+  const alice = await world.join("Alice", { wrapTransport: saying.wrapTransport });
+  const bob = await world.join("Bob");
+  await introduce(alice, bob);
+  const group = await groupOf(alice, bob);
+  // Nothing that Alice says by herself comes through.
+  saying.lieAboutSubmits(() => "swallow");
+  await inConversation(alice, group.id).migrate("start");
+  await until(
+    () => inConversation(alice, group.id).migration?.readyAccounts === 2,
+    PATIENCE_MS,
+    "Bob is ready",
+  );
+  const { context } = insidesOf(bob);
+  expect(context.mls.group(parseGroupId(group.id))?.state).toBe("active");
+  expect(context.meter).toMatchObject({ welcomes: 1, rejoins: 0 });
+  expect(context.mls.welcomes()).toEqual([]);
 }, 60_000);

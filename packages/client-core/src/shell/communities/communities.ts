@@ -103,8 +103,8 @@ export interface CommunityEffects {
   admits(id: GroupId, group: Group): boolean;
   /** Inside a transaction: content of a group that its conversation has moved to, or moves to. True: it is dealt with. */
   spoken(id: GroupId, message: CommunityMessage, content: Content): boolean;
-  /** The conversation that an unknown group may be, or have been, prepared for. */
-  expects(wireId: GroupId): { readonly conversation: GroupId; readonly place: "early" | "over" } | undefined;
+  /** The conversation that an unknown group may be, or have been, prepared for; undefined for one that is known. */
+  expects(wireId: Bytes): { readonly conversation: GroupId; readonly place: "early" | "over" } | undefined;
   /** A Welcome waits for what the record of this conversation says. */
   awaited(id: GroupId): void;
   /** Work that nobody waits for; what is temporary is tried again with the next connection. */

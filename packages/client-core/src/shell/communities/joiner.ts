@@ -74,8 +74,8 @@ export interface JoinerEffects {
   entered(id: GroupId, group: Group): void;
   /** Whether this device may come in from outside to what would then be the group. */
   admits(id: GroupId, group: Group): boolean;
-  /** The conversation that an unknown group may be, or have been, prepared for. */
-  expects(wireId: GroupId): { readonly conversation: GroupId; readonly place: "early" | "over" } | undefined;
+  /** The conversation that an unknown group may be, or have been, prepared for; undefined for one that is known. */
+  expects(wireId: Bytes): { readonly conversation: GroupId; readonly place: "early" | "over" } | undefined;
   /** A Welcome waits for what the record of this conversation says. */
   awaited(id: GroupId): void;
 }
@@ -150,10 +150,9 @@ export class Joiner {
     const entered: GroupId[] = [];
     let temporary: unknown;
     for (const row of this.dueWelcomes()) {
-      const id = this.names.conversation(row.groupId);
-      if (this.isOfMove(id, row)) continue;
+      if (this.isOfMove(row)) continue;
       try {
-        const joined = await this.join(id, row);
+        const joined = await this.join(this.names.conversation(row.groupId), row);
         if (joined !== undefined) entered.push(joined);
       } catch (error) {
         if (isTemporary(error)) {
@@ -172,9 +171,8 @@ export class Joiner {
    * A group that is prepared for a conversation of ours, before its record has said so here; or that was, in an attempt
    * that is over: nobody goes on in that one.
    */
-  private isOfMove(id: GroupId, row: WelcomeRow): boolean {
-    if (this.context.mls.group(id) !== undefined) return false;
-    const expected = this.effects.expects(id);
+  private isOfMove(row: WelcomeRow): boolean {
+    const expected = this.effects.expects(row.groupId);
     if (expected === undefined) return false;
     if (expected.place === "early") this.effects.awaited(expected.conversation);
     else this.context.transaction(() => this.context.mls.deleteWelcome(row.id));
@@ -203,7 +201,7 @@ export class Joiner {
     // The record of a conversation may have named this group its own meanwhile: it is that conversation's then, and no
     // community by itself, in which nobody would look for this device.
     const now = this.names.conversation(row.groupId);
-    if (!equalBytes(now, id)) return this.isOfMove(now, row) ? undefined : this.join(now, row);
+    if (!equalBytes(now, id)) return this.isOfMove(row) ? undefined : this.join(now, row);
     const wireId = this.names.wire(id);
     if (!equalBytes(group.groupId, wireId)) throw new RejectionError("group/foreign-welcome");
     // A pairwise group has no other group under its own id; the one that it migrates to is known by another.

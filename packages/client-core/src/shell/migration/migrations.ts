@@ -518,10 +518,12 @@ export class Migrations {
 
   /**
    * What a Welcome is for whose group is not known: for a conversation whose record has gone on without us, or for an
-   * attempt that is over. Undefined for any other. O(pairwise groups).
+   * attempt that is over. Undefined for any other, and where the group is known: also once a record has named it that was
+   * read for its Welcome. O(pairwise groups).
    */
   expects(wireId: Bytes): { readonly conversation: GroupId; readonly place: "early" | "over" } | undefined {
-    const { conversations, migration } = this.context;
+    const { conversations, migration, mls } = this.context;
+    if (mls.group(mls.conversationOf(wireId)) !== undefined) return undefined;
     for (const id of conversations.groups()) {
       const conversation = groupId(id);
       const place = placeWelcome(conversation, migration.record(id).generation, wireId);

@@ -3,31 +3,30 @@ import {
   type Bytes,
   compareBytes,
   equalBytes,
-  formatAddress,
   formatId,
   type GroupId,
   toHex,
 } from "@murmuration/base";
 import { dayOf } from "../core/days.ts";
-import {
-  type AppendCommit,
-  type AppendCommitOutcome,
-  type AppendMessage,
-  type AppendMessageOutcome,
-  type AppendRefeed,
-  type AppendRefeedOutcome,
-  type FormerLeaf,
-  type GroupHead,
-  type LeafCursor,
-  type LogEntry,
-  type MlsGroupRow,
-  type MlsGroupStore,
-  type NewMlsGroup,
-  type OutgoingWelcome,
-  type StoredTree,
-  type VoidCommit,
-  WELCOMES_WAITING,
+import type {
+  AppendCommit,
+  AppendCommitOutcome,
+  AppendMessage,
+  AppendMessageOutcome,
+  AppendRefeed,
+  AppendRefeedOutcome,
+  FormerLeaf,
+  GroupHead,
+  LeafCursor,
+  LogEntry,
+  MlsGroupRow,
+  MlsGroupStore,
+  NewMlsGroup,
+  OutgoingWelcome,
+  StoredTree,
+  VoidCommit,
 } from "../ports/mls-groups.ts";
+import { MemoryWelcomeOutbox } from "./memory-welcome-outbox.ts";
 
 interface Entry extends LogEntry {
   /** SHA-256 of the submit id or of the commit. */
@@ -79,8 +78,7 @@ interface Group {
 /** {@link MlsGroupStore} in memory: gone with the process. */
 export class MemoryMlsGroupStore implements MlsGroupStore {
   private readonly groups = new Map<string, Group>();
-  private welcomes: OutgoingWelcome[] = [];
-  private lastWelcomeId = 0;
+  private readonly welcomes = new MemoryWelcomeOutbox();
 
   async create(group: NewMlsGroup): Promise<"created" | "exists"> {
     const { groupId, epoch, treeHash, groupInfo, tree, day } = group;
@@ -210,15 +208,9 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
       for (const ban of group.bans.values()) if (equalBytes(ban.account, account)) ban.listedAt ??= sequence;
     }
     group.pending = [];
-    for (const { recipient, welcome } of append.welcomes) {
-      const id = ++this.lastWelcomeId;
-      const { groupId } = append;
-      this.welcomes.push({ id, groupId, recipient, welcome, treeHash, sequence, acceptedAtMs });
-      const name = formatAddress(recipient);
-      const waiting = this.welcomes.filter((other) => formatAddress(other.recipient) === name);
-      if (waiting.length > WELCOMES_WAITING)
-        this.welcomes = this.welcomes.filter((other) => other !== waiting[0]);
-    }
+    const { groupId } = append;
+    for (const { recipient, welcome } of append.welcomes)
+      this.welcomes.add({ groupId, recipient, welcome, treeHash, sequence, acceptedAtMs });
     return sequence;
   }
 
@@ -400,12 +392,11 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
   }
 
   async outbox(after: number, limit: number): Promise<readonly OutgoingWelcome[]> {
-    return this.welcomes.filter((welcome) => welcome.id > after).slice(0, limit);
+    return this.welcomes.after(after, limit);
   }
 
   async removeFromOutbox(ids: readonly number[]): Promise<void> {
-    const gone = new Set(ids);
-    this.welcomes = this.welcomes.filter((welcome) => !gone.has(welcome.id));
+    for (const id of ids) this.welcomes.remove(id);
   }
 
   async expire(beforeMs: number, limit: number): Promise<number> {
@@ -457,8 +448,8 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
   }
 
   private dropWelcomes(group: Group, wanted: (sequence: number) => boolean): void {
-    this.welcomes = this.welcomes.filter(
-      (welcome) => !(equalBytes(welcome.groupId, group.groupId) && wanted(welcome.sequence)),
+    this.welcomes.removeWhere(
+      ({ groupId, sequence }) => equalBytes(groupId, group.groupId) && wanted(sequence),
     );
   }
 }

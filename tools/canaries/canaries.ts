@@ -558,6 +558,29 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "the record of a group that was left is read with whatever comes, for a Welcome that it may explain",
+    story("a-welcome-that-claims-a-migration", "ever less often"),
+    edit(`${CLIENT}shell/migration/migrations.ts`, "        this.readAgain.lengthen(key);\n", ""),
+  ),
+  canary(
+    "one move that is kept waiting holds up all others of its device",
+    story("one-move-that-is-kept-waiting-holds-up-no-other", ""),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "await Promise.race([attempt, late])",
+      "await Promise.race([attempt])",
+    ),
+  ),
+  canary(
+    "whoever lacks a key that an admin has made up enters the community anew",
+    story("a-commit-that-members-cannot-follow", "that an admin has made up"),
+    edit(
+      `${CLIENT}shell/communities/log-reader.ts`,
+      "return this.refuse(id, group, sequence, commit, PSK_MISSING);",
+      "return this.giveUp(id);",
+    ),
+  ),
+  canary(
     "what is deleted before it has left leaves a number for which others wait",
     story("what-is-under-way-when-a-group-moves-to-mls", "what somebody deletes before it has left"),
     edit(`${CLIENT}core/migration/said-anew.ts`, "while (unsaid.has(from - 1)) from--;", ""),

@@ -284,7 +284,7 @@ class MurmurationClient implements Client {
     await this.link.stop();
     await this.worker.stop();
     await this.inbox.idle();
-    await Promise.allSettled(this.background);
+    while (this.background.size > 0) await Promise.allSettled(this.background);
     await this.context.queue.idle();
     await this.maintenance.stop();
     await this.pushing.stop();

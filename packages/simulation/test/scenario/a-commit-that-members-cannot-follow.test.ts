@@ -1,14 +1,18 @@
+import { randomBytes } from "node:crypto";
 import { equalBytes, parseAccountId } from "@murmuration/base";
 import {
   type CommitOptions,
   type CryptoProvider,
   decodeMemberCredential,
   type Group,
+  type GroupConfig,
+  openPolicy,
+  type PreSharedKeyId,
 } from "@murmuration/mls-groups";
 import { expect, test } from "vitest";
 import { type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import { flockOf, inGroup, namesIn, newcomer, showsTwice, talkRound } from "../support/flock.ts";
-import { bentCrypto, commitFrame, Outlaw } from "../support/outlaw.ts";
+import { bentCrypto, commitFrame, crypto, Outlaw } from "../support/outlaw.ts";
 import type { RawConnection } from "../support/raw-connection.ts";
 import { storedLog } from "../support/service-rows.ts";
 
@@ -80,8 +84,9 @@ async function commitAs(
   { mallory, connection, id }: Scene,
   provider: CryptoProvider,
   options?: (group: Group) => CommitOptions,
+  config?: Partial<GroupConfig>,
 ): Promise<number> {
-  const group = mallory.group(id, provider);
+  const group = mallory.group(id, provider, config);
   const { message: commit, groupInfo } = group.createCommit(options?.(group));
   const { sequence } = await connection.demand("groupCommitAccepted", commitFrame(id, { commit, groupInfo }));
   return sequence;
@@ -186,4 +191,21 @@ test("a removal that nobody can open is taken back, and those who stay go on wit
     const asked = member.client.events.read(0, 1_000).filter(({ kind }) => kind === "decision-needed");
     expect(asked).toEqual([]);
   }
+});
+
+test("a commit under a key that an admin has made up is taken back, and nobody enters anew", async () => {
+  await using world = await World.start();
+  const set = await scene(world, "admin");
+  const [pskId, pskNonce, key] = [32, 32, 32].map((length) => new Uint8Array(randomBytes(length)));
+  const psk: PreSharedKeyId = { kind: "external", pskId: pskId!, pskNonce: pskNonce! };
+
+  const sequence = await commitAs(set, crypto, () => ({ proposals: [{ kind: "psk", psk }] }), {
+    policy: openPolicy,
+    psks: () => key!,
+  });
+
+  await until(() => isVoid(world, set.id, sequence), 20_000, "the commit is void");
+  await expectOneGroup(set);
+  expect(commitsBehind(world, set.id, sequence)).toBe(0);
+  for (const { client } of set.honest) expect(client.communityCosts.rejoins).toBe(0);
 });

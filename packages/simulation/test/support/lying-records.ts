@@ -14,7 +14,8 @@ export type RecordReply = MessageOf<typeof groupRecord>;
 type Submit = Extract<ClientFrame["body"], { readonly kind: "submitSealed" }>;
 
 export class LyingRecords {
-  /** How often this client asked for the record, and when it submitted something to a group. */
+  /** How often this client asked for the record, how often it got it, and when it submitted something to a group. */
+  asked = 0;
   reads = 0;
   readonly submittedAtMs: number[] = [];
   /** What the service said last when it was honest. */
@@ -67,8 +68,9 @@ export class LyingRecords {
         return Object.assign(Object.create(socket) as typeof socket, { send, close: () => socket.close() });
       },
       request: async (request: Parameters<Transport["request"]>[0]) => {
-        const reply = await transport.request(request);
         const isRead = request.method === "GET" && request.path.startsWith("/v1/groups/");
+        if (isRead) this.asked++;
+        const reply = await transport.request(request);
         if (!isRead || reply.status !== 200) return reply;
         this.reads++;
         this.last = decodeMessage(groupRecord, reply.body, limits.groupRecordBytes + 1024);

@@ -96,8 +96,8 @@ const BATCH = 32;
 const OWN_FAILURES: ReadonlySet<string> = new Set(["community/ban-list-unknown", "mls/message/epoch"]);
 
 /**
- * The key of a commit is not here: it may be on its way, or never come. That is this device's own problem, and no reason
- * to tell anybody that the commit is bad.
+ * The key of a commit is not here. While a conversation moves it may be on its way, or never come: that is this device's own
+ * problem, and no reason to tell anybody that the commit is bad.
  */
 const PSK_MISSING = "mls/psk/unavailable";
 
@@ -356,9 +356,12 @@ export class LogReader {
     return "next";
   }
 
-  /** While the conversation is pairwise there is time for the key to come; a group that it goes by is entered anew. */
+  /**
+   * While the conversation is pairwise there is time for the key to come. No commit of a group that it goes by has one: an
+   * admin has made it up, and members who all entered anew would do so at every whim of it.
+   */
   private lackKey(id: GroupId, sequence: number, group: Group, commit: Bytes): Step {
-    if (!this.context.migration.isMoving(id)) return this.giveUp(id);
+    if (!this.context.migration.isMoving(id)) return this.refuse(id, group, sequence, commit, PSK_MISSING);
     const proposals = this.past.proposalsOf(id, group.epoch);
     const { added } = partiesOf(communityCrypto, group.tree, commit, proposals);
     this.lacking = { epoch: Number(group.epoch), sequence, adds: added.length > 0 };

@@ -42,6 +42,7 @@ import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
+import { Pauses } from "../pauses.ts";
 import { Signal } from "../signal.ts";
 import {
   NEWCOMERS_AT_A_TIME,
@@ -76,6 +77,10 @@ const BEHIND_MS = 60_000;
 const ASK_AGAIN_MS = 30_000;
 /** Before a group that expects nobody of this account is asked again, ms: at first, and at the most. */
 const ENTER_AGAIN_MS = { first: 2_000, most: 60_000 };
+/** Before a record is read again for the sake of a Welcome, ms. */
+const READ_AGAIN_MS = { first: 1_000, most: 300_000 };
+/** So long all moves wait for one that waits for the service or for other members, ms. */
+const PATIENCE_WITH_ONE_MS = 1_000;
 /** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
 const TAKE_OVER_LOOK_MS = 45_000;
 
@@ -100,8 +105,12 @@ export class Migrations {
   private readonly standsStillSinceMs = new Map<string, number>();
   /** Conversations whose record is being read for the sake of a Welcome. */
   private readonly reading = new Set<string>();
-  /** When a group that has let nobody in is asked again, and how long that was put off, by conversation. */
-  private readonly enterAgain = new Map<string, { readonly atMs: number; readonly pauseMs: number }>();
+  /** Before a group that has let nobody in is asked again, by conversation. */
+  private readonly enterAgain: Pauses;
+  /** The same, of a record that could not be read for the sake of a Welcome: the group may have let this device go. */
+  private readonly readAgain: Pauses;
+  /** Conversations on whose move this device is at work. */
+  private readonly busy = new Set<string>();
   /** When the next of those who waited for a switch may be added, ms. */
   private nextAddAtMs = Number.POSITIVE_INFINITY;
   private running = false;
@@ -120,6 +129,8 @@ export class Migrations {
     this.records = records;
     this.communities = communities;
     this.effects = effects;
+    this.enterAgain = new Pauses(() => context.now(), ENTER_AGAIN_MS);
+    this.readAgain = new Pauses(() => context.now(), READ_AGAIN_MS);
     this.order = new SpokenOrder(context, (conversation, device) => this.tellOf(conversation, device));
     this.lulls = new Lulls(context);
     this.preparer = new Preparer(context, groups, records, communities, this.lulls, (lane) =>
@@ -381,7 +392,8 @@ export class Migrations {
 
   /** What was waited for in one generation says nothing of the next one. */
   private forgetWaits(key: string): void {
-    for (const waits of [this.lackedWith, this.standsStillSinceMs, this.enterAgain]) waits.delete(key);
+    for (const waits of [this.lackedWith, this.standsStillSinceMs, this.enterAgain, this.readAgain])
+      waits.delete(key);
     for (const what of ["behind", "switch"]) this.lookAtMs.delete(`${what} ${key}`);
   }
 
@@ -535,10 +547,11 @@ export class Migrations {
   /**
    * Such a Welcome has come: the record says whether it is one. Its creator had written so before it made the group, so
    * that a Welcome which the record does not explain then is nobody's: whoever was ever in the conversation can make one.
+   * Where it cannot be read it is tried again with whatever comes next, ever less often.
    */
   readRecord(id: GroupId): void {
     const key = formatId(id);
-    if (this.reading.has(key)) return;
+    if (this.reading.has(key) || this.readAgain.has(key)) return;
     this.reading.add(key);
     this.afterwards(async () => {
       const { mls } = this.context;
@@ -549,8 +562,11 @@ export class Migrations {
       } finally {
         this.reading.delete(key);
       }
-      // Tried again with whatever comes next.
-      if (!isRead) return;
+      if (!isRead) {
+        this.readAgain.lengthen(key);
+        return;
+      }
+      this.readAgain.delete(key);
       this.context.transaction(() => {
         for (const { id: row, groupId: wireId } of mls.welcomes())
           if (before.includes(row) && this.expects(wireId) !== undefined) mls.deleteWelcome(row);
@@ -670,18 +686,19 @@ export class Migrations {
   /** With a connection: takes up whatever was begun. */
   connected(): void {
     const { conversations, migration } = this.context;
+    this.readAgain.clear();
     for (const id of conversations.groups()) {
       if (migration.record(id).generation === 0) this.startIfNear(groupId(id));
     }
     this.wake();
   }
 
-  /** One loop for all conversations, as long as there is something to do. */
+  /** One loop for all conversations, as long as there is something to do; it waits for none of them for long. */
   private async run(): Promise<void> {
     try {
       while (!this.context.closing.signal.aborted && this.hasWork()) {
         this.again = false;
-        for (const id of this.open()) if (await this.attempt(groupId(id))) this.again = true;
+        for (const id of this.open()) if (await this.attend(groupId(id))) this.again = true;
         if (!this.again) await this.pause();
       }
     } finally {
@@ -713,6 +730,28 @@ export class Migrations {
     const untilRested = Math.max(1, nextAtMs - this.context.now());
     await Promise.race([this.changed.wait(abort), environment.sleep(Math.min(LOOK_MS, untilRested), abort)]);
     done.abort();
+  }
+
+  /**
+   * True when something was done, and it is worth to look again. What waits for long, for the service or for members who
+   * keep something back, goes on by itself: the leases of other moves would run out over it.
+   */
+  private async attend(id: GroupId): Promise<boolean> {
+    const key = formatId(id);
+    if (this.busy.has(key)) return false;
+    this.busy.add(key);
+    const attempt = this.attempt(id).finally(() => this.busy.delete(key));
+    const { closing, environment } = this.context;
+    const isOver = new AbortController();
+    const abort = AbortSignal.any([isOver.signal, closing.signal]);
+    const late = environment.sleep(PATIENCE_WITH_ONE_MS, abort).then(() => "late" as const);
+    const first = await Promise.race([attempt, late]).finally(() => isOver.abort());
+    if (first !== "late") return first;
+    this.effects.behind(async () => {
+      await attempt;
+      this.wake();
+    });
+    return false;
   }
 
   private async attempt(id: GroupId): Promise<boolean> {
@@ -798,7 +837,7 @@ export class Migrations {
       return true;
     }
     if (step === "wait" && context.mls.group(id)?.state === "active") this.noteBehind(id);
-    if (step !== "enter" || context.now() < (this.enterAgain.get(formatId(id))?.atMs ?? 0)) return false;
+    if (step !== "enter" || this.enterAgain.has(formatId(id))) return false;
     if (!(await this.mustComeFromOutside(id))) return false;
     await this.enter(id, generation);
     context.transaction(() => this.switcher.switchIfReached(id));
@@ -841,15 +880,9 @@ export class Migrations {
       await this.communities.joinExpected(id);
     } catch (error) {
       // The group expects nobody of this account, or has not got so far at a service that was set back.
-      if (!isTemporary(error)) this.enterLater(formatId(id));
+      if (!isTemporary(error)) this.enterAgain.lengthen(formatId(id));
       throw error;
     }
-  }
-
-  private enterLater(key: string): void {
-    const before = this.enterAgain.get(key)?.pauseMs ?? ENTER_AGAIN_MS.first / 2;
-    const pauseMs = Math.min(2 * before, ENTER_AGAIN_MS.most);
-    this.enterAgain.set(key, { atMs: this.context.now() + pauseMs, pauseMs });
   }
 
   /** At the door, or by what this device has seen: not what was noted of a commit that was made anew since. */

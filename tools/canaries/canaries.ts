@@ -573,12 +573,17 @@ export const canaries: readonly Canary[] = [
   ),
   canary(
     "whoever lacks a key that an admin has made up enters the community anew",
-    story("a-commit-that-members-cannot-follow", "that an admin has made up"),
+    story("members-who-abuse-a-migration", "in a group that has moved, drives nobody out"),
     edit(
       `${CLIENT}shell/communities/log-reader.ts`,
-      "return this.refuse(id, group, sequence, commit, PSK_MISSING);",
-      "return this.giveUp(id);",
+      "preparing ? this.giveUp(id) :",
+      "preparing || !preparing ? this.giveUp(id) :",
     ),
+  ),
+  canary(
+    "a log that stood still before the switch is not read on behind it",
+    story("members-who-abuse-a-migration", "leaves nobody deaf"),
+    edit(`${CLIENT}shell/migration/migrations.ts`, "      await this.readOnBehindSwitch(id);\n", ""),
   ),
   canary(
     "what is deleted before it has left leaves a number for which others wait",

@@ -61,8 +61,9 @@ export class World {
     }
     const [olga, ...others] = this.#devices.values();
     const roles = { owners: ["olga", "otto"], admins: ["adam", "anna"] };
-    // What is prepared is so from the beginning.
-    olga!.found("a community", contextWith(roles, { preparing: fields.preparing ?? false }));
+    // What is prepared is so from the beginning, and of its generation.
+    const { preparing = false, generation = 0 } = fields;
+    olga!.found("a community", contextWith(roles, { preparing, generation }));
     addAll(olga!, others);
     // The case's own rules apply from here on.
     const banListHash = this.ban(...banned).hash();

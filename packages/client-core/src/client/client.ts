@@ -337,7 +337,7 @@ class MurmurationClient implements Client {
       .catch((error: unknown) => {
         if (!isTemporary(error) && !(error instanceof RejectionError)) this.context.failed(error);
       })
-      .then(() => void this.background.delete(running));
+      .finally(() => void this.background.delete(running));
     this.background.add(running);
   }
 

@@ -16,7 +16,7 @@ export class Pauses {
   has(key: string): boolean {
     const { endsAtMs = 0, pauseMs = 0 } = this.pauses.get(key) ?? {};
     const leftMs = endsAtMs - this.now();
-    // A clock that was set back makes no pause longer.
+    // A clock that was set back by more than the pause ends it.
     return leftMs > 0 && leftMs <= pauseMs;
   }
 

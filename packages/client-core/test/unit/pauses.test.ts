@@ -34,7 +34,7 @@ test("once something has come of it the first pause is the shortest again", () =
   expect(restMs()).toBe(100);
 });
 
-test("a clock that is set back makes no pause longer", () => {
+test("a clock that is set far back ends a pause", () => {
   const { clock, tried } = pauses();
   tried.lengthen("it");
   clock.nowMs -= 10_000;

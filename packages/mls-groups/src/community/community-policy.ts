@@ -185,7 +185,7 @@ function authorizeActor(commit: Commit, actor: Actor, proposal: CommittedProposa
       break;
     }
     case "psk":
-      check("community/psk", least("admin"));
+      check("community/psk", least("admin") && before.generation > 0 && proposal.psk.kind === "external");
       break;
     case "reinit":
       check("community/reinit", least("owner"));
@@ -197,7 +197,8 @@ function authorizeActor(commit: Commit, actor: Actor, proposal: CommittedProposa
       );
       const settings = { ...after, roleHolders: before.roleHolders, profileHash: before.profileHash };
       check("community/settings", least("admin") || sameContext(before, settings));
-      check("community/generation", after.generation >= before.generation);
+      const isOfMove = before.generation > 0 || after.generation === 0;
+      check("community/generation", isOfMove && after.generation >= before.generation);
       check("community/preparing", before.preparing || !after.preparing);
       check(
         "community/profile",

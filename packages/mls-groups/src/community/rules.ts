@@ -24,7 +24,8 @@ export const communityRules = {
   "community/remove-expected": "Whoever removes a leaf of another account takes it off the expected ones.",
 
   // Other proposals.
-  "community/psk": "A PreSharedKey is an admin's or owner's.",
+  "community/psk":
+    "A PreSharedKey is external, an admin's or owner's, and in a group that is made for a conversation which moves.",
   "community/reinit": "A ReInit is an owner's.",
   "community/update": "There are no Update proposals.",
   "community/stranger": "There are no proposals of strangers.",
@@ -35,7 +36,8 @@ export const communityRules = {
   "community/roles": "Roles are changed by owners.",
   "community/settings":
     "Links, settings, ban list, timer, generation, expected accounts and preparation are changed by admins and owners.",
-  "community/generation": "The generation never goes back.",
+  "community/generation":
+    "The generation never goes back, and a group that is made for no conversation never has one.",
   "community/preparing": "A group that carries its conversation is never again one that is prepared.",
   "community/profile": "The hash of the group profile is changed by who reaches profile_by.",
   "community/ban-list-unknown": "A ban list that the context names has to be at hand.",

@@ -113,6 +113,19 @@ const psk: Proposal = {
   kind: "psk",
   psk: { kind: "external", pskId: Uint8Array.of(1), pskNonce: new Uint8Array(32) },
 };
+const resumption = (world: World): Proposal => {
+  const { groupId, epoch } = world.device("olga").group;
+  return {
+    kind: "psk",
+    psk: {
+      kind: "resumption",
+      usage: "application",
+      pskGroupId: groupId,
+      pskEpoch: epoch - 1n,
+      pskNonce: new Uint8Array(32),
+    },
+  };
+};
 const reinit: Proposal = {
   kind: "reinit",
   groupId: Uint8Array.of(1),
@@ -358,10 +371,24 @@ describe("SelfRemove by reference", () => {
 
 describe("PreSharedKey, ReInit", () => {
   row(
-    "a PSK",
+    "a PSK, in a group that a conversation moves to",
     ["admin", "owner"],
     "community/psk",
     commit(() => psk),
+    { fields: { generation: 1 } },
+  );
+  row(
+    "a PSK, in any other group",
+    [],
+    "community/psk",
+    commit(() => psk),
+  );
+  row(
+    "a PSK of an earlier epoch",
+    [],
+    "community/psk",
+    commit((world) => resumption(world)),
+    { fields: { generation: 1 } },
   );
   row(
     "a ReInit",
@@ -393,7 +420,6 @@ describe("GroupContextExtensions", () => {
   row("slow mode", ["admin", "owner"], "community/settings", change({ slowModeSeconds: 30 }));
   row("joins per minute", ["admin", "owner"], "community/settings", change({ joinsPerMinute: 5 }));
   row("timer", ["admin", "owner"], "community/settings", change({ expireAfterSeconds: 86_400 }));
-  row("generation", ["admin", "owner"], "community/settings", change({ generation: 2 }));
   row(
     "ban list",
     ["admin", "owner"],
@@ -419,16 +445,21 @@ describe("GroupContextExtensions", () => {
   row("preparation again", [], "community/preparing", change({ preparing: true }), undefined, {
     member: ["community/settings", "community/preparing"],
   });
-  row(
-    "generation back",
-    [],
-    "community/generation",
-    change({ generation: 4 }),
-    { fields: { generation: 5 } },
-    {
-      member: ["community/settings", "community/generation"],
-    },
-  );
+  row("generation", ["admin", "owner"], "community/settings", change({ generation: 2 }), {
+    fields: { generation: 1 },
+  });
+  for (const [name, from, to] of [
+    ["generation back", 5, 4],
+    ["a generation where there is none", 0, 1],
+  ] as const)
+    row(
+      name,
+      [],
+      "community/generation",
+      change({ generation: to }),
+      { fields: { generation: from } },
+      { member: ["community/settings", "community/generation"] },
+    );
   row(
     "a ban list that nobody has",
     [],

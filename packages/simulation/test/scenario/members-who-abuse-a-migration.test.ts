@@ -1,10 +1,23 @@
-import { parseGroupId } from "@murmuration/base";
+import { randomBytes } from "node:crypto";
+import { formatId, type GroupId, groupId, parseGroupId } from "@murmuration/base";
+import { routePath } from "@murmuration/wire";
 import { expect, test } from "vitest";
 import type { Content } from "../../../client-core/src/core/content.ts";
+import { migrationGroupId } from "../../../client-core/src/core/migration/keys.ts";
+import { encodeMigrationPskId } from "../../../client-core/src/core/migration/psk-id.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import { insidesOf, tell } from "../support/bent-creator.ts";
+import { PATIENCE_MS } from "../support/communities.ts";
+import { HeldRequests } from "../support/held-requests.ts";
 import { LyingRecords } from "../support/lying-records.ts";
+import { allMoved, movers, pairwiseGroup, requireMoved } from "../support/moves.ts";
 import { groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
+import { storedLog } from "../support/service-rows.ts";
+
+/** No creator draws so many secrets. */
+const ROUND = 99;
+
+const random = (length: number) => new Uint8Array(randomBytes(length));
 
 const count = (device: SimulatedDevice, table: string): number =>
   insidesOf(device).context.storage.get(`SELECT count(*) AS n FROM ${table}`)?.["n"] as number;
@@ -122,4 +135,74 @@ test("a device is not ready that names another epoch than the creator is in, whe
   (mallory.client as unknown as { link: { interrupt(): void } }).link.interrupt();
   const all = [alice, bob, dave, mallory];
   await until(() => all.every((device) => inConversation(device, group.id)?.protocol === "mls"), 40_000);
+}, 120_000);
+
+/** A commit of the group that a conversation moves to, or has moved to, under a key that nobody else has. */
+async function commitUnderOwnKey(admin: SimulatedDevice, id: string): Promise<void> {
+  const conversation = parseGroupId(id) as GroupId;
+  const { communities, context } = insidesOf(admin);
+  const { generation } = context.migration.record(conversation);
+  context.transaction(() => context.migration.putSecret(conversation, generation, ROUND, random(32)));
+  await communities.committer.commit(conversation, (group) => {
+    const named = {
+      groupId: groupId(new Uint8Array(group.groupId)),
+      generation,
+      round: ROUND,
+      rosterHash: random(32),
+    };
+    const psk = { kind: "external", pskId: encodeMigrationPskId(named), pskNonce: random(32) } as const;
+    return { options: { proposals: [{ kind: "psk", psk }], cached: "none", path: "always" } };
+  });
+}
+
+const voids = (world: World, id: string): number =>
+  storedLog(world, formatId(migrationGroupId(parseGroupId(id) as GroupId, 1))).filter(
+    (entry) => entry.voids !== undefined,
+  ).length;
+
+const rejoins = (devices: readonly SimulatedDevice[]): number =>
+  devices.reduce((sum, { client }) => sum + client.communityCosts.rejoins, 0);
+
+test("an admin that commits under a key of its own, in a group that has moved, drives nobody out of it", async () => {
+  const { world, alice, bob, mallory, all, group } = await birds();
+  await using _ = world;
+  await group.setRole(mallory.id, "admin");
+  await group.migrate("start");
+  await allMoved(all, group.id);
+  await requireMoved(all, group.id, "all are in");
+
+  await commitUnderOwnKey(mallory, group.id);
+  await until(() => voids(world, group.id) === 1, PATIENCE_MS, "the commit is void");
+  await requireMoved([alice, bob], group.id, "on we go");
+  expect(rejoins([alice, bob])).toBe(0);
+}, 120_000);
+
+// It comes between the switching commit and the word of the record: all of them take it for one whose key is on its way.
+test("an admin that commits under a key of its own in the moment of the switch leaves nobody deaf behind it", async () => {
+  const world = await World.start();
+  await using _ = world;
+  const held = new HeldRequests();
+  const [alice] = await movers(world, ["Alice"], { wrapTransport: held.wrapTransport });
+  const [bob, carol, mallory] = await movers(world, ["Bob", "Carol", "Mallory"]);
+  const honest = [alice, bob, carol];
+  await introduce(...honest, mallory);
+  const group = await pairwiseGroup(alice, [bob, carol, mallory]);
+  await group.setRole(mallory.id, "admin");
+  await group.migrate("start");
+  const isReady = () => inConversation(alice, group.id).migration?.state === "ready";
+  await until(isReady, PATIENCE_MS, "all are ready");
+  held.keep(`PUT ${routePath("writeGroup", { groupId: group.id })}`);
+  await until(() => held.count > 0, PATIENCE_MS, "the word of the switch is kept");
+
+  await commitUnderOwnKey(mallory, group.id);
+  // It does not find the switch, and would begin another generation.
+  await mallory.stop();
+  const isDeaf = (device: SimulatedDevice) =>
+    insidesOf(device).communities.isStandingStill(parseGroupId(group.id) as GroupId);
+  await until(() => honest.every(isDeaf), PATIENCE_MS, "the log stands still");
+  held.letGo();
+  await allMoved(honest, group.id);
+  await until(() => voids(world, group.id) === 1, PATIENCE_MS, "the commit is void");
+  await requireMoved(honest, group.id, "on we go");
+  expect(rejoins(honest)).toBe(0);
 }, 120_000);

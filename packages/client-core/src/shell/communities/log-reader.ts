@@ -358,10 +358,14 @@ export class LogReader {
 
   /**
    * While the conversation is pairwise there is time for the key to come. No commit of a group that it goes by has one: an
-   * admin has made it up, and members who all entered anew would do so at every whim of it.
+   * admin has made it up, and members who all entered anew would do so at every whim of it. Whoever was let into a group
+   * that is prepared before it was told of the conversation can not know: it enters anew.
    */
   private lackKey(id: GroupId, sequence: number, group: Group, commit: Bytes): Step {
-    if (!this.context.migration.isMoving(id)) return this.refuse(id, group, sequence, commit, PSK_MISSING);
+    if (!this.context.migration.isMoving(id)) {
+      const { preparing } = communityContextOf(group.context.extensions);
+      return preparing ? this.giveUp(id) : this.refuse(id, group, sequence, commit, PSK_MISSING);
+    }
     const proposals = this.past.proposalsOf(id, group.epoch);
     const { added } = partiesOf(communityCrypto, group.tree, commit, proposals);
     this.lacking = { epoch: Number(group.epoch), sequence, adds: added.length > 0 };

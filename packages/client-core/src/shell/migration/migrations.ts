@@ -79,7 +79,7 @@ const ASK_AGAIN_MS = 30_000;
 const ENTER_AGAIN_MS = { first: 2_000, most: 60_000 };
 /** Before a record is read again for the sake of a Welcome, ms. */
 const READ_AGAIN_MS = { first: 1_000, most: 300_000 };
-/** So long all moves wait for one that waits for the service or for other members, ms. */
+/** So long all moves wait for those that wait for the service or for other members, ms. */
 const PATIENCE_WITH_ONE_MS = 1_000;
 /** How long a lease may have run out before another device looks whether it has, ms; twice as long at the most. */
 const TAKE_OVER_LOOK_MS = 45_000;
@@ -115,6 +115,8 @@ export class Migrations {
   private nextAddAtMs = Number.POSITIVE_INFINITY;
   private running = false;
   private again = false;
+  /** How often this was woken. */
+  private wakes = 0;
   private waitsForMailbox = false;
 
   constructor(
@@ -381,6 +383,8 @@ export class Migrations {
     if (generation > 1 || mls.group(id) !== undefined) context.eraseWhenQuiet();
     mls.expectGroup(id, wireId);
     this.communities.abandon(id);
+    // Its Welcome may have come first.
+    this.afterwards(() => this.communities.welcomesCame());
     if (!this.preparer.isCreator(id)) return;
     const lease = migration.wantedLease(id);
     migration.dropLease(id);
@@ -571,7 +575,7 @@ export class Migrations {
         for (const { id: row, groupId: wireId } of mls.welcomes())
           if (before.includes(row) && this.expects(wireId) !== undefined) mls.deleteWelcome(row);
       });
-      await this.communities.welcomes();
+      await this.communities.welcomesCame();
     });
   }
 
@@ -677,6 +681,7 @@ export class Migrations {
   /** Something happened that may let a move go on. */
   wake(): void {
     this.again = true;
+    this.wakes++;
     this.changed.notify();
     if (this.running) return;
     this.running = true;
@@ -693,12 +698,13 @@ export class Migrations {
     this.wake();
   }
 
-  /** One loop for all conversations, as long as there is something to do; it waits for none of them for long. */
+  /** One loop for all conversations, as long as there is something to do. However many of them wait, it does not for long. */
   private async run(): Promise<void> {
     try {
       while (!this.context.closing.signal.aborted && this.hasWork()) {
         this.again = false;
-        for (const id of this.open()) if (await this.attend(groupId(id))) this.again = true;
+        const went = await Promise.all(this.open().map((id) => this.attend(groupId(id))));
+        if (went.includes(true)) this.again = true;
         if (!this.again) await this.pause();
       }
     } finally {
@@ -740,6 +746,7 @@ export class Migrations {
     const key = formatId(id);
     if (this.busy.has(key)) return false;
     this.busy.add(key);
+    const { wakes } = this;
     const attempt = this.attempt(id).finally(() => this.busy.delete(key));
     const { closing, environment } = this.context;
     const isOver = new AbortController();
@@ -748,8 +755,8 @@ export class Migrations {
     const first = await Promise.race([attempt, late]).finally(() => isOver.abort());
     if (first !== "late") return first;
     this.effects.behind(async () => {
-      await attempt;
-      this.wake();
+      // What came meanwhile has found it busy.
+      if ((await attempt) || this.wakes !== wakes) this.wake();
     });
     return false;
   }
@@ -773,6 +780,7 @@ export class Migrations {
     const { state } = context.migration.record(id);
     const { switchedAtMs } = context.migration.own(id);
     if (hasSwitched(state) && state !== "recovering" && switchedAtMs > 0) {
+      await this.readOnBehindSwitch(id);
       this.effects.wake(lanes.group(id));
       await this.addWaiting(id);
     }
@@ -908,6 +916,12 @@ export class Migrations {
     if (this.context.migration.countSecrets(id) <= before) return;
     this.lackedWith.delete(key);
     await this.communities.reopen(id);
+  }
+
+  /** The log stood still before the word of the switch came: no key is waited for any more. */
+  private async readOnBehindSwitch(id: GroupId): Promise<void> {
+    if (this.lackedWith.delete(formatId(id)) && this.communities.isStandingStill(id))
+      await this.communities.reopen(id);
   }
 
   private wakeWhenCaughtUp(): void {

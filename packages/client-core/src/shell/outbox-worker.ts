@@ -74,6 +74,8 @@ const FULL_MIN_MS = 1_000;
 /** Pause before the first and between later tries where the service refuses a fence that the record says is the present one. */
 const UNEXPLAINED_MIN_MS = 500;
 const UNEXPLAINED_MAX_MS = 60_000;
+/** Before what has failed is tried again, ms: at first, and at the most. */
+const AGAIN_MS = { first: 100, most: 30_000 };
 
 export class OutboxWorker {
   /** Notified when a row was accepted or failed. */
@@ -218,7 +220,7 @@ export class OutboxWorker {
     } catch (error) {
       if (this.aborted || !isTemporary(error)) throw error;
       const retryMs = error instanceof ServiceRefusal ? (error.retryAfterMs ?? 0) : 0;
-      return { kind: "after", ms: Math.max(retryMs, Math.min(30_000, 100 * 2 ** failures)) };
+      return { kind: "after", ms: Math.max(retryMs, againMs(failures + 1)) };
     }
   }
 
@@ -382,9 +384,9 @@ export class OutboxWorker {
       case "refresh-group":
         return this.refreshGroup(row, part, refused);
       case "again":
-        return { kind: "after", ms: decision.afterMs };
+        return { kind: "after", ms: Math.max(decision.afterMs, againMs(refused)) };
       case "reconnect":
-        return { kind: "after", ms: 50 };
+        return { kind: "after", ms: Math.max(50, againMs(refused)) };
       case "failed":
         this.failed(row, decision.code);
         return undefined;
@@ -546,6 +548,10 @@ export class OutboxWorker {
 
 const isReceipt = ({ lane, target }: OutboxRow): boolean =>
   target.kind === "account" && lane === lanes.receipts(target.account);
+
+/** A pause that doubles with each failure; the first try comes without one. */
+const againMs = (failures: number): number =>
+  failures === 0 ? 0 : Math.min(AGAIN_MS.most, AGAIN_MS.first * 2 ** (failures - 1));
 
 const withoutAccess = ({ account }: { readonly account: AccountId }): Repair => ({
   account,

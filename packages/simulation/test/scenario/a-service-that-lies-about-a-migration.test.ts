@@ -40,6 +40,21 @@ test("a service that refuses what is sent, for no reason that the record knows, 
   await until(() => all.every((device) => textsOf(device.client, group.id).includes("anybody there?")));
 }, 60_000);
 
+test("a service that wants the same bytes again and again gets them ever less often, and they arrive when it takes them", async () => {
+  const { world, lies, all, group } = await start();
+  await using _ = world;
+  const [, bob] = all;
+  lies.lieAboutSubmits(({ fence }) => (fence === undefined ? "pass" : "again"));
+  await inConversation(bob, group.id).send({ text: "anybody there?" });
+  await until(() => lies.submittedAtMs.length >= 2);
+  // The second comes at once, those behind it after 100 ms, 200 ms and so on.
+  await stays(2_000, () => expect(lies.submittedAtMs.length).toBeLessThanOrEqual(7));
+  expect(lies.submittedAtMs.length).toBeGreaterThan(3);
+
+  lies.lieAboutSubmits(undefined);
+  await until(() => all.every((device) => textsOf(device.client, group.id).includes("anybody there?")));
+}, 60_000);
+
 test("two groups that are refused for no reason do not wake each other", async () => {
   const { world, lies, all, group } = await start();
   await using _ = world;

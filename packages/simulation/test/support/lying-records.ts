@@ -11,6 +11,7 @@ import {
 } from "@murmuration/wire";
 
 export type RecordReply = MessageOf<typeof groupRecord>;
+type SubmitLie = "refuse" | "again" | "swallow" | "pass" | "take";
 type Submit = Extract<ClientFrame["body"], { readonly kind: "submitSealed" }>;
 
 export class LyingRecords {
@@ -21,7 +22,7 @@ export class LyingRecords {
   /** What the service said last when it was honest. */
   last: RecordReply | undefined;
   private recordLie: ((honest: RecordReply) => RecordReply) | undefined;
-  private submitLie: ((submit: Submit) => "refuse" | "swallow" | "pass" | "take") | undefined;
+  private submitLie: ((submit: Submit) => SubmitLie) | undefined;
   private logLie: ((page: GroupEntries) => boolean) | undefined;
 
   /** Answers another record than the one that there is. */
@@ -30,10 +31,10 @@ export class LyingRecords {
   }
 
   /**
-   * Of sealed submits: refused for their fence, said to be accepted and thrown away, taken as ever, or taken whatever
-   * their fence.
+   * Of sealed submits: refused for their fence, asked for once more, said to be accepted and thrown away, taken as ever, or
+   * taken whatever their fence.
    */
-  lieAboutSubmits(lie: ((submit: Submit) => "refuse" | "swallow" | "pass" | "take") | undefined): void {
+  lieAboutSubmits(lie: ((submit: Submit) => SubmitLie) | undefined): void {
     this.submitLie = lie;
   }
 
@@ -89,7 +90,9 @@ export class LyingRecords {
     const answer =
       lie === "refuse"
         ? ({ kind: "rejection", code: "submit/fence-outdated", action: "fix-and-resend" } as const)
-        : ({ kind: "submitAccepted", serverTimeMs: Date.now(), repeatedSubmit: false } as const);
+        : lie === "again"
+          ? ({ kind: "rejection", code: "http/body-incomplete", action: "retry" } as const)
+          : ({ kind: "submitAccepted", serverTimeMs: Date.now(), repeatedSubmit: false } as const);
     queueMicrotask(() => handlers.frame({ requestId, body: answer }));
     return true;
   }

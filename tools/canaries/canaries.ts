@@ -586,6 +586,15 @@ export const canaries: readonly Canary[] = [
     edit(`${CLIENT}shell/migration/migrations.ts`, "      await this.readOnBehindSwitch(id);\n", ""),
   ),
   canary(
+    "a service that wants the same bytes again gets them without a pause",
+    story("a-service-that-lies-about-a-migration", "wants the same bytes again"),
+    edit(
+      `${CLIENT}shell/outbox-worker.ts`,
+      "ms: Math.max(decision.afterMs, againMs(refused)) };",
+      "ms: decision.afterMs };",
+    ),
+  ),
+  canary(
     "what is deleted before it has left leaves a number for which others wait",
     story("what-is-under-way-when-a-group-moves-to-mls", "what somebody deletes before it has left"),
     edit(`${CLIENT}core/migration/said-anew.ts`, "while (unsaid.has(from - 1)) from--;", ""),

@@ -560,7 +560,11 @@ export const canaries: readonly Canary[] = [
   canary(
     "the record of a group that was left is read with whatever comes, for a Welcome that it may explain",
     story("a-welcome-that-claims-a-migration", "ever less often"),
-    edit(`${CLIENT}shell/migration/migrations.ts`, "        this.readAgain.lengthen(key);\n", ""),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "        if (!isRead) this.readAgain.lengthen(key);\n",
+      "",
+    ),
   ),
   canary(
     "one move that is kept waiting holds up all others of its device",
@@ -583,14 +587,18 @@ export const canaries: readonly Canary[] = [
   canary(
     "a log that stood still before the switch is not read on behind it",
     story("members-who-abuse-a-migration", "leaves nobody deaf"),
-    edit(`${CLIENT}shell/migration/migrations.ts`, "      await this.readOnBehindSwitch(id);\n", ""),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "      this.afterwards(() => this.readOnBehindSwitch(id));\n",
+      "",
+    ),
   ),
   canary(
     "a service that wants the same bytes again gets them without a pause",
     story("a-service-that-lies-about-a-migration", "wants the same bytes again"),
     edit(
       `${CLIENT}shell/outbox-worker.ts`,
-      "ms: Math.max(decision.afterMs, againMs(refused)) };",
+      "ms: Math.max(decision.afterMs, Math.min(againMs(refused), ASKED_AGAIN_MOST_MS)) };",
       "ms: decision.afterMs };",
     ),
   ),

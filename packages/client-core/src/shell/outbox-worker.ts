@@ -76,6 +76,8 @@ const UNEXPLAINED_MIN_MS = 500;
 const UNEXPLAINED_MAX_MS = 60_000;
 /** Before what has failed is tried again, ms: at first, and at the most. */
 const AGAIN_MS = { first: 100, most: 30_000 };
+/** The same at the most where the service names a time: it is overloaded, or has a rate. */
+const ASKED_AGAIN_MOST_MS = 5_000;
 
 export class OutboxWorker {
   /** Notified when a row was accepted or failed. */
@@ -384,7 +386,10 @@ export class OutboxWorker {
       case "refresh-group":
         return this.refreshGroup(row, part, refused);
       case "again":
-        return { kind: "after", ms: Math.max(decision.afterMs, againMs(refused)) };
+        return {
+          kind: "after",
+          ms: Math.max(decision.afterMs, Math.min(againMs(refused), ASKED_AGAIN_MOST_MS)),
+        };
       case "reconnect":
         return { kind: "after", ms: Math.max(50, againMs(refused)) };
       case "failed":

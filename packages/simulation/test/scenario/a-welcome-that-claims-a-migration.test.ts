@@ -1,9 +1,11 @@
 import { formatId, type GroupId, parseAccountId, parseGroupId } from "@murmuration/base";
+import { routePath } from "@murmuration/wire";
 import { expect, test } from "vitest";
 import { migrationGroupId } from "../../../client-core/src/core/migration/keys.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import { insidesOf, writeStep } from "../support/bent-creator.ts";
 import { PATIENCE_MS } from "../support/communities.ts";
+import { HeldRequests } from "../support/held-requests.ts";
 import { LyingRecords } from "../support/lying-records.ts";
 import { groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
 
@@ -94,4 +96,27 @@ test("a Welcome that comes before any word of the move leads in, once the record
   expect(context.mls.group(parseGroupId(group.id))?.state).toBe("active");
   expect(context.meter).toMatchObject({ welcomes: 1, rejoins: 0 });
   expect(context.mls.welcomes()).toEqual([]);
+}, 60_000);
+
+// Whoever was a member knows the name that the group will have, and when its maker is about to ask for the record.
+test("a Welcome into the very group that one makes oneself leads nowhere", async () => {
+  const world = await World.start();
+  await using _ = world;
+  const held = new HeldRequests();
+  const alice = await world.join("Alice", { wrapTransport: held.wrapTransport });
+  const [bob, mallory] = [await world.join("Bob"), await world.join("Mallory")];
+  await introduce(alice, bob, mallory);
+  const group = await groupOf(alice, bob, mallory);
+  held.keep(`GET ${routePath("readGroup", { groupId: group.id })}`);
+  await claim(mallory, group.id, 1, alice);
+  await until(() => held.count > 0, PATIENCE_MS, "the record is asked for, for the Welcome");
+  const begun = inConversation(alice, group.id).migrate("start");
+  await until(() => inConversation(alice, group.id).migration !== undefined, PATIENCE_MS, "the move begins");
+  held.letGo();
+  await begun;
+  const all = [alice, bob, mallory];
+  await until(() => all.every((device) => inConversation(device, group.id).protocol === "mls"), PATIENCE_MS);
+  // Its name was taken: the next one is as good.
+  expect(inConversation(alice, group.id).migration?.generation).toBe(2);
+  expect(insidesOf(alice).context.mls.welcomes()).toEqual([]);
 }, 60_000);

@@ -201,15 +201,16 @@ export class Joiner {
     // The record of a conversation may have named this group its own meanwhile: it is that conversation's then, and no
     // community by itself, in which nobody would look for this device.
     const now = this.names.conversation(row.groupId);
-    if (!equalBytes(now, id)) return this.isOfMove(row) ? undefined : this.join(now, row);
+    if (this.isOfMove(row)) return undefined;
+    if (!equalBytes(now, id)) return this.join(now, row);
     const wireId = this.names.wire(id);
     if (!equalBytes(group.groupId, wireId)) throw new RejectionError("group/foreign-welcome");
     // A pairwise group has no other group under its own id; the one that it migrates to is known by another.
     if (equalBytes(wireId, id) && this.context.conversations.get(id)?.protocol === "pairwise")
       throw new RejectionError("group/foreign-welcome");
     requireUsableEpoch(group);
-    // An external commit may have been faster.
-    if (mls.group(id)?.state === "active") return undefined;
+    // An external commit may have been faster, or this device makes a group of that name.
+    if (mls.group(id)?.state === "active" || mls.group(id)?.state === "creating") return undefined;
     if (Number(group.epoch) < this.highestEpoch(id)) throw new RejectionError("group/old-welcome");
     const { meter } = this.context;
     meter.welcomes++;

@@ -138,7 +138,10 @@ export class Migrations {
     this.preparer = new Preparer(context, groups, records, communities, this.lulls, (lane) =>
       effects.wake(lane),
     );
-    this.switcher = new Switcher(context, communities, (id) => this.release(id));
+    this.switcher = new Switcher(context, communities, (id) => {
+      this.release(id);
+      this.afterwards(() => this.readOnBehindSwitch(id));
+    });
   }
 
   // ---------------------------------------------------------------------------------- what a person wants
@@ -383,9 +386,11 @@ export class Migrations {
     if (generation > 1 || mls.group(id) !== undefined) context.eraseWhenQuiet();
     mls.expectGroup(id, wireId);
     this.communities.abandon(id);
-    // Its Welcome may have come first.
-    this.afterwards(() => this.communities.welcomesCame());
-    if (!this.preparer.isCreator(id)) return;
+    if (!this.preparer.isCreator(id)) {
+      // Its Welcome may have come first.
+      this.afterwards(() => this.communities.welcomesCame());
+      return;
+    }
     const lease = migration.wantedLease(id);
     migration.dropLease(id);
     const nowMs = context.now();
@@ -535,17 +540,26 @@ export class Migrations {
   /**
    * What a Welcome is for whose group is not known: for a conversation whose record has gone on without us, or for an
    * attempt that is over. Undefined for any other, and where the group is known: also once a record has named it that was
-   * read for its Welcome. O(pairwise groups).
+   * read for its Welcome. Into a group that this device itself makes nobody lets it in: somebody has guessed its name.
+   * O(pairwise groups).
    */
   expects(wireId: Bytes): { readonly conversation: GroupId; readonly place: "early" | "over" } | undefined {
     const { conversations, migration, mls } = this.context;
-    if (mls.group(mls.conversationOf(wireId)) !== undefined) return undefined;
+    const known = mls.conversationOf(wireId);
+    if (mls.group(known) !== undefined)
+      return this.isMadeHere(known) ? { conversation: known, place: "over" } : undefined;
     for (const id of conversations.groups()) {
       const conversation = groupId(id);
       const place = placeWelcome(conversation, migration.record(id).generation, wireId);
       if (place !== undefined) return { conversation, place };
     }
     return undefined;
+  }
+
+  private isMadeHere(id: GroupId): boolean {
+    const { migration, mls } = this.context;
+    const isOut = mls.group(id)?.state === "over";
+    return this.preparer.isCreator(id) && migration.isMoving(id) && !isOut;
   }
 
   /**
@@ -565,11 +579,9 @@ export class Migrations {
         isRead = await this.groups.refresh(id);
       } finally {
         this.reading.delete(key);
+        if (!isRead) this.readAgain.lengthen(key);
       }
-      if (!isRead) {
-        this.readAgain.lengthen(key);
-        return;
-      }
+      if (!isRead) return;
       this.readAgain.delete(key);
       this.context.transaction(() => {
         for (const { id: row, groupId: wireId } of mls.welcomes())
@@ -680,8 +692,12 @@ export class Migrations {
 
   /** Something happened that may let a move go on. */
   wake(): void {
-    this.again = true;
     this.wakes++;
+    this.look();
+  }
+
+  private look(): void {
+    this.again = true;
     this.changed.notify();
     if (this.running) return;
     this.running = true;
@@ -755,8 +771,8 @@ export class Migrations {
     const first = await Promise.race([attempt, late]).finally(() => isOver.abort());
     if (first !== "late") return first;
     this.effects.behind(async () => {
-      // What came meanwhile has found it busy.
-      if ((await attempt) || this.wakes !== wakes) this.wake();
+      // What came meanwhile has found it busy. That it is over is nothing new for others: two would wake each other for ever.
+      if ((await attempt) || this.wakes !== wakes) this.look();
     });
     return false;
   }
@@ -780,7 +796,6 @@ export class Migrations {
     const { state } = context.migration.record(id);
     const { switchedAtMs } = context.migration.own(id);
     if (hasSwitched(state) && state !== "recovering" && switchedAtMs > 0) {
-      await this.readOnBehindSwitch(id);
       this.effects.wake(lanes.group(id));
       await this.addWaiting(id);
     }
@@ -918,7 +933,10 @@ export class Migrations {
     await this.communities.reopen(id);
   }
 
-  /** The log stood still before the word of the switch came: no key is waited for any more. */
+  /**
+   * The log stood still before the word of the switch came: no key is waited for any more. Where this device does not get so
+   * far, its next start or connection reads the log all the same.
+   */
   private async readOnBehindSwitch(id: GroupId): Promise<void> {
     if (this.lackedWith.delete(formatId(id)) && this.communities.isStandingStill(id))
       await this.communities.reopen(id);

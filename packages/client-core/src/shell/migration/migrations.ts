@@ -498,7 +498,8 @@ export class Migrations {
     const { context } = this;
     const { state, creator, generation } = context.migration.record(id);
     context.migration.setOwn(id, { enteredEpoch: Number(group.epoch) });
-    this.standsStillSinceMs.delete(formatId(id));
+    // What its log lacked is behind it.
+    for (const waits of [this.lackedWith, this.standsStillSinceMs]) waits.delete(formatId(id));
     const community = communityContextOf(group.context.extensions);
     if (creator === undefined || !context.migration.isMoving(id)) {
       if (hasSwitched(state)) this.switcher.switchIfReached(id);

@@ -553,8 +553,8 @@ export const canaries: readonly Canary[] = [
     story("a-welcome-that-claims-a-migration", "comes before any word of the move"),
     edit(
       `${CLIENT}shell/migration/migrations.ts`,
-      "    if (mls.group(mls.conversationOf(wireId)) !== undefined) return undefined;\n",
-      '    if (mls.group(mls.conversationOf(wireId))?.state === "active") return undefined;\n',
+      "    if (mls.group(known) !== undefined)\n",
+      '    if (mls.group(known)?.state === "active")\n',
     ),
   ),
   canary(
@@ -598,8 +598,8 @@ export const canaries: readonly Canary[] = [
     story("a-service-that-lies-about-a-migration", "wants the same bytes again"),
     edit(
       `${CLIENT}shell/outbox-worker.ts`,
-      "ms: Math.max(decision.afterMs, Math.min(againMs(refused), ASKED_AGAIN_MOST_MS)) };",
-      "ms: decision.afterMs };",
+      "ms: Math.max(decision.afterMs, Math.min(againMs(refused), ASKED_AGAIN_MOST_MS)),",
+      "ms: decision.afterMs,",
     ),
   ),
   canary(

@@ -106,7 +106,7 @@ export class Groups {
   private readonly triedPast = new Set<string>();
   /** Groups whose record was written forward on this connection. */
   private readonly fed = new Set<string>();
-  /** Announcements that were given up for now: what waits for them goes on when they were sent. */
+  /** Announcements that took too long for whoever asked: the change that each belongs to goes on once it was sent. */
   private readonly announcing = new Set<number>();
   /** Groups for which a new key is being drawn. */
   private readonly rotating = new Set<string>();

@@ -448,6 +448,15 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "the last entries of a stream that is over are taken together with the first ones of the next",
+    ofUnit("entries-together", "the last entries of a stream that is over"),
+    edit(
+      `${CLIENT}shell/communities/entries-together.ts`,
+      "last !== undefined && next === last + 1",
+      "last !== undefined && next !== undefined",
+    ),
+  ),
+  canary(
     "every member empties its log when a move begins",
     story("members-are-spared-while-a-group-moves", "no member empties its log"),
     edit(

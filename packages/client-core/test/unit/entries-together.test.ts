@@ -50,6 +50,17 @@ test("frames of several groups, and what is no entry, are taken in the order in 
   expect(taken).toEqual(["1: 4 of 4", "2: 1 2 of 2", "1: 5 of 5", "a turn", "1: 6 of 6"]);
 });
 
+test("the last entries of a stream that is over are not taken together with the first ones of the next stream", async () => {
+  const { taken, together } = taking();
+  together.put(frame(ours, 7));
+  together.put(frame(ours, 8));
+  together.put(frame(ours, 3, 4, 5));
+  together.put(frame(ours, 6));
+  together.put(frame(ours, 8));
+  await endOfPiece();
+  expect(taken).toEqual(["1: 7 8 of 8", "1: 3 4 5 6 of 6", "1: 8 of 8"]);
+});
+
 test("what came over a connection that is gone is not taken: it comes again", async () => {
   const { taken, together } = taking();
   together.put(frame(ours, 4));

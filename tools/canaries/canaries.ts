@@ -448,6 +448,24 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "a contact card alone says nothing of whom a leaf stands for",
+    story("a-service-that-swaps-an-identity", "by a contact card"),
+    edit(
+      `${CLIENT}shell/known-identities.ts`,
+      "if (card === undefined) return",
+      "if (card === undefined || card.length > 0) return",
+    ),
+  ),
+  canary(
+    "whoever comes into a group under another key than it is known by is told of when it speaks",
+    story("a-service-that-swaps-an-identity", "when that one comes into a group"),
+    edit(
+      `${CLIENT}shell/communities/ledger.ts`,
+      "    this.context.identities.tellOfOthers(id, leaves);\n",
+      "",
+    ),
+  ),
+  canary(
     "the last entries of a stream that is over are taken together with the first ones of the next",
     ofUnit("entries-together", "the last entries of a stream that is over"),
     edit(

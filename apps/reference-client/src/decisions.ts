@@ -13,6 +13,9 @@ const SENTENCES: Readonly<Record<Decision["code"], string>> = {
     "  there any more. Ask the other members over another channel; in a community see group heal.",
   "group/disputed":
     "This member says that it is in another group of this name. If others say so as well, ask them over another channel.",
+  "group/other-identity":
+    "Somebody speaks here under another identity key than this contact has. It is not shown. Compare safety numbers over\n" +
+    "  another channel; see safety-number.",
   "group/unusable": "This device could not go on with what it knows of the group, and enters it anew.",
   "group/service-behind":
     "The delivery service was set back, and this device cannot bring it forward. Nothing is said there until another\n" +
@@ -36,10 +39,6 @@ const SENTENCES: Readonly<Record<Decision["code"], string>> = {
     "  Nothing is sent until it is.",
 };
 
-const OTHER_LEAF =
-  "Somebody speaks in a community under another identity key than this contact has. It is not shown. Compare safety\n" +
-  "  numbers over another channel; see safety-number.";
-
 /** Whom it is about, what is the matter, and the stable code. */
 export function describeDecision(client: Client, { accountId, code, conversationId }: Decision): string {
   const group = conversationId === undefined ? undefined : client.conversations.get(conversationId);
@@ -47,13 +46,8 @@ export function describeDecision(client: Client, { accountId, code, conversation
     ...(group === undefined ? [] : [printable(group.title)]),
     ...(accountId === undefined ? [] : [nameOf(client, accountId)]),
   ].join(", ");
-  const isOfLeaf =
-    code === "pairwise/identity-changed" && accountId !== undefined && !isToBeDecided(client, accountId);
-  return `${about === "" ? "" : `${about}: `}${isOfLeaf ? OTHER_LEAF : SENTENCES[code]} (${code})`;
+  return `${about === "" ? "" : `${about}: `}${SENTENCES[code]} (${code})`;
 }
-
-const isToBeDecided = (client: Client, account: string): boolean =>
-  client.contacts.get(account)?.keyChanged === true;
 
 /** Contacts to whom nothing is sent until somebody says which of two identity keys is theirs. */
 function openDecisions(client: Client): readonly string[] {

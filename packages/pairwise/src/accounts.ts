@@ -35,6 +35,11 @@ export function identityOf(rows: Rows, accountId: AccountId): AccountIdentity | 
   };
 }
 
+export function identityKeysOf(rows: Rows, accountIds: readonly AccountId[]): readonly (Bytes | undefined)[] {
+  const encoded = rows.readEach("account", accountIds.map(accountKey));
+  return encoded.map((row) => row && accountRow.decode(row).accountIdentityKey);
+}
+
 /** The decision that an account waits for, if any. */
 export function openDecision(rows: Rows, accountId: AccountId): IdentityDecision | undefined {
   return openDecisionOf(accountId, rows.read("account", accountKey(accountId)));

@@ -414,6 +414,8 @@ export interface PairwiseEngine {
   devicesOfEach(accountIds: readonly AccountId[]): readonly (readonly DeviceAddress[] | undefined)[];
   deviceListOf(accountId: AccountId): DeviceList | undefined;
   identityOf(accountId: AccountId): AccountIdentity | undefined;
+  /** The account keys alone, in the order of the accounts; undefined where none is known. One `readEach`. */
+  identityKeysOf(accountIds: readonly AccountId[]): readonly (Bytes | undefined)[];
   /**
    * Answers an IdentityDecision. `accept`: the claimed key and its list replace the known ones, verification is
    * withdrawn, sessions are deleted. Otherwise the claim is dropped. UsageError `pairwise/no-such-claim` if the

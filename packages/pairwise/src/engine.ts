@@ -7,7 +7,14 @@ import {
   UsageError,
 } from "@murmuration/base";
 import type { PublicKey } from "@signalapp/libsignal-client";
-import { acceptDeviceList, decideIdentity, identityOf, readDeviceList, setVerified } from "./accounts.ts";
+import {
+  acceptDeviceList,
+  decideIdentity,
+  identityKeysOf,
+  identityOf,
+  readDeviceList,
+  setVerified,
+} from "./accounts.ts";
 import { accountKey, addressKey, sameAddress } from "./address.ts";
 import type {
   AccountIdentity,
@@ -224,6 +231,10 @@ class Engine implements PairwiseEngine {
 
   identityOf(accountId: AccountId): AccountIdentity | undefined {
     return identityOf(this.rows, accountId);
+  }
+
+  identityKeysOf(accountIds: readonly AccountId[]): readonly (Bytes | undefined)[] {
+    return identityKeysOf(this.rows, accountIds);
   }
 
   decideIdentity<R>(

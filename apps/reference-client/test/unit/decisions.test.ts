@@ -41,8 +41,8 @@ test.each([
     /^Bi<U\+0007>rds, Bob: .*\(group\/disputed\)$/su,
   ],
   [
-    { accountId: "carol", code: "pairwise/identity-changed" },
-    /^Carol: Somebody speaks in a community .*\(pairwise\/identity-changed\)$/su,
+    { conversationId: "flock", accountId: "carol", code: "group/other-identity" },
+    /^Bi<U\+0007>rds, Carol: Somebody speaks here .*\(group\/other-identity\)$/su,
   ],
   [
     { accountId: "bob", code: "pairwise/identity-changed" },

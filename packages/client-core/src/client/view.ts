@@ -202,6 +202,7 @@ function viewEvidence({ evidence }: StoredEvent) {
 const DECISIONS = [
   "group/forked",
   "group/disputed",
+  "group/other-identity",
   "group/unusable",
   "group/service-behind",
   "migration/roster-mismatch",

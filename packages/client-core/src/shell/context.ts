@@ -29,6 +29,7 @@ import { PushStore } from "../store/push.ts";
 import { Meter } from "./communities/meter.ts";
 import { Erasure } from "./erasure.ts";
 import { EventCursor } from "./event-cursor.ts";
+import { KnownIdentities } from "./known-identities.ts";
 import { Notifier } from "./notifier.ts";
 import { SerialQueue } from "./serial-queue.ts";
 import { ServiceApi } from "./service-api.ts";
@@ -85,6 +86,7 @@ export class Context {
   private quietUntilMs = 0;
   readonly erasure = new Erasure(this);
   readonly eventCursor = new EventCursor(this);
+  readonly identities = new KnownIdentities(this);
   private pairwise: PairwiseEngine | undefined;
   private address: DeviceAddress | undefined;
 

@@ -107,7 +107,7 @@ export class GroupLedger {
         .find((key) => key.revision === change.revision && equalBytes(key.author, change.author.accountId));
       if (startsGeneration(change.action) && pending !== undefined) keys = pending;
       conversations.appendChange(group, change.revision, change.encoded);
-      this.learnProfiles(change);
+      this.learnMembers(group, change);
       this.writeNotices(group, before, state, change);
     }
     const current = generation ?? keys;
@@ -227,8 +227,11 @@ export class GroupLedger {
     }
   }
 
-  /** A profile key that its owner put into the record counts; one that somebody else did only fills a gap. */
-  private learnProfiles(change: VerifiedChange): void {
+  /**
+   * A profile key that its owner put into the record counts; one that somebody else did only fills a gap. Whoever adds a member
+   * says under which identity key it is.
+   */
+  private learnMembers(group: GroupId, change: VerifiedChange): void {
     const { contacts } = this.context;
     const { action, author } = change;
     if (action.kind === "join" || action.kind === "profile") {
@@ -238,6 +241,7 @@ export class GroupLedger {
       return;
     }
     if (action.kind !== "create" && action.kind !== "add") return;
+    this.context.identities.tellOfOthers(group, action.members);
     for (const { account, profileKey, name } of action.members) {
       if (this.context.isOwn(account)) continue;
       contacts.ensure(account);

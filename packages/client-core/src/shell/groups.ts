@@ -684,10 +684,8 @@ export class Groups {
   /** An account whose identity key we know must stand in the record with that key. */
   private checkIdentities(state: GroupState): void {
     for (const member of state.members.values()) {
-      const known = this.context.engine.identityOf(member.account);
-      if (known !== undefined && !equalBytes(known.accountIdentityKey, member.identityKey)) {
+      if (this.context.identities.compare(member.account, member.identityKey) === "other")
         throw new RejectionError("group/identity-mismatch");
-      }
     }
   }
 }

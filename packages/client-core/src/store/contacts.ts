@@ -140,14 +140,23 @@ export class ContactStore {
 
   /** What `accessKey` gives for each of these accounts, in their order. One query. */
   accessKeys(accounts: readonly AccountId[]): readonly (Bytes | undefined)[] {
-    const keys = accounts.map((): Bytes | undefined => undefined);
+    return this.each(accounts, "access_key");
+  }
+
+  /** What cards and links say of the identity keys of these accounts, in their order. One query. */
+  fingerprints(accounts: readonly AccountId[]): readonly (Bytes | undefined)[] {
+    return this.each(accounts, "fingerprint");
+  }
+
+  private each(accounts: readonly AccountId[], column: "access_key" | "fingerprint") {
+    const values = accounts.map((): Bytes | undefined => undefined);
     const rows = this.storage.all(
-      `SELECT wanted.key AS i, contact.access_key AS access_key FROM json_each(?) AS wanted
+      `SELECT wanted.key AS i, contact.${column} AS value FROM json_each(?) AS wanted
          CROSS JOIN contact ON contact.account = unhex(wanted.value)`,
       [JSON.stringify(accounts.map(toHex))],
     );
-    for (const row of rows) keys[row["i"] as number] = optionalBytes(row["access_key"]);
-    return keys;
+    for (const row of rows) values[row["i"] as number] = optionalBytes(row["value"]);
+    return values;
   }
 
   /** Positions of the accounts that `accessKey` gives nothing for. One query that reads no key. */

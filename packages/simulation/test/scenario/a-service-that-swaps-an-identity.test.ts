@@ -1,5 +1,5 @@
 import { fromBase64Url } from "@murmuration/base";
-import type { HttpReply, Storage, Transport } from "@murmuration/client-core";
+import type { ClientEvent, HttpReply, Storage, Transport } from "@murmuration/client-core";
 import { systemEnvironment } from "@murmuration/client-core";
 import {
   type BundleReply,
@@ -10,6 +10,7 @@ import {
 } from "@murmuration/wire";
 import { expect, test } from "vitest";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
+import { agree, countOf, on, small } from "../support/communities.ts";
 
 /** Hands out another device list for one account, as a service would that wants to read along. */
 class LyingService {
@@ -139,6 +140,81 @@ test("a contact card that comes later says that the service has shown another ke
   // Nothing of it was taken, and the number is not that of Alice.
   expect(await bob.client.contacts.safetyNumber(alice.id)).toBe(shown);
   expect(shown).not.toBe(await alice.client.contacts.safetyNumber(bob.id));
+});
+
+type Told = Pick<Extract<ClientEvent, { kind: "decision-needed" }>, "accountId" | "code" | "conversationId">;
+
+const toldOf = ({ client }: SimulatedDevice): readonly Told[] =>
+  client.events
+    .read(0, 10_000)
+    .filter((event) => event.kind === "decision-needed")
+    .map(({ code, conversationId, accountId }) => ({ code, conversationId, accountId }));
+
+const settings = { ...small, preKeyStock: 4 };
+
+test.each([
+  // Bob has asked for her number, and so has a key that the service made up.
+  { whose: "by the service, which lied", isCard: false },
+  // What Bob has scanned is not what the service says, and all that he has of her.
+  { whose: "by a contact card", isCard: true },
+])(
+  "whoever knows somebody under another key $whose, is told when that one comes into a group, and is shown nothing of it",
+  async ({ isCard }) => {
+    await using world = await World.start();
+    await using otherWorld = await World.start();
+    const liar = new LyingService();
+    const alice = await world.join("Alice", { settings });
+    const bob = await world.join("Bob", { settings, wrapTransport: liar.wrapTransport });
+    const carol = await world.join("Carol", { settings });
+    const impostor = await impostorOf(alice, otherWorld);
+    if (isCard) await bob.client.contacts.add(impostor.client.account!.contactCard);
+    else {
+      liar.account = alice.id;
+      liar.lie = await ownDeviceList(impostor, otherWorld);
+      await bob.client.contacts.add(alice.id);
+      await bob.client.contacts.safetyNumber(alice.id);
+      liar.lie = undefined;
+    }
+    await introduce(carol, alice);
+    await introduce(carol, bob);
+    const members = [alice.id, bob.id];
+    const { id } = await carol.client.conversations.createGroup({ title: "Birds", members });
+    await agree([alice, bob, carol], id);
+    const other = { code: "group/other-identity", conversationId: id, accountId: alice.id };
+    expect(toldOf(bob)).toEqual([other]);
+
+    for (const text of ["one", "two", "three"]) await on(alice, id).send({ text });
+    await until(() => textsOf(carol.client, id).length === 3);
+    await on(carol, id).send({ text: "the last word" });
+    await until(() => [alice, bob].every((device) => countOf(device, id, "the last word") === 1));
+    expect(textsOf(carol.client, id)).toEqual(["one", "two", "three", "the last word"]);
+    expect(textsOf(bob.client, id)).toEqual(["the last word"]);
+    expect(toldOf(bob)).toEqual([other]);
+    expect(toldOf(carol)).toEqual([]);
+  },
+  60_000,
+);
+
+test("a member that an admin adds to a pairwise group under another key than it is known by is told of", async () => {
+  await using world = await World.start();
+  await using otherWorld = await World.start();
+  const alice = await world.join("Alice");
+  const bob = await world.join("Bob");
+  const carol = await world.join("Carol");
+  const impostor = await impostorOf(alice, otherWorld);
+  await bob.client.contacts.add(impostor.client.account!.contactCard);
+  await introduce(carol, alice);
+  await introduce(carol, bob);
+  const group = await carol.client.conversations.createGroup({ title: "Birds", members: [bob.id] });
+  await until(() => on(bob, group.id)?.state === "active");
+  expect(toldOf(bob)).toEqual([]);
+
+  await group.add([alice.id]);
+  await until(() => on(bob, group.id).memberCount === 3);
+  expect(toldOf(bob)).toEqual([
+    { code: "group/other-identity", conversationId: group.id, accountId: alice.id },
+  ]);
+  expect(toldOf(carol)).toEqual([]);
 });
 
 /** Somebody else's keys under an account id, signed as they should be. */

@@ -79,8 +79,7 @@ export class Approvals {
     const { context } = this;
     const { accountId: account } = inviter;
     if (context.isOwn(account)) throw new RejectionError("link/own-link");
-    const known = context.engine.identityOf(account)?.accountIdentityKey;
-    if (known !== undefined && !equalBytes(known, inviter.accountIdentityKey))
+    if (context.identities.compare(account, inviter.accountIdentityKey) === "other")
       throw new RejectionError("pairwise/identity-changed");
     context.transaction(() => {
       context.contacts.ensure(account);

@@ -107,7 +107,7 @@ export class CommunityContent {
     const { context } = this;
     const { author, device, atMs } = message;
     if (!this.maySpeak(id, author)) throw new RejectionError("content/not-allowed");
-    if (!this.isTrusted(author, message.identityKey)) return;
+    if (!this.isTrusted(id, author, message.identityKey)) return;
     if (!context.history.noteSeen(author, device, content.messageId, context.now())) return;
     if (content.group?.name !== undefined) this.learnName(author, content.group.name);
     if (content.groupProfile !== undefined) {
@@ -146,17 +146,11 @@ export class CommunityContent {
     if (adder === undefined || roleOf(after, adder) === "member") this.profiles.owe(id, after);
   }
 
-  /** A leaf that stands for another identity key than we know this account by: the user has to look at it. */
-  private isTrusted(author: AccountId, identityKey: Bytes): boolean {
-    const { context } = this;
-    const known = context.engine.identityOf(author)?.accountIdentityKey;
-    if (known === undefined || equalBytes(known, identityKey)) return true;
-    context.events.append({
-      kind: "decision-needed",
-      account: author,
-      detail: "pairwise/identity-changed",
-      atMs: context.now(),
-    });
+  /** A leaf may stand for another identity key than we know this account by. */
+  private isTrusted(id: GroupId, account: AccountId, identityKey: Bytes): boolean {
+    const { identities } = this.context;
+    if (identities.compare(account, identityKey) !== "other") return true;
+    identities.tellOfOther(id, { account, identityKey });
     return false;
   }
 

@@ -2,7 +2,7 @@
  * Who this device is in MLS groups: one signature key for all of them, bound to the libsignal identity by the
  * credential (docs/communities.md), so that one safety number covers both protocols.
  */
-import { type AccountId, type Bytes, equalBytes, InvariantError, UsageError } from "@murmuration/base";
+import { type Bytes, equalBytes, InvariantError, UsageError } from "@murmuration/base";
 import {
   type Credential,
   type CryptoProvider,
@@ -19,7 +19,6 @@ import {
   verifyDeviceSignature,
   verifyXEdDsa,
 } from "@murmuration/pairwise";
-import { fingerprintOf } from "../../core/profile.ts";
 import type { Context } from "../context.ts";
 
 /**
@@ -31,21 +30,6 @@ export const communityCrypto: CryptoProvider = nativeCrypto(1, { verifyXEdDsa })
 
 /** Checks the signatures of credentials with libsignal. */
 export const identityVerifier: IdentityVerifier = { verifyAlternateIdentity, verifyDeviceSignature };
-
-/** How an account identity key compares with what sessions and contact cards say of that account. */
-export function compareIdentity(
-  { contacts, engine }: Context,
-  account: AccountId,
-  key: Uint8Array,
-): "same" | "other" | "unknown" {
-  const known = engine.identityOf(account)?.accountIdentityKey;
-  const card = contacts.get(account)?.fingerprint;
-  if (known === undefined && card === undefined) return "unknown";
-  const fits =
-    (known === undefined || equalBytes(known, key)) &&
-    (card === undefined || equalBytes(card, fingerprintOf(key)));
-  return fits ? "same" : "other";
-}
 
 /** This device's MLS identity; made and persisted when it is first asked for. */
 export function communityIdentity(context: Context): MemberIdentity {

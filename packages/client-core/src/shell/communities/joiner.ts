@@ -52,7 +52,7 @@ import type { Access } from "./access.ts";
 import type { Approvals, Inviter } from "./approvals.ts";
 import type { EpochReports } from "./epoch-reports.ts";
 import type { GroupNames } from "./group-names.ts";
-import { communityCrypto, communityIdentity, compareIdentity, encodedCredential } from "./identity.ts";
+import { communityCrypto, communityIdentity, encodedCredential } from "./identity.ts";
 import { bundleOf } from "./key-packages.ts";
 import type { CommunityLedger } from "./ledger.ts";
 import { profileOfWelcome } from "./profile.ts";
@@ -297,7 +297,7 @@ export class Joiner {
     const { accountId: account, accountIdentityKey: key } = decodeMemberCredential(node.credential);
     if (context.isOwn(account)) return equalBytes(context.engine.local()!.accountIdentityKey, key);
     return (
-      context.contacts.get(account)?.accepted === true && compareIdentity(context, account, key) === "same"
+      context.contacts.get(account)?.accepted === true && context.identities.compare(account, key) === "same"
     );
   }
 

@@ -76,6 +76,7 @@ export class CommunityLedger {
       members.set(keyOf(account), { account, role, invited: false, identityKey });
     const fresh = conversations.replaceMembers(id, [...members.values()]);
     for (const account of fresh) contacts.ensure(account);
+    this.context.identities.tellOfOthers(id, leaves);
     conversations.setExpiry(id, communityContextOf(group.context.extensions).expireAfterSeconds);
     return fresh;
   }
@@ -220,7 +221,7 @@ export class CommunityLedger {
 
   private addLeaves(id: GroupId, group: Group, { description }: Committed): Notice[] {
     const { contacts, conversations, mls } = this.context;
-    const fresh: string[] = [];
+    const fresh: RosterAccount[] = [];
     for (const { leaf, device } of description.added) {
       const { accountId: account, deviceId } = device;
       const known = conversations.member(id, account) !== undefined;
@@ -231,19 +232,18 @@ export class CommunityLedger {
       const node = group.tree.leaf(leaf);
       if (node === undefined) continue;
       contacts.ensure(account);
-      conversations.putMember(id, {
-        account,
-        role: roleOf(description.after, account),
-        invited: false,
-        identityKey: decodeMemberCredential(node.credential).accountIdentityKey,
-      });
-      fresh.push(formatId(account));
+      const role = roleOf(description.after, account);
+      const { accountIdentityKey: identityKey } = decodeMemberCredential(node.credential);
+      conversations.putMember(id, { account, role, invited: false, identityKey });
+      fresh.push({ account, role, identityKey });
     }
-    if (fresh.length === 0) return [];
-    const [account] = fresh;
-    if (description.external) return [{ code: "group/member-joined", account: account! }];
-    if (fresh.length === 1) return [{ code: "group/member-added", account: account! }];
-    return [{ code: "group/members-added", count: fresh.length, accounts: fresh.slice(0, NAMED_IN_A_LINE) }];
+    this.context.identities.tellOfOthers(id, fresh);
+    const accounts = fresh.slice(0, NAMED_IN_A_LINE).map(({ account }) => formatId(account));
+    const [account] = accounts;
+    if (account === undefined) return [];
+    if (description.external) return [{ code: "group/member-joined", account }];
+    if (fresh.length === 1) return [{ code: "group/member-added", account }];
+    return [{ code: "group/members-added", count: fresh.length, accounts }];
   }
 
   private changeContext(id: GroupId, { before, after }: CommitDescription): Notice[] {

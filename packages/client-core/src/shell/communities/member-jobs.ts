@@ -23,7 +23,7 @@ import { type ClaimedAccount, limits, type WelcomeRecipient } from "@murmuration
 import type { ClaimedRow, JobAction, JobRow } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
 import type { CommitPlan, Committer } from "./committer.ts";
-import { communityCrypto, compareIdentity } from "./identity.ts";
+import { communityCrypto } from "./identity.ts";
 
 /** An account that could not be added or removed, and why. */
 export interface LeftOut {
@@ -229,7 +229,7 @@ export class MemberJobs {
     const member = decodeMemberCredential(credential);
     if (!equalBytes(member.accountId, account) || member.deviceId !== device)
       throw new RejectionError("key-packages/bad-key-package");
-    if (compareIdentity(this.context, account, member.accountIdentityKey) === "other")
+    if (this.context.identities.compare(account, member.accountIdentityKey) === "other")
       throw new RejectionError("pairwise/identity-changed");
   }
 

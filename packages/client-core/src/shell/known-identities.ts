@@ -1,0 +1,65 @@
+import { type AccountId, type Bytes, equalBytes, type GroupId, toBase64Url } from "@murmuration/base";
+import { fingerprintOf } from "../core/profile.ts";
+import type { Context } from "./context.ts";
+
+/** Somebody as a group, or its record, names them. */
+interface Named {
+  readonly account: AccountId;
+  readonly identityKey: Uint8Array;
+}
+
+/**
+ * Which identity key is whose, as far as this device knows: by a session or device list, or by a contact card or invite link
+ * alone. No device list is taken that does not fit the card. Whoever may add members can make a key of its own and have it
+ * stand for any account that is not in the group: what it reads and says would be taken for that account's.
+ */
+export class KnownIdentities {
+  private readonly context: Context;
+  /** Those that stand somewhere under another key, of whom the user has been told. */
+  private readonly toldOf = new Set<string>();
+
+  constructor(context: Context) {
+    this.context = context;
+  }
+
+  /** How a key, wherever it stands, compares with what is known of its account. One or two rows. */
+  compare(account: AccountId, key: Uint8Array): "same" | "other" | "unknown" {
+    const { contacts, engine } = this.context;
+    const known = engine.identityOf(account)?.accountIdentityKey;
+    return compareKey(key, known, known === undefined ? contacts.get(account)?.fingerprint : undefined);
+  }
+
+  /** Inside a transaction: tells the user of those who stand in a conversation under another key. Two queries. */
+  tellOfOthers(conversation: GroupId, named: readonly Named[]): void {
+    if (named.length === 0) return;
+    const { contacts, engine } = this.context;
+    const accounts = named.map(({ account }) => account);
+    const known = engine.identityKeysOf(accounts);
+    const cards = contacts.fingerprints(accounts);
+    named.forEach((one, index) => {
+      if (compareKey(one.identityKey, known[index], cards[index]) === "other")
+        this.tellOfOther(conversation, one);
+    });
+  }
+
+  /** Inside a transaction: tells the user, once until the next start; whoever has such a leaf decides how much it says. */
+  tellOfOther(conversation: GroupId, { account, identityKey }: Named): void {
+    const { context, toldOf } = this;
+    const key = [conversation, account, identityKey].map(toBase64Url).join();
+    if (toldOf.has(key)) return;
+    toldOf.add(key);
+    const other = { kind: "decision-needed", conversation, detail: "group/other-identity" } as const;
+    context.events.append({ ...other, account, atMs: context.now() });
+  }
+}
+
+/** A key that is known says more than a card of which no more than the fingerprint is. */
+function compareKey(
+  key: Uint8Array,
+  known: Bytes | undefined,
+  card: Bytes | undefined,
+): "same" | "other" | "unknown" {
+  if (known !== undefined) return equalBytes(known, key) ? "same" : "other";
+  if (card === undefined) return "unknown";
+  return equalBytes(card, fingerprintOf(key)) ? "same" : "other";
+}

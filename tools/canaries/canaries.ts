@@ -411,8 +411,8 @@ export const canaries: readonly Canary[] = [
     ),
     edit(
       `${CLIENT}shell/context.ts`,
-      "this.storage.transaction(body, durability)",
-      'this.storage.transaction(body, "with-the-next")',
+      "this.storage.transaction(whole, durability)",
+      'this.storage.transaction(whole, "with-the-next")',
     ),
   ),
   canary(
@@ -486,7 +486,16 @@ export const canaries: readonly Canary[] = [
   canary(
     "a move begins whatever was said just now",
     story("members-are-spared-while-a-group-moves", "a move does not begin in the moment"),
-    edit(`${CLIENT}shell/migration/migrations.ts`, "    await this.lulls.come(id);\n", ""),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "    this.requireRole(id);\n    await this.lulls.come(id);\n",
+      "    this.requireRole(id);\n",
+    ),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "    await this.lulls.come(id);\n    context.transaction",
+      "    context.transaction",
+    ),
   ),
   canary(
     "a word of a move leaves whatever its time is",

@@ -448,6 +448,43 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "whoever makes the group of a move is let into another one of its name",
+    story("a-welcome-that-claims-a-migration", "a Welcome into the very group that one makes oneself"),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      'return this.isMadeHere(known) ? { conversation: known, place: "over" } : undefined;',
+      "return undefined;",
+    ),
+    edit(
+      `${CLIENT}shell/communities/joiner.ts`,
+      'return state === "creating" || (state === "active" && cursor < sequence);',
+      'return state === "active" && cursor < sequence;',
+    ),
+    edit(
+      `${CLIENT}shell/communities/joiner.ts`,
+      'if (mls.group(id)?.state === "active" || mls.group(id)?.state === "creating") return undefined;',
+      'if (mls.group(id)?.state === "active") return undefined;',
+    ),
+  ),
+  canary(
+    "a key that nobody can be told of is waited for as long as it takes",
+    story("a-group-whose-key-cannot-be-announced", "a new key that the service lets nobody hear of"),
+    edit(
+      `${CLIENT}shell/groups.ts`,
+      "whenSettled(announcement, { timeoutMs, late: NOT_ANNOUNCED })",
+      "whenSettled(announcement, { timeoutMs: 100 * timeoutMs, late: NOT_ANNOUNCED })",
+    ),
+  ),
+  canary(
+    "what is held for a group is looked at whether there is such a group or not",
+    ofUnit("what-is-held-for-no-group-holds-up-none", "what hundreds said in groups that there are not"),
+    edit(
+      `${CLIENT}shell/follow-up.ts`,
+      "if (conversations.group(group) === undefined || this.wasLookedAt(group)) continue;",
+      "if (this.wasLookedAt(group)) continue;",
+    ),
+  ),
+  canary(
     "a contact card alone says nothing of whom a leaf stands for",
     story("a-service-that-swaps-an-identity", "by a contact card"),
     edit(

@@ -485,6 +485,41 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "a change of a group's record has its line under the device of its author",
+    story("an-admin-that-hides-its-change-of-a-group", "an admin hides the line of its own change"),
+    edit(
+      `${CLIENT}shell/group-ledger.ts`,
+      "authorDevice: NO_DEVICE,",
+      "authorDevice: change.author.deviceId,",
+    ),
+  ),
+  canary(
+    "whoever joins by a link asks whomever the service shows",
+    story("a-service-that-swaps-an-identity", "whoever joins by a link asks nobody but"),
+    edit(
+      `${CLIENT}shell/communities/approvals.ts`,
+      'if (context.identities.compare(account, accountIdentityKey) !== "same")',
+      'if (context.identities.compare(account, accountIdentityKey) === "unknown")',
+    ),
+  ),
+  canary(
+    "whoever comes to know an account looks nowhere where it stands",
+    story("a-service-that-swaps-an-identity", "whoever scans a card later"),
+    edit(`${CLIENT}client/contacts.ts`, "        context.identities.learned(account);\n      }", "      }"),
+  ),
+  canary(
+    "an account comes under another key in the commit that removes it",
+    {
+      file: "packages/mls-groups/test/adversary/community-policy.test.ts",
+      title: "an account under another key in the commit that removes",
+    },
+    edit(
+      `${MLS}community/community-policy.ts`,
+      "    requireSameKey(credential, leavesBefore(commit, accountId));\n",
+      "",
+    ),
+  ),
+  canary(
     "a contact card alone says nothing of whom a leaf stands for",
     story("a-service-that-swaps-an-identity", "by a contact card"),
     edit(

@@ -247,7 +247,7 @@ export interface Contact {
   /** The name that the account gave itself, or the own name for it; empty when unknown. */
   readonly name: string;
   readonly blocked: boolean;
-  /** The user compared safety numbers, or a contact card or invite link of that account carried the key's fingerprint. */
+  /** The user compared safety numbers, or a contact card of that account carried the key's fingerprint. */
   readonly verified: boolean;
   /** The service shows another identity key: nothing is sent to this account until {@link Contacts.decideIdentity}. */
   readonly keyChanged: boolean;
@@ -752,7 +752,7 @@ export type ClientEvent = EventBase &
          * ban back; sending has stopped until `community.heal`.
          * `group/disputed`: this account says that it is in another group of that name; a second one would be believed.
          * `group/other-identity`: somebody speaks in the group as this account, under another identity key than it is known
-         * by here; none of that is shown. Said once for each such key, until the next start.
+         * by here; none of that is shown in a community. Said once for each such key.
          * `group/unusable`: this device could not work with its state or log of the group, and tries to enter it anew.
          * `group/service-behind`: the service was set back to an older copy, and this device cannot bring it forward;
          * nothing is sent or received in the group until another member has, or {@link Community.heal} follows it.

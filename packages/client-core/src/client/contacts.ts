@@ -63,6 +63,7 @@ export class ClientContacts implements Contacts {
         context.contacts.setProfileKey(account, card.profileKey);
         context.contacts.setFingerprint(account, card.fingerprint);
         context.contacts.setName(account, card.name);
+        context.identities.learned(account);
       }
       if (name !== undefined) context.contacts.setGivenName(account, shorten(name, MAX_NAME_BYTES));
       if (context.conversations.get(account)?.state === "request") {
@@ -239,6 +240,7 @@ export class ClientContacts implements Contacts {
           // The card that there was is of the other key, and would have the service's next list refused.
           context.contacts.setFingerprint(account, undefined);
           context.heard.forget(account);
+          context.identities.learned(account);
         } else context.held.removeOf(account);
         context.events.append({ kind: "contact-changed", account, atMs: context.now() });
       }),

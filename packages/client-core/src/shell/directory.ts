@@ -195,6 +195,7 @@ export class Directory {
     if (expected !== undefined && !equalBytes(expected, fingerprintOf(outcome.list.accountIdentityKey))) {
       throw new RejectionError("contact/fingerprint-mismatch");
     }
+    this.context.identities.learned(account);
   }
 
   /**

@@ -32,6 +32,7 @@ import type { GroupRow, PendingWrite } from "../store/conversations.ts";
 import type { Context } from "./context.ts";
 import type { Generation, GroupMessages } from "./group-messages.ts";
 import { lanes } from "./lanes.ts";
+import { NO_DEVICE } from "./lines.ts";
 
 /** What a change sets off beside the record, inside the same transaction. */
 export interface LedgerEffects {
@@ -107,7 +108,7 @@ export class GroupLedger {
         .find((key) => key.revision === change.revision && equalBytes(key.author, change.author.accountId));
       if (startsGeneration(change.action) && pending !== undefined) keys = pending;
       conversations.appendChange(group, change.revision, change.encoded);
-      this.learnMembers(group, change);
+      this.learnProfiles(change);
       this.writeNotices(group, before, state, change);
     }
     const current = generation ?? keys;
@@ -115,8 +116,18 @@ export class GroupLedger {
     this.keepPastKey(group, current, changes);
     this.save(group, state, current, stored?.forked ?? false);
     // Members of a large group would pay for a step of its move by their number.
-    if (state.members !== members && !goesByMls)
-      conversations.saveMembers(group, [...state.members.values()], context.now());
+    if (state.members !== members && !goesByMls) {
+      const present = [...state.members.values()];
+      conversations.saveMembers(group, present, context.now());
+      const before = (account: AccountId) => members.get(formatId(account))?.identityKey;
+      context.identities.tellOfOthers(
+        group,
+        present.filter(({ account, identityKey }) => {
+          const known = before(account);
+          return known === undefined || !equalBytes(known, identityKey);
+        }),
+      );
+    }
     if (joined > 0) context.migration.setJoinedRevision(group, joined);
     for (const { before, after, change } of steps) {
       this.effects.adopted(group, before, after, change);
@@ -228,22 +239,22 @@ export class GroupLedger {
   }
 
   /**
-   * A profile key that its owner put into the record counts; one that somebody else did only fills a gap. Whoever adds a member
-   * says under which identity key it is.
+   * A profile key that its owner put into the record counts; one that somebody else did only fills a gap. Whoever stands there
+   * under another identity key than is known of its account says nothing of that account.
    */
-  private learnMembers(group: GroupId, change: VerifiedChange): void {
-    const { contacts } = this.context;
+  private learnProfiles(change: VerifiedChange): void {
+    const { contacts, identities } = this.context;
     const { action, author } = change;
     if (action.kind === "join" || action.kind === "profile") {
-      if (this.context.isOwn(author.accountId)) return;
+      const isOther = identities.compare(author.accountId, change.authorAccountKey) === "other";
+      if (isOther || this.context.isOwn(author.accountId)) return;
       contacts.setProfileKey(author.accountId, action.profileKey);
       contacts.setName(author.accountId, action.name);
       return;
     }
     if (action.kind !== "create" && action.kind !== "add") return;
-    this.context.identities.tellOfOthers(group, action.members);
-    for (const { account, profileKey, name } of action.members) {
-      if (this.context.isOwn(account)) continue;
+    for (const { account, identityKey, profileKey, name } of action.members) {
+      if (this.context.isOwn(account) || identities.compare(account, identityKey) === "other") continue;
       contacts.ensure(account);
       const known = contacts.get(account);
       const byOwner = equalBytes(account, author.accountId);
@@ -255,12 +266,10 @@ export class GroupLedger {
   }
 
   private writeNotices(group: GroupId, before: GroupState, after: GroupState, change: VerifiedChange): void {
-    const { context } = this;
     noticesOf(before, after, change).forEach((notice, index) => {
       // Every member derives the same id, so the notice is there once, however the change came.
       const id = new Uint8Array(change.hash.subarray(0, 16));
       id[15] = id[15]! ^ index;
-      context.history.noteSeen(change.author.accountId, change.author.deviceId, messageId(id), context.now());
       this.appendNotice(group, change, messageId(id), notice);
     });
   }
@@ -276,7 +285,7 @@ export class GroupLedger {
       conversation: group,
       messageId: id,
       author: change.author.accountId,
-      authorDevice: change.author.deviceId,
+      authorDevice: NO_DEVICE,
       outgoing: context.isOwn(change.author.accountId),
       kind: "notice",
       body: utf8(JSON.stringify(notice)),

@@ -604,7 +604,6 @@ export class Groups {
     const changes = encoded.slice(known?.revision ?? 0).map(verifyChange);
     if (known !== undefined) checkContinues(encoded, encoded.map(hashChange), known);
     const final = changes.reduce(applyChange, this.ledger.state(group));
-    this.checkIdentities(final);
     const self = final.members.get(formatId(context.own.accountId));
     if (self === undefined) throw new RejectionError("group/not-a-member");
     context.transaction(() => {
@@ -679,14 +678,6 @@ export class Groups {
     const known = this.context.conversations.group(group);
     const state = this.context.conversations.get(group)?.state;
     return known !== undefined && state !== "left" && state !== "removed" && known.revision >= revision;
-  }
-
-  /** An account whose identity key we know must stand in the record with that key. */
-  private checkIdentities(state: GroupState): void {
-    for (const member of state.members.values()) {
-      if (this.context.identities.compare(member.account, member.identityKey) === "other")
-        throw new RejectionError("group/identity-mismatch");
-    }
   }
 }
 

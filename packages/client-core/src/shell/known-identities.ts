@@ -1,4 +1,4 @@
-import { type AccountId, type Bytes, equalBytes, type GroupId, toBase64Url } from "@murmuration/base";
+import { type AccountId, type Bytes, equalBytes, type GroupId, groupId } from "@murmuration/base";
 import { fingerprintOf } from "../core/profile.ts";
 import type { Context } from "./context.ts";
 
@@ -9,14 +9,12 @@ interface Named {
 }
 
 /**
- * Which identity key is whose, as far as this device knows: by a session or device list, or by a contact card or invite link
- * alone. No device list is taken that does not fit the card. Whoever may add members can make a key of its own and have it
- * stand for any account that is not in the group: what it reads and says would be taken for that account's.
+ * Which identity key is whose, as far as this device knows: by a session or device list, or by a contact card alone. No device
+ * list is taken that does not fit the card. Whoever may add members can make a key of its own and have it stand for any
+ * account that is not in the group: what it reads and says would be taken for that account's.
  */
 export class KnownIdentities {
   private readonly context: Context;
-  /** Those that stand somewhere under another key, of whom the user has been told. */
-  private readonly toldOf = new Set<string>();
 
   constructor(context: Context) {
     this.context = context;
@@ -42,14 +40,19 @@ export class KnownIdentities {
     });
   }
 
-  /** Inside a transaction: tells the user, once until the next start; whoever has such a leaf decides how much it says. */
+  /** Inside a transaction: tells the user, once. Whoever has such a leaf decides how much it says. */
   tellOfOther(conversation: GroupId, { account, identityKey }: Named): void {
-    const { context, toldOf } = this;
-    const key = [conversation, account, identityKey].map(toBase64Url).join();
-    if (toldOf.has(key)) return;
-    toldOf.add(key);
+    const { context } = this;
+    if (!context.conversations.noteOtherIdentity(conversation, account, identityKey)) return;
     const other = { kind: "decision-needed", conversation, detail: "group/other-identity" } as const;
     context.events.append({ ...other, account, atMs: context.now() });
+  }
+
+  /** Inside the transaction by which this device knows more of an account: it may stand somewhere under another key. */
+  learned(account: AccountId): void {
+    for (const { group, identityKey } of this.context.conversations.standings(account))
+      if (this.compare(account, identityKey) === "other")
+        this.tellOfOther(groupId(group), { account, identityKey });
   }
 }
 

@@ -23,6 +23,12 @@ export interface Place {
   readonly sentAtMs: number;
 }
 
+/**
+ * Under which device the lines of commits and of a record's changes stand. Devices are 1 to 127, so no content takes their
+ * place: whoever makes a change knows the ids of its lines before anybody else does.
+ */
+export const NO_DEVICE = 0;
+
 export class Lines {
   private readonly context: Context;
 

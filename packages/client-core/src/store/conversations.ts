@@ -175,6 +175,7 @@ export class ConversationStore {
     this.storage.run("DELETE FROM group_past_key WHERE group_id = ?", [id]);
     this.storage.run("DELETE FROM group_log WHERE group_id = ?", [id]);
     this.storage.run("DELETE FROM group_write WHERE group_id = ?", [id]);
+    this.storage.run("DELETE FROM other_identity WHERE group_id = ?", [id]);
   }
 
   // Groups.
@@ -370,6 +371,20 @@ export class ConversationStore {
       );
       return row!["n"] as number;
     });
+  }
+
+  /** Where an account is a present member, and under which identity key. O(members of all groups). */
+  standings(account: AccountId): readonly { readonly group: Bytes; readonly identityKey: Bytes }[] {
+    const sql = "SELECT group_id, identity_key FROM group_member WHERE account = ? AND removed_at IS NULL";
+    return this.storage
+      .all(sql, [account])
+      .map((row) => ({ group: bytesOf(row, "group_id"), identityKey: bytesOf(row, "identity_key") }));
+  }
+
+  /** False where it was noted before. */
+  noteOtherIdentity(id: Bytes, account: AccountId, identityKey: Uint8Array): boolean {
+    const sql = "INSERT INTO other_identity VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+    return this.storage.run(sql, [id, account, new Uint8Array(identityKey)]).changes === 1;
   }
 
   /** Groups in which an account is a present member. */

@@ -380,6 +380,14 @@ CREATE TABLE group_unsaid (
 ) WITHOUT ROWID;
 `;
 
+const OTHER_IDENTITIES = `
+-- Who stands in a conversation under another identity key than is known here, and was told of. Goes with the conversation.
+CREATE TABLE other_identity (
+  group_id BLOB NOT NULL, account BLOB NOT NULL, identity_key BLOB NOT NULL,
+  PRIMARY KEY (group_id, account, identity_key)
+) WITHOUT ROWID;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
 const STEPS: readonly string[] = [
   SCHEMA,
@@ -398,6 +406,7 @@ const STEPS: readonly string[] = [
   HEARD,
   PICTURES,
   UNSAID,
+  OTHER_IDENTITIES,
 ];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */

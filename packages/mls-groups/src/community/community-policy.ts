@@ -243,6 +243,7 @@ function authorizeNewcomers(commit: Commit, added: readonly LeafNode[]): void {
     const { accountId } = deviceOf(credential);
     const key = toHex(accountId);
     const others = beside.get(key) ?? leavesThatStay(commit, accountId);
+    requireSameKey(credential, leavesBefore(commit, accountId));
     requireFits(credential, others);
     beside.set(key, [...others, credential]);
   }
@@ -250,18 +251,29 @@ function authorizeNewcomers(commit: Commit, added: readonly LeafNode[]): void {
 
 /** A device beside the other leaves of its account. */
 function requireFits(credential: Credential, others: readonly Credential[]): void {
+  requireSameKey(credential, others);
   const { deviceId } = deviceOf(credential);
-  for (const other of others) {
+  for (const other of others) check("community/device-once", deviceOf(other).deviceId !== deviceId);
+}
+
+/**
+ * Also beside the leaves that the very commit removes: an account that goes and comes in one step counts as one that stayed,
+ * and nobody would be told that somebody else stands for it now. Under another key it comes when it is gone.
+ */
+function requireSameKey(credential: Credential, others: readonly Credential[]): void {
+  for (const other of others)
     check("community/account-key", equalBytes(accountKeyOf(other), accountKeyOf(credential)));
-    check("community/device-once", deviceOf(other).deviceId !== deviceId);
-  }
 }
 
 /** Credentials of an account's leaves that the commit does not remove. O(leaves of the account), at most 127 devices. */
-function leavesThatStay({ tree, removed }: Commit, account: AccountId): Credential[] {
-  return leavesOfAccount(tree, account)
-    .filter((leaf) => !removed.has(leaf))
-    .map((leaf) => tree.leaf(leaf)!.credential);
+function leavesThatStay(commit: Commit, account: AccountId): Credential[] {
+  return leavesOfAccount(commit.tree, account)
+    .filter((leaf) => !commit.removed.has(leaf))
+    .map((leaf) => commit.tree.leaf(leaf)!.credential);
+}
+
+function leavesBefore({ tree }: Commit, account: AccountId): Credential[] {
+  return leavesOfAccount(tree, account).map((leaf) => tree.leaf(leaf)!.credential);
 }
 
 function requireTicketKept({ tree }: Commit, leaf: LeafIndex, next: LeafNode): void {

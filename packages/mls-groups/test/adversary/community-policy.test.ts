@@ -242,13 +242,19 @@ describe("whoever comes in", () => {
     commit((world) => add(world, { account: "max", device: 1 })),
   );
   row("the same device twice", [], "community/device-once", commit(stranger("nina", 1), stranger("nina", 1)));
-  allowed("an account that began anew comes back in the commit that removes its old leaves", (world) =>
+  // Nobody would be told that somebody else stands for the account now.
+  const replaced = (accountKey: string) => (world: World) =>
     world.commit(world.device("adam"), {
-      proposals: [
-        { kind: "remove", removed: world.leaf("max") },
-        add(world, { account: "max", accountKey: "max, again" }),
-      ],
-    }),
+      proposals: [{ kind: "remove", removed: world.leaf("max") }, add(world, { account: "max", accountKey })],
+    });
+  refused(
+    "community/account-key",
+    "an account under another key in the commit that removes its leaves",
+    replaced("mallory"),
+  );
+  allowed(
+    "an account whose device began anew comes back in the commit that removes its old leaf",
+    replaced("max"),
   );
   const holders = (world: World) => world.commit(world.device("otto"), { proposals: [world.change(roles)] });
   const roles = {

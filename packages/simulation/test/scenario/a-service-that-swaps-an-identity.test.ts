@@ -8,7 +8,7 @@ import {
   deviceListReply,
   encodeMessage,
 } from "@murmuration/wire";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 import { agree, countOf, on, small } from "../support/communities.ts";
 
@@ -195,26 +195,103 @@ test.each([
   60_000,
 );
 
-test("a member that an admin adds to a pairwise group under another key than it is known by is told of", async () => {
+test("whoever joins by a link asks nobody but whom the link names, and takes nothing else from it", async () => {
   await using world = await World.start();
   await using otherWorld = await World.start();
-  const alice = await world.join("Alice");
-  const bob = await world.join("Bob");
-  const carol = await world.join("Carol");
-  const impostor = await impostorOf(alice, otherWorld);
-  await bob.client.contacts.add(impostor.client.account!.contactCard);
-  await introduce(carol, alice);
-  await introduce(carol, bob);
-  const group = await carol.client.conversations.createGroup({ title: "Birds", members: [bob.id] });
-  await until(() => on(bob, group.id)?.state === "active");
-  expect(toldOf(bob)).toEqual([]);
+  const liar = new LyingService();
+  const alice = await world.join("Alice", { settings });
+  const bob = await world.join("Bob", { settings, wrapTransport: liar.wrapTransport });
+  const carol = await world.join("Carol", { settings });
+  alice.client.events.on((event) => {
+    if (event.kind === "join-requested")
+      void on(alice, event.conversationId).community.approveJoin(event.accountId);
+  });
+  const group = await alice.client.conversations.createGroup({
+    title: "Birds",
+    members: [],
+    protocol: "mls",
+  });
+  const { url = "" } = await group.community.createLink({ approval: true });
 
-  await group.add([alice.id]);
-  await until(() => on(bob, group.id).memberCount === 3);
-  expect(toldOf(bob)).toEqual([
-    { code: "group/other-identity", conversationId: group.id, accountId: alice.id },
-  ]);
-  expect(toldOf(carol)).toEqual([]);
+  liar.account = alice.id;
+  liar.lie = await ownDeviceList(await impostorOf(alice, otherWorld), otherWorld);
+  await expect(bob.client.conversations.join(url)).rejects.toThrow("pairwise/identity-changed");
+  expect(bob.client.conversations.list()).toEqual([]);
+  await carol.client.conversations.join(url);
+  await agree([alice, carol], group.id);
+  for (const { client } of [bob, carol]) expect(client.contacts.get(alice.id)?.verified ?? false).toBe(false);
+  // What somebody says of a link's maker later is no less true for it.
+  await carol.client.contacts.add(alice.client.account!.contactCard);
+  expect(carol.client.contacts.get(alice.id)?.verified).toBe(true);
+}, 60_000);
+
+describe("in a pairwise group in which somebody stands under another key than is known of that account", () => {
+  async function birds() {
+    const world = await World.start();
+    const otherWorld = await World.start();
+    const [alice, bob, carol] = [
+      await world.join("Alice"),
+      await world.join("Bob"),
+      await world.join("Carol"),
+    ];
+    const impostor = await impostorOf(alice, otherWorld);
+    await introduce(carol, alice);
+    await introduce(carol, bob);
+    const scanned = () => bob.client.contacts.add(impostor.client.account!.contactCard, "Alice of the card");
+    const create = (...members: readonly SimulatedDevice[]) =>
+      carol.client.conversations.createGroup({ title: "Birds", members: members.map(({ id }) => id) });
+    const told = (group: string) => ({
+      code: "group/other-identity",
+      conversationId: group,
+      accountId: alice.id,
+    });
+    const worlds = new AsyncDisposableStack();
+    worlds.use(world);
+    worlds.use(otherWorld);
+    return { alice, bob, carol, create, scanned, told, worlds };
+  }
+
+  test("whoever is in it is told when that one comes", async () => {
+    const { alice, bob, carol, create, scanned, told, worlds } = await birds();
+    await using _ = worlds;
+    await scanned();
+    const group = await create(bob);
+    await until(() => on(bob, group.id)?.state === "active");
+    expect(toldOf(bob)).toEqual([]);
+    await group.add([alice.id]);
+    await until(() => on(bob, group.id).memberCount === 3);
+    expect(toldOf(bob)).toEqual([told(group.id)]);
+    expect(toldOf(carol)).toEqual([]);
+  });
+
+  test("whoever is added to it comes in and is told, and takes no name of that account from there", async () => {
+    const { alice, bob, carol, create, scanned, told, worlds } = await birds();
+    await using _ = worlds;
+    await scanned();
+    const group = await create(alice, bob);
+    await until(() => on(bob, group.id)?.state === "active");
+    expect(toldOf(bob)).toEqual([told(group.id)]);
+    const nameBefore = bob.client.contacts.get(alice.id)?.name;
+    await until(() => on(alice, group.id)?.state === "active");
+    await alice.client.setName("A liar");
+    await until(() => carol.client.contacts.get(alice.id)?.name === "A liar");
+    await on(carol, group.id).send({ text: "go on" });
+    await until(() => textsOf(bob.client, group.id).includes("go on"));
+    expect(bob.client.contacts.get(alice.id)?.name).toBe(nameBefore);
+    expect(toldOf(bob)).toEqual([told(group.id)]);
+  });
+
+  test("whoever scans a card later is told then", async () => {
+    const { alice, bob, create, scanned, told, worlds } = await birds();
+    await using _ = worlds;
+    const group = await create(alice, bob);
+    await until(() => on(bob, group.id)?.state === "active");
+    expect(toldOf(bob)).toEqual([]);
+    await scanned();
+    expect(toldOf(bob)).toEqual([told(group.id)]);
+    await scanned();
+    expect(toldOf(bob)).toEqual([told(group.id)]);
+  });
 });
 
 /** Somebody else's keys under an account id, signed as they should be. */

@@ -27,6 +27,7 @@ import {
 } from "@murmuration/mls-groups";
 import { type Content, encodeContent } from "../../core/content.ts";
 import type { InviteLink } from "../../core/invite-link.ts";
+import { fingerprintOf } from "../../core/profile.ts";
 import type { JoinRequestRow } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
@@ -41,6 +42,12 @@ export interface Inviter {
   readonly accountIdentityKey: Uint8Array;
 }
 
+export interface ApprovalEffects {
+  wake(lane: string): void;
+  /** Fetches the newest device list of an account that the service has. UnavailableError. */
+  refreshDeviceList(account: AccountId): Promise<void>;
+}
+
 /** Requests that are kept for one group. */
 const MAX_REQUESTS = 200;
 /** Who was refused is not shown again for this time. */
@@ -53,45 +60,45 @@ export class Approvals {
   private readonly names: GroupNames;
   private readonly registry: Registry;
   private readonly governance: Pick<Governance, "isBanned">;
-  private readonly wake: (lane: string) => void;
+  private readonly effects: ApprovalEffects;
 
   constructor(
     context: Context,
     names: GroupNames,
     registry: Registry,
     governance: Pick<Governance, "isBanned">,
-    wake: (lane: string) => void,
+    effects: ApprovalEffects,
   ) {
     this.context = context;
     this.names = names;
     this.registry = registry;
     this.governance = governance;
-    this.wake = wake;
+    this.effects = effects;
   }
 
   // ------------------------------------------------------------------------------------------- the joiner
 
   /**
-   * Asks the account that made the link; the join waits from here on. RejectionError `pairwise/identity-changed` where we
-   * know that account by another key, `link/own-link`.
+   * Asks the account that made the link; the join waits from here on. The session has to be with whoever has the key that the link
+   * names, and with nobody else. Whoever made the link says nothing of that account by it: what it names is compared with what
+   * is known, and not remembered. RejectionError `pairwise/identity-changed` where the account has another key, `link/own-link`;
+   * UnavailableError.
    */
-  ask(link: InviteLink, inviter: Inviter): void {
+  async ask(link: InviteLink, { accountId: account, accountIdentityKey }: Inviter): Promise<void> {
     const { context } = this;
-    const { accountId: account } = inviter;
     if (context.isOwn(account)) throw new RejectionError("link/own-link");
-    if (context.identities.compare(account, inviter.accountIdentityKey) === "other")
+    if (context.identities.compare(account, accountIdentityKey) === "unknown")
+      await this.effects.refreshDeviceList(account);
+    if (context.identities.compare(account, accountIdentityKey) !== "same")
       throw new RejectionError("pairwise/identity-changed");
     context.transaction(() => {
       context.contacts.ensure(account);
-      // The session has to be with whoever has the key that the link names, and with nobody else.
-      if (context.contacts.get(account)?.fingerprint === undefined)
-        context.contacts.setFingerprint(account, link.fingerprint);
       const id = this.names.conversation(link.groupId);
       context.mls.setAsked(id, account);
       context.mls.setState(id, "waiting");
       this.append(account, { ...this.introduction(), joinRequest: this.requestFor(link) });
     });
-    this.wake(lanes.account(account));
+    this.effects.wake(lanes.account(account));
   }
 
   private requestFor(link: InviteLink): NonNullable<Content["joinRequest"]> {
@@ -121,6 +128,8 @@ export class Approvals {
     if (waiting === undefined || context.mls.group(id)?.state !== "waiting") return;
     if (!equalBytes(waiting.inviter, sender) || !equalBytes(waiting.link.linkId, linkId)) return;
     if (!equalBytes(communityIdentity(context).signatureKeys.publicKey, signatureKey)) return;
+    const known = context.engine.identityOf(sender)?.accountIdentityKey;
+    if (known === undefined || !equalBytes(fingerprintOf(known), waiting.link.fingerprint)) return;
     if (approver === undefined || signature === undefined) {
       context.mls.delete(id);
       return;
@@ -208,7 +217,7 @@ export class Approvals {
         this.answer(id, account, { linkId, signatureKey, ...approveJoin(group, { linkId, signatureKey }) });
       context.mls.deleteJoinRequests(id, account);
     });
-    this.wake(lanes.account(account));
+    this.effects.wake(lanes.account(account));
   }
 
   /** Says no; the account is not shown again for a day. UsageError as for `approve`. */
@@ -219,7 +228,7 @@ export class Approvals {
       for (const { linkId, signatureKey } of requests) this.answer(id, account, { linkId, signatureKey });
       context.mls.refuseJoinRequests(id, account, context.now());
     });
-    this.wake(lanes.account(account));
+    this.effects.wake(lanes.account(account));
   }
 
   private requestsOf(id: GroupId, account: AccountId): readonly JoinRequestRow[] {

@@ -234,7 +234,7 @@ export class Communities {
     this.governance = new Governance(context, names, registry, this.committer);
     this.pictures = new Pictures(context, this.governance, () => effects.isConnected());
     this.jobs = new MemberJobs(context, this.committer, (account) => effects.refreshDeviceList(account));
-    this.approvals = new Approvals(context, names, registry, this.governance, (lane) => effects.wake(lane));
+    this.approvals = new Approvals(context, names, registry, this.governance, effects);
     this.joiner = new Joiner(
       context,
       names,

@@ -88,6 +88,8 @@ export class CommunityContent {
       throw new RejectionError("content/foreign-conversation");
     const kind = bodyKind(content);
     if (kind === undefined || !ALLOWED.has(kind)) throw new RejectionError("content/not-in-a-community");
+    // A change of the record is signed itself. Whatever is held for its turn is held of somebody who may be believed then.
+    if (kind !== "groupChange" && !this.isTrusted(id, message.author, message.identityKey)) return;
     // A conversation that was pairwise has more to look after.
     const hasMoved = !equalBytes(this.context.mls.wireIdOf(id), id);
     if (hasMoved && this.spoken(id, message, content)) return;
@@ -100,6 +102,7 @@ export class CommunityContent {
     const { conversations } = this.context;
     const identityKey = conversations.member(id, message.author)?.identityKey;
     if (identityKey === undefined) return;
+    if (!this.isTrusted(id, message.author, identityKey)) return;
     this.inSavepoint(() => this.take(id, { ...message, identityKey }, decodeContent(message.body)));
   }
 
@@ -107,7 +110,6 @@ export class CommunityContent {
     const { context } = this;
     const { author, device, atMs } = message;
     if (!this.maySpeak(id, author)) throw new RejectionError("content/not-allowed");
-    if (!this.isTrusted(id, author, message.identityKey)) return;
     if (!context.history.noteSeen(author, device, content.messageId, context.now())) return;
     if (content.group?.name !== undefined) this.learnName(author, content.group.name);
     if (content.groupProfile !== undefined) {

@@ -424,7 +424,7 @@ export class Joiner {
       ),
     );
     if (created === undefined) {
-      this.approvals.ask(link!, inviter!);
+      await this.approvals.ask(link!, inviter!);
       return false;
     }
     requireUsableEpoch(created.group);

@@ -26,7 +26,7 @@ import { keyOf } from "../../store/kept-storage.ts";
 import type { RosterAccount } from "../../store/migration.ts";
 import type { Context } from "../context.ts";
 import { lanes } from "../lanes.ts";
-import type { Lines, Place } from "../lines.ts";
+import { type Lines, NO_DEVICE, type Place } from "../lines.ts";
 import { leavesOf, readLeaves } from "./leaves.ts";
 
 /** A commit as it came out of the log. */
@@ -39,11 +39,6 @@ export interface Committed {
   readonly atMs: number;
 }
 
-/**
- * Under which device the lines of commits stand. Devices are 1 to 127, so no content takes their place: whoever makes a
- * commit knows the ids of its lines before anybody else does.
- */
-const NO_DEVICE = 0;
 /** Accounts that one line names; the rest is a number. */
 const NAMED_IN_A_LINE = 16;
 
@@ -224,16 +219,16 @@ export class CommunityLedger {
     const fresh: RosterAccount[] = [];
     for (const { leaf, device } of description.added) {
       const { accountId: account, deviceId } = device;
-      const known = conversations.member(id, account) !== undefined;
       mls.putLeaf(id, { leaf, account, device: deviceId });
       mls.deleteJob(id, account, "add");
       mls.deleteJoinRequests(id, account);
-      if (known) continue;
       const node = group.tree.leaf(leaf);
       if (node === undefined) continue;
+      const { accountIdentityKey: identityKey } = decodeMemberCredential(node.credential);
+      const known = conversations.member(id, account);
+      if (known !== undefined && equalBytes(known.identityKey, identityKey)) continue;
       contacts.ensure(account);
       const role = roleOf(description.after, account);
-      const { accountIdentityKey: identityKey } = decodeMemberCredential(node.credential);
       conversations.putMember(id, { account, role, invited: false, identityKey });
       fresh.push({ account, role, identityKey });
     }

@@ -520,6 +520,34 @@ export const canaries: readonly Canary[] = [
     ),
   ),
   canary(
+    "an external commit that came too late is given up for this connection",
+    story("a-group-that-is-opened-again-is-heard", "whoever enters anew when the connection breaks"),
+    edit(`${CLIENT}shell/communities/joiner.ts`, '      if (error.code === "group/not-open") return;\n', ""),
+  ),
+  canary(
+    "whoever has entered anew takes the log of the leaf before for that of its own",
+    story("a-group-that-is-opened-again-is-heard", "whoever enters anew when the service has no time"),
+    edit(
+      `${CLIENT}shell/communities/communities.ts`,
+      "      if (!(await this.joinAnew(id))) return;\n      // What is open may be the log of the leaf before, from where that one was.\n      this.access.forget(id);\n",
+      "      if (!(await this.joinAnew(id))) return;\n",
+    ),
+  ),
+  canary(
+    "a group that could not be opened at once for a caller stays closed",
+    story("a-group-that-is-opened-again-is-heard", "a group that is made when the service has no time"),
+    edit(`${CLIENT}shell/communities/communities.ts`, "if (isTemporary(error)) this.openingOf(id);", ""),
+  ),
+  canary(
+    "what is acknowledged before a group is open again counts for the new stream",
+    story("a-group-that-is-opened-again-is-heard", "a group that is opened once more while much comes in"),
+    edit(
+      `${CLIENT}shell/communities/access.ts`,
+      "      opening.acknowledged = row.cursor;\n      opening.toAcknowledge = row.cursor;\n",
+      "",
+    ),
+  ),
+  canary(
     "a contact card alone says nothing of whom a leaf stands for",
     story("a-service-that-swaps-an-identity", "by a contact card"),
     edit(

@@ -43,6 +43,32 @@ function follow(bob: Client, mls: MlsStore, commit: Uint8Array, sequence: number
   mls.applyCommit(id, 0, bob.group.merge(received.commit, { nowMs: 0 }), sequence, 0);
 }
 
+test("an epoch that goes on has neither the own commit that lost it nor proposals that the service has no more", () => {
+  const { mls, alice, bob } = pair();
+  const winner = twinOf(alice);
+  bob.store.apply(bob.group.propose({ kind: "remove", removed: alice.group.ownLeaf }).writes);
+  const mine = bob.group.createCommit({ cached: "none", path: "always" });
+  bob.store.apply(mine.writes);
+  follow(bob, mls, winner.commit().message, 1);
+  expect(bob.group.hasPendingCommit).toBe(false);
+
+  expect(mls.undo(id, 0, 1)).toBe(true);
+  bob.reload();
+  expect(bob.group.hasPendingCommit).toBe(true);
+  expect(bob.group.cachedProposals).toHaveLength(1);
+  expect(() => bob.group.createApplicationMessage(new Uint8Array(1))).toThrow("mls/proposals-pending");
+
+  bob.store.apply(bob.group.discardPending());
+  bob.store.apply(bob.group.forgetProposals());
+  for (const restart of [false, true]) {
+    if (restart) bob.reload();
+    expect(bob.group.hasPendingCommit).toBe(false);
+    expect(bob.group.cachedProposals).toEqual([]);
+  }
+  bob.say("on we go");
+  bob.store.apply(bob.group.createCommit({}).writes);
+});
+
 test("what was received in an epoch that was taken back leaves nothing behind, and the epoch in its place can be read", () => {
   const { storage, mls, alice, bob } = pair();
   const rows = () => storage.all("SELECT key, value FROM mls_row ORDER BY key").map((row) => ({ ...row }));

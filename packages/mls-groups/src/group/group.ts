@@ -34,7 +34,7 @@ import {
 import { generateLeaf, type LeafOptions, type MemberIdentity } from "./key-package.ts";
 import { loadInternals } from "./load.ts";
 import type { MemberState } from "./member-state.ts";
-import { dropPending, type MergePoint, mergeCommit, pruneRetained } from "./merge.ts";
+import { dropPending, forgetProposals, type MergePoint, mergeCommit, pruneRetained } from "./merge.ts";
 import { protectOwn, signOwn } from "./messages.ts";
 import { hasValidProposal, type SelectProposals, selectProposals } from "./proposal-cache.ts";
 import type { CommittedProposal } from "./proposal-list.ts";
@@ -375,6 +375,13 @@ export class Group {
   /** Gives the pending commit up, because another one won the epoch. */
   discardPending(): WriteSet {
     return dropPending(this.#inside, new WriteSet());
+  }
+
+  /** Gives up the proposals of this epoch that are cached, own ones too, because the DS has none of them any more. O(proposals). */
+  forgetProposals(): WriteSet {
+    const writes = new WriteSet();
+    forgetProposals(this.#inside, writes);
+    return writes;
   }
 
   /** Enters the epoch of our own pending commit, once the DS has accepted it. */

@@ -104,7 +104,7 @@ function rememberResumptionPsk(group: Internals, writes: WriteSet): void {
 }
 
 /** Whatever is cached belongs to one epoch. Named also where nothing is, for whoever takes the next epoch back with all of its own. */
-function forgetProposals(group: Internals, writes: WriteSet): void {
+export function forgetProposals(group: Internals, writes: WriteSet): void {
   writes.deletePrefix(rowKeys.proposals).deletePrefix(rowKeys.ownUpdates);
   group.proposals.clear();
   for (const { leafPrivateKey, signaturePrivateKey } of group.ownUpdates.values()) {

@@ -88,11 +88,10 @@ test("a device that was not heard for thirty days is put in, is not waited for, 
   expect(on(alice, id).migration).toMatchObject({ state: "preparing", waitsFor: "members" });
   await on(alice, id).migrate("abort");
 
-  for (let days = 30; days <= 31; days++) {
-    clock.offsetMs = days * DAY_MS;
-    await talk.say(bob, `${days} days later`);
-    await talk.heardBy([alice, bob]);
-  }
+  // Not one day more: what was said on the first one is kept for Carol for thirty.
+  clock.offsetMs = 30 * DAY_MS;
+  await talk.say(bob, "30 days later");
+  await talk.heardBy([alice, bob]);
   let wasAway = false;
   alice.client.events.on(() => {
     wasAway ||= carolIs("migration/away");

@@ -142,6 +142,9 @@ export class Access {
         marks: marked ? spreadMarks(known, limits.marksPerAccess) : [],
       });
       if (answer.kind !== "groupAccessGranted") throw new UnavailableError("connection/unexpected-answer");
+      // Until now the service took what we acknowledged for the stream before: of this one it has been told nothing.
+      opening.acknowledged = row.cursor;
+      opening.toAcknowledge = row.cursor;
       // A move was given up or begun anew meanwhile: this is the end of another group's log.
       if (!equalBytes(this.names.wire(id), wireId)) throw new UnavailableError("group/not-open");
       const { agreedSequence, commitHash: serviceCommitHash, epoch: serviceEpoch, lastSequence } = answer;

@@ -206,8 +206,7 @@ export class Committer {
     const state = this.context.mls.group(id)?.state;
     if (state === "over") throw new RejectionError("group/not-a-member");
     // Also where the conversation has left the group for another one.
-    if (state === "stuck" || state === "waiting" || state === undefined)
-      throw new UnavailableError("group/stuck");
+    if (state !== "active" && state !== "creating") throw new UnavailableError("group/stuck");
   }
 
   private giveTurnBack(id: GroupId): void {

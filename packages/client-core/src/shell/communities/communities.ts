@@ -213,7 +213,7 @@ export class Communities {
     );
     this.refeeder = new Refeeder(context, names, registry, access, past, {
       open: (id) => this.orSetAside(id, () => this.open(id)),
-      opened: (id) => this.behindOf(id, () => this.resume(id)),
+      opened: (id) => this.resumeOf(id),
       serviceLost: () => this.keyPackagesLost(),
       behind: (work) => effects.behind(work),
     });
@@ -221,6 +221,7 @@ export class Communities {
       parted: (id) => this.refeeder.wait(id),
       pskMissing: (id, at) => effects.pskMissing(id, at),
       merged: (id, group, proposals) => effects.merged(id, group, proposals),
+      takenBack: (id) => this.leaving.delete(formatId(id)),
       shown: (id) => effects.shown(id),
       settled: (outboxIds) => effects.settled(outboxIds),
       stuck: (id) => this.openingOf(id, () => this.rejoin(id)),
@@ -258,7 +259,7 @@ export class Communities {
       names,
       registry,
       access,
-      (id) => effects.behind(() => this.commitProposals(id)),
+      (id) => this.behindOf(id, () => this.commitProposals(id)),
       // Whoever is banned hears nothing more on this connection; opening the group anew says what we are.
       (id) => this.openingOf(id, () => this.openAnew(id)),
     );
@@ -393,6 +394,16 @@ export class Communities {
     this.effects.behind(() => this.opening(id, work));
   }
 
+  /** What opens a group for a caller, who is told what went wrong; what is temporary goes on without one. */
+  private async openNow(id: GroupId, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (isTemporary(error)) this.openingOf(id);
+      throw error;
+    }
+  }
+
   /** Work in one group that nobody waits for. */
   private behindOf(id: GroupId, work: () => Promise<void>): void {
     this.effects.behind(() => this.orSetAside(id, work));
@@ -423,7 +434,14 @@ export class Communities {
   private async openAndResume(id: GroupId): Promise<void> {
     await this.open(id);
     // Where the service is behind, it goes on when it is not any more. What keeps it from going on is no reason to open it again.
-    if (!this.access.isHeld(id)) this.behindOf(id, () => this.resume(id));
+    if (!this.access.isHeld(id)) this.resumeOf(id);
+  }
+
+  /** What stands in the way for a while, such as a service that has no time, must not leave undone what is written down. */
+  private resumeOf(id: GroupId): void {
+    this.effects.behind(() =>
+      this.attempt(`resume ${formatId(id)}`, () => this.orSetAside(id, () => this.resume(id))),
+    );
   }
 
   /** What was begun in a group, or is due, once it is open. */
@@ -445,7 +463,11 @@ export class Communities {
     if (state === "creating") await this.announce(id);
     if (state === "active" && refusedAt !== undefined && refusedAt > 0)
       this.openingOf(id, () => this.afterRefusal(id, refusedAt));
-    if ((state === "joining" || state === "stuck") && !(await this.joinAnew(id))) return;
+    if (state === "joining" || state === "stuck") {
+      if (!(await this.joinAnew(id))) return;
+      // What is open may be the log of the leaf before, from where that one was.
+      this.access.forget(id);
+    }
     this.welcomesIfOver(id);
     if (this.context.mls.group(id)?.state !== "active" || this.access.isOpen(id)) return;
     await this.joiner.learnBanList(id);
@@ -456,7 +478,7 @@ export class Communities {
       // Where a person is asked, nothing is entered anew without an answer.
       if (error.code === "group/rejoin" && this.context.mls.group(id)?.forked === true) return;
       if (error.code === "group/rejoin") {
-        this.context.transaction(() => this.context.mls.setState(id, "stuck"));
+        this.setStuck(id);
         await this.rejoin(id);
       } else if (error.code === "group/not-a-member") {
         this.context.transaction(() => this.ledger.removed(id));
@@ -534,8 +556,14 @@ export class Communities {
       context.notifier.flush();
       return;
     }
-    context.transaction(() => context.mls.setState(id, "stuck"));
+    this.setStuck(id);
     await this.rejoin(id);
+  }
+
+  /** PERSIST, and whoever waits for something in this group waits no more. */
+  private setStuck(id: GroupId): void {
+    this.context.transaction(() => this.context.mls.setState(id, "stuck"));
+    this.registry.changed.notify();
   }
 
   /**
@@ -756,7 +784,7 @@ export class Communities {
       );
     });
     this.registry.adopt(id, group);
-    await this.open(id);
+    await this.openNow(id, () => this.open(id));
     await this.jobs.run(id, "add");
   }
 
@@ -821,7 +849,7 @@ export class Communities {
     if (missing) context.transaction(() => context.mls.addJob(id, [accountId], "add"));
     const gone = context.mls.leavesOf(id, accountId).filter(({ device }) => !listed.has(device));
     if (gone.length > 0)
-      this.effects.behind(() =>
+      this.behindOf(id, () =>
         this.removeOwn(
           id,
           gone.map(({ leaf }) => leaf),
@@ -890,7 +918,8 @@ export class Communities {
       this.context.mls.deleteEpochsFrom(id, 0);
       if (state === "active") this.context.mls.setState(id, "stuck");
     });
-    await this.rejoin(id);
+    this.registry.changed.notify();
+    await this.openNow(id, () => this.rejoin(id));
   }
 
   /**
@@ -901,7 +930,7 @@ export class Communities {
     const id = await this.joiner.joinByLink(link);
     // Whoever takes the answer up enters the group and opens it.
     if (this.context.mls.group(id)?.state === "waiting") await this.untilLetIn(id, approvalTimeoutMs);
-    else await this.open(id);
+    else await this.openNow(id, () => this.open(id));
     await this.access.ready(id);
     return id;
   }
@@ -913,7 +942,7 @@ export class Communities {
    */
   async joinExpected(id: GroupId): Promise<void> {
     await this.joiner.joinExpected(id);
-    await this.openAnew(id);
+    await this.openNow(id, () => this.openAnew(id));
     await this.access.ready(id);
   }
 
@@ -964,8 +993,8 @@ export class Communities {
   }
 
   /** Goes on with a group that was made and not opened. */
-  async openPrepared(id: GroupId): Promise<void> {
-    await this.open(id);
+  openPrepared(id: GroupId): Promise<void> {
+    return this.openNow(id, () => this.open(id));
   }
 
   /** Adds members to a group that is being prepared; those who could not be added stay written down. */

@@ -407,10 +407,13 @@ export class Joiner {
     const identity = communityIdentity(context);
     const { publicKey, privateKey } = identity.signatureKeys;
     const link = context.mls.join(id);
+    const wireId = this.names.wire(id);
     const info = await this.infoUnlessRemoved(id, publicKey, privateKey, link);
+    this.requireStill(id, wireId, "stuck");
     if (info === undefined) return this.noteRemoved(id);
     if (info.epoch < this.highestEpoch(id)) throw new UnavailableError(SERVICE_BEHIND);
     const ratchetTree = await fetchTree(context, info.treeHash, this.knownTree(id));
+    this.requireStill(id, wireId, "stuck");
     const removes = leafOfSignatureKey(communityCrypto, ratchetTree, publicKey);
     const inviter = link === undefined ? undefined : requireInviter(ratchetTree, link);
     const isExpected = context.mls.group(id)?.joinsExpected === true;
@@ -553,6 +556,7 @@ export class Joiner {
     }
     const body = decodeMessage(groupCommit, pending, limits.frameBytes);
     const turn = this.turns.current(id);
+    const wireId = this.names.wire(id);
     let answer: ServiceBody;
     try {
       answer = await this.names.ask({
@@ -562,11 +566,15 @@ export class Joiner {
       });
     } catch (error) {
       if (isTemporary(error) || !(error instanceof ServiceRefusal)) throw error;
+      this.requireStill(id, wireId, "joining");
       // It was accepted perhaps, before the service was set back: the same again when it has come that far.
       if (error.code === "group/epoch-unknown") throw new UnavailableError(SERVICE_BEHIND);
       this.backToStuck(id);
+      // Prepared on a connection before this one, and somebody else's commit was faster: here it asks first where the group is.
+      if (error.code === "group/not-open") return;
       throw error;
     }
+    this.requireStill(id, wireId, "joining");
     if (answer.kind === "groupCommitAccepted") {
       this.turns.used(id);
       this.confirm(id, answer.sequence);
@@ -577,6 +585,15 @@ export class Joiner {
     // What won is in the GroupInfo that is asked for next; until our turn has come others would win again.
     if (answer.turn !== undefined) this.turns.granted(id, answer.turn, answer.turnExpiresInMs ?? 0);
     if (answer.place > 0) await this.turns.wait(id, answer.place);
+  }
+
+  /**
+   * While an answer was on its way the conversation may have got another group, or this device may have come into this one by
+   * a Welcome: what the answer says is of neither. UnavailableError `group/not-open`.
+   */
+  private requireStill(id: GroupId, wireId: Bytes, state: "joining" | "stuck"): void {
+    const isStill = this.context.mls.group(id)?.state === state && equalBytes(this.names.wire(id), wireId);
+    if (!isStill) throw new UnavailableError("group/not-open");
   }
 
   private backToStuck(id: GroupId): void {

@@ -68,6 +68,8 @@ export interface LogEffects {
   pskMissing(id: GroupId, at: MissingPsk): void;
   /** Inside the transaction that merges a commit. */
   merged(id: GroupId, group: Group, proposals: Staged["public"]["proposals"]): void;
+  /** Inside the transaction: a commit was taken back, and with it went the proposals of the epoch that goes on. */
+  takenBack(id: GroupId): void;
   /** The service went on from an older copy of itself, to where we cannot follow. */
   parted(id: GroupId): void;
   /** The log knows more of this device than its database does: that is an old copy. */
@@ -401,11 +403,12 @@ export class LogReader {
    * that. Without their word it is a fork. Whoever refused the commit has nothing to undo. Whoever followed goes back and
    * says again what it said since, but never to somebody whom the commit shut out, whoever signed: two members who lie
    * together would let the third one in again, and it would be told everything. Whoever came by the commit does not know
-   * the epoch before, and has nothing to judge by: it enters anew.
+   * the epoch before, and has nothing to judge by: it enters anew. Proposals of that epoch are gone at the service, and so they
+   * are here: whoever still wants to leave asks once more.
    */
   private applyVoid(
     id: GroupId,
-    { group, row }: Loaded,
+    { group, row, store }: Loaded,
     { sequence, refusals }: NonNullable<GroupEntry["void"]>,
     atMs: number,
   ): Step {
@@ -413,12 +416,15 @@ export class LogReader {
     if (mls.group(id)?.refusedAt === sequence) {
       if (!this.isProven(id, group, sequence, refusals)) return this.fork(id);
       mls.setRefused(id, 0);
+      store.apply(group.forgetProposals());
+      this.effects.takenBack(id);
       return "next";
     }
     const epoch = Number(group.epoch);
     storage.run("SAVEPOINT void");
     const isUndone = mls.undo(id, row.slot, sequence);
-    const before = isUndone ? this.registry.reload(id).group : undefined;
+    const reloaded = isUndone ? this.registry.reload(id) : undefined;
+    const before = reloaded?.group;
     const mayGoBack =
       before !== undefined && this.isProven(id, before, sequence, refusals) && !letsIn(before, group);
     if (!mayGoBack) storage.run("ROLLBACK TO void");
@@ -428,6 +434,10 @@ export class LogReader {
       const cameByIt = !isUndone && mls.epochHash(id, epoch - 1) === undefined;
       return cameByIt ? this.giveUp(id) : this.fork(id);
     }
+    // Our commit of that epoch has lost once, and nobody asks for it any more.
+    reloaded?.store.apply(before.discardPending());
+    reloaded?.store.apply(before.forgetProposals());
+    this.effects.takenBack(id);
     this.reports.takeBack(id, epoch);
     this.past.tookBack(id, BigInt(epoch - 1));
     this.ledger.takenBack(id, before, atMs);

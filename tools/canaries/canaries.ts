@@ -280,7 +280,7 @@ export const canaries: readonly Canary[] = [
     story("a-crash-leaves-a-pending-commit-behind", "never submitted"),
     edit(
       `${CLIENT}shell/communities/communities.ts`,
-      "if (this.context.mls.pendingCommit(id) !== undefined) await this.committer.resume(id);",
+      "if (this.context.mls.pendingCommit(id) !== undefined) await orRefused(() => this.committer.resume(id));",
       "",
     ),
   ),
@@ -543,7 +543,7 @@ export const canaries: readonly Canary[] = [
     story("a-group-that-is-opened-again-is-heard", "a group that is opened once more while much comes in"),
     edit(
       `${CLIENT}shell/communities/access.ts`,
-      "      opening.acknowledged = row.cursor;\n      opening.toAcknowledge = row.cursor;\n",
+      "        opening.acknowledged = row.cursor;\n        opening.toAcknowledge = row.cursor;\n",
       "",
     ),
   ),

@@ -609,7 +609,7 @@ interface LineBase {
   readonly conversationId: ConversationRef;
   readonly messageId: MessageRef;
   readonly author: AccountRef;
-  /** 0 where a commit of a community says it and no device. */
+  /** 0 where a commit of a community, or a change of a group's record, says it and no device. */
   readonly authorDevice: number;
   readonly outgoing: boolean;
   /** By the author's clock. */

@@ -96,8 +96,11 @@ class Channel {
     return reply;
   }
 
-  /** Rejects with ServiceRefusal, or with UnavailableError when the socket breaks or nothing comes in time. */
-  ask(body: ClientBody): Promise<ServiceBody> {
+  /**
+   * Rejects with ServiceRefusal, or with UnavailableError when the socket breaks or nothing comes in time. `answered` is called
+   * before anything that comes behind the answer is looked at.
+   */
+  ask(body: ClientBody, answered?: () => void): Promise<ServiceBody> {
     const requestId = this.nextRequest++;
     const { socket } = this;
     if (socket === undefined || this.ended.signal.aborted) {
@@ -106,7 +109,11 @@ class Channel {
     this.saidAt = this.context.now();
     const deadlineMs = this.saidAt + this.context.settings.requestTimeoutMs;
     const answer = new Promise<ServiceBody>((resolve, reject) => {
-      this.asked.set(requestId, { resolve, reject, deadlineMs });
+      const taken = (reply: ServiceBody) => {
+        answered?.();
+        resolve(reply);
+      };
+      this.asked.set(requestId, { resolve: taken, reject, deadlineMs });
     });
     if (!this.expiring) void this.expire();
     socket.send({ requestId, body });
@@ -343,8 +350,8 @@ export class Connection {
   }
 
   /** Asks about an MLS group. Rejects like {@link Channel.ask}. */
-  async group(body: GroupBody): Promise<ServiceBody> {
-    return (await this.openCommunity()).channel.ask(body);
+  async group(body: GroupBody, answered?: () => void): Promise<ServiceBody> {
+    return (await this.openCommunity()).channel.ask(body, answered);
   }
 
   /** Says something about an MLS group that needs no answer. */

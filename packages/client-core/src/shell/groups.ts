@@ -606,6 +606,9 @@ export class Groups {
     const final = changes.reduce(applyChange, this.ledger.state(group));
     const self = final.members.get(formatId(context.own.accountId));
     if (self === undefined) throw new RejectionError("group/not-a-member");
+    // Under a key that is not ours nothing that we sign would count there. Of others that is told, and keeps nobody out.
+    if (!equalBytes(self.identityKey, context.engine.local()!.accountIdentityKey))
+      throw new RejectionError("group/identity-mismatch");
     context.transaction(() => {
       const trusted = context.settings.acceptUnknown || context.contacts.get(inviter)?.accepted === true;
       const entry = self.invited ? "invited" : trusted || context.isOwn(inviter) ? "active" : "request";

@@ -295,6 +295,8 @@ function authorizeExternal(commit: Commit, joiner: LeafNode, proposals: readonly
     return;
   }
   const others = leavesThatStay(commit, accountId);
+  // Members may have asked to go, which an external commit may cover.
+  requireSameKey(joiner.credential, leavesBefore(commit, accountId));
   requireFits(joiner.credential, others);
   const ticket = joinTicketOf(joiner.extensions);
   // Whoever has a link comes by it, expected or not.

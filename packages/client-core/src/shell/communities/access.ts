@@ -36,12 +36,19 @@ const ACKNOWLEDGE_WITHIN_MS = 2_000;
 /** Time for a group to be opened and caught up before somebody who waits for it gives up. */
 const READY_TIMEOUT_MS = 60_000;
 
+export interface AccessEffects {
+  /** A group is open. */
+  opened(): void;
+  /** Takes what has come and was not looked at yet. */
+  takeEntries(): void;
+}
+
 export class Access {
   private readonly context: Context;
   private readonly connection: Connection;
   private readonly names: GroupNames;
   private readonly registry: Registry;
-  private readonly opened: () => void;
+  private readonly effects: AccessEffects;
   private readonly open = new Map<string, OpenGroup>();
   /** Groups of which the service has another log than we know: what it says of them is not taken. */
   private readonly held = new Set<string>();
@@ -51,9 +58,9 @@ export class Access {
     connection: Connection,
     names: GroupNames,
     registry: Registry,
-    opened: () => void,
+    effects: AccessEffects,
   ) {
-    this.opened = opened;
+    this.effects = effects;
     this.context = context;
     this.connection = connection;
     this.names = names;
@@ -132,7 +139,7 @@ export class Access {
     this.open.set(key, opening);
     const wireId = this.names.wire(id);
     try {
-      const answer = await this.names.ask({
+      const access = {
         kind: "groupAccess",
         groupId: id,
         epoch,
@@ -140,11 +147,14 @@ export class Access {
         signature,
         afterSequence: row.cursor,
         marks: marked ? spreadMarks(known, limits.marksPerAccess) : [],
+      } as const;
+      const answer = await this.names.ask(access, () => {
+        // Until here came the stream before, and what we acknowledged: of this one the service has been told nothing.
+        this.effects.takeEntries();
+        opening.acknowledged = row.cursor;
+        opening.toAcknowledge = row.cursor;
       });
       if (answer.kind !== "groupAccessGranted") throw new UnavailableError("connection/unexpected-answer");
-      // Until now the service took what we acknowledged for the stream before: of this one it has been told nothing.
-      opening.acknowledged = row.cursor;
-      opening.toAcknowledge = row.cursor;
       // A move was given up or begun anew meanwhile: this is the end of another group's log.
       if (!equalBytes(this.names.wire(id), wireId)) throw new UnavailableError("group/not-open");
       const { agreedSequence, commitHash: serviceCommitHash, epoch: serviceEpoch, lastSequence } = answer;
@@ -166,7 +176,7 @@ export class Access {
     const open = this.open.get(toBase64Url(id));
     if (open !== undefined) open.granted = true;
     this.registry.changed.notify();
-    this.opened();
+    this.effects.opened();
   }
 
   /**

@@ -91,9 +91,11 @@ export class Approvals {
       await this.effects.refreshDeviceList(account);
     if (context.identities.compare(account, accountIdentityKey) !== "same")
       throw new RejectionError("pairwise/identity-changed");
+    const id = this.names.conversation(link.groupId);
+    // A Welcome may have been faster than the device list.
+    if (context.mls.group(id)?.state !== "stuck") return;
     context.transaction(() => {
       context.contacts.ensure(account);
-      const id = this.names.conversation(link.groupId);
       context.mls.setAsked(id, account);
       context.mls.setState(id, "waiting");
       this.append(account, { ...this.introduction(), joinRequest: this.requestFor(link) });

@@ -108,6 +108,8 @@ export class Committer {
       // The commit is judged by the list that it brings, here as everywhere.
       if (plan.banList !== undefined) this.context.mls.putBanList(sha256(plan.banList), plan.banList);
       const profile = knownProfile(this.context, id, communityContextOf(group.context.extensions));
+      // One that had lost, and came back with its epoch when what won was taken back: nobody asks for it any more.
+      if (group.hasPendingCommit) store.apply(group.discardPending());
       const bundle = group.createCommit({
         nowSeconds,
         ...plan.options,
@@ -169,11 +171,15 @@ export class Committer {
 
   /** The service will never take it. */
   private drop(id: GroupId): void {
+    this.discard(id);
+    this.giveTurnBack(id);
+  }
+
+  private discard(id: GroupId): void {
     this.registry.update(id, ({ group, store }) => {
       if (group.hasPendingCommit) store.apply(group.discardPending());
       this.context.mls.deletePendingCommit(id);
     });
-    this.giveTurnBack(id);
   }
 
   /** What won is in the answer; whatever did not fit comes with the log. Then the own turn is waited for. */
@@ -183,7 +189,10 @@ export class Committer {
     const through = lost.entries.at(-1)?.sequence ?? 0;
     // What won may be taken back: then the log is behind it, and the epoch is open again.
     const isBehind = () => (this.context.mls.group(id)?.cursor ?? 0) > through && this.access.isReady(id);
-    await this.until(id, () => Number(this.registry.load(id).group.epoch) >= lost.epoch || isBehind());
+    const hasWon = () => Number(this.registry.load(id).group.epoch) >= lost.epoch;
+    await this.until(id, () => hasWon() || isBehind());
+    // Made before, it may cover proposals that went with what was taken back: it is made anew.
+    if (!hasWon()) this.discard(id);
     if (lost.place > 0) await this.turns.wait(id, lost.place);
   }
 

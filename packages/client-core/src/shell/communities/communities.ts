@@ -191,7 +191,10 @@ export class Communities {
     const { names } = this;
     this.registry = new Registry(context);
     this.turns = new Turns(context);
-    this.access = new Access(context, connection, names, this.registry, () => effects.opened());
+    this.access = new Access(context, connection, names, this.registry, {
+      opened: () => effects.opened(),
+      takeEntries: () => this.together.flush(),
+    });
     this.ledger = new CommunityLedger(context, lines);
     this.profiles = new ProfileRequests(context, this.registry, this.access, {
       say: (id) => content.sayProfile(id),
@@ -446,9 +449,11 @@ export class Communities {
 
   /** What was begun in a group, or is due, once it is open. */
   private async resume(id: GroupId): Promise<void> {
-    if (this.context.mls.group(id)?.state !== "active") return;
+    const { forked, state } = this.context.mls.group(id) ?? {};
+    // Where a person is asked, nothing is said until there is an answer.
+    if (state !== "active" || forked === true) return;
     await this.access.ready(id);
-    if (this.context.mls.pendingCommit(id) !== undefined) await this.committer.resume(id);
+    if (this.context.mls.pendingCommit(id) !== undefined) await orRefused(() => this.committer.resume(id));
     this.matchOwnDevices(id);
     await this.resumeJobs(id);
     await this.updateIfDue(id);
@@ -920,6 +925,7 @@ export class Communities {
     });
     this.registry.changed.notify();
     await this.openNow(id, () => this.rejoin(id));
+    this.resumeOf(id);
   }
 
   /**
@@ -927,7 +933,8 @@ export class Communities {
    * UnavailableError `link/approval-pending` when no admin has answered in this time: the join goes on without a caller.
    */
   async joinByLink(link: InviteLink, approvalTimeoutMs: number): Promise<GroupId> {
-    const id = await this.joiner.joinByLink(link);
+    const id = this.names.conversation(link.groupId);
+    await this.openNow(id, () => this.joiner.joinByLink(link));
     // Whoever takes the answer up enters the group and opens it.
     if (this.context.mls.group(id)?.state === "waiting") await this.untilLetIn(id, approvalTimeoutMs);
     else await this.openNow(id, () => this.open(id));
@@ -1112,6 +1119,15 @@ export class Communities {
 }
 
 /** What is wrong with one group's state here, and not with the network, the service or the storage. */
+/** What the rules of the group or the service refuse for good holds nothing else up. */
+async function orRefused(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof RejectionError)) throw error;
+  }
+}
+
 function isOfOneGroup(error: unknown): error is UsageError | InvariantError {
   return error instanceof UsageError || error instanceof InvariantError;
 }

@@ -36,8 +36,8 @@ export class GroupNames {
   }
 
   /** Asks the service about a conversation's group. Rejects like {@link Connection.group}. */
-  ask(body: GroupBody): Promise<ServiceBody> {
-    return this.connection.group({ ...body, groupId: this.wire(body.groupId) });
+  ask(body: GroupBody, answered?: () => void): Promise<ServiceBody> {
+    return this.connection.group({ ...body, groupId: this.wire(body.groupId) }, answered);
   }
 
   /** Says something about a conversation's group that needs no answer. */

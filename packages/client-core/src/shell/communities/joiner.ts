@@ -303,19 +303,18 @@ export class Joiner {
 
   // -------------------------------------------------------------------------------------- external commit
 
-  /** Joins by an invite link. Returns the conversation. RejectionError `link/not-of-this-group`, `community/…`; ServiceRefusal. */
-  async joinByLink(link: InviteLink): Promise<GroupId> {
+  /** Joins by an invite link. RejectionError `link/not-of-this-group`, `community/…`; ServiceRefusal. */
+  async joinByLink(link: InviteLink): Promise<void> {
     const { context } = this;
     const id = this.names.conversation(link.groupId);
     const known = context.mls.group(id);
     // Whoever waits for an answer and asks again may have another link.
-    if (known !== undefined && known.state !== "over" && known.state !== "waiting") return id;
+    if (known !== undefined && known.state !== "over" && known.state !== "waiting") return;
     context.transaction(() => {
       context.mls.putGroup(id, { state: "stuck", cursor: 0, slot: 0, updatedAtMs: 0 });
       context.mls.putJoin(id, link);
     });
     await this.rejoin(id);
-    return id;
   }
 
   /**
@@ -409,11 +408,11 @@ export class Joiner {
     const link = context.mls.join(id);
     const wireId = this.names.wire(id);
     const info = await this.infoUnlessRemoved(id, publicKey, privateKey, link);
-    this.requireStill(id, wireId, "stuck");
+    if (!this.isStill(id, wireId, "stuck")) return false;
     if (info === undefined) return this.noteRemoved(id);
     if (info.epoch < this.highestEpoch(id)) throw new UnavailableError(SERVICE_BEHIND);
     const ratchetTree = await fetchTree(context, info.treeHash, this.knownTree(id));
-    this.requireStill(id, wireId, "stuck");
+    if (!this.isStill(id, wireId, "stuck")) return false;
     const removes = leafOfSignatureKey(communityCrypto, ratchetTree, publicKey);
     const inviter = link === undefined ? undefined : requireInviter(ratchetTree, link);
     const isExpected = context.mls.group(id)?.joinsExpected === true;
@@ -566,7 +565,7 @@ export class Joiner {
       });
     } catch (error) {
       if (isTemporary(error) || !(error instanceof ServiceRefusal)) throw error;
-      this.requireStill(id, wireId, "joining");
+      if (!this.isStill(id, wireId, "joining")) return;
       // It was accepted perhaps, before the service was set back: the same again when it has come that far.
       if (error.code === "group/epoch-unknown") throw new UnavailableError(SERVICE_BEHIND);
       this.backToStuck(id);
@@ -574,7 +573,7 @@ export class Joiner {
       if (error.code === "group/not-open") return;
       throw error;
     }
-    this.requireStill(id, wireId, "joining");
+    if (!this.isStill(id, wireId, "joining")) return;
     if (answer.kind === "groupCommitAccepted") {
       this.turns.used(id);
       this.confirm(id, answer.sequence);
@@ -588,12 +587,12 @@ export class Joiner {
   }
 
   /**
-   * While an answer was on its way the conversation may have got another group, or this device may have come into this one by
-   * a Welcome: what the answer says is of neither. UnavailableError `group/not-open`.
+   * While an answer was on its way this device may have come into the group by a Welcome, or the conversation have got another
+   * group: what the answer says is of neither. UnavailableError `group/not-open` where it is another group.
    */
-  private requireStill(id: GroupId, wireId: Bytes, state: "joining" | "stuck"): void {
-    const isStill = this.context.mls.group(id)?.state === state && equalBytes(this.names.wire(id), wireId);
-    if (!isStill) throw new UnavailableError("group/not-open");
+  private isStill(id: GroupId, wireId: Bytes, state: "joining" | "stuck"): boolean {
+    if (!equalBytes(this.names.wire(id), wireId)) throw new UnavailableError("group/not-open");
+    return this.context.mls.group(id)?.state === state;
   }
 
   private backToStuck(id: GroupId): void {

@@ -434,8 +434,7 @@ export class LogReader {
       const cameByIt = !isUndone && mls.epochHash(id, epoch - 1) === undefined;
       return cameByIt ? this.giveUp(id) : this.fork(id);
     }
-    // Our commit of that epoch has lost once, and nobody asks for it any more.
-    reloaded?.store.apply(before.discardPending());
+    // An own commit of that epoch is not given up here: it may be on its way, and win now.
     reloaded?.store.apply(before.forgetProposals());
     this.effects.takenBack(id);
     this.reports.takeBack(id, epoch);

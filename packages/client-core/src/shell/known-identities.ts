@@ -24,7 +24,7 @@ export class KnownIdentities {
   compare(account: AccountId, key: Uint8Array): "same" | "other" | "unknown" {
     const { contacts, engine } = this.context;
     const known = engine.identityOf(account)?.accountIdentityKey;
-    return compareKey(key, known, known === undefined ? contacts.get(account)?.fingerprint : undefined);
+    return compareKey(key, known, known === undefined ? contacts.fingerprint(account) : undefined);
   }
 
   /** Inside a transaction: tells the user of those who stand in a conversation under another key. Two queries. */

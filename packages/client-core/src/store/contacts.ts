@@ -46,10 +46,13 @@ export class ContactStore {
   private readonly storage: Storage;
   /** Names only: the keys of profiles are read where they are used. */
   private readonly names: KeptRows<string>;
+  /** Whatever is said in a community is compared with them; null where there is none. */
+  private readonly cards: KeptRows<Bytes | null>;
 
   constructor(storage: KeptStorage) {
     this.storage = storage;
     this.names = new KeptRows(storage, "contact");
+    this.cards = new KeptRows(storage, "contact");
   }
 
   get(account: AccountId): ContactRow | undefined {
@@ -143,7 +146,14 @@ export class ContactStore {
     return this.each(accounts, "access_key");
   }
 
-  /** What cards and links say of the identity keys of these accounts, in their order. One query. */
+  /** What a card says of an account's identity key. */
+  fingerprint(account: AccountId): Bytes | undefined {
+    const sql = "SELECT fingerprint FROM contact WHERE account = ?";
+    const read = () => optionalBytes(this.storage.get(sql, [account])?.["fingerprint"] ?? null) ?? null;
+    return this.cards.read(keyOf(account), read) ?? undefined;
+  }
+
+  /** What cards say of the identity keys of these accounts, in their order. One query. */
   fingerprints(accounts: readonly AccountId[]): readonly (Bytes | undefined)[] {
     return this.each(accounts, "fingerprint");
   }

@@ -14,8 +14,8 @@ const SENTENCES: Readonly<Record<Decision["code"], string>> = {
   "group/disputed":
     "This member says that it is in another group of this name. If others say so as well, ask them over another channel.",
   "group/other-identity":
-    "Somebody speaks here under another identity key than this contact has. It is not shown. Compare safety numbers over\n" +
-    "  another channel; see safety-number.",
+    "Somebody is in this group, and reads what is said there, under another identity key than this contact has. In a community\n" +
+    "  nothing that it says is shown. Compare safety numbers over another channel; see safety-number.",
   "group/unusable": "This device could not go on with what it knows of the group, and enters it anew.",
   "group/service-behind":
     "The delivery service was set back, and this device cannot bring it forward. Nothing is said there until another\n" +

@@ -751,8 +751,8 @@ export type ClientEvent = EventBase &
          * `group/forked`: the service shows another past of the group than it did before, or takes a removal or
          * ban back; sending has stopped until `community.heal`.
          * `group/disputed`: this account says that it is in another group of that name; a second one would be believed.
-         * `group/other-identity`: somebody speaks in the group as this account, under another identity key than it is known
-         * by here; none of that is shown in a community. Said once for each such key.
+         * `group/other-identity`: somebody is in the group as this account, under another identity key than it is known by
+         * here: it reads what is said there, and in a community nothing that it says is shown. Said once for each such key.
          * `group/unusable`: this device could not work with its state or log of the group, and tries to enter it anew.
          * `group/service-behind`: the service was set back to an older copy, and this device cannot bring it forward;
          * nothing is sent or received in the group until another member has, or {@link Community.heal} follows it.

@@ -42,7 +42,7 @@ test.each([
   ],
   [
     { conversationId: "flock", accountId: "carol", code: "group/other-identity" },
-    /^Bi<U\+0007>rds, Carol: Somebody speaks here .*\(group\/other-identity\)$/su,
+    /^Bi<U\+0007>rds, Carol: Somebody is in this group, .*\(group\/other-identity\)$/su,
   ],
   [
     { accountId: "bob", code: "pairwise/identity-changed" },

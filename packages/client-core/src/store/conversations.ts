@@ -387,11 +387,9 @@ export class ConversationStore {
     return this.storage.run(sql, [id, account, new Uint8Array(identityKey)]).changes === 1;
   }
 
-  /** Groups in which an account is a present member. */
+  /** Groups in which an account is a present member. O(members of all groups). */
   groupsWith(account: AccountId): readonly Bytes[] {
-    return this.storage
-      .all("SELECT group_id FROM group_member WHERE account = ? AND removed_at IS NULL", [account])
-      .map((row) => bytesOf(row, "group_id"));
+    return this.standings(account).map(({ group }) => group);
   }
 
   /** The encoded changes of the record, from revision 1 on. */

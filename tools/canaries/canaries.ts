@@ -790,4 +790,31 @@ export const canaries: readonly Canary[] = [
       "if (after !== before || after !== undefined) this.tellAndWake();",
     ),
   ),
+  canary(
+    "a group is taken up under the id of a contact",
+    story("ids-that-belong-to-somebody-else", "gets into no conversation with a contact"),
+    edit(
+      `${CLIENT}shell/founded-ids.ts`,
+      'refuseUnless(!isAccount && context.conversations.get(group)?.kind !== "direct", TAKEN);',
+      "refuseUnless(!isAccount || true, TAKEN);",
+    ),
+  ),
+  canary(
+    "a pairwise group is taken up under the id of a community",
+    story("ids-that-belong-to-somebody-else", "takes nobody's community away"),
+    edit(
+      `${CLIENT}shell/founded-ids.ts`,
+      "if (!isPairwise && isCommunity)",
+      "if (!isPairwise && isCommunity && group.length === 0)",
+    ),
+  ),
+  canary(
+    "an account is heard under the id of a group",
+    story("ids-that-belong-to-somebody-else", "says nothing in a group"),
+    edit(
+      `${CLIENT}shell/founded-ids.ts`,
+      'refuseUnless(conversations.get(account)?.kind !== "group", TAKEN);',
+      "refuseUnless(conversations.get(account) !== null, TAKEN);",
+    ),
+  ),
 ];

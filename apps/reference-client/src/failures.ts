@@ -27,6 +27,7 @@ const sentences: Readonly<Record<string, string>> = {
   "contact/nothing-to-decide": "The identity key of this contact is the one that was known before.",
   "contact/other-number": "The new identity key of this contact has another safety number: do not accept it.",
   "conversation/not-a-group": "This conversation is not a group.",
+  "conversation/id-taken": "This is the id of another conversation of this device, and cannot be both.",
   "link/approval-pending":
     "An admin has to approve first; the next command that connects after that joins the community.",
   "link/refused": "An admin has refused that you join.",

@@ -16,6 +16,7 @@ import { parseInviteLink } from "../core/invite-link.ts";
 import { decideProtocol } from "../core/routing.ts";
 import type { Context } from "../shell/context.ts";
 import type { Directory } from "../shell/directory.ts";
+import { requireIdOfAccount } from "../shell/founded-ids.ts";
 import { ClientConversation } from "./conversation.ts";
 import type { ClientParts } from "./parts.ts";
 import { callersAccount } from "./view.ts";
@@ -41,6 +42,7 @@ export class ClientConversations implements Conversations {
     const { context, receiver } = this.parts;
     const id = callersAccount(accountId);
     if (context.isOwn(id)) throw new UsageError("conversation/own-account");
+    requireIdOfAccount(context, id);
     if (context.conversations.get(id) === undefined) {
       context.transaction(() => {
         if (context.contacts.get(id)?.blocked !== true) {

@@ -50,6 +50,7 @@ import {
 import { isTemporary, ServiceRefusal } from "../core/refusal.ts";
 import type { PendingKey, PendingWrite } from "../store/conversations.ts";
 import type { Context } from "./context.ts";
+import { requireIdOfPairwiseGroup } from "./founded-ids.ts";
 import { type GroupLedger, RECOVERY_REFUSED } from "./group-ledger.ts";
 import type { Generation, GroupMessages } from "./group-messages.ts";
 import { RecordRefeeder } from "./record-refeeder.ts";
@@ -594,6 +595,7 @@ export class Groups {
   async acceptInvite(group: GroupId, inviter: AccountId, invite: GroupInvite): Promise<void> {
     const { context } = this;
     if (this.hasJoined(group, invite.revision)) return;
+    requireIdOfPairwiseGroup(context, group);
     const { keys, revision, blob } = await this.recordForInvite(group, invite);
     if (this.hasJoined(group, invite.revision)) return;
     const known = context.conversations.group(group);
@@ -610,6 +612,7 @@ export class Groups {
     if (!equalBytes(self.identityKey, context.engine.local()!.accountIdentityKey))
       throw new RejectionError("group/identity-mismatch");
     context.transaction(() => {
+      requireIdOfPairwiseGroup(context, group);
       const trusted = context.settings.acceptUnknown || context.contacts.get(inviter)?.accepted === true;
       const entry = self.invited ? "invited" : trusted || context.isOwn(inviter) ? "active" : "request";
       if (context.conversations.get(group) === undefined) {

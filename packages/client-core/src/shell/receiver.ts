@@ -23,6 +23,7 @@ import { acceptsFormerMember, decideEntry, isConfirmed, mayConfirm } from "../co
 import type { Approvals } from "./communities/approvals.ts";
 import type { EpochReports } from "./communities/epoch-reports.ts";
 import type { Context } from "./context.ts";
+import { requireIdOfAccount } from "./founded-ids.ts";
 import type { GroupLedger } from "./group-ledger.ts";
 import type { Lines } from "./lines.ts";
 import type { Migrations } from "./migration/migrations.ts";
@@ -124,6 +125,7 @@ export class Receiver {
     }
     const contact = context.contacts.get(sender.accountId);
     if (contact?.blocked === true && content.group === undefined) return;
+    requireIdOfAccount(context, sender.accountId);
     const kind = bodyKind(content);
     if (message.ephemeral && kind !== "typing") throw new RejectionError("content/not-ephemeral");
     for (const report of content.seenEpochs?.reports ?? []) this.reports.receive(sender.accountId, report);
@@ -223,9 +225,10 @@ export class Receiver {
     });
   }
 
-  /** Makes sure that the conversation with an account exists. */
+  /** Makes sure that the conversation with an account exists. RejectionError `conversation/id-taken`. */
   openDirect(account: AccountId): void {
     const { context } = this;
+    requireIdOfAccount(context, account);
     if (context.conversations.get(account) !== undefined) return;
     const contact = context.contacts.get(account);
     const { acceptUnknown } = context.settings;
@@ -362,6 +365,7 @@ export class Receiver {
   noteLost(sender: DeviceAddress, reference: number): void {
     const { context } = this;
     if (context.isOwn(sender.accountId) || context.contacts.get(sender.accountId)?.blocked === true) return;
+    if (context.conversations.get(sender.accountId)?.kind === "group") return;
     this.openDirect(sender.accountId);
     const id = new Uint8Array(16);
     new DataView(id.buffer).setBigUint64(8, BigInt(reference));
@@ -381,7 +385,7 @@ export class Receiver {
   /** Inside a transaction: the user accepted another identity key of this account. */
   noteIdentityChanged(account: AccountId): void {
     const { context } = this;
-    if (context.conversations.get(account) === undefined) return;
+    if (context.conversations.get(account)?.kind !== "direct") return;
     const { accountId: author, deviceId: authorDevice } = context.own;
     this.lines.appendNotice(
       context.newMessageId(),

@@ -47,6 +47,7 @@ import { fingerprintOf } from "../../core/profile.ts";
 import { isTemporary, ServiceRefusal } from "../../core/refusal.ts";
 import type { KeyPackageRow, WelcomeRow } from "../../store/mls.ts";
 import type { Context } from "../context.ts";
+import { requireIdOfCommunity } from "../founded-ids.ts";
 import { oneAtATime } from "../one-at-a-time.ts";
 import type { Access } from "./access.ts";
 import type { Approvals, Inviter } from "./approvals.ts";
@@ -205,9 +206,7 @@ export class Joiner {
     if (!equalBytes(now, id)) return this.join(now, row);
     const wireId = this.names.wire(id);
     if (!equalBytes(group.groupId, wireId)) throw new RejectionError("group/foreign-welcome");
-    // A pairwise group has no other group under its own id; the one that it migrates to is known by another.
-    if (equalBytes(wireId, id) && this.context.conversations.get(id)?.protocol === "pairwise")
-      throw new RejectionError("group/foreign-welcome");
+    if (equalBytes(wireId, id)) requireIdOfCommunity(this.context, id);
     requireUsableEpoch(group);
     // An external commit may have been faster, or this device makes a group of that name.
     if (mls.group(id)?.state === "active" || mls.group(id)?.state === "creating") return undefined;
@@ -303,10 +302,14 @@ export class Joiner {
 
   // -------------------------------------------------------------------------------------- external commit
 
-  /** Joins by an invite link. RejectionError `link/not-of-this-group`, `community/…`; ServiceRefusal. */
+  /**
+   * Joins by an invite link. RejectionError `link/not-of-this-group`, `conversation/id-taken`, `community/…`;
+   * ServiceRefusal.
+   */
   async joinByLink(link: InviteLink): Promise<void> {
     const { context } = this;
     const id = this.names.conversation(link.groupId);
+    if (equalBytes(link.groupId, id)) requireIdOfCommunity(context, id);
     const known = context.mls.group(id);
     // Whoever waits for an answer and asks again may have another link.
     if (known !== undefined && known.state !== "over" && known.state !== "waiting") return;

@@ -817,4 +817,22 @@ export const canaries: readonly Canary[] = [
       "refuseUnless(conversations.get(account) !== null, TAKEN);",
     ),
   ),
+  canary(
+    "a request to send again stays sealed where nothing sealed is taken",
+    story("what-cannot-be-decrypted-is-asked-for-again", "whoever can send the sender nothing sealed"),
+    edit(
+      `${CLIENT}shell/encryptor.ts`,
+      'if (raw && part.mode === "sealed") {',
+      'if (raw && part.mode === "sealed" && rowId < 0) {',
+    ),
+  ),
+  canary(
+    "one member without an access key costs all others theirs",
+    story("a-member-that-can-be-sent-nothing-sealed", "costs the others no seal"),
+    edit(
+      `${CLIENT}shell/encryptor.ts`,
+      "return accounts.filter((_, i) => accessKeys[i] === undefined);",
+      "return accounts.filter((_, i) => accessKeys[i] !== null);",
+    ),
+  ),
 ];

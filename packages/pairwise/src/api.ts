@@ -320,6 +320,8 @@ export type DecryptOutcome =
       /** Ciphertext for the sender, in the mode of the envelope that failed. */
       readonly request: DeviceCiphertext;
       readonly mode: "sealed" | "identified";
+      /** The same request unsealed: for a sender whose access key is not known, or a certificate that has run out. */
+      readonly identified: Bytes;
     }
   /** Three retries did not help: show the user that a message of this sender is lost. */
   | { readonly kind: "lost"; readonly sender: DeviceAddress; readonly reference: number }

@@ -184,16 +184,20 @@ async function requestRetry(
   const request = CiphertextMessage.from(PlaintextContent.from(failed));
   const own = { reference, registrationId: receiver.own.registrationId };
   const { identities } = new LibsignalStores(staged, receiver.own);
+  const identified = await wrap(request, protocolAddress(sender), own, undefined, identities);
   return {
     kind: "retry",
     sender,
     attempt,
     reference,
     mode: sealed ? "sealed" : "identified",
+    identified,
     request: {
       address: sender,
       registrationId: marker.registrationId,
-      ciphertext: await wrap(request, protocolAddress(sender), own, certificate, identities),
+      ciphertext: sealed
+        ? await wrap(request, protocolAddress(sender), own, certificate, identities)
+        : identified,
     },
   };
 }

@@ -319,7 +319,7 @@ export class Encryptor {
 
   /**
    * For one device: the service wants a ciphertext for each device of the account, so the others get an empty
-   * content. A row that came with a ciphertext (a request to send again) keeps it.
+   * content. A row that came with a ciphertext (a request to send again) keeps it, sealed or as it is without.
    */
   private async encryptForDevice(row: OutboxRow): Promise<EncryptProgress> {
     const { target } = row;
@@ -382,7 +382,15 @@ export class Encryptor {
     return { kind: "later", retryAfterMs: LATER_MS };
   }
 
-  /** The frame for a part; undefined when a recipient's access key is not known any more. */
+  /** Recipients of a sealed part whose access key is not known any more. */
+  withoutAccess({ mode, recipients }: OutboxPart): readonly AccountId[] {
+    if (mode === "identified") return [];
+    const accounts = recipients.map(({ account }) => account);
+    const accessKeys = this.context.contacts.accessKeys(accounts);
+    return accounts.filter((_, i) => accessKeys[i] === undefined);
+  }
+
+  /** The frame for a part; undefined when the access key of one of its recipients is not known any more. */
   submitBody(
     part: OutboxPart,
   ): Extract<ClientBody, { kind: "submitSealed" | "submitIdentified" }> | undefined {
@@ -418,7 +426,10 @@ export class Encryptor {
     if (row === undefined) return;
     const taken = new Set((accounts ?? part.recipients.map((recipient) => recipient.account)).map(formatId));
     const raw = row.target.kind === "device" && row.reference === undefined;
-    if (!raw) {
+    if (raw && part.mode === "sealed") {
+      outbox.deletePart(part.id);
+      this.addPart(rowId, "identified", unsealed(part, row), undefined);
+    } else if (!raw) {
       outbox.deletePart(part.id);
       const rest = part.recipients.filter((recipient) => !taken.has(formatId(recipient.account)));
       if (rest.length > 0) outbox.addPart(rowId, { ...part, recipients: rest, submitId: this.newSubmitId() });
@@ -489,6 +500,17 @@ function progressOf(why: Unreachable): EncryptProgress {
     case "mailbox-full":
       throw new InvariantError("outbox/full-is-for-groups");
   }
+}
+
+/** Of a request to send again: what it is without a seal, for the one device that it is about. */
+function unsealed({ recipients }: OutboxPart, { content, target }: OutboxRow): PartRecipient[] {
+  if (target.kind !== "device") throw new InvariantError("outbox/not-for-a-device");
+  return recipients.map(({ account, devices }) => ({
+    account,
+    devices: devices
+      .filter(({ deviceId: device }) => device === target.device)
+      .map((device) => ({ ...device, ciphertext: content })),
+  }));
 }
 
 function groupByAccount(ciphertexts: readonly DeviceCiphertext[]): PartRecipient[] {

@@ -286,7 +286,10 @@ export class Inbox {
     }
   }
 
-  /** A message that cannot be decrypted: its sender is asked to send it again. */
+  /**
+   * A message that cannot be decrypted: its sender is asked to send it again. The row's content is the request unsealed, since it
+   * cannot be encrypted anew where nobody takes the sealed one.
+   */
   private askAgain(outcome: Extract<DecryptOutcome, { kind: "retry" }>): void {
     const { context } = this;
     const { deviceId, accountId: account } = outcome.sender as DeviceAddress;
@@ -296,7 +299,7 @@ export class Inbox {
       lane,
       target: { kind: "device", account, device: deviceId },
       messageId: id,
-      content: emptyContent(id),
+      content: outcome.identified,
       confirm: false,
       createdAtMs: context.now(),
     });

@@ -359,7 +359,8 @@ export class OutboxWorker {
 
   private async ask(part: OutboxPart): Promise<SubmitDecision> {
     const body = this.encryptor.submitBody(part);
-    if (body === undefined) return { kind: "repair", repairs: part.recipients.map(withoutAccess) };
+    if (body === undefined)
+      return { kind: "repair", repairs: this.encryptor.withoutAccess(part).map(accessDenied) };
     let answer: ServiceBody;
     try {
       answer = await this.connection.submit(body);
@@ -558,7 +559,7 @@ const isReceipt = ({ lane, target }: OutboxRow): boolean =>
 const againMs = (failures: number): number =>
   failures === 0 ? 0 : Math.min(AGAIN_MS.most, AGAIN_MS.first * 2 ** (failures - 1));
 
-const withoutAccess = ({ account }: { readonly account: AccountId }): Repair => ({
+const accessDenied = (account: AccountId): Repair => ({
   account,
   kind: "access-denied",
   fetch: [],

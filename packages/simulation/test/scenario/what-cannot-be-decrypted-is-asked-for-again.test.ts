@@ -98,3 +98,26 @@ test("a peer that asks for a message that was not meant for it gets an empty one
   await bob.client.connection.caughtUp();
   expect(textsOf(bob.client, aliceId)).toEqual(["hello"]);
 });
+
+test("whoever can send the sender nothing sealed asks without a seal", async () => {
+  await using world = await World.start();
+  const [alice, bob, database] = await pair(world);
+  database().exec("DELETE FROM pairwise WHERE tbl = 'session'");
+  database().exec("UPDATE contact SET access_key = NULL");
+  await alice.client.conversations.direct(bob.id).send({ text: "three" });
+  await until(() => textsOf(bob.client, alice.id).includes("three"));
+});
+
+test("a request for which the certificate has run out before it left goes without a seal", async () => {
+  await using world = await World.start();
+  const [alice, bob, database] = await pair(world);
+  database().exec(
+    `CREATE TRIGGER too_late AFTER INSERT ON outbox_part
+       WHEN NEW.mode = 'sealed' AND (SELECT target_kind FROM outbox WHERE id = NEW.outbox_id) = 'device'
+       BEGIN UPDATE outbox_part SET certificate_until = 1 WHERE id = NEW.id; END`,
+  );
+  database().exec("DELETE FROM pairwise WHERE tbl = 'session'");
+  await alice.client.conversations.direct(bob.id).send({ text: "three" });
+  await until(() => textsOf(bob.client, alice.id).includes("three"));
+  await bob.client.outbox.settled();
+});

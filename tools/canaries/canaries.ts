@@ -835,4 +835,31 @@ export const canaries: readonly Canary[] = [
       "return accounts.filter((_, i) => accessKeys[i] !== null);",
     ),
   ),
+  canary(
+    "a device that was removed while the service was away stays there",
+    story("a-second-device-is-linked-and-removed", "removed while the service is away"),
+    edit(
+      `${CLIENT}client/client.ts`,
+      "this.behind(async () => void (await this.linking.publish()));",
+      "void this.linking;",
+    ),
+  ),
+  canary(
+    "whoever links a device again was not told that it had worked",
+    story("a-second-device-is-linked-and-removed", "does it by asking again"),
+    edit(
+      `${CLIENT}client/linking.ts`,
+      "if (!this.isListed(request.identityKey)) {",
+      "if (!this.isListed(request.identityKey) || registrationId >= 0) {",
+    ),
+  ),
+  canary(
+    "a service that was set back keeps a device that is gone",
+    story("a-second-device-is-linked-and-removed", "a service brought back"),
+    edit(
+      `${CLIENT}shell/directory.ts`,
+      "if (context.isOwn(account)) context.transaction",
+      "if (context.isOwn(account) && deviceList.length === 0) context.transaction",
+    ),
+  ),
 ];

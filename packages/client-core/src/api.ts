@@ -887,12 +887,18 @@ export interface Linking {
   offer(): string;
   /** On the new device, not registered yet. */
   request(offer: string): Promise<string>;
-  /** On the first device: publishes the device list with the new device, and sends it contacts and groups. */
+  /**
+   * On the first device: publishes the device list with the new device, and sends it contacts and groups. UnavailableError: the
+   * next connection publishes it, and the same call gives the answer then.
+   */
   approve(request: string): Promise<string>;
   /** On the new device: from here on it is registered. */
   finish(answer: string): Promise<OwnAccount>;
   /** Ids of the account's devices. */
   devices(): readonly number[];
-  /** On the first device: deletes the device at the service; others stop sending to it. */
+  /**
+   * On the first device: deletes the device at the service; others stop sending to it. UnavailableError: it is removed here, and
+   * the next connection removes it there.
+   */
   remove(deviceId: number): Promise<void>;
 }

@@ -310,6 +310,7 @@ class MurmurationClient implements Client {
     this.behind(async () => {
       await this.directory.replenish();
       await this.directory.refreshDeviceList(this.context.own.accountId);
+      this.behind(async () => void (await this.linking.publish()));
       await this.contacts.publishProfile();
       await this.inbox.openHeld();
       await this.received();

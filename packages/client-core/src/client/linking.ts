@@ -12,6 +12,7 @@ import {
   decodeWhole,
   deviceId,
   encode,
+  equalBytes,
   fromBase64Url,
   fromUtf8,
   type Reader,
@@ -26,6 +27,7 @@ import { SYNC_PAGE } from "../core/content.ts";
 import type { Context } from "../shell/context.ts";
 import { type Directory, toWireUpload } from "../shell/directory.ts";
 import type { GroupLedger } from "../shell/group-ledger.ts";
+import { OwnDeviceList } from "../shell/own-device-list.ts";
 import type { Sender } from "../shell/sender.ts";
 import { firstPreKeys } from "./registration.ts";
 
@@ -65,6 +67,7 @@ export class ClientLinking implements Linking {
   private readonly groups: GroupLedger;
   private readonly sender: Sender;
   private readonly effects: LinkingEffects;
+  private readonly list: OwnDeviceList;
 
   constructor(
     context: Context,
@@ -78,6 +81,7 @@ export class ClientLinking implements Linking {
     this.groups = groups;
     this.sender = sender;
     this.effects = effects;
+    this.list = new OwnDeviceList(context);
   }
 
   offer(): string {
@@ -123,24 +127,22 @@ export class ClientLinking implements Linking {
       registrationId: reader.uint16(),
       tokenHash: copy(reader.fixed(TOKEN_BYTES)),
     }));
-    const added = await context.engine.addDevice(request, ({ writeSet, output }) =>
-      context.transaction(() => {
-        context.pairwiseRows.applyWriteSet(writeSet);
-        return output;
-      }),
-    );
-    await context.api.call("updateDevices", context.deviceAuthorisation, {
-      deviceList: added.deviceList,
-      added: [
-        { deviceId: deviceId(added.deviceId), registrationId, identityKey: request.identityKey, tokenHash },
-      ],
-    });
-    context.transaction(() => this.introduceAll());
-    this.effects.wakeOwn();
-    this.effects.devicesChanged();
+    await this.publish();
+    // Whoever asks again was not told that it had worked.
+    if (!this.isListed(request.identityKey)) {
+      await context.engine.addDevice(request, ({ writeSet, output }) =>
+        context.transaction(() => {
+          context.pairwiseRows.applyWriteSet(writeSet);
+          const { identityKey } = request;
+          const added = { deviceId: deviceId(output.deviceId), registrationId, identityKey, tokenHash };
+          this.list.unpublished({ deviceList: output.deviceList, added: [added] });
+        }),
+      );
+      await this.publish();
+    }
     return format("answer", (writer) => {
       writer
-        .bytes(added.deviceList)
+        .bytes(context.engine.local()!.deviceList)
         .bytes(context.meta.require("profile-key"))
         .bytes(utf8(context.meta.text("name")));
     });
@@ -206,13 +208,31 @@ export class ClientLinking implements Linking {
 
   async remove(device: number): Promise<void> {
     const { context } = this;
-    const { deviceList } = await context.engine.removeDevice(deviceId(device), ({ writeSet, output }) =>
+    const wasUnpublished = await this.publish();
+    if (wasUnpublished && !this.devices().includes(device)) return;
+    await context.engine.removeDevice(deviceId(device), ({ writeSet, output }) =>
       context.transaction(() => {
         context.pairwiseRows.applyWriteSet(writeSet);
-        return output;
+        this.list.unpublished({ deviceList: output.deviceList, added: [] });
       }),
     );
-    await context.api.call("updateDevices", context.deviceAuthorisation, { deviceList, added: [] });
+    await this.publish();
+  }
+
+  /** What the service has not been told yet of the account's devices. Also with each connection. Rejects like {@link OwnDeviceList.publish}. */
+  async publish(): Promise<boolean> {
+    const published = await this.list.publish(({ added }) => {
+      if (added.length > 0) this.introduceAll();
+    });
+    if (!published) return false;
+    this.effects.wakeOwn();
     this.effects.devicesChanged();
+    return true;
+  }
+
+  private isListed(identityKey: Bytes): boolean {
+    const { engine, own } = this.context;
+    const list = engine.deviceListOf(own.accountId);
+    return list?.devices.some((device) => equalBytes(device.identityKey, identityKey)) ?? false;
   }
 }

@@ -21,6 +21,7 @@ import type { BundleReply, PreKeyUpload as WirePreKeyUpload } from "@murmuration
 import { fingerprintOf } from "../core/profile.ts";
 import { isTemporary, ServiceRefusal } from "../core/refusal.ts";
 import type { Context } from "./context.ts";
+import { OwnDeviceList } from "./own-device-list.ts";
 import { ofAccount } from "./service-api.ts";
 
 /** Why an account cannot be reached now. */
@@ -172,10 +173,10 @@ export class Directory {
     );
     context.notifier.flush();
     if (outcome.kind === "decision-needed") return { kind: "decision" };
+    if (outcome.kind !== "rejected") return undefined;
+    if (outcome.code !== "device-list/rolled-back") return { kind: "refused", code: outcome.code };
     // An older list than the one we know: the service is behind, and ours is good.
-    if (outcome.kind === "rejected" && outcome.code !== "device-list/rolled-back") {
-      return { kind: "refused", code: outcome.code };
-    }
+    if (context.isOwn(account)) context.transaction(() => new OwnDeviceList(context).isBehind());
     return undefined;
   }
 

@@ -7,6 +7,7 @@ export type MetaKey =
   | "access-published"
   | "account-id"
   | "cursor"
+  | "device-list-unpublished"
   | "erase-due"
   | "event-cursor"
   | "here-on"

@@ -1,4 +1,6 @@
+import { cpSync, rmSync } from "node:fs";
 import { expect, test } from "vitest";
+import { query } from "../../../delivery-service/test/support/database.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
 
 /** Links a new device to the account of `first`. */
@@ -60,4 +62,64 @@ test("a device removed while it is offline gets nothing any more, and peers repa
   await tablet.start();
   await until(() => tablet.client.connection.state === "removed");
   expect(textsOf(tablet.client, bob.id)).toEqual(["one"]);
+});
+
+test("a device that is removed while the service is away is removed there as soon as it is back", async () => {
+  await using world = await World.start();
+  const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];
+  await introduce(alice, bob);
+  const tablet = await link(world, alice);
+  await world.stopService();
+  await expect(alice.client.linking.remove(2)).rejects.toThrow("transport/unreachable");
+  expect(alice.client.linking.devices()).toEqual([1]);
+  await alice.stop();
+  await world.startService();
+  await alice.start();
+  await until(() => tablet.client.connection.state === "removed");
+  await expect(alice.client.linking.remove(2)).rejects.toThrow("pairwise/no-such-device");
+});
+
+test("whoever removes or links a device while the service is away does it by asking again", async () => {
+  await using world = await World.start();
+  const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];
+  await introduce(alice, bob);
+  const { linking } = alice.client;
+  const tablet = world.device();
+  await tablet.open();
+  const request = await tablet.client.linking.request(linking.offer());
+  await world.stopService();
+  await expect(linking.approve(request)).rejects.toThrow("transport/unreachable");
+  await world.startService();
+  await tablet.client.linking.finish(await linking.approve(request));
+  tablet.client.connection.start();
+  await until(() => tablet.client.contacts.list().length === 1);
+  expect(linking.devices()).toEqual([1, 2]);
+
+  await world.stopService();
+  await expect(linking.remove(2)).rejects.toThrow("transport/unreachable");
+  await world.startService();
+  await linking.remove(2);
+  await until(() => tablet.client.connection.state === "removed");
+});
+
+test("a service brought back from before a device was removed is told again that it is gone", async () => {
+  await using world = await World.start();
+  const alice = await world.join("Alice");
+  await link(world, alice);
+  const known = () =>
+    query(`${world.serviceDirectory}/delivery-service.sqlite`, "SELECT device_id FROM devices").length;
+  await world.stopService();
+  const copy = `${world.serviceDirectory}-copy`;
+  cpSync(world.serviceDirectory, copy, { recursive: true });
+  await world.startService();
+  await alice.client.linking.remove(2);
+  expect(known()).toBe(1);
+  await alice.stop();
+  await world.stopService();
+  rmSync(world.serviceDirectory, { recursive: true });
+  cpSync(copy, world.serviceDirectory, { recursive: true });
+  await world.startService();
+  expect(known()).toBe(2);
+  await alice.start();
+  await until(() => known() === 1);
 });

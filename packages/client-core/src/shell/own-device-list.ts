@@ -1,0 +1,66 @@
+import { type Bytes, equalBytes } from "@murmuration/base";
+import {
+  decodeMessage,
+  encodeMessage,
+  type UpdateDevicesRequest,
+  updateDevicesRequest,
+} from "@murmuration/wire";
+import { isTemporary } from "../core/refusal.ts";
+import type { Context } from "./context.ts";
+
+/** Five devices with their lists take no more. */
+const MAX_REQUEST_BYTES = 8_192;
+
+/**
+ * The newest signed list of the account's own devices on its way to the service. It is written down with the list itself and
+ * stays until the service has answered: a device that was removed here and not there would go on being sent everything. There is
+ * one at a time: the service wants each device described by the request with which it comes.
+ */
+export class OwnDeviceList {
+  private readonly context: Context;
+
+  constructor(context: Context) {
+    this.context = context;
+  }
+
+  /** Inside the transaction that stores the list. */
+  unpublished(request: UpdateDevicesRequest): void {
+    this.context.meta.setBytes("device-list-unpublished", encodeMessage(updateDevicesRequest, request));
+  }
+
+  /** Inside a transaction: the service has shown an older one, as after a backup was brought back. */
+  isBehind(): void {
+    const { engine, meta } = this.context;
+    if (meta.bytes("device-list-unpublished") !== undefined) return;
+    const deviceList = engine.local()?.deviceList;
+    if (deviceList !== undefined) this.unpublished({ deviceList: deviceList as Bytes, added: [] });
+  }
+
+  /**
+   * Says to the service what it has not answered yet, and then runs `answered` in the transaction that forgets it. False where
+   * there is nothing. UnavailableError, ServiceRefusal: what will never be taken is forgotten.
+   */
+  async publish(answered: (request: UpdateDevicesRequest) => void): Promise<boolean> {
+    const { context } = this;
+    const encoded = context.meta.bytes("device-list-unpublished");
+    if (encoded === undefined) return false;
+    const request = decodeMessage(updateDevicesRequest, encoded, MAX_REQUEST_BYTES);
+    // A newer one may have been made meanwhile, or another call was as quick.
+    const forget = (): boolean => {
+      const newest = context.meta.bytes("device-list-unpublished");
+      if (newest === undefined || !equalBytes(newest, encoded)) return false;
+      context.meta.delete("device-list-unpublished");
+      return true;
+    };
+    try {
+      await context.api.call("updateDevices", context.deviceAuthorisation, request);
+    } catch (error) {
+      if (!isTemporary(error)) context.transaction(forget);
+      throw error;
+    }
+    context.transaction(() => {
+      if (forget()) answered(request);
+    });
+    return true;
+  }
+}

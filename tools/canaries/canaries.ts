@@ -862,4 +862,13 @@ export const canaries: readonly Canary[] = [
       "if (context.isOwn(account) && deviceList.length === 0) context.transaction",
     ),
   ),
+  canary(
+    "what a member has said to an admin alone hides what it says to all under that id",
+    story("moderators-pin-and-delete-in-a-community", "hides nothing from an admin"),
+    edit(
+      `${CLIENT}shell/receiver.ts`,
+      "return { conversation: group?.groupId ?? author, author, device, message };",
+      "return { conversation: new Uint8Array(0), author: group === undefined ? author : author, device, message };",
+    ),
+  ),
 ];

@@ -264,14 +264,15 @@ export class ClientConversation implements Conversation {
   }
 
   async deleteHere(message: MessageTarget): Promise<void> {
-    const line = this.requireLine(targetOf(message));
-    this.parts.maintenance.removeLines([line]);
+    const target = targetOf(message);
+    this.requireLine(target);
+    const lines = this.parts.context.history.linesOf(target.accountId, target.messageId, this.key);
+    this.parts.maintenance.removeLines(lines.filter(({ kind }) => kind === "message"));
   }
 
   private requireLine(target: Target) {
-    const line = this.parts.context.history.find(target.accountId, target.messageId);
-    const here = line !== undefined && Buffer.compare(line.conversation, this.key) === 0;
-    if (!here || line.kind !== "message") throw new UsageError("conversation/no-such-message");
+    const line = this.parts.context.history.find(this.key, target.accountId, target.messageId);
+    if (line?.kind !== "message") throw new UsageError("conversation/no-such-message");
     return line;
   }
 
@@ -338,7 +339,7 @@ export class ClientConversation implements Conversation {
 
   message(target: MessageTarget): HistoryLine | undefined {
     const { accountId, messageId } = targetOf(target);
-    const row = this.parts.context.history.find(accountId, messageId);
+    const row = this.parts.context.history.find(this.key, accountId, messageId);
     return row === undefined ? undefined : viewLine(this.parts.context, row);
   }
 

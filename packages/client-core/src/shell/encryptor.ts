@@ -219,7 +219,7 @@ export class Encryptor {
   /** Inside a transaction: whom an own message has reached changed; its line, if it has one, shows it. */
   noteReach(message: MessageId, known?: Pick<HistoryRow, "id" | "conversation">): void {
     const { context } = this;
-    const line = known ?? context.history.find(context.own.accountId, message);
+    const line = known ?? context.history.linesOf(context.own.accountId, message)[0];
     if (line === undefined) return;
     context.events.append({
       kind: "line-changed",

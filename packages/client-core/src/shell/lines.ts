@@ -78,7 +78,7 @@ export class Lines {
 
   /**
    * What an author says itself takes the place of what others told of it, in whatever conversation and under whatever
-   * device they did: ids are an author's, not a conversation's.
+   * device they did: others know its id from there.
    */
   private makeRoom(author: AccountId, id: MessageId): void {
     const { context } = this;
@@ -92,9 +92,9 @@ export class Lines {
   /** Changes that came before their message. One that is not allowed must not take the message with it. */
   applyWaiting(line: number, place: Pick<Place, "author" | "conversation">, id: MessageId): void {
     const { history } = this.context;
-    for (const { author, content, conversation } of history.takeChanges(place.author, id)) {
+    for (const { author, content } of history.takeChanges(place.conversation, place.author, id)) {
       const row = history.get(line);
-      if (row === undefined || !equalBytes(conversation, place.conversation)) continue;
+      if (row === undefined) continue;
       try {
         this.applyChangeTo(row, contentType.decode(content), author);
       } catch (error) {
@@ -162,8 +162,8 @@ export class Lines {
   /** An edit, reaction, delete or pin: applied to its message, or kept until the message comes. True if it changed anything. */
   private change(content: Content, place: Place, targetAuthor: AccountId, target: MessageId): boolean {
     const { context } = this;
-    const row = context.history.find(targetAuthor, target);
-    if (row === undefined) {
+    const rows = context.history.linesOf(targetAuthor, target, place.conversation);
+    if (rows.length === 0) {
       context.history.keepChange({
         conversation: place.conversation,
         targetAuthor,
@@ -175,9 +175,8 @@ export class Lines {
       });
       return false;
     }
-    if (!equalBytes(row.conversation, place.conversation))
-      throw new RejectionError("content/foreign-conversation");
-    return this.applyChangeTo(row, content, place.author);
+    // All that it may mean: whoever says one id twice must not have one of them stay.
+    return rows.map((row) => this.applyChangeTo(row, content, place.author)).includes(true);
   }
 
   private applyChangeTo(row: HistoryRow, content: Content, by: AccountId): boolean {

@@ -53,7 +53,7 @@ export class Receipts {
     const { context } = this;
     if (receipt.read && !context.settings.readReceipts) return;
     for (const id of receipt.messageIds) {
-      const line = context.history.find(context.own.accountId, id);
+      const [line] = context.history.linesOf(context.own.accountId, id);
       const news = context.history.confirm(id, sender.accountId, sender.deviceId, receipt.read, atMs);
       if (line === undefined || !news) continue;
       context.events.append({

@@ -6,7 +6,6 @@ import {
   type AccountId,
   type Bytes,
   type DeviceAddress,
-  deviceId,
   equalBytes,
   formatId,
   messageId,
@@ -20,6 +19,7 @@ import {
   decodeContent,
 } from "../core/content.ts";
 import { acceptsFormerMember, decideEntry, isConfirmed, mayConfirm } from "../core/delivery.ts";
+import type { Seen } from "../store/history.ts";
 import type { Approvals } from "./communities/approvals.ts";
 import type { EpochReports } from "./communities/epoch-reports.ts";
 import type { Context } from "./context.ts";
@@ -166,8 +166,7 @@ export class Receiver {
   }
 
   private seenBefore(message: Received, content: Content): boolean {
-    const { accountId, deviceId: device } = message.sender;
-    return !this.context.history.noteSeen(accountId, device, content.messageId, this.context.now());
+    return !this.context.history.noteSeen(seenOf(message, content), this.context.now());
   }
 
   private confirm(message: Received, content: Content): void {
@@ -314,7 +313,7 @@ export class Receiver {
     }
     if (!this.migrations.order.takePairwise(group, message.sender, content.group!.counter)) {
       // Its author says it again in the MLS group, under the same id.
-      this.context.history.forgetSeen(author, authorDevice, content.messageId);
+      this.context.history.forgetSeen(seenOf(message, content));
       return;
     }
     this.lines.apply(content, {
@@ -343,7 +342,8 @@ export class Receiver {
     const { context } = this;
     const content = contentType.decode(bytes);
     const { accountId: author, deviceId: authorDevice } = sender;
-    if (!context.history.noteSeen(author, deviceId(authorDevice), content.messageId, context.now())) return;
+    const seen = { conversation, author, device: authorDevice, message: content.messageId };
+    if (!context.history.noteSeen(seen, context.now())) return;
     if (content.group !== undefined) {
       if (!equalBytes(content.group.groupId, conversation))
         throw new RejectionError("content/foreign-conversation");
@@ -413,7 +413,11 @@ export class Receiver {
   private forgetSeen(message: Received): void {
     const content = decodeContent(message.body);
     if (content.groupChange === undefined) return;
-    const { accountId, deviceId: device } = message.sender;
-    this.context.history.forgetSeen(accountId, device, content.messageId);
+    this.context.history.forgetSeen(seenOf(message, content));
   }
+}
+
+function seenOf({ sender }: Received, { group, messageId: message }: Content): Seen {
+  const { accountId: author, deviceId: device } = sender;
+  return { conversation: group?.groupId ?? author, author, device, message };
 }

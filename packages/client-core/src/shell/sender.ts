@@ -88,7 +88,8 @@ export class Sender {
       outgoing: true,
       sentAtMs: context.now(),
     };
-    context.history.noteSeen(own.accountId, own.deviceId, content.messageId, context.now());
+    const seen = { conversation: conversation.id, author: own.accountId, device: own.deviceId };
+    context.history.noteSeen({ ...seen, message: content.messageId }, context.now());
     if (content.text === undefined) return this.lines.apply(content, place);
     const line = context.history.append({
       conversation: conversation.id,

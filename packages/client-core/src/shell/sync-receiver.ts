@@ -24,11 +24,12 @@ export class SyncReceiver {
       this.receiver.applySentCopy(message.sender, conversationId, content, sentAtMs);
     }
     for (const target of sync.read?.messages ?? []) {
-      const line = context.history.find(target.accountId, target.messageId);
-      if (line === undefined || line.readAtMs !== undefined) continue;
       const atMs = sync.read!.readAtMs;
-      context.history.markRead(line.id, atMs);
-      context.history.startExpiry(line.id, atMs);
+      for (const line of context.history.linesOf(target.accountId, target.messageId)) {
+        if (line.readAtMs !== undefined) continue;
+        context.history.markRead(line.id, atMs);
+        context.history.startExpiry(line.id, atMs);
+      }
     }
     for (const contact of sync.contacts?.contacts ?? []) this.applyContact(contact);
     for (const { groupId, invite } of sync.groups?.groups ?? []) this.holdInvite(message, groupId, invite);

@@ -3,6 +3,7 @@ import {
   accountId,
   type Bytes,
   compareBytes,
+  equalBytes,
   type MessageId,
   messageId,
 } from "@murmuration/base";
@@ -94,6 +95,17 @@ function rowOf(row: Row): HistoryRow {
 }
 
 /** Lines, and what hangs on them: reactions, receipts, changes that came before their line. */
+/** One message that has come. */
+export interface Seen {
+  readonly conversation: Bytes;
+  readonly author: AccountId;
+  readonly device: number;
+  readonly message: MessageId;
+}
+
+/** Those noted by an older version name no conversation, and count for each. */
+const IS_SEEN = "author = ? AND device = ? AND message_id = ? AND conversation IN (?, x'')";
+
 export class HistoryStore {
   private readonly storage: Storage;
   private readonly changesWait: KeptRows<boolean>;
@@ -106,7 +118,7 @@ export class HistoryStore {
     this.newest = new KeptRows(storage, "history");
   }
 
-  /** Appends a line and returns its id; undefined when this author's device sent this message id before. */
+  /** Appends a line and returns its id; undefined when this author's device said this message id here before. */
   append(line: NewHistoryRow): number | undefined {
     const { changes, lastId } = this.storage.run(
       `INSERT INTO history (conversation, message_id, author, author_device, outgoing, kind, body, sent_at, stored_at,
@@ -200,13 +212,21 @@ export class HistoryStore {
     return row === undefined ? undefined : rowOf(row);
   }
 
-  /** What this author said under this id. A message before a notice: who picks a notice's id must not hide behind it. */
-  find(author: AccountId, id: MessageId): HistoryRow | undefined {
-    const row = this.storage.get(
-      "SELECT * FROM history WHERE author = ? AND message_id = ? ORDER BY kind, id LIMIT 1",
-      [author, id],
-    );
-    return row === undefined ? undefined : rowOf(row);
+  /** What this author said in a conversation under this id. A message before a notice: who picks a notice's id must not hide behind it. */
+  find(conversation: Bytes, author: AccountId, id: MessageId): HistoryRow | undefined {
+    return this.linesOf(author, id, conversation)[0];
+  }
+
+  /**
+   * Every line of this author under this id, messages before notices; in one conversation, or in all. An author picks its ids, and
+   * may say one with each of its devices and in each conversation.
+   */
+  linesOf(author: AccountId, id: MessageId, conversation?: Bytes): readonly HistoryRow[] {
+    const lines = this.storage
+      .all("SELECT * FROM history WHERE author = ? AND message_id = ? ORDER BY kind, id", [author, id])
+      .map(rowOf);
+    if (conversation === undefined) return lines;
+    return lines.filter((line) => equalBytes(line.conversation, conversation));
   }
 
   after(conversation: Bytes, after: number, limit: number): readonly HistoryRow[] {
@@ -315,8 +335,8 @@ export class HistoryStore {
 
   /** All lines of one conversation are those of another. */
   moveConversation(from: Bytes, to: Bytes): void {
-    for (const table of ["history", "waiting_change", "pin"])
-      this.storage.run(`UPDATE ${table} SET conversation = ? WHERE conversation = ?`, [to, from]);
+    for (const table of ["history", "waiting_change", "pin", "seen"])
+      this.storage.run(`UPDATE OR IGNORE ${table} SET conversation = ? WHERE conversation = ?`, [to, from]);
   }
 
   /** Own lines whose text was changed. O(lines of the conversation). */
@@ -468,23 +488,24 @@ export class HistoryStore {
 
   /** Takes out what waited for a message, in the order it came. */
   takeChanges(
+    conversation: Bytes,
     author: AccountId,
     message: MessageId,
-  ): readonly { readonly author: AccountId; readonly content: Bytes; readonly conversation: Bytes }[] {
+  ): readonly { readonly author: AccountId; readonly content: Bytes }[] {
     // Hardly anything ever waits, and every message asks.
     const some = "SELECT 1 AS waits FROM waiting_change LIMIT 1";
     if (!this.changesWait.get("any", () => this.storage.get(some) !== undefined)) return [];
-    const key = [author, message];
+    const key = [author, message, conversation];
+    const which = "target_author = ? AND target_message = ? AND conversation = ?";
     const rows = this.storage.all(
-      "SELECT author, content, conversation FROM waiting_change WHERE target_author = ? AND target_message = ? ORDER BY id",
+      `SELECT author, content FROM waiting_change WHERE ${which} ORDER BY id`,
       key,
     );
     if (rows.length === 0) return [];
-    this.storage.run("DELETE FROM waiting_change WHERE target_author = ? AND target_message = ?", key);
+    this.storage.run(`DELETE FROM waiting_change WHERE ${which}`, key);
     return rows.map((row) => ({
       author: accountId(row["author"] as Bytes),
       content: new Uint8Array(row["content"] as Bytes),
-      conversation: new Uint8Array(row["conversation"] as Bytes),
     }));
   }
 
@@ -494,32 +515,27 @@ export class HistoryStore {
 
   // Messages seen.
 
-  /** Notes a message; false when it was seen before. */
-  noteSeen(author: AccountId, device: number, message: MessageId, atMs: number): boolean {
-    return (
-      this.storage.run(
-        "INSERT INTO seen (author, device, message_id, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        [author, device, message, atMs],
-      ).changes > 0
+  /**
+   * Notes a message of a conversation, which is its author for what is said to one account; false when it was seen before. Whoever
+   * says it in another conversation too hides it nowhere.
+   */
+  noteSeen({ conversation, author, device, message }: Seen, atMs: number): boolean {
+    const { changes } = this.storage.run(
+      `INSERT INTO seen (author, device, message_id, conversation, at) SELECT ?, ?, ?, ?, ?
+         WHERE NOT EXISTS (SELECT 1 FROM seen WHERE ${IS_SEEN})`,
+      [author, device, message, conversation, atMs, author, device, message, conversation],
     );
+    return changes > 0;
   }
 
+  /** In whatever conversation. */
   wasSeen(author: AccountId, device: number, message: MessageId): boolean {
-    const key = [author, device, message];
-    return (
-      this.storage.get(
-        "SELECT 1 AS seen FROM seen WHERE author = ? AND device = ? AND message_id = ?",
-        key,
-      ) !== undefined
-    );
+    const sql = "SELECT 1 AS seen FROM seen WHERE author = ? AND device = ? AND message_id = ? LIMIT 1";
+    return this.storage.get(sql, [author, device, message]) !== undefined;
   }
 
-  forgetSeen(author: AccountId, device: number, message: MessageId): void {
-    this.storage.run("DELETE FROM seen WHERE author = ? AND device = ? AND message_id = ?", [
-      author,
-      device,
-      message,
-    ]);
+  forgetSeen({ conversation, author, device, message }: Seen): void {
+    this.storage.run(`DELETE FROM seen WHERE ${IS_SEEN}`, [author, device, message, conversation]);
   }
 
   forgetOldSeen(beforeMs: number): void {

@@ -388,8 +388,42 @@ CREATE TABLE other_identity (
 ) WITHOUT ROWID;
 `;
 
+const SAID_IN = `
+-- Whoever says something picks its id: it is one message in one conversation, and another one in the next. A line keeps its number.
+CREATE TABLE seen_in (
+  author BLOB NOT NULL, device INTEGER NOT NULL, message_id BLOB NOT NULL, conversation BLOB NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (author, device, message_id, conversation)
+) WITHOUT ROWID;
+INSERT INTO seen_in SELECT author, device, message_id, x'', at FROM seen;
+DROP TABLE seen;
+ALTER TABLE seen_in RENAME TO seen;
+CREATE INDEX seen_at ON seen (at);
+CREATE TABLE history_in (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, message_id BLOB NOT NULL,
+  author BLOB NOT NULL, author_device INTEGER NOT NULL, outgoing INTEGER NOT NULL, kind TEXT NOT NULL,
+  body BLOB, sent_at INTEGER NOT NULL, stored_at INTEGER NOT NULL, edited INTEGER NOT NULL DEFAULT 0,
+  deleted INTEGER NOT NULL DEFAULT 0, expire_after INTEGER NOT NULL DEFAULT 0, expires_at INTEGER,
+  send_state TEXT, failure TEXT, read_at INTEGER, shared_by BLOB,
+  UNIQUE (author, author_device, message_id, conversation)
+);
+INSERT INTO history_in SELECT * FROM history;
+DELETE FROM sqlite_sequence WHERE name = 'history_in';
+INSERT INTO sqlite_sequence (name, seq) SELECT 'history_in', seq FROM sqlite_sequence WHERE name = 'history';
+-- The reactions go with the old lines.
+CREATE TABLE reaction_in AS SELECT * FROM reaction;
+DROP TABLE history;
+ALTER TABLE history_in RENAME TO history;
+DELETE FROM reaction;
+INSERT INTO reaction SELECT * FROM reaction_in;
+DROP TABLE reaction_in;
+CREATE INDEX history_conversation ON history (conversation, id);
+CREATE INDEX history_message ON history (author, message_id);
+CREATE INDEX history_expiry ON history (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX history_shared ON history (conversation) WHERE shared_by IS NOT NULL;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
-const STEPS: readonly string[] = [
+export const STEPS: readonly string[] = [
   SCHEMA,
   COMMUNITIES,
   COMMUNITY_CONTENT,
@@ -407,6 +441,7 @@ const STEPS: readonly string[] = [
   PICTURES,
   UNSAID,
   OTHER_IDENTITIES,
+  SAID_IN,
 ];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */

@@ -48,12 +48,12 @@ test("whoever makes a commit hides none of its notices behind a message of its o
 
   const shown = context.history.after(id, 0, 10);
   expect(shown.map(({ kind }) => kind)).toEqual(["message", "notice"]);
-  expect(context.history.find(mallory, text.messageId)?.kind).toBe("message");
+  expect(context.history.find(id, mallory, text.messageId)?.kind).toBe("message");
 
   // The other way round the message is still the one that is found, and so can be deleted.
   const second = { ...text, messageId: messageId(bytes(16)) };
   const notice = { code: "conversation/message-lost" } as const;
   lines.appendNotice(second.messageId, { ...place, authorDevice: 0 }, notice);
   lines.apply(second, place);
-  expect(context.history.find(mallory, second.messageId)?.kind).toBe("message");
+  expect(context.history.find(id, mallory, second.messageId)?.kind).toBe("message");
 });

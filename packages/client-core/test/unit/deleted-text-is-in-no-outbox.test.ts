@@ -87,7 +87,7 @@ test("an edit of an own message goes with it when it is deleted, for everybody o
   const maintenance = new Maintenance(context, { tend: () => {} });
   const ways = [
     (id: MessageId) => remove(own, id),
-    (id: MessageId) => maintenance.removeLines([context.history.find(own, id)!]),
+    (id: MessageId) => maintenance.removeLines([context.history.find(group, own, id)!]),
   ];
   for (const expireAfterSeconds of [0, 60])
     for (const forget of ways) {

@@ -74,9 +74,9 @@ test("only the author edits, only the author or an admin deletes, and only in th
   expect(() => lines.apply({ messageId: newId(), delete: { target } }, by(mallory))).toThrow(
     "content/not-the-author",
   );
-  expect(() => lines.apply({ messageId: newId(), delete: { target } }, by(alice, alice))).toThrow(
-    "content/foreign-conversation",
-  );
+  // What she says in another conversation is about what she said there, and waits for that.
+  lines.apply({ messageId: newId(), delete: { target } }, by(alice, alice));
+  expect(textOf(line)).toBe("mine");
   context.conversations.saveMembers(
     group,
     [{ account: bob, role: "admin", invited: false, identityKey: bytes(33) }],
@@ -167,7 +167,7 @@ test("what an author says itself takes the place of what an admin told of it, in
     const line = lines.apply({ messageId: id, text: { text: "said", attachments: [] } }, by(alice, alice));
     expect(textOf(line)).toBe("said");
     expect(context.history.get(told)).toBeUndefined();
-    expect(context.history.find(alice, id)?.id).toBe(line);
+    expect(context.history.find(alice, alice, id)?.id).toBe(line);
   }
 });
 
@@ -178,4 +178,23 @@ test("the same message id of one device makes one line, of two devices two", () 
   expect(lines.apply(body, by(alice))).toBeUndefined();
   expect(lines.apply(body, { ...by(alice), authorDevice: 2 })).toBeDefined();
   expect(encodeContent(body).length).toBeGreaterThan(0);
+});
+
+test("what somebody says under one id with two devices goes as one when it is deleted", () => {
+  const id = newId();
+  const say = (authorDevice: number, text: string) =>
+    lines.apply({ messageId: id, text: { text, attachments: [] } }, { ...by(mallory), authorDevice });
+  const all = [say(1, "harmless"), say(2, "the other one")];
+  lines.apply({ messageId: newId(), delete: { target: { accountId: mallory, messageId: id } } }, by(mallory));
+  expect(all.map((line) => context.history.get(line!)?.deleted)).toEqual([true, true]);
+});
+
+test("a change that comes before its message waits for the one of its conversation", () => {
+  const id = newId();
+  const text = { messageId: id, text: { text: "said twice", attachments: [] } };
+  lines.apply({ messageId: newId(), delete: { target: { accountId: mallory, messageId: id } } }, by(mallory));
+  const elsewhere = lines.apply(text, by(mallory, mallory));
+  const here = lines.apply(text, by(mallory));
+  expect(textOf(elsewhere)).toBe("said twice");
+  expect(context.history.get(here!)).toMatchObject({ deleted: true });
 });

@@ -1,8 +1,16 @@
-import { messageId, parseAccountId, parseGroupId, parseMessageId, submitId } from "@murmuration/base";
+import {
+  formatId,
+  messageId,
+  parseAccountId,
+  parseGroupId,
+  parseMessageId,
+  submitId,
+} from "@murmuration/base";
 import { systemEnvironment } from "@murmuration/client-core";
 import { expect, test } from "vitest";
 import { type Content, encodeContent } from "../../../client-core/src/core/content.ts";
-import { type SimulatedDevice, until, World } from "../../src/index.ts";
+import { type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
+import { insidesOf, tell } from "../support/bent-creator.ts";
 import { allShow, flockOf, inGroup, newcomer, talkRound } from "../support/flock.ts";
 import { Outlaw } from "../support/outlaw.ts";
 
@@ -123,4 +131,26 @@ test("an admin deletes the message of a member everywhere, and a plain member ca
       text: "a wise word",
       deleted: false,
     });
+});
+
+test("a member hides nothing from an admin by having said its id to the admin alone before", async () => {
+  await using world = await World.start();
+  const { alice, bob, carol, group } = await threeOfThem(world);
+  const { context } = insidesOf(carol);
+  const id = context.newMessageId();
+  // Nothing that anybody would see, and a text.
+  tell(carol, alice, [{ messageId: id }]);
+  tell(carol, bob, [{ messageId: id, text: { text: "good morning", attachments: [] } }]);
+  await carol.client.outbox.settled();
+  await until(() => textsOf(bob.client, carol.id).includes("good morning"));
+  const { newMessageId } = context;
+  Object.assign(context, { newMessageId: () => id });
+  await inGroup(carol, group.id)!.send({ text: "not for admins" });
+  Object.assign(context, { newMessageId });
+  await allShow([alice, bob], group.id, "not for admins");
+  await inGroup(bob, group.id)!.delete({ author: carol.id, messageId: formatId(id) });
+  await until(() =>
+    [alice, bob].every((device) => !textsOf(device.client, group.id).includes("not for admins")),
+  );
+  expect(textsOf(bob.client, carol.id)).toEqual(["good morning"]);
 });

@@ -110,7 +110,8 @@ export class CommunityContent {
     const { context } = this;
     const { author, device, atMs } = message;
     if (!this.maySpeak(id, author)) throw new RejectionError("content/not-allowed");
-    if (!context.history.noteSeen(author, device, content.messageId, context.now())) return;
+    const seen = { conversation: id, author, device, message: content.messageId };
+    if (!context.history.noteSeen(seen, context.now())) return;
     if (content.group?.name !== undefined) this.learnName(author, content.group.name);
     if (content.groupProfile !== undefined) {
       this.applyProfile(id, message, content);
@@ -229,7 +230,8 @@ export class CommunityContent {
     }
     const messageId = context.newMessageId();
     const group = { groupId: id, revision: 0 };
-    context.history.noteSeen(context.own.accountId, context.own.deviceId, messageId, context.now());
+    const { accountId: author, deviceId: device } = context.own;
+    context.history.noteSeen({ conversation: id, author, device, message: messageId }, context.now());
     context.outbox.append({
       lane: lanes.group(id),
       target: { kind: "group", group: id },

@@ -60,7 +60,8 @@ export class SharedHistory {
   private append(id: GroupId, sharedHistory: NonNullable<Content["sharedHistory"]>): void {
     const { context } = this;
     const messageId = context.newMessageId();
-    context.history.noteSeen(context.own.accountId, context.own.deviceId, messageId, context.now());
+    const { accountId: author, deviceId: device } = context.own;
+    context.history.noteSeen({ conversation: id, author, device, message: messageId }, context.now());
     context.outbox.append({
       lane: lanes.group(id),
       target: { kind: "group", group: id },
@@ -90,8 +91,8 @@ export class SharedHistory {
       if (room <= 0) return;
       if (item.sentAtMs > untilMs || (item.body?.expireAfterSeconds ?? 0) > 0) continue;
       if (history.wasSeen(item.accountId, item.deviceId, item.messageId)) continue;
-      // Known from its author, or told before, under whatever device.
-      if (history.find(item.accountId, item.messageId) !== undefined) continue;
+      // Known from its author, or told before, in whatever conversation and under whatever device.
+      if (history.linesOf(item.accountId, item.messageId).length > 0) continue;
       if (this.insert(id, sharedBy, item)) room--;
     }
   }

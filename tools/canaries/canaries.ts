@@ -871,4 +871,13 @@ export const canaries: readonly Canary[] = [
       "return { conversation: new Uint8Array(0), author: group === undefined ? author : author, device, message };",
     ),
   ),
+  canary(
+    "what an own device said in a group that is not known yet is lost here",
+    story("a-second-device-is-linked-and-removed", "what one device says in a new group"),
+    edit(
+      `${CLIENT}shell/receiver.ts`,
+      'this.hold("group", message, conversation);\n      return;\n    }\n    const { accountId: author',
+      "return;\n    }\n    const { accountId: author",
+    ),
+  ),
 ];

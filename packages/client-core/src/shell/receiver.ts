@@ -17,6 +17,7 @@ import {
   type Content,
   content as contentType,
   decodeContent,
+  type Sync,
 } from "../core/content.ts";
 import { acceptsFormerMember, decideEntry, isConfirmed, mayConfirm } from "../core/delivery.ts";
 import type { Seen } from "../store/history.ts";
@@ -337,17 +338,24 @@ export class Receiver {
     if (content.group !== undefined) this.applyGroup(message, content);
   }
 
-  /** A copy of what another own device sent. */
-  applySentCopy(sender: DeviceAddress, conversation: Bytes, bytes: Bytes, sentAtMs: number): void {
+  /** A copy of what another own device sent. In a group that is not known here yet it waits for the group's record. */
+  applySentCopy(
+    message: Received,
+    { conversationId: conversation, content: bytes, sentAtMs }: NonNullable<Sync["sent"]>,
+  ): void {
     const { context } = this;
+    const { sender } = message;
     const content = contentType.decode(bytes);
+    if (content.group !== undefined && context.conversations.get(conversation) === undefined) {
+      this.hold("group", message, conversation);
+      return;
+    }
     const { accountId: author, deviceId: authorDevice } = sender;
     const seen = { conversation, author, device: authorDevice, message: content.messageId };
     if (!context.history.noteSeen(seen, context.now())) return;
     if (content.group !== undefined) {
       if (!equalBytes(content.group.groupId, conversation))
         throw new RejectionError("content/foreign-conversation");
-      if (context.conversations.get(conversation) === undefined) throw new RejectionError("group/unknown");
       if (content.group.counter !== undefined)
         context.migration.noteSeen(conversation, sender, content.group.counter);
     } else {
@@ -412,7 +420,7 @@ export class Receiver {
   /** A content that was noted as seen and then held has not been applied: it must not count as a duplicate. */
   private forgetSeen(message: Received): void {
     const content = decodeContent(message.body);
-    if (content.groupChange === undefined) return;
+    if (content.groupChange === undefined && content.sync === undefined) return;
     this.context.history.forgetSeen(seenOf(message, content));
   }
 }

@@ -20,8 +20,7 @@ export class SyncReceiver {
   apply(message: Received, sync: Sync): void {
     const { context } = this;
     if (sync.sent !== undefined) {
-      const { conversationId, content, sentAtMs } = sync.sent;
-      this.receiver.applySentCopy(message.sender, conversationId, content, sentAtMs);
+      this.receiver.applySentCopy(message, sync.sent);
     }
     for (const target of sync.read?.messages ?? []) {
       const atMs = sync.read!.readAtMs;

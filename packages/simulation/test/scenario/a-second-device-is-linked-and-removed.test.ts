@@ -45,6 +45,21 @@ test("a linked device gets contacts, groups, and copies of what either device se
   });
 });
 
+test("what one device says in a new group is there on the other one, which was away when it was made", async () => {
+  await using world = await World.start();
+  const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];
+  await introduce(alice, bob);
+  const tablet = await link(world, alice);
+  await until(() => tablet.client.contacts.list().length === 1);
+  await tablet.stop();
+  const group = await alice.client.conversations.createGroup({ title: "Birds", members: [bob.id] });
+  await group.send({ text: "welcome" });
+  await alice.client.outbox.settled();
+  await tablet.start();
+  await until(() => tablet.client.conversations.get(group.id)?.state === "active");
+  await until(() => textsOf(tablet.client, group.id).includes("welcome"));
+});
+
 test("a device removed while it is offline gets nothing any more, and peers repair by themselves", async () => {
   await using world = await World.start();
   const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];

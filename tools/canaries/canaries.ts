@@ -880,4 +880,9 @@ export const canaries: readonly Canary[] = [
       "return;\n    }\n    const { accountId: author",
     ),
   ),
+  canary(
+    "what another own device has read before it came here stays unread",
+    story("a-second-device-in-communities", "whose log comes after its mail"),
+    edit(`${CLIENT}shell/lines.ts`, "else history.wasRead(line, read.readAtMs);", "else void read.readAtMs;"),
+  ),
 ];

@@ -293,8 +293,7 @@ export class ClientConversation implements Conversation {
     const members = this.memberCount;
     context.transaction(() => {
       for (const line of lines) {
-        context.history.markRead(line.id, atMs);
-        context.history.startExpiry(line.id, atMs);
+        context.history.wasRead(line.id, atMs);
         if (confirm) receipts.due(line.author, line.messageId, true, members);
       }
       for (let at = 0; at < lines.length; at += SYNC_PAGE) {

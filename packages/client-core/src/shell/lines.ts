@@ -96,7 +96,10 @@ export class Lines {
       const row = history.get(line);
       if (row === undefined) continue;
       try {
-        this.applyChangeTo(row, contentType.decode(content), author);
+        const change = contentType.decode(content);
+        const read = this.context.isOwn(author) ? change.sync?.read : undefined;
+        if (read === undefined) this.applyChangeTo(row, change, author);
+        else history.wasRead(line, read.readAtMs);
       } catch (error) {
         if (!(error instanceof RejectionError)) throw error;
       }

@@ -1,9 +1,12 @@
-import { type AccountId, messageId, RejectionError } from "@murmuration/base";
+import { type AccountId, type Bytes, messageId, RejectionError } from "@murmuration/base";
 import { encodeContent, type Sync } from "../core/content.ts";
 import type { Context } from "./context.ts";
 import { forgetConversation } from "./forget-told.ts";
 import type { GroupLedger } from "./group-ledger.ts";
 import type { Received, Receiver } from "./receiver.ts";
+
+/** Of what is not here yet nobody says in which conversation it will be. */
+const ANY: Bytes = new Uint8Array(0);
 
 /** What another device of the own account tells. Runs inside the receiving transaction. */
 export class SyncReceiver {
@@ -18,22 +21,30 @@ export class SyncReceiver {
   }
 
   apply(message: Received, sync: Sync): void {
-    const { context } = this;
     if (sync.sent !== undefined) {
       this.receiver.applySentCopy(message, sync.sent);
     }
-    for (const target of sync.read?.messages ?? []) {
-      const atMs = sync.read!.readAtMs;
-      for (const line of context.history.linesOf(target.accountId, target.messageId)) {
-        if (line.readAtMs !== undefined) continue;
-        context.history.markRead(line.id, atMs);
-        context.history.startExpiry(line.id, atMs);
-      }
-    }
+    if (sync.read !== undefined) this.applyRead(message, sync.read);
     for (const contact of sync.contacts?.contacts ?? []) this.applyContact(contact);
     for (const { groupId, invite } of sync.groups?.groups ?? []) this.holdInvite(message, groupId, invite);
     if (sync.conversation !== undefined) this.applyConversation(sync.conversation);
     if (sync.muted !== undefined) this.applyMuted(sync.muted);
+  }
+
+  /** What is not here yet has been read when it comes: a log may be slower than the mailbox. */
+  private applyRead({ sender }: Received, { messages, readAtMs }: NonNullable<Sync["read"]>): void {
+    const { environment, history } = this.context;
+    for (const { accountId: author, messageId: id } of messages) {
+      const lines = history.linesOf(author, id);
+      for (const { id: line, readAtMs: before } of lines)
+        if (before === undefined) history.wasRead(line, readAtMs);
+      if (lines.length > 0) continue;
+      const own = { author: sender.accountId, authorDevice: sender.deviceId };
+      const read = { messages: [{ accountId: author, messageId: id }], readAtMs };
+      const content = encodeContent({ messageId: messageId(environment.random(16)), sync: { read } });
+      const target = { targetAuthor: author, targetMessage: id, conversation: ANY };
+      history.keepChange({ ...own, ...target, content, atMs: this.context.now() });
+    }
   }
 
   private applyContact(contact: NonNullable<Sync["contacts"]>["contacts"][number]): void {

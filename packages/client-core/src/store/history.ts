@@ -310,8 +310,10 @@ export class HistoryStore {
     return { id, conversation: new Uint8Array(row["conversation"] as Bytes) };
   }
 
-  markRead(id: number, atMs: number): void {
+  /** Read, here or on another own device: the timer of a disappearing message runs from then on. */
+  wasRead(id: number, atMs: number): void {
     this.storage.run("UPDATE history SET read_at = ? WHERE id = ?", [atMs, id]);
+    this.startExpiry(id, atMs);
   }
 
   /** Starts the timer of a disappearing message, once. */
@@ -486,7 +488,7 @@ export class HistoryStore {
     );
   }
 
-  /** Takes out what waited for a message, in the order it came. */
+  /** Takes out what waited for a message in this conversation, or in whatever one, in the order it came. */
   takeChanges(
     conversation: Bytes,
     author: AccountId,
@@ -496,7 +498,7 @@ export class HistoryStore {
     const some = "SELECT 1 AS waits FROM waiting_change LIMIT 1";
     if (!this.changesWait.get("any", () => this.storage.get(some) !== undefined)) return [];
     const key = [author, message, conversation];
-    const which = "target_author = ? AND target_message = ? AND conversation = ?";
+    const which = "target_author = ? AND target_message = ? AND conversation IN (?, x'')";
     const rows = this.storage.all(
       `SELECT author, content FROM waiting_change WHERE ${which} ORDER BY id`,
       key,

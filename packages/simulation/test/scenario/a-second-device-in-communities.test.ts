@@ -207,3 +207,20 @@ test("a KeyPackage of a device that its account has removed adds nobody, whateve
   expect(stolen.handedOut).toBeGreaterThan(0);
   expect(peephole.count("mls_leaf")).toBe(2);
 });
+
+test("what was read in a community is read on the own device that was away, whose log comes after its mail", async () => {
+  await using world = await World.start();
+  const [alice, bob, carol] = await flock(world, "Alice", "Bob", "Carol");
+  const group = await alice.client.conversations.createGroup({ title: "Flock", members: [bob.id, carol.id] });
+  await until(() => on(bob, group.id)?.state === "active", PATIENCE_MS);
+  const tablet = await link(world, bob);
+  await until(() => on(tablet, group.id)?.state === "active", PATIENCE_MS, "a leaf for the tablet");
+  await tablet.stop();
+  const { messageId } = await group.send({ text: "read me" });
+  await until(() => textsOf(bob.client, group.id).includes("read me"), PATIENCE_MS);
+  await on(bob, group.id).markRead(on(bob, group.id).history().at(-1)!.historyId);
+  await bob.client.outbox.settled();
+  await tablet.start();
+  await until(() => textsOf(tablet.client, group.id).includes("read me"), PATIENCE_MS);
+  expect(on(tablet, group.id).message({ author: alice.id, messageId })).toMatchObject({ read: true });
+});

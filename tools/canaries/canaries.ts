@@ -885,4 +885,27 @@ export const canaries: readonly Canary[] = [
     story("a-second-device-in-communities", "whose log comes after its mail"),
     edit(`${CLIENT}shell/lines.ts`, "else history.wasRead(line, read.readAtMs);", "else void read.readAtMs;"),
   ),
+  canary(
+    "a removed device keeps the keys of pairwise groups",
+    story("a-second-device-is-linked-and-removed", "knows no pairwise group's key for long"),
+    edit(
+      `${CLIENT}core/group-record.ts`,
+      "return { ...state, rotateAfter: change.revision };",
+      "return state;",
+    ),
+  ),
+  canary(
+    "a linked device begins without the timers of conversations",
+    story("a-second-device-is-linked-and-removed", "keeps the timer of a conversation"),
+    edit(
+      `${CLIENT}client/linking.ts`,
+      'if (kind === "direct" && state === "active" && expireAfterSeconds > 0)',
+      'if (kind === "direct" && state === "active" && expireAfterSeconds < 0)',
+    ),
+  ),
+  canary(
+    "a group that could not be told of a new profile key is never told",
+    story("block-list-and-message-requests", "is told with the next connection"),
+    edit(`${CLIENT}client/contacts.ts`, "if (isTemporary(error)) continue;", "void isTemporary;"),
+  ),
 ];

@@ -181,7 +181,11 @@ class MurmurationClient implements Client {
     this.linking = new ClientLinking(context, this.directory, ledger, this.sender, {
       registered: () => this.afterRegistration(),
       wakeOwn: () => this.worker.wake(lanes.own),
-      devicesChanged: () => this.behind(() => this.communities.devicesChanged()),
+      devicesChanged: () => {
+        this.behind(() => this.communities.devicesChanged());
+        this.behind(() => this.contacts.publishProfile());
+      },
+      deviceGone: () => this.contacts.renewProfileKey(),
     });
     this.conversations = this.createConversations(receiver);
   }
@@ -250,9 +254,11 @@ class MurmurationClient implements Client {
     const woken = context.transaction(() => {
       context.meta.setText("name", shorten(name, MAX_NAME_BYTES));
       context.contacts.unshareAll();
+      const own = { accountId: context.own.accountId, name: context.meta.text("name") };
+      this.sender.sync({ contacts: { contacts: [{ ...own, accepted: true, blocked: false }] } });
       return context.contacts.sharedWith().map((contact) => this.sender.shareProfile(contact.account));
     });
-    for (const lane of woken) this.worker.wake(lane);
+    for (const lane of [lanes.own, ...woken]) this.worker.wake(lane);
   }
 
   async deleteAccount(): Promise<void> {

@@ -1,8 +1,12 @@
 import {
   type AccountId,
   type Bytes,
+  concatBytes,
   equalBytes,
   formatId,
+  type GroupId,
+  groupId,
+  ID_BYTES,
   RejectionError,
   UnavailableError,
   UsageError,
@@ -11,6 +15,7 @@ import { type AccountIdentity, deriveRecipientAccessKey } from "@murmuration/pai
 import type { AccountRef, Contact, Contacts, IdentityChoice } from "../api.ts";
 import { MAX_NAME_BYTES, shorten } from "../core/content.ts";
 import { fingerprintOf, isContactCard, parseContactCard } from "../core/profile.ts";
+import { isTemporary } from "../core/refusal.ts";
 import type { Context } from "../shell/context.ts";
 import type { Directory } from "../shell/directory.ts";
 import type { Groups } from "../shell/groups.ts";
@@ -113,10 +118,7 @@ export class ClientContacts implements Contacts {
       context.contacts.setFlags(account, { blocked: true, accepted: false, shared: false });
       if (context.conversations.get(account) !== undefined)
         context.conversations.setState(account, "blocked");
-      context.meta.setBytes("previous-profile-key", context.meta.require("profile-key"));
-      context.meta.setBytes("profile-key", context.environment.random(32));
-      context.meta.setNumber("access-published", 0);
-      context.contacts.unshareAll();
+      this.renewProfileKey();
       this.syncContact(account);
       context.events.append({ kind: "contact-changed", account, atMs: context.now() });
     });
@@ -126,10 +128,27 @@ export class ClientContacts implements Contacts {
   }
 
   /**
+   * Inside a transaction: somebody who has the profile key shall reach this account with it no more. {@link publishProfile} says
+   * so to everybody else.
+   */
+  renewProfileKey(): void {
+    const { contacts, environment, meta } = this.context;
+    meta.setBytes("previous-profile-key", meta.require("profile-key"));
+    meta.setBytes("profile-key", environment.random(32));
+    meta.setNumber("access-published", 0);
+    contacts.unshareAll();
+  }
+
+  /**
    * Publishes the access key of the present profile key, and tells contacts and groups. Taken up again after an
    * interruption: every step says whether it was done.
    */
   async publishProfile(): Promise<void> {
+    await this.publishToContacts();
+    await this.publishToGroups();
+  }
+
+  private async publishToContacts(): Promise<void> {
     const { context } = this;
     if (context.meta.number("access-published") === 1) return;
     const profileKey = context.meta.require("profile-key");
@@ -140,6 +159,8 @@ export class ClientContacts implements Contacts {
     });
     const lanes = context.transaction(() => {
       context.meta.setNumber("access-published", 1);
+      const groups = context.conversations.groupsWith(context.own.accountId);
+      context.meta.setBytes("groups-to-tell", concatBytes(...groups));
       this.sender.sync({
         contacts: {
           contacts: [
@@ -157,23 +178,41 @@ export class ClientContacts implements Contacts {
       return rest.map((contact) => this.sender.shareProfile(contact.account));
     });
     for (const lane of lanes) this.effects.wake(lane);
-    await this.publishToGroups();
   }
 
+  /** Each group that has not been told yet; one that cannot be told now is told with another connection. */
   private async publishToGroups(): Promise<void> {
     const { context } = this;
-    const profileKey = context.meta.require("profile-key");
-    const name = context.meta.text("name");
-    for (const group of context.conversations.groupsWith(context.own.accountId)) {
-      const id = group as Parameters<Groups["change"]>[0];
-      await this.groups
-        .change(id, (state) =>
+    for (const id of this.groupsToTell()) {
+      const profileKey = context.meta.require("profile-key");
+      const name = context.meta.text("name");
+      try {
+        await this.groups.change(id, (state) =>
           state.members.get(formatId(context.own.accountId))?.invited === false
             ? { kind: "profile", profileKey, name }
             : undefined,
-        )
-        .catch(ignoreUnavailable);
+        );
+      } catch (error) {
+        if (isTemporary(error)) continue;
+        ignoreUnavailable(error);
+      }
+      if (equalBytes(profileKey, context.meta.require("profile-key"))) this.groupIsTold(id);
     }
+  }
+
+  private groupsToTell(): readonly GroupId[] {
+    const ids = this.context.meta.bytes("groups-to-tell") ?? new Uint8Array(0);
+    return Array.from({ length: ids.length / ID_BYTES }, (_, i) =>
+      groupId(ids.subarray(i * ID_BYTES, (i + 1) * ID_BYTES)),
+    );
+  }
+
+  private groupIsTold(told: GroupId): void {
+    const { context } = this;
+    context.transaction(() => {
+      const rest = this.groupsToTell().filter((id) => !equalBytes(id, told));
+      context.meta.setBytes("groups-to-tell", concatBytes(...rest));
+    });
   }
 
   async unblock(accountId: AccountRef): Promise<void> {

@@ -23,7 +23,7 @@ import {
   type Writer,
 } from "@murmuration/base";
 import type { Linking, OwnAccount } from "../api.ts";
-import { SYNC_PAGE } from "../core/content.ts";
+import { encodeContent, SYNC_PAGE } from "../core/content.ts";
 import type { Context } from "../shell/context.ts";
 import { type Directory, toWireUpload } from "../shell/directory.ts";
 import type { GroupLedger } from "../shell/group-ledger.ts";
@@ -59,6 +59,8 @@ export interface LinkingEffects {
   wakeOwn(): void;
   /** The account's own device list has changed. */
   devicesChanged(): void;
+  /** Inside the transaction: a device of the account is gone, and has what the account's devices had. */
+  deviceGone(): void;
 }
 
 export class ClientLinking implements Linking {
@@ -148,7 +150,7 @@ export class ClientLinking implements Linking {
     });
   }
 
-  /** Inside a transaction: contacts and groups for the new device. */
+  /** Inside a transaction: contacts, groups and timers for the new device. */
   private introduceAll(): void {
     const { context } = this;
     const contacts = context.contacts.list();
@@ -172,6 +174,16 @@ export class ClientLinking implements Linking {
     for (let at = 0; at < groups.length; at += SYNC_PAGE) {
       this.sender.sync({ groups: { groups: groups.slice(at, at + SYNC_PAGE) } });
     }
+    for (const { expireAfterSeconds, id, kind, state } of context.conversations.list()) {
+      // In a group the timer stands in its record.
+      if (kind === "direct" && state === "active" && expireAfterSeconds > 0)
+        this.introduceExpiry(id, expireAfterSeconds);
+    }
+  }
+
+  private introduceExpiry(conversationId: Bytes, seconds: number): void {
+    const content = encodeContent({ messageId: this.context.newMessageId(), expiry: { seconds } });
+    this.sender.sync({ sent: { conversationId, content, sentAtMs: this.context.now() } });
   }
 
   async finish(answer: string): Promise<OwnAccount> {
@@ -223,6 +235,7 @@ export class ClientLinking implements Linking {
   async publish(): Promise<boolean> {
     const published = await this.list.publish(({ added }) => {
       if (added.length > 0) this.introduceAll();
+      else this.effects.deviceGone();
     });
     if (!published) return false;
     this.effects.wakeOwn();

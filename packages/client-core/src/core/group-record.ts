@@ -62,7 +62,10 @@ export interface GroupState {
   readonly expireAfterSeconds: number;
   /** By account id as text. */
   readonly members: ReadonlyMap<string, RecordMember>;
-  /** Revision of the newest leave that no new key has followed yet; 0 for none. */
+  /**
+   * Revision of the newest change after which nobody has drawn a new key yet, though somebody may have the present one who should
+   * not: a member left, or has a new profile key. 0 for none.
+   */
   readonly rotateAfter: number;
   readonly migration: RecordMigration;
 }
@@ -152,7 +155,8 @@ function applyAction(
   }
   switch (action.kind) {
     case "profile":
-      return state;
+      // Somebody was blocked, or a device removed that knows the group key.
+      return { ...state, rotateAfter: change.revision };
     case "add":
       requireRole(author, "admin");
       return add(state, action.members);

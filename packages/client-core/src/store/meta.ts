@@ -10,6 +10,7 @@ export type MetaKey =
   | "device-list-unpublished"
   | "erase-due"
   | "event-cursor"
+  | "groups-to-tell"
   | "here-on"
   | "key-packages-lost"
   | "key-packages-replacement"

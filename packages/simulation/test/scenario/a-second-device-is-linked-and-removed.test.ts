@@ -1,7 +1,10 @@
 import { cpSync, rmSync } from "node:fs";
+import { equalBytes, parseGroupId } from "@murmuration/base";
 import { expect, test } from "vitest";
 import { query } from "../../../delivery-service/test/support/database.ts";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
+import { insidesOf } from "../support/bent-creator.ts";
+import { groupOf } from "../support/pairwise-groups.ts";
 
 /** Links a new device to the account of `first`. */
 async function link(world: World, first: SimulatedDevice): Promise<SimulatedDevice> {
@@ -137,4 +140,49 @@ test("a service brought back from before a device was removed is told again that
   expect(known()).toBe(2);
   await alice.start();
   await until(() => known() === 1);
+});
+
+test("a device that is removed knows no pairwise group's key for long, whoever has to draw a new one", async () => {
+  await using world = await World.start();
+  const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];
+  await introduce(alice, bob);
+  const tablet = await link(world, alice);
+  const groups = [await groupOf(alice, bob), await groupOf(bob, alice)].map(({ id }) => id);
+  await until(() => groups.every((id) => tablet.client.conversations.get(id)?.state === "active"));
+  const keysOf = (device: SimulatedDevice) =>
+    groups.map((id) => insidesOf(device).context.conversations.group(parseGroupId(id))!.groupKey);
+  const known = keysOf(tablet);
+  expect(keysOf(bob)).toEqual(known);
+
+  await alice.client.linking.remove(2);
+  await until(() => keysOf(bob).every((key, i) => !equalBytes(key, known[i]!)));
+  await until(() => keysOf(alice).every((key, i) => equalBytes(key, keysOf(bob)[i]!)));
+  for (const id of groups) {
+    await alice.client.conversations.get(id)!.send({ text: "among us" });
+    await until(() => textsOf(bob.client, id).includes("among us"));
+  }
+});
+
+test("a linked device keeps the timer of a conversation", async () => {
+  await using world = await World.start();
+  const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];
+  await introduce(alice, bob);
+  const withBob = alice.client.conversations.direct(bob.id);
+  await withBob.setExpiry(3_600);
+  const tablet = await link(world, alice);
+  const there = () => tablet.client.conversations.get(bob.id);
+  await until(() => there()?.expireAfterSeconds === 3_600);
+  const { messageId } = await there()!.send({ text: "for an hour" });
+  const atBob = bob.client.conversations.get(alice.id)!;
+  await until(() => textsOf(bob.client, alice.id).includes("for an hour"));
+  await atBob.markRead(atBob.history().at(-1)!.historyId);
+  expect(atBob.message({ author: alice.id, messageId })).toMatchObject({ expiresAtMs: expect.any(Number) });
+});
+
+test("a name that is changed on one device is the account's on the other one too", async () => {
+  await using world = await World.start();
+  const alice = await world.join("Alice");
+  const tablet = await link(world, alice);
+  await alice.client.setName("Alice of the hills");
+  await until(() => tablet.client.account!.name === "Alice of the hills");
 });

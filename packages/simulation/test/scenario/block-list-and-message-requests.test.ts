@@ -1,5 +1,8 @@
+import { equalBytes, parseAccountId, UnavailableError } from "@murmuration/base";
 import { expect, test } from "vitest";
 import { FrameTap, introduce, textsOf, until, World } from "../../src/index.ts";
+import { insidesOf } from "../support/bent-creator.ts";
+import { groupOf } from "../support/pairwise-groups.ts";
 
 test("a first contact without a card is an identified request; once accepted, both sides go sealed", async () => {
   await using world = await World.start();
@@ -92,4 +95,23 @@ test("an account without a card is invited to a group, and becomes a member by a
   await group.send({ text: "after" });
   await until(() => textsOf(bob.client, group.id).includes("after"));
   expect(textsOf(bob.client, group.id)).toEqual(["after"]);
+});
+
+test("a group that could not be told of a new profile key is told with the next connection", async () => {
+  await using world = await World.start();
+  const [alice, bob, carol] = [await world.join("Alice"), await world.join("Bob"), await world.join("Carol")];
+  await introduce(carol, alice);
+  await introduce(carol, bob);
+  await groupOf(carol, alice, bob);
+  const account = parseAccountId(alice.id);
+  const keyAtBob = () => insidesOf(bob).context.contacts.get(account)?.profileKey;
+  await until(() => keyAtBob() !== undefined);
+
+  const { groups } = insidesOf(alice);
+  groups.change = () => Promise.reject(new UnavailableError("transport/unreachable"));
+  await alice.client.contacts.block(carol.id);
+  await alice.stop();
+  await alice.start();
+  const own = insidesOf(alice).context.meta.require("profile-key");
+  await until(() => keyAtBob() !== undefined && equalBytes(keyAtBob()!, own));
 });

@@ -12,7 +12,7 @@ import { type SimulatedDevice, until } from "../../src/index.ts";
 export interface Insides {
   readonly context: Context;
   readonly groups: {
-    change(id: GroupId, decide: (state: GroupState) => GroupAction | undefined): Promise<void>;
+    change: (id: GroupId, decide: (state: GroupState) => GroupAction | undefined) => Promise<void>;
     refresh(id: Uint8Array): Promise<boolean>;
     prepare: (id: GroupId, action: GroupAction) => Bytes;
   };

@@ -254,8 +254,10 @@ class MurmurationClient implements Client {
     const woken = context.transaction(() => {
       context.meta.setText("name", shorten(name, MAX_NAME_BYTES));
       context.contacts.unshareAll();
-      const own = { accountId: context.own.accountId, name: context.meta.text("name") };
-      this.sender.sync({ contacts: { contacts: [{ ...own, accepted: true, blocked: false }] } });
+      if (context.registered) {
+        const own = { accountId: context.own.accountId, name: context.meta.text("name") };
+        this.sender.sync({ contacts: { contacts: [{ ...own, accepted: true, blocked: false }] } });
+      }
       return context.contacts.sharedWith().map((contact) => this.sender.shareProfile(contact.account));
     });
     for (const lane of [lanes.own, ...woken]) this.worker.wake(lane);

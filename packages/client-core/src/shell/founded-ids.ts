@@ -15,7 +15,7 @@ export function requireIdOfAccount({ conversations }: Context, account: AccountI
 }
 
 /** A group of either protocol. RejectionError `conversation/id-taken`. Two rows. */
-export function requireIdOfGroup(context: Context, group: Bytes): void {
+function requireIdOfGroup(context: Context, group: Bytes): void {
   const isAccount = context.isOwn(group as AccountId) || context.contacts.get(accountId(group)) !== undefined;
   refuseUnless(!isAccount && context.conversations.get(group)?.kind !== "direct", TAKEN);
 }

@@ -365,12 +365,11 @@ export class Groups {
     try {
       await this.readRecord(id);
     } catch (error) {
-      if (error instanceof RejectionError && !(error instanceof ServiceRefusal)) return false;
-      if (error instanceof ServiceRefusal && error.code.startsWith("group/")) return false;
+      if (!(error instanceof RejectionError)) throw error;
       // A member may hold a lease for ever: nobody else's work stands still for it.
-      if (error instanceof ServiceRefusal && error.code === "migration/lease-held" && !this.isChecking)
-        return false;
-      throw error;
+      const isHeld = error.code === "migration/lease-held";
+      if (isHeld ? this.isChecking : isTemporary(error) && !error.code.startsWith("group/")) throw error;
+      return false;
     }
     const after = this.context.conversations.group(id)?.hash;
     // Nobody's pause ends for a record in which nothing is new: two groups would wake each other for ever.

@@ -908,4 +908,22 @@ export const canaries: readonly Canary[] = [
     story("block-list-and-message-requests", "is told with the next connection"),
     edit(`${CLIENT}client/contacts.ts`, "if (isTemporary(error)) continue;", "void isTemporary;"),
   ),
+  canary(
+    "a contact card counts on the device that scanned it alone",
+    story("a-service-that-swaps-an-identity", "has the other one take no other key"),
+    edit(
+      `${CLIENT}shell/sync-receiver.ts`,
+      "    contacts.setFingerprint(account, fingerprint);\n",
+      "    void contacts;\n",
+    ),
+  ),
+  canary(
+    "an own device is not told that the service has shown it another key than a card says",
+    story("a-service-that-swaps-an-identity", "says on the other one"),
+    edit(
+      `${CLIENT}shell/sync-receiver.ts`,
+      'events.append({ kind: "decision-needed", account, detail, atMs: this.context.now() });',
+      "void [events, detail];",
+    ),
+  ),
 ];

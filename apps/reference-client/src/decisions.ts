@@ -8,6 +8,9 @@ const SENTENCES: Readonly<Record<Decision["code"], string>> = {
   "pairwise/identity-changed":
     "The delivery service shows another identity key than before. Nothing is sent there until you have compared safety\n" +
     "  numbers over another channel; see safety-number.",
+  "contact/fingerprint-mismatch":
+    "Another device of yours has a contact card of another identity key than the delivery service shows here: one of them\n" +
+    "  is not the contact's. Compare safety numbers over another channel; see safety-number.",
   "group/forked":
     "The delivery service shows another past of the group than before, or takes a removal or ban back. Nothing is said\n" +
     "  there any more. Ask the other members over another channel; in a community see group heal.",

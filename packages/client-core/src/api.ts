@@ -748,6 +748,8 @@ export type ClientEvent = EventBase &
     | {
         /**
          * Only a person can decide. `pairwise/identity-changed`: compare safety numbers, then decideIdentity.
+         * `contact/fingerprint-mismatch`: another device of this account has a contact card of another identity key than the
+         * service has shown this one, and one of the keys is not the contact's.
          * `group/forked`: the service shows another past of the group than it did before, or takes a removal or
          * ban back; sending has stopped until `community.heal`.
          * `group/disputed`: this account says that it is in another group of that name; a second one would be believed.
@@ -769,6 +771,7 @@ export type ClientEvent = EventBase &
         readonly kind: "decision-needed";
         readonly code:
           | "pairwise/identity-changed"
+          | "contact/fingerprint-mismatch"
           | "group/forked"
           | "group/disputed"
           | "group/other-identity"

@@ -19,6 +19,7 @@ import { isTemporary } from "../core/refusal.ts";
 import type { Context } from "../shell/context.ts";
 import type { Directory } from "../shell/directory.ts";
 import type { Groups } from "../shell/groups.ts";
+import { lanes } from "../shell/lanes.ts";
 import type { Sender } from "../shell/sender.ts";
 import type { ContactRow } from "../store/contacts.ts";
 import { callersAccount } from "./view.ts";
@@ -78,6 +79,7 @@ export class ClientContacts implements Contacts {
       context.events.append({ kind: "contact-changed", account, atMs: context.now() });
     });
     context.notifier.flush();
+    this.effects.wake(lanes.own);
     return this.view(context.contacts.get(account)!);
   }
 
@@ -105,9 +107,7 @@ export class ClientContacts implements Contacts {
   private syncContact(account: AccountId): void {
     const row = this.context.contacts.get(account);
     if (row === undefined) return;
-    const { accepted, blocked, name, profileKey } = row;
-    const key = profileKey === undefined ? {} : { profileKey };
-    this.sender.sync({ contacts: { contacts: [{ accountId: account, name, accepted, blocked, ...key }] } });
+    this.sender.sync({ contacts: { contacts: [syncedContact(row)] } });
   }
 
   async block(accountId: AccountRef): Promise<void> {
@@ -123,6 +123,7 @@ export class ClientContacts implements Contacts {
       context.events.append({ kind: "contact-changed", account, atMs: context.now() });
     });
     context.notifier.flush();
+    this.effects.wake(lanes.own);
     // The block holds here from now on; the service learns of it as soon as it can be reached.
     await this.publishProfile().catch(ignoreUnavailable);
   }
@@ -157,7 +158,7 @@ export class ClientContacts implements Contacts {
       accessKey,
       profile: new Uint8Array(0),
     });
-    const lanes = context.transaction(() => {
+    const woken = context.transaction(() => {
       context.meta.setNumber("access-published", 1);
       const groups = context.conversations.groupsWith(context.own.accountId);
       context.meta.setBytes("groups-to-tell", concatBytes(...groups));
@@ -177,7 +178,7 @@ export class ClientContacts implements Contacts {
       const rest = context.contacts.sharedWith().filter((contact) => !contact.shared);
       return rest.map((contact) => this.sender.shareProfile(contact.account));
     });
-    for (const lane of lanes) this.effects.wake(lane);
+    for (const lane of [lanes.own, ...woken]) this.effects.wake(lane);
   }
 
   /** Each group that has not been told yet; one that cannot be told now is told with another connection. */
@@ -226,6 +227,7 @@ export class ClientContacts implements Contacts {
       context.events.append({ kind: "contact-changed", account, atMs: context.now() });
     });
     context.notifier.flush();
+    this.effects.wake(lanes.own);
   }
 
   private async known(account: AccountId): Promise<void> {
@@ -290,6 +292,19 @@ export class ClientContacts implements Contacts {
 }
 
 /** Whether a contact card or invite link has named this very key. */
+/** A contact as the own other devices are told of it. */
+export function syncedContact(row: ContactRow) {
+  const { account: accountId, accepted, blocked, fingerprint, name, profileKey } = row;
+  return {
+    accountId,
+    name,
+    accepted,
+    blocked,
+    ...(profileKey === undefined ? {} : { profileKey }),
+    ...(fingerprint === undefined ? {} : { fingerprint }),
+  };
+}
+
 function isKeyOf(fingerprint: Bytes | undefined, { accountIdentityKey }: AccountIdentity): boolean {
   return fingerprint !== undefined && equalBytes(fingerprint, fingerprintOf(accountIdentityKey));
 }

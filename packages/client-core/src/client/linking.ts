@@ -29,6 +29,7 @@ import { type Directory, toWireUpload } from "../shell/directory.ts";
 import type { GroupLedger } from "../shell/group-ledger.ts";
 import { OwnDeviceList } from "../shell/own-device-list.ts";
 import type { Sender } from "../shell/sender.ts";
+import { syncedContact } from "./contacts.ts";
 import { firstPreKeys } from "./registration.ts";
 
 const PREFIXES = {
@@ -155,16 +156,7 @@ export class ClientLinking implements Linking {
     const { context } = this;
     const contacts = context.contacts.list();
     for (let at = 0; at < contacts.length; at += SYNC_PAGE) {
-      const page = contacts
-        .slice(at, at + SYNC_PAGE)
-        .map(({ account, name, accepted, blocked, profileKey }) => ({
-          accountId: account,
-          name,
-          accepted,
-          blocked,
-          ...(profileKey === undefined ? {} : { profileKey }),
-        }));
-      this.sender.sync({ contacts: { contacts: page } });
+      this.sender.sync({ contacts: { contacts: contacts.slice(at, at + SYNC_PAGE).map(syncedContact) } });
     }
     const groups = context.conversations.groupsWith(context.own.accountId).flatMap((id) => {
       const groupId = id as Parameters<GroupLedger["inviteFor"]>[0];

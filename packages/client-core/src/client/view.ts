@@ -200,6 +200,7 @@ function viewEvidence({ evidence }: StoredEvent) {
 
 /** What a person has to decide about a group. */
 const DECISIONS = [
+  "contact/fingerprint-mismatch",
   "group/forked",
   "group/disputed",
   "group/other-identity",

@@ -194,6 +194,8 @@ const syncContact = message("SyncContact", {
   name: required(3, text(MAX_NAME_BYTES)),
   accepted: required(4, bool),
   blocked: required(5, bool),
+  // Of the account identity key, from the contact card that one of the devices has.
+  fingerprint: optional(6, bytes(HASH_BYTES)),
 });
 const syncContacts = message("SyncContacts", { contacts: repeated(1, syncContact, SYNC_PAGE) });
 const syncGroup = message("SyncGroup", {

@@ -1,5 +1,6 @@
-import { type AccountId, type Bytes, messageId, RejectionError } from "@murmuration/base";
+import { type AccountId, type Bytes, equalBytes, messageId, RejectionError } from "@murmuration/base";
 import { encodeContent, type Sync } from "../core/content.ts";
+import { fingerprintOf } from "../core/profile.ts";
 import type { Context } from "./context.ts";
 import { forgetConversation } from "./forget-told.ts";
 import type { GroupLedger } from "./group-ledger.ts";
@@ -49,7 +50,7 @@ export class SyncReceiver {
 
   private applyContact(contact: NonNullable<Sync["contacts"]>["contacts"][number]): void {
     const { context } = this;
-    const { accountId: account, profileKey, name, accepted, blocked } = contact;
+    const { accountId: account, profileKey, name, accepted, blocked, fingerprint } = contact;
     if (context.isOwn(account)) {
       // The own profile, changed on another device.
       if (profileKey !== undefined) context.meta.setBytes("profile-key", profileKey);
@@ -59,11 +60,29 @@ export class SyncReceiver {
     context.contacts.setFlags(account, { known: true, accepted, blocked, shared: accepted });
     if (profileKey !== undefined) context.contacts.setProfileKey(account, profileKey);
     context.contacts.setName(account, name);
+    if (fingerprint !== undefined) this.applyCard(account, fingerprint);
     const conversation = context.conversations.get(account);
     if (conversation !== undefined && blocked !== (conversation.state === "blocked")) {
       context.conversations.setState(account, blocked ? "blocked" : "active");
-    }
+    } else if (accepted && conversation?.state === "request")
+      context.conversations.setState(account, "active");
     context.events.append({ kind: "contact-changed", account, atMs: context.now() });
+  }
+
+  /**
+   * A card that another own device has. The service may have shown this one another key before, or a person has accepted one on
+   * either: then a person has to know, and the card says nothing here.
+   */
+  private applyCard(account: AccountId, fingerprint: Bytes): void {
+    const { contacts, engine, events, identities } = this.context;
+    const known = engine.identityOf(account)?.accountIdentityKey;
+    if (known !== undefined && !equalBytes(fingerprintOf(known), fingerprint)) {
+      const detail = "contact/fingerprint-mismatch";
+      events.append({ kind: "decision-needed", account, detail, atMs: this.context.now() });
+      return;
+    }
+    contacts.setFingerprint(account, fingerprint);
+    identities.learned(account);
   }
 
   private holdInvite(

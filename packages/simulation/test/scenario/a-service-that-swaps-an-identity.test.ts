@@ -152,6 +152,57 @@ const toldOf = ({ client }: SimulatedDevice): readonly Told[] =>
 
 const settings = { ...small, preKeyStock: 4 };
 
+describe("a contact card that one device of an account has", () => {
+  async function phoneAndTablet(world: World, liar: LyingService) {
+    const phone = await world.join("Bob", { settings });
+    const tablet = world.device({ settings, wrapTransport: liar.wrapTransport });
+    const { linking } = await tablet.open();
+    const request = await linking.request(phone.client.linking.offer());
+    await linking.finish(await phone.client.linking.approve(request));
+    tablet.client.connection.start();
+    await tablet.client.connection.caughtUp();
+    return { phone, tablet };
+  }
+
+  test("has the other one take no other key from the service", async () => {
+    await using world = await World.start();
+    await using otherWorld = await World.start();
+    const liar = new LyingService();
+    const alice = await world.join("Alice");
+    const { phone, tablet } = await phoneAndTablet(world, liar);
+    liar.account = alice.id;
+    liar.lie = await ownDeviceList(await impostorOf(alice, otherWorld), otherWorld);
+    await phone.client.contacts.add(alice.client.account!.contactCard);
+    await until(() => tablet.client.contacts.get(alice.id) !== undefined);
+    const toAlice = tablet.client.conversations.direct(alice.id);
+    await toAlice.send({ text: "for Alice alone" });
+    await tablet.client.outbox.settled();
+    expect(toAlice.history().at(-1)).toMatchObject({ failure: "contact/fingerprint-mismatch" });
+    liar.lie = undefined;
+    await toAlice.send({ text: "and now to her" });
+    await until(() => textsOf(alice.client, phone.id).includes("and now to her"));
+    expect(tablet.client.contacts.get(alice.id)?.verified).toBe(true);
+  });
+
+  test("says on the other one that the service has shown it another key", async () => {
+    await using world = await World.start();
+    await using otherWorld = await World.start();
+    const liar = new LyingService();
+    const alice = await world.join("Alice");
+    const { phone, tablet } = await phoneAndTablet(world, liar);
+    liar.account = alice.id;
+    liar.lie = await ownDeviceList(await impostorOf(alice, otherWorld), otherWorld);
+    await tablet.client.contacts.add(alice.id);
+    await tablet.client.contacts.safetyNumber(alice.id);
+    await phone.client.contacts.add(alice.client.account!.contactCard);
+    const told = { accountId: alice.id, code: "contact/fingerprint-mismatch" };
+    await until(() => toldOf(tablet).some(({ code }) => code === told.code));
+    expect(toldOf(tablet)).toMatchObject([told]);
+    expect(tablet.client.contacts.get(alice.id)?.verified).toBe(false);
+    expect(toldOf(phone)).toEqual([]);
+  });
+});
+
 test.each([
   // Bob has asked for her number, and so has a key that the service made up.
   { whose: "by the service, which lied", isCard: false },

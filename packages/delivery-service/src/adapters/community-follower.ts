@@ -13,6 +13,7 @@ import {
   cheapestCommitter,
   committerForLeaving,
   communityContextOf,
+  decodeMlsMessage,
   describeCommit,
   deviceOf,
   expectedAccount,
@@ -216,18 +217,12 @@ export class CommunityFollower {
     this.staged = undefined;
   }
 
-  /** Throws RejectionError. */
+  /** O(proposals). Throws RejectionError. */
   checkProposal(request: ProposalRequest): void {
+    // First: the engine's follower keeps every proposal that it was given until the next commit.
+    requireMayWait(request);
     this.takeProposals(request.proposals);
-    const followed = this.group.receive(request.proposal);
-    if (followed.kind !== "proposal") throw new RejectionError("community/not-a-proposal");
-    const { proposal, sender, reference } = followed.proposal;
-    if (sender.kind !== "member" || sender.leafIndex !== request.sender) {
-      throw new RejectionError("community/not-the-senders-leaf");
-    }
-    // What else a member may want it can commit itself, or ask somebody for.
-    if (proposal.kind !== "self_remove") throw new RejectionError("community/proposal-may-not-wait");
-    this.proposals.set(toHex(reference), request.proposal);
+    this.takeProposal(request.proposal);
   }
 
   leaf(leafIndex: number): FollowedLeaf | undefined {
@@ -304,7 +299,7 @@ export class CommunityFollower {
     };
   }
 
-  /** The engine's follower knows those too that were valid and may not wait: they are in no log. */
+  /** As it came: it is stored with the commit that refers to it. */
   private waitingProposal(reference: Bytes): Bytes {
     const proposal = this.proposals.get(toHex(reference));
     if (proposal === undefined) throw new RejectionError("community/proposal-not-waiting");
@@ -332,13 +327,39 @@ export class CommunityFollower {
     };
   }
 
-  /** Those that wait at the service and are new to the follower. They were valid when they came. */
+  /**
+   * Those that wait at the service. One that is refused, or of an epoch that another node led on to, is passed over: a commit
+   * that refers to it is refused, since the reference leads nowhere, and no other commit has anything to do with it.
+   */
   private takeProposals(waiting: readonly Bytes[]): void {
     for (const proposal of waiting) {
-      const followed = this.group.receive(proposal);
-      if (followed.kind === "proposal") this.proposals.set(toHex(followed.proposal.reference), proposal);
+      try {
+        this.takeProposal(proposal);
+      } catch (error) {
+        if (!(error instanceof RejectionError)) throw error;
+      }
     }
   }
+
+  private takeProposal(proposal: Bytes): void {
+    const followed = this.group.receive(proposal);
+    if (followed.kind !== "proposal") throw new RejectionError("community/not-a-proposal");
+    this.proposals.set(toHex(followed.proposal.reference), proposal);
+  }
+}
+
+/** By what the message says of itself: the signature is looked at when it is taken in. O(its length). Throws RejectionError. */
+function requireMayWait({ proposal: message, sender: leafIndex }: ProposalRequest): void {
+  const decoded = decodeMlsMessage(message);
+  const content =
+    decoded.wireFormat === "mls_public_message" ? decoded.publicMessage.authenticated.content : undefined;
+  if (content?.contentType !== "proposal") throw new RejectionError("community/not-a-proposal");
+  const { proposal, sender } = content;
+  if (sender.kind !== "member" || sender.leafIndex !== leafIndex) {
+    throw new RejectionError("community/not-the-senders-leaf");
+  }
+  // What else a member may want it can commit itself, or ask somebody for.
+  if (proposal.kind !== "self_remove") throw new RejectionError("community/proposal-may-not-wait");
 }
 
 /** Undefined for what is no credential of a member. */

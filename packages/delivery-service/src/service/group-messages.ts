@@ -128,11 +128,12 @@ export async function proposeToGroup(
     if (compareEpoch(header.epoch, epoch) === "past") throw new RejectionError("group/epoch-outdated");
     const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
     const own = proposals.find((waiting) => isOfLeaf(waiting, sender));
-    if (own !== undefined && !equalBytes(own, frame.proposal)) {
+    const max = limits.pendingProposals;
+    // Before it is validated: what is valid stays in the follower, though there is no place for it.
+    if (own === undefined ? proposals.length >= max : !equalBytes(own, frame.proposal)) {
       throw new RejectionError("group/too-many-proposals");
     }
     await validator.proposal(live.baseOf(epoch), { proposal: frame.proposal, proposals, sender });
-    const max = limits.pendingProposals;
     const outcome = await stores.mlsGroups.addProposal(live.groupId, epoch, frame.proposal, max);
     if (outcome === "full") throw new RejectionError("group/too-many-proposals");
     if (outcome === "outdated") throw new RejectionError("group/epoch-outdated");

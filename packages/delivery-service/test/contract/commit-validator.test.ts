@@ -82,6 +82,9 @@ const requestOf = (
   ...changes,
 });
 
+const hear = (by: Member, proposal: Bytes) =>
+  by.save((by.group.receive(proposal) as { writes: Parameters<Member["save"]>[0] }).writes);
+
 describe.each(adapters)("a commit validator on $name", ({ create }) => {
   let validator: CommitValidator;
   let alice: Member;
@@ -309,7 +312,7 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
     await expect(validator.proposal(group.base(), { proposal, proposals: [], sender: 0 })).rejects.toThrow(
       "group/commit-invalid",
     );
-    alice.save((alice.group.receive(proposal) as { writes: Parameters<Member["save"]>[0] }).writes);
+    hear(alice, proposal);
     const commit = alice.makeCommit();
     // Also where the follower was loaded since, and hears of the proposal only now.
     validator.forget(group.groupId);
@@ -321,6 +324,53 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
     const about = await validator.parties(group.base(), commit.frame.commit, [proposal]);
     expect(about).toEqual({ silent: validated.silent, committerKey: alice.key, added: [] });
     expect(about.silent).toEqual([alice.device.accountId, bob.device.accountId]);
+    alice.discard();
+  });
+
+  // The fault that this finds: what is refused takes up the places of who sent it, and its leaving spoils every commit.
+  it("keeps nothing of a proposal that may not wait, however many a member sends", async () => {
+    const { made } = await start();
+    const tree = alice.group.ratchetTree();
+    bob.join(made.welcome!, made.keyPackages[0]!, tree);
+    for (let n = 0; n < 256; n++) {
+      const { message } = bob.group.propose({ kind: "remove", removed: 0 }, Buffer.from(`${n}`));
+      await expect(
+        validator.proposal(group.base(), { proposal: message, proposals: [], sender: 1 }),
+      ).rejects.toMatchObject({
+        code: "group/commit-invalid",
+        message: expect.stringContaining("community/proposal-may-not-wait"),
+      });
+    }
+    // As if nothing had been: it holds itself to the number as well.
+    bob.join(made.welcome!, made.keyPackages[0]!, tree);
+    const { proposal } = bob.propose();
+    hear(alice, proposal);
+    const commit = alice.makeCommit();
+    const validated = await validator.commit(
+      group.base(),
+      requestOf(alice, commit, { proposals: [proposal] }),
+    );
+    expect(validated).toMatchObject({ referenced: [proposal], removed: [bob.key] });
+    alice.discard();
+  });
+
+  it("passes over a proposal that waits and is none of this epoch, and refuses a commit that refers to it", async () => {
+    const { made } = await start();
+    bob.join(made.welcome!, made.keyPackages[0]!, alice.group.ratchetTree());
+    const { proposal } = bob.propose();
+    // Of the epoch that another node has led on to meanwhile.
+    const later = proposal.slice();
+    new DataView(later.buffer).setBigUint64(21, 2n);
+    const without = alice.makeCommit();
+    const request = requestOf(alice, without, { proposals: [later, random(40)] });
+    expect(await validator.commit(group.base(), request)).toMatchObject({ referenced: [], removed: [] });
+    validator.settle(group.groupId, 1, "dropped");
+    alice.discard();
+    hear(alice, proposal);
+    const { frame } = alice.makeCommit();
+    await expect(
+      validator.commit(group.base(), { ...request, commit: frame.commit, groupInfo: frame.groupInfo }),
+    ).rejects.toMatchObject({ code: "group/commit-invalid" });
     alice.discard();
   });
 

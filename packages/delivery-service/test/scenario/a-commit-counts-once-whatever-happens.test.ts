@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { createInProcessValidator } from "../../src/adapters/in-process-validator.ts";
 import { createConfig } from "../../src/config.ts";
 import { startDeliveryService } from "../../src/main.ts";
 import { addMembers, expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
@@ -167,6 +168,23 @@ describe("a commit counts once, whatever happens to its answer", () => {
     expectKind(await carol.socket.request(carol.propose()), "groupProposeAccepted");
     const { turn } = await turnOf([alice]);
     expect(turn.proposals[0]).toEqual(first.proposal);
+  });
+
+  // The fault that this finds: what the follower is given stays in it until the next commit, though it is stored nowhere.
+  it("is validated only where there is a place for it", async () => {
+    const validator = createInProcessValidator();
+    const validated = vi.spyOn(validator, "proposal");
+    const narrow = await startTestService({ validator, limits: { pendingProposals: 1 } });
+    const members = [await Member.register(narrow), ...(await Member.strangers(narrow, 2))];
+    const [, dave, erin] = members as [Member, Member, Member];
+    await startCommunity(narrow, members);
+    for (const member of [dave, erin]) await member.open(narrow, 1);
+    const first = dave.propose();
+    expectKind(await dave.socket.request(first), "groupProposeAccepted");
+    expect(await erin.socket.request(erin.propose())).toMatchObject({ code: "group/too-many-proposals" });
+    expect(validated).toHaveBeenCalledTimes(1);
+    expectKind(await dave.socket.request(first), "groupProposeAccepted");
+    await narrow.stop();
   });
 
   it("adds members whose KeyPackages are valid now, whatever the clocks of others", async () => {

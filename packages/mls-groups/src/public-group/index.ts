@@ -9,6 +9,7 @@ export { verifyLeafSignature } from "../group/service-signature.ts";
 export { trimWelcomes } from "../group/welcome.ts";
 export * from "../planner/index.ts";
 export type { Extension } from "../structs/extension.ts";
+export { decodeMlsMessage } from "../structs/mls-message.ts";
 export { RatchetTree } from "../tree/ratchet-tree.ts";
 export {
   type Followed,

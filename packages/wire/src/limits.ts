@@ -175,6 +175,8 @@ export const limits = {
   refeedCommits: 4096,
   /** Bytes of frames of re-feedings that wait for their last one, in the whole service. */
   waitingRefeedBytes: 64 * 1024 * 1024,
+  /** Time for which frames of a re-feeding wait for the next one, ms. */
+  refeedPauseMs: 30_000,
   /** Time for which clients keep commits to feed a service that was set back, ms (7 days). */
   refeedLifetimeMs: 7 * 24 * 3600_000,
   /** Time by which a leaf's cursor on disk may be behind what it acknowledged, ms. */
@@ -211,7 +213,7 @@ export const limits = {
     groupAccessesPerAddress: { burst: 200_000, perMinute: 100_000 },
     /**
      * Bytes of MLS groups stored for one address: first epochs, messages, proposals, commits with their GroupInfo and
-     * Welcomes. Nobody is asked for an account, and thousands may be behind one address.
+     * Welcomes, what it fed again. Nobody is asked for an account, and thousands may be behind one address.
      */
     groupBytesPerAddress: { burst: 1024 * 1024 * 1024, perMinute: 64 * 1024 * 1024 },
     /** Application messages of one leaf. */
@@ -220,7 +222,7 @@ export const limits = {
     commitsPerLeaf: { burst: 120, perMinute: 120 },
     /** Application messages of all leaves of a group. */
     messagesPerGroup: { burst: 6_000, perMinute: 12_000 },
-    /** Commits and proposals of all leaves of a group; orders that ban are not among them. */
+    /** Commits and proposals of all leaves of a group, and what is fed again; orders that ban are not among them. */
     commitsPerGroup: { burst: 4_000, perMinute: 2_000 },
     /** Frames by which one leaf feeds a group again. */
     refeedsPerLeaf: { burst: 64, perMinute: 16 },

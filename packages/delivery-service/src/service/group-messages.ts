@@ -1,4 +1,11 @@
-import { concatBytes, equalBytes, RejectionError, toHex, UnavailableError } from "@murmuration/base";
+import {
+  concatBytes,
+  equalBytes,
+  type GroupId,
+  RejectionError,
+  toHex,
+  UnavailableError,
+} from "@murmuration/base";
 import type { GroupPropose, GroupPushHandle, GroupSubmit, GroupSubmitAccepted } from "@murmuration/wire";
 import { dayOf } from "../core/days.ts";
 import { compareEpoch, decideSender } from "../core/group-decisions.ts";
@@ -176,12 +183,16 @@ export function headerFor(live: LiveGroup, message: Uint8Array, content: MlsHead
 }
 
 /** What a commit or a proposal costs its leaf, and its group. */
-export function commitCharges({ limits }: ServiceContext, reader: GroupReader): readonly Charge[] {
-  const { commitsPerGroup, commitsPerLeaf } = limits.rates;
+export function commitCharges(context: ServiceContext, reader: GroupReader): readonly Charge[] {
   return [
-    chargeFor("group-commits", nameOf(reader), commitsPerLeaf),
-    chargeFor("commits-of-group", toHex(reader.group.groupId), commitsPerGroup),
+    chargeFor("group-commits", nameOf(reader), context.limits.rates.commitsPerLeaf),
+    groupCommitsCharge(context, reader.group.groupId, 1),
   ];
+}
+
+/** What so many commits or proposals cost their group. */
+export function groupCommitsCharge({ limits }: ServiceContext, groupId: GroupId, count: number): Charge {
+  return chargeFor("commits-of-group", toHex(groupId), limits.rates.commitsPerGroup, count);
 }
 
 /** A leaf in all groups: for its rates. */

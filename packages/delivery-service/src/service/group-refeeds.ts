@@ -3,9 +3,12 @@ import type { GroupPastCommit, GroupRefeed } from "@murmuration/wire";
 import { readMlsHeader } from "../core/mls-header.ts";
 import { sha256 } from "../core/submit.ts";
 import type { PastCommit, ValidatedPastCommit } from "../ports/commit-validator.ts";
+import type { Charge } from "../ports/rate-limits.ts";
+import type { ServiceContext } from "./context.ts";
+import { type AnonymousPeer, bytesCharge } from "./group-access.ts";
 import { type GroupReader, leafName } from "./group-delivery.ts";
 import type { GroupHub, GroupInUse } from "./group-hub.ts";
-import { nameOf } from "./group-messages.ts";
+import { groupCommitsCharge, nameOf } from "./group-messages.ts";
 import type { LiveGroup } from "./live-group.ts";
 import { charge, chargeFor } from "./refusals.ts";
 
@@ -21,22 +24,27 @@ interface Refeed {
 
 interface Waiting {
   readonly groupId: GroupId;
-  readonly commits: PastCommit[];
-  bytes: number;
+  readonly commits: readonly PastCommit[];
+  readonly bytes: number;
 }
 
 /** The re-feeding that one connection is about to send: its frames are one piece, and wait in memory for the last one. */
 export class Refeeding {
   private readonly hub: GroupHub;
+  private readonly peer: AnonymousPeer;
   private waiting: Waiting | undefined;
+  private stopTimer: () => void = () => {};
+  private ended = false;
 
-  constructor(hub: GroupHub) {
+  constructor(hub: GroupHub, peer: AnonymousPeer) {
     this.hub = hub;
+    this.peer = peer;
   }
 
   /**
-   * Takes a frame. With the last one everything is validated and stored, or nothing. Throws RejectionError
-   * `group/refeed-refused`, `group/not-a-member`, `group/busy`, `rate/limited`; what came before is then forgotten.
+   * Takes a frame. With the last one everything is validated and stored, or nothing; it may not come later than the limit
+   * says after the one before it. Throws RejectionError `group/refeed-refused`, `group/not-a-member`, `group/busy`,
+   * `rate/limited`; what came before is then forgotten. O(all its frames).
    */
   async take(group: GroupInUse, reader: GroupReader, frame: GroupRefeed): Promise<void> {
     const { context } = this.hub;
@@ -44,10 +52,17 @@ export class Refeeding {
       await reader.member();
       const rate = context.limits.rates.refeedsPerLeaf;
       await charge(context.rateLimits, [chargeFor("group-refeeds", nameOf(reader), rate)]);
-      const { commits } = this.add(frame);
+      // While that was asked the connection may have ended: nobody would ever take away what waits for it.
+      if (this.ended) throw new RejectionError("group/not-open");
+      const commits = this.add(frame);
       const { groupInfo, agreedSequence } = frame;
       if (groupInfo === undefined) return;
-      const fed = await feed(this.hub, group, reader, { commits, groupInfo, agreedSequence });
+      const fed = await feed(
+        this.hub,
+        group,
+        { reader, peer: this.peer },
+        { commits, groupInfo, agreedSequence },
+      );
       context.metrics.count("group_refeeds", fed ? "fed" : "up-to-date");
       this.drop();
     } catch (error) {
@@ -57,34 +72,51 @@ export class Refeeding {
     }
   }
 
-  drop(): void {
+  /** The connection ended. */
+  end(): void {
+    this.ended = true;
+    this.drop();
+  }
+
+  private drop(): void {
+    this.stopTimer();
     this.hub.waitingRefeedBytes -= this.waiting?.bytes ?? 0;
     this.waiting = undefined;
   }
 
-  private add({ groupId, commits }: GroupRefeed): Waiting {
-    const { limits } = this.hub.context;
+  /** All commits that have come. What is complete with this frame waits for nothing, and is not counted as waiting. */
+  private add({ groupId, commits, groupInfo }: GroupRefeed): readonly PastCommit[] {
+    const { clock, limits } = this.hub.context;
     if (this.waiting !== undefined && !equalBytes(this.waiting.groupId, groupId)) this.drop();
-    this.waiting ??= { groupId, commits: [], bytes: 0 };
-    const { waiting } = this;
-    const bytes = commits.reduce((sum, commit) => sum + bytesOf(commit), 0);
-    if (
-      waiting.bytes + bytes > limits.refeedBytes ||
-      waiting.commits.length + commits.length > limits.refeedCommits
-    )
-      throw new RejectionError("group/refeed-refused");
-    if (this.hub.waitingRefeedBytes + bytes > limits.waitingRefeedBytes)
+    this.stopTimer();
+    const before = this.waiting ?? { commits: [], bytes: 0 };
+    const added = commits.reduce((sum, commit) => sum + bytesOf(commit), 0);
+    const bytes = before.bytes + added;
+    const all = [
+      ...before.commits,
+      ...commits.map(({ commit, proposals, banList }) => ({ commit, proposals, banList })),
+    ];
+    if (bytes > limits.refeedBytes || all.length > limits.refeedCommits) throw refused();
+    if (groupInfo !== undefined) return all;
+    if (this.hub.waitingRefeedBytes + added > limits.waitingRefeedBytes)
       throw new RejectionError("group/busy");
-    waiting.bytes += bytes;
-    this.hub.waitingRefeedBytes += bytes;
-    for (const { commit, proposals, banList } of commits)
-      waiting.commits.push({ commit, proposals, banList });
-    return waiting;
+    this.waiting = { groupId, commits: all, bytes };
+    this.hub.waitingRefeedBytes += added;
+    // Or a few that send no more would keep the place from everybody else for as long as they are connected.
+    this.stopTimer = clock.after(limits.refeedPauseMs, () => this.drop());
+    return all;
   }
 }
 
+/** Who feeds, and from where. */
+interface Feeder {
+  readonly reader: GroupReader;
+  readonly peer: AnonymousPeer;
+}
+
 /** False when the group has all of it. */
-function feed(hub: GroupHub, group: GroupInUse, reader: GroupReader, refeed: Refeed): Promise<boolean> {
+function feed(hub: GroupHub, group: GroupInUse, { reader, peer }: Feeder, refeed: Refeed): Promise<boolean> {
+  const { context } = hub;
   const { live } = group;
   return live.exclusive(async () => {
     await reader.member();
@@ -94,13 +126,18 @@ function feed(hub: GroupHub, group: GroupInUse, reader: GroupReader, refeed: Ref
       // Another node may take commits meanwhile: these are for the epoch that the first of them leads on from.
       const fromEpoch = readMlsHeader(commits[0]!.commit).epoch;
       const validated = await validate(hub, group, reader, fromEpoch, commits, refeed.groupInfo);
+      // Only now: whoever feeds what is refused or known uses up nothing of the others'.
+      await charge(
+        context.rateLimits,
+        chargesFor(context, peer, group, commits, validated, refeed.groupInfo),
+      );
       await live.holding(() => store(hub, group, fromEpoch, commits, validated, refeed));
       // It has followed all of them.
       reader.vouch(live.lastCommitSequence);
       return true;
     } finally {
       // What is cached may be of the epoch before.
-      hub.context.validator.forget(live.groupId);
+      context.validator.forget(live.groupId);
     }
   });
 }
@@ -173,6 +210,32 @@ function requireNobodyBanned(
     if (suspended.has(leafName(senderKey))) throw refused();
     for (const key of removed) banned.delete(leafName(key));
   }
+}
+
+/**
+ * What is stored counts as fresh commits do, for the address and for the group; not for the leaf, since those that it feeds are
+ * everybody's. It is taken in one piece: what costs more than a limit lets anybody have at once costs that much, or a group
+ * that needs it could never be fed. O(commits).
+ */
+function chargesFor(
+  context: ServiceContext,
+  peer: AnonymousPeer,
+  { live }: GroupInUse,
+  commits: readonly PastCommit[],
+  validated: readonly ValidatedPastCommit[],
+  groupInfo: Bytes,
+): readonly Charge[] {
+  const parts = validated.flatMap(({ banListChanged, referenced, treeDelta }, index) => {
+    const { banList, commit } = commits[index]!;
+    const list = banListChanged && banList !== undefined ? [banList] : [];
+    return [commit, treeDelta, ...referenced, ...list];
+  });
+  const bytes = parts.reduce((sum, { length }) => sum + length, groupInfo.length);
+  const charges = [
+    groupCommitsCharge(context, live.groupId, commits.length),
+    bytesCharge(context, peer, bytes),
+  ];
+  return charges.map((each) => ({ ...each, cost: Math.min(each.cost, each.size.capacity) }));
 }
 
 /** One transaction; what follows from it on this node is done before anything behind a removal is shown. */

@@ -58,7 +58,7 @@ export class GroupSession {
     this.hub = hub;
     this.peer = peer;
     this.outlet = outlet;
-    this.refeeding = new Refeeding(hub);
+    this.refeeding = new Refeeding(hub, peer);
     // Of one line for all nodes.
     this.name = joinerName(toHex(hub.context.random.bytes(8)));
   }
@@ -134,7 +134,7 @@ export class GroupSession {
   /** The connection ended. */
   end(): void {
     this.ended = true;
-    this.refeeding.drop();
+    this.refeeding.end();
     for (const key of this.opened.keys()) this.close(key);
     for (const leave of this.joining.values()) leave();
     this.joining.clear();

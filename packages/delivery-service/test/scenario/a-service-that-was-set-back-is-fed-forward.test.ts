@@ -11,11 +11,13 @@ import {
 } from "@murmuration/wire";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createInProcessValidator } from "../../src/adapters/in-process-validator.ts";
+import { systemClock } from "../../src/adapters/system-environment.ts";
 import { createConfig } from "../../src/config.ts";
 import { type RunningDeliveryService, startDeliveryService } from "../../src/main.ts";
+import type { Clock } from "../../src/ports/environment.ts";
 import { expectKind, Member, startCommunity } from "../support/community.ts";
 import { query } from "../support/database.ts";
-import { temporaryDirectory, unhurried } from "../support/service.ts";
+import { movableClock, temporaryDirectory, unhurried } from "../support/service.ts";
 
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 const markOf = (entry: GroupEntry): GroupMark => ({
@@ -40,20 +42,20 @@ describe("a service that was set back to an older copy of its database", () => {
   let afterRemoval: Bytes;
   const members = () => [alice, bob, carol];
 
-  const start = async (limits: Partial<typeof unhurried> = {}) => {
+  const start = async (limits: Partial<typeof unhurried> = {}, clock: Clock = systemClock) => {
     const config = createConfig({
       dataDirectory: data,
       limits: { ...unhurried, ...limits },
       logLevel: "silent",
     });
-    const running = await startDeliveryService(config, { validator: createInProcessValidator() });
+    const running = await startDeliveryService(config, { clock, validator: createInProcessValidator() });
     service = { ...running, base: `http://127.0.0.1:${running.port}` };
   };
-  const setBack = async (limits: Partial<typeof unhurried> = {}) => {
+  const setBack = async (limits: Partial<typeof unhurried> = {}, clock: Clock = systemClock) => {
     await service.close();
     rmSync(data, { recursive: true, force: true });
     cpSync(copy, data, { recursive: true });
-    await start(limits);
+    await start(limits, clock);
   };
 
   beforeEach(async () => {
@@ -113,6 +115,11 @@ describe("a service that was set back to an older copy of its database", () => {
     agreedSequence: 2,
     ...changes,
   });
+  /** The first of several frames. */
+  const firstOf = (member: Member): Refeed => {
+    const { groupInfo: _, ...more } = refeed(member, { commits: past.slice(0, 1) });
+    return more;
+  };
   const rows = () =>
     query(
       `${data}/delivery-service.sqlite`,
@@ -205,6 +212,26 @@ describe("a service that was set back to an older copy of its database", () => {
       kind: "groupDone",
     });
     expect(rows()).toHaveLength(5);
+  });
+
+  it("in one frame, for which there need be no room among those that wait", async () => {
+    await setBack({ waitingRefeedBytes: past[0]!.commit.length });
+    await come(bob);
+    expect(await bob.socket.request(firstOf(bob))).toEqual({ kind: "groupDone" });
+    await come(carol);
+    expect(await carol.socket.request(refeed(carol))).toEqual({ kind: "groupDone" });
+    expect(rows()).toHaveLength(5);
+  });
+
+  it("it counts as commits of the group, of which more may be fed than committed at once", async () => {
+    await setBack({ rates: { ...unhurried.rates, commitsPerGroup: { burst: 2, perMinute: 0.01 } } });
+    await come(bob);
+    expect(await bob.socket.request(refeed(bob))).toEqual({ kind: "groupDone" });
+    // What is there already costs nothing.
+    await come(carol);
+    expect(await carol.socket.request(refeed(carol))).toEqual({ kind: "groupDone" });
+    await enter(bob, 5);
+    expect(await bob.socket.request(bob.makeCommit().frame)).toMatchObject({ code: "rate/limited" });
   });
 
   it("a part of it may come first, from somebody who knows no more", async () => {
@@ -318,13 +345,44 @@ describe("a service that was set back to an older copy of its database", () => {
 
     it("more bytes than may wait in the whole service, which are free again with the connection", async () => {
       await setBack({ waitingRefeedBytes: past[0]!.commit.length });
+      const more = firstOf(bob);
       await come(bob);
-      const { groupInfo: _, ...more } = refeed(bob, { commits: past.slice(0, 1) });
       expect(await bob.socket.request(more)).toEqual({ kind: "groupDone" });
       await come(carol);
-      await refuses(carol, refeed(carol, { commits: past.slice(0, 1) }), "group/busy");
+      await refuses(carol, more, "group/busy");
       await bob.socket.close();
       await expect.poll(() => carol.socket.request(more)).toEqual({ kind: "groupDone" });
+    });
+
+    it("what comes too late behind the frame before it, whose place is free by then", async () => {
+      await setBack({ waitingRefeedBytes: past[0]!.commit.length, refeedPauseMs: 300 });
+      const more = firstOf(bob);
+      await come(bob);
+      expect(await bob.socket.request(more)).toEqual({ kind: "groupDone" });
+      await come(carol);
+      await refuses(carol, more, "group/busy");
+      await expect.poll(() => carol.socket.request(more)).toEqual({ kind: "groupDone" });
+      await refuses(bob, refeed(bob, { commits: past.slice(1) }));
+      // From the beginning it is taken.
+      expect(await bob.socket.request(refeed(bob))).toEqual({ kind: "groupDone" });
+    });
+
+    it("more bytes than the address may store now, whoever else has stored them; a little later it is taken", async () => {
+      const clock = movableClock(Date.now());
+      const groupBytesPerAddress = { burst: 40_000, perMinute: 20_000 };
+      await setBack({ rates: { ...unhurried.rates, groupBytesPerAddress } }, clock);
+      await enter(mallory, 2);
+      for (const length of [4000, 10]) {
+        const said = () => mallory.socket.request(mallory.say("x".repeat(length)));
+        while ((await said()).kind === "groupSubmitAccepted");
+      }
+      const before = rows();
+      await come(bob);
+      expect(await bob.socket.request(refeed(bob))).toMatchObject({ code: "rate/limited" });
+      expect(rows()).toEqual(before);
+      clock.advance(60_000);
+      expect(await bob.socket.request(refeed(bob))).toEqual({ kind: "groupDone" });
+      expect(rows()).toHaveLength(before.length + 3);
     });
 
     it("another past than the one that the service has gone on with: that is for people to decide", async () => {

@@ -1,4 +1,6 @@
 import { cpSync, rmSync } from "node:fs";
+import { RejectionError } from "@murmuration/base";
+import type { Replacements } from "@murmuration/delivery-service";
 import { afterEach, expect, test, vi } from "vitest";
 import { Refeeder } from "../../../client-core/src/shell/communities/refeeder.ts";
 import { ShiftedClock, type SimulatedDevice, until, World } from "../../src/index.ts";
@@ -132,6 +134,25 @@ test("canary: where nobody feeds it the same story fails", async () => {
   vi.spyOn(Refeeder.prototype as unknown as { feed(): Promise<boolean> }, "feed").mockResolvedValue(false);
   await using world = await World.start();
   await expect(story(world, CANARY_MS)).rejects.toThrow("still not so");
+}, 180_000);
+
+test("also where the service has no room for it at first, and lets nobody store so much: whoever feeds tries again", async () => {
+  const refused: string[] = [];
+  const replacements = (): Replacements => ({
+    stores: (stores) => {
+      const mlsGroups = Object.create(stores.mlsGroups) as typeof stores.mlsGroups;
+      mlsGroups.refeed = async (append) => {
+        const code = ["group/busy", "rate/limited"][refused.length];
+        if (code === undefined) return stores.mlsGroups.refeed(append);
+        refused.push(code);
+        throw new RejectionError(code);
+      };
+      return { ...stores, mlsGroups };
+    },
+  });
+  await using world = await World.start({ replacements });
+  await story(world);
+  expect(refused).toEqual(["group/busy", "rate/limited"]);
 }, 180_000);
 
 test("who was added since has not what the service lacks: it waits, says so, and goes on when somebody comes who has", async () => {

@@ -12,7 +12,7 @@ import type {
   ProposalRequest,
   RefeedRequest,
 } from "../ports/commit-validator.ts";
-import type { EpochOf, Followers } from "./followers.ts";
+import type { EpochOf, Followers, Settled } from "./followers.ts";
 
 /** What a validator is asked, as a value that can be sent to another thread. */
 export type Question =
@@ -42,7 +42,7 @@ export type Question =
 
 /** What a validator is told, without an answer. */
 export type Order =
-  | { readonly name: "settle"; readonly at: EpochOf; readonly outcome: "stored" | "dropped" }
+  | ({ readonly name: "settle" } & Settled)
   | { readonly name: "forget"; readonly groupId: Bytes };
 
 /** Where questions go: to this thread or to another one. */
@@ -93,20 +93,24 @@ export function answerQuestion(
 }
 
 export function carryOut(followers: Followers, order: Order): void {
-  if (order.name === "settle") followers.settle(order.at, order.outcome);
+  if (order.name === "settle") followers.settle(order);
   else followers.forget(order.groupId);
 }
 
 /** The port, over whoever answers. */
 export function validatorOver(respondent: Respondent): CommitValidator {
-  const at = ({ groupId, epoch }: FollowerBase): EpochOf => ({ groupId, epoch });
+  const at = ({ groupId, epoch, commitSequence }: FollowerBase): EpochOf => ({
+    groupId,
+    epoch,
+    commitSequence,
+  });
   const ask = async <T>(question: Question, base?: FollowerBase): Promise<T> =>
     (await respondent.ask(question, base && (() => base.load()))) as T;
   return {
     create: (request) => ask({ name: "create", ...request }),
     commit: (base, request) => ask({ name: "commit", at: at(base), request }, base),
     refeed: (base, request) => ask({ name: "refeed", at: at(base), request }, base),
-    settle: (groupId, epoch, outcome) => respondent.tell({ name: "settle", at: { groupId, epoch }, outcome }),
+    settle: (groupId, epoch, storedAs) => respondent.tell({ name: "settle", groupId, epoch, storedAs }),
     proposal: (base, request) => ask({ name: "proposal", at: at(base), request }, base),
     leaf: (base, leafIndex) => ask({ name: "leaf", at: at(base), leafIndex }, base),
     leafOfKey: (base, signatureKey) => ask({ name: "leafOfKey", at: at(base), signatureKey }, base),
@@ -129,7 +133,7 @@ function compressedTree(
   { at, treeHash }: Extract<Question, { name: "compressedTree" }>,
   source: FollowerSource | undefined,
 ): Bytes {
-  const tree = followers.tree(at, source);
+  const tree = followers.tree(at, source, treeHash);
   if (!equalBytes(tree.treeHash(), treeHash)) throw new UnavailableError("validator/another-tree");
   return new Uint8Array(deflateRawSync(tree.encode()));
 }

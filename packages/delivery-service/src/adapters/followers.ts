@@ -1,4 +1,4 @@
-import { type Bytes, RejectionError, toHex, UnavailableError } from "@murmuration/base";
+import { type Bytes, equalBytes, RejectionError, toHex, UnavailableError } from "@murmuration/base";
 import { type InviteLink, RatchetTree } from "@murmuration/mls-groups/public-group";
 import { groupCrypto } from "../core/leaf-signatures.ts";
 import type {
@@ -21,10 +21,21 @@ import { CommunityRules } from "./community-rules.ts";
 export interface EpochOf {
   readonly groupId: Bytes;
   readonly epoch: number;
+  /** As in `FollowerBase`. */
+  readonly commitSequence: number | undefined;
+}
+
+/** What became of the commit that led on from an epoch. */
+export interface Settled {
+  readonly groupId: Bytes;
+  readonly epoch: number;
+  /** Its sequence number; undefined where it was not stored. */
+  readonly storedAs: number | undefined;
 }
 
 interface Held {
   readonly epoch: number;
+  readonly commitSequence: number | undefined;
   readonly follower: CommunityFollower;
   readonly bytes: number;
 }
@@ -54,7 +65,7 @@ export class Followers {
   /** The one that was built last comes first. */
   private others: readonly Other[] = [];
   /** The follower of a re-feeding that is not through: one at a time, beside the budget. */
-  private refeeding: (EpochOf & { readonly follower: CommunityFollower }) | undefined;
+  private refeeding: (Omit<EpochOf, "commitSequence"> & { readonly follower: CommunityFollower }) | undefined;
 
   constructor(budgetBytes: number) {
     this.budgetBytes = budgetBytes;
@@ -70,7 +81,10 @@ export class Followers {
 
   /** O(members), unless it is there by now. */
   load(at: EpochOf, source: FollowerSource): void {
-    if (this.held.get(keyOf(at))?.epoch === at.epoch) return;
+    const held = this.held.get(keyOf(at));
+    if (isOf(held, at)) return;
+    // Other commits have led there than this one knows of: trees of epochs before may be of some that were taken back as well.
+    if (held !== undefined) this.forget(at.groupId);
     this.keep(at, CommunityFollower.restore(this.rules, source));
   }
 
@@ -102,12 +116,13 @@ export class Followers {
     return refeeding.follower;
   }
 
-  settle(at: EpochOf, outcome: "stored" | "dropped"): void {
-    const held = this.held.get(keyOf(at));
-    if (held === undefined || held.epoch !== at.epoch) return;
-    if (outcome === "dropped") held.follower.drop();
-    else if (held.follower.merge()) this.keep({ ...at, epoch: at.epoch + 1 }, held.follower);
-    else this.drop(at.groupId);
+  settle({ groupId, epoch, storedAs }: Settled): void {
+    const held = this.held.get(toHex(groupId));
+    if (held === undefined || held.epoch !== epoch) return;
+    if (storedAs === undefined) held.follower.drop();
+    else if (held.follower.merge())
+      this.keep({ groupId, epoch: epoch + 1, commitSequence: storedAs }, held.follower);
+    else this.drop(groupId);
   }
 
   proposal(at: EpochOf, request: ProposalRequest): void {
@@ -138,15 +153,23 @@ export class Followers {
     return this.at(at).snapshot();
   }
 
-  /** The cached tree where there is one; of another epoch it is built from `source`, and the last few are kept. */
-  tree(at: EpochOf, source: FollowerSource | undefined): RatchetTree {
+  /**
+   * The cached tree where there is one; of another epoch it is built from `source`, and the last few are kept. Where a hash is
+   * named, it is of a tree with this hash, or built.
+   */
+  tree(at: EpochOf, source: FollowerSource | undefined, treeHash?: Bytes): RatchetTree {
+    const isWanted = (tree: RatchetTree) => treeHash === undefined || equalBytes(tree.treeHash(), treeHash);
     const held = this.held.get(keyOf(at));
-    if (held?.epoch === at.epoch) return held.follower.tree;
-    const known = this.others.find(({ key, epoch }) => key === keyOf(at) && epoch === at.epoch);
+    if (held?.epoch === at.epoch && isWanted(held.follower.tree)) return held.follower.tree;
+    const known = this.others.find(
+      ({ key, epoch, tree }) => key === keyOf(at) && epoch === at.epoch && isWanted(tree),
+    );
     if (known !== undefined) return known.tree;
     if (source === undefined) throw new NotLoaded();
     const tree = RatchetTree.decode(groupCrypto, source.snapshot);
     for (const delta of source.deltas) tree.applyDelta(delta);
+    // It may be of the present epoch, which can be taken back: nobody is to find it under that number.
+    if (treeHash !== undefined) return tree;
     let bytes = 0;
     const fits = (other: Other, index: number) => {
       bytes += other.tree.estimatedBytes;
@@ -171,7 +194,7 @@ export class Followers {
   private at(at: EpochOf): CommunityFollower {
     const key = keyOf(at);
     const held = this.held.get(key);
-    if (held?.epoch !== at.epoch) throw new NotLoaded();
+    if (!isOf(held, at)) throw new NotLoaded();
     // Deleting first moves it to the end, away from what is dropped.
     this.held.delete(key);
     this.held.set(key, held);
@@ -181,7 +204,8 @@ export class Followers {
   private keep(at: EpochOf, follower: CommunityFollower): void {
     this.drop(at.groupId);
     const bytes = follower.estimatedBytes;
-    this.held.set(keyOf(at), { epoch: at.epoch, follower, bytes });
+    const { epoch, commitSequence } = at;
+    this.held.set(keyOf(at), { epoch, commitSequence, follower, bytes });
     this.bytes += bytes;
     for (const [key, held] of this.held) {
       if (this.bytes <= this.budgetBytes || held.follower === follower) break;
@@ -191,7 +215,10 @@ export class Followers {
   }
 }
 
-const keyOf = (at: EpochOf): string => toHex(at.groupId);
+const keyOf = (at: Pick<EpochOf, "groupId">): string => toHex(at.groupId);
+
+const isOf = (held: Held | undefined, { epoch, commitSequence }: EpochOf): held is Held =>
+  held?.epoch === epoch && held.commitSequence === commitSequence;
 
 /** The engine's refusals and the policy's become one code; theirs is the explanation. */
 function refusing<T>(check: () => T): T {

@@ -180,5 +180,6 @@ const groupOf = (question: Question): string => ("at" in question ? toHex(questi
 const keyOf = (question: Question): string => {
   if (!("at" in question)) return "";
   const asksTree = TREE_QUESTIONS.has(question.name);
-  return `${asksTree ? "tree" : "follower"} ${toHex(question.at.groupId)} ${question.at.epoch}`;
+  const { commitSequence, epoch, groupId } = question.at;
+  return `${asksTree ? "tree" : "follower"} ${toHex(groupId)} ${epoch} ${commitSequence}`;
 };

@@ -20,8 +20,8 @@ export interface CommitValidator {
    * a time; the last one brings the GroupInfo. O(members) for the first, then O(log N + proposals) for each commit.
    */
   refeed(base: FollowerBase, request: RefeedRequest): Promise<ValidatedRefeed>;
-  /** The commit was stored (or not): the cached follower moves on, or forgets it. */
-  settle(groupId: GroupId, epoch: number, outcome: "stored" | "dropped"): void;
+  /** The commit was stored with this sequence number (or not at all): the cached follower moves on, or forgets it. */
+  settle(groupId: GroupId, epoch: number, storedAs: number | undefined): void;
   /** Validates a proposal for the present epoch. */
   proposal(base: FollowerBase, request: ProposalRequest): Promise<void>;
   /** The leaves' side of the group: who signs with which key, what roles allow. O(1) where the follower is cached. */
@@ -62,6 +62,11 @@ export interface CommitValidator {
 export interface FollowerBase {
   readonly groupId: GroupId;
   readonly epoch: number;
+  /**
+   * Of the commit that led to the epoch, which tells it from one of its number that was taken back; 0 for the first epoch.
+   * Undefined where only a tree is asked for, of an epoch that is over or by its hash.
+   */
+  readonly commitSequence: number | undefined;
   /** Asked only when needed. */
   load(): Promise<FollowerSource>;
 }

@@ -244,5 +244,5 @@ export function pastEpoch(context: ServiceContext, live: LiveGroup, epoch: numbe
     const { snapshot, deltas } = tree;
     return { groupInfo: new Uint8Array(0), banList: undefined, snapshot, deltas };
   };
-  return { groupId: live.groupId, epoch, load };
+  return { groupId: live.groupId, epoch, commitSequence: undefined, load };
 }

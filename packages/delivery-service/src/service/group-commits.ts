@@ -180,7 +180,7 @@ async function order(
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;
     await live.refresh();
-    if (live.epoch === epoch) throw error;
+    if (live.epoch === epoch && live.lastCommitSequence === from.commitSequence) throw error;
     return lose(context, group, committer, epoch);
   }
   try {
@@ -189,19 +189,19 @@ async function order(
     await charge(context.rateLimits, [bytesCharge(context, committer.peer, storedBytes(validated, frame))]);
     const outcome = await live.holding(() => append(hub, group, frame, from, validated, now));
     if (outcome.kind !== "appended") {
-      validator.settle(live.groupId, epoch, "dropped");
+      validator.settle(live.groupId, epoch, undefined);
       await live.refresh(true);
       if (outcome.kind === "repeated") return accepted(outcome, true);
       return await lose(context, group, committer, epoch);
     }
     for (const key of validated.removed) group.turns.gone(leafName(key));
     if (validated.senderRole !== "member") await context.groupMemory.pardon(live.groupId);
-    if (validated.snapshotDue) void saveSnapshot(context, group, outcome.epoch, validated.treeHash);
+    if (validated.snapshotDue) void saveSnapshot(context, group, outcome, validated.treeHash);
     if (validated.welcomes.length > 0) hub.outbox.pump();
     group.turns.committed(committer.voice.name);
     return accepted(outcome, false);
   } catch (error) {
-    validator.settle(live.groupId, epoch, "dropped");
+    validator.settle(live.groupId, epoch, undefined);
     // The store may have taken the commit and failed to say so: what is true is read anew.
     if (!(error instanceof RejectionError)) await reload(group);
     throw error;
@@ -287,7 +287,7 @@ async function append(
   });
   if (outcome.kind === "unknown-group") throw new RejectionError("group/unknown");
   if (outcome.kind !== "appended") return outcome;
-  validator.settle(live.groupId, from.epoch, "stored");
+  validator.settle(live.groupId, from.epoch, outcome.sequence);
   live.tookCommit({
     epoch: outcome.epoch,
     sequence: outcome.sequence,
@@ -306,11 +306,11 @@ async function append(
 async function saveSnapshot(
   { log, stores, validator }: ServiceContext,
   { live }: GroupInUse,
-  epoch: number,
+  { epoch, sequence }: { readonly epoch: number; readonly sequence: number },
   treeHash: Bytes,
 ): Promise<void> {
   try {
-    const snapshot = await validator.snapshot(live.baseOf(epoch));
+    const snapshot = await validator.snapshot(live.baseOf(epoch, sequence));
     await stores.mlsGroups.saveSnapshot(live.groupId, epoch, treeHash, snapshot);
   } catch (error) {
     const code = error instanceof UnavailableError ? error.code : "internal";

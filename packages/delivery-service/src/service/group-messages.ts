@@ -132,6 +132,7 @@ export async function proposeToGroup(
     const { leafIndex: sender } = await reader.member();
     if (header.epoch > live.epoch) await live.refresh();
     const { epoch } = live;
+    const base = live.baseOf(epoch);
     if (compareEpoch(header.epoch, epoch) === "past") throw new RejectionError("group/epoch-outdated");
     const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
     const own = proposals.find((waiting) => isOfLeaf(waiting, sender));
@@ -140,7 +141,7 @@ export async function proposeToGroup(
     if (own === undefined ? proposals.length >= max : !equalBytes(own, frame.proposal)) {
       throw new RejectionError("group/too-many-proposals");
     }
-    await validator.proposal(live.baseOf(epoch), { proposal: frame.proposal, proposals, sender });
+    await validator.proposal(base, { proposal: frame.proposal, proposals, sender });
     const outcome = await stores.mlsGroups.addProposal(live.groupId, epoch, frame.proposal, max);
     if (outcome === "full") throw new RejectionError("group/too-many-proposals");
     if (outcome === "outdated") throw new RejectionError("group/epoch-outdated");

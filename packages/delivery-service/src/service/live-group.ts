@@ -285,21 +285,23 @@ export class LiveGroup implements GroupListener {
     question: (base: FollowerBase) => Promise<T>,
   ): Promise<{ readonly epoch: number; readonly value: T }> {
     for (let tries = 1; ; tries++) {
-      const { epoch } = this;
+      const { epoch, lastCommitSequence } = this;
+      const isPresent = () => epoch === this.epoch && lastCommitSequence === this.lastCommitSequence;
       try {
         const value = await question(this.baseOf(epoch));
-        if (epoch === this.epoch) return { epoch, value };
+        if (isPresent()) return { epoch, value };
       } catch (error) {
-        const again = error instanceof UnavailableError && epoch !== this.epoch;
+        const again = error instanceof UnavailableError && !isPresent();
         if (!again || tries >= MAX_TRIES) throw error;
       }
       if (tries >= MAX_TRIES) throw new UnavailableError("group/moves-on");
     }
   }
 
-  /** The follower of an epoch, loaded from the store where it is not cached. */
-  baseOf(epoch: number): FollowerBase {
-    return { groupId: this.groupId, epoch, load: () => this.sourceOf(epoch) };
+  /** The follower of an epoch, which is the present one unless its commit is named; loaded from the store where it is not cached. */
+  baseOf(epoch: number, commitSequence = this.lastCommitSequence): FollowerBase {
+    const load = () => this.sourceOf(epoch, commitSequence);
+    return { groupId: this.groupId, epoch, commitSequence, load };
   }
 
   isBanned(signatureKey: Uint8Array): boolean {
@@ -414,10 +416,11 @@ export class LiveGroup implements GroupListener {
     });
   }
 
-  private async sourceOf(epoch: number): Promise<FollowerSource> {
+  private async sourceOf(epoch: number, commitSequence: number): Promise<FollowerSource> {
     const { mlsGroups } = this.context.stores;
     const [row, tree] = await Promise.all([this.row(), mlsGroups.loadTree(this.groupId, epoch)]);
-    if (row.epoch !== epoch || tree === undefined) throw new UnavailableError("group/moved-on");
+    const isIt = row.epoch === epoch && row.lastCommitSequence === commitSequence;
+    if (!isIt || tree === undefined) throw new UnavailableError("group/moved-on");
     const { groupInfo, banList } = row;
     return { groupInfo, banList, snapshot: tree.snapshot, deltas: tree.deltas };
   }

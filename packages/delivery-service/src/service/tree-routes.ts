@@ -121,7 +121,7 @@ async function build(context: ServiceContext, treeHash: Bytes): Promise<Bytes> {
     return { groupInfo: new Uint8Array(0), banList: undefined, snapshot: tree.snapshot, deltas: tree.deltas };
   };
   metrics.count("group_trees_built");
-  return validator.compressedTree({ groupId, epoch, load }, treeHash);
+  return validator.compressedTree({ groupId, epoch, commitSequence: undefined, load }, treeHash);
 }
 
 function hashOf(name: string): Bytes {

@@ -3,7 +3,7 @@ import { createInProcessValidator } from "../../src/adapters/in-process-validato
 import { systemClock } from "../../src/adapters/system-environment.ts";
 import { createConfig } from "../../src/config.ts";
 import { startDeliveryService } from "../../src/main.ts";
-import { addMembers, expectKind, Member, startCommunity } from "../support/community.ts";
+import { addMembers, expectKind, groupsInUse, Member, startCommunity } from "../support/community.ts";
 import { random } from "../support/random.ts";
 import { startTestService, type TestService, unhurried } from "../support/service.ts";
 
@@ -63,12 +63,8 @@ describe("a commit that nobody can follow is taken back", () => {
       expect(await member.socket.request(member.refuseFrame(sequence, commit))).toEqual({
         kind: "groupDone",
       });
-    const inUse = async () => {
-      const metrics = await (await fetch(`${service.base}/metrics`)).text();
-      return Number(/^murmuration_groups_in_use(?:\{[^}]*\})? (\d+)$/m.exec(metrics)?.[1]);
-    };
     for (const member of [alice, bob, carol, mallory]) await member.socket.close();
-    await expect.poll(inUse).toBe(0);
+    await expect.poll(() => groupsInUse(service)).toBe(0);
     await mallory.connect(service);
     await mallory.open(service, sequence + 1);
     mallory.discard();

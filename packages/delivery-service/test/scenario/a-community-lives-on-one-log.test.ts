@@ -1,6 +1,7 @@
 import { inflateRawSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { expectKind, Member, startCommunity, treePath } from "../support/community.ts";
+import type { Stores } from "../../src/service/context.ts";
+import { expectKind, groupsInUse, Member, startCommunity, treePath } from "../support/community.ts";
 import { startTestService, type TestService } from "../support/service.ts";
 import { callRaw } from "../support/test-device.ts";
 import { TestSocket } from "../support/test-socket.ts";
@@ -87,5 +88,30 @@ describe("a community lives on one log", () => {
       await member.catchUp(4);
       expect(member.group.epochAuthenticator()).toEqual(alice.group.epochAuthenticator());
     }
+  });
+
+  it("is left by everybody and comes back, again and again, without its tree being built anew", async () => {
+    let built = 0;
+    const stores = (given: Stores): Stores => {
+      const mlsGroups = Object.create(given.mlsGroups) as Stores["mlsGroups"];
+      mlsGroups.loadTree = (...question) => {
+        built++;
+        return given.mlsGroups.loadTree(...question);
+      };
+      return { ...given, mlsGroups };
+    };
+    const counting = await startTestService({ stores });
+    const [alice, bob] = [await Member.register(counting), (await Member.strangers(counting, 1))[0]!];
+    await startCommunity(counting, [alice, bob]);
+    built = 0;
+    for (let sequence = 1; sequence <= 3; sequence++) {
+      await alice.socket.close();
+      await expect.poll(() => groupsInUse(counting)).toBe(0);
+      await alice.connect(counting);
+      await alice.open(counting, sequence);
+      expectKind(await alice.commit(alice.makeCommit()), "groupCommitAccepted");
+    }
+    expect(built).toBe(0);
+    await counting.stop();
   });
 });

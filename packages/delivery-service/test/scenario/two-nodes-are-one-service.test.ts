@@ -4,7 +4,15 @@ import { limits } from "@murmuration/wire";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
 import type { ServiceTiming, Stores } from "../../src/service/context.ts";
 import { startTestNodes, type TestNodes } from "../support/cluster.ts";
-import { commitUntilAccepted, expectKind, Member, startCommunity, turnOf } from "../support/community.ts";
+import {
+  commitUntilAccepted,
+  expectKind,
+  groupsInUse,
+  Member,
+  startCommunity,
+  treePath,
+  turnOf,
+} from "../support/community.ts";
 import {
   fetchChallenge,
   generateGeneration,
@@ -190,6 +198,35 @@ describe.skipIf(inject("cluster") === undefined)("two nodes are one service", ()
     await expect
       .poll(() => mallory.socket.request(mallory.makeCommit().frame))
       .toMatchObject({ code: "group/not-allowed" });
+  });
+
+  // The fault that this finds: the node that took it still knows the members of an epoch that was left and entered anew.
+  it("and the node that took it, and that everybody left, knows who came in its place", async () => {
+    const members = (await community(4)) as [Member, Member, Member, Member];
+    const [alice, bob, mallory, dave] = members;
+    const made = mallory.makeCommit();
+    const commit = made.frame.commit.slice();
+    commit[commit.length - 1]! ^= 1;
+    const answer = await mallory.socket.request({ ...made.frame, commit });
+    const { sequence } = expectKind(answer, "groupCommitAccepted");
+    for (const member of [alice, mallory]) await member.socket.close();
+    await expect.poll(() => groupsInUse(a)).toBe(0);
+    for (const member of [bob, dave]) {
+      const said = () => member.socket.request(member.refuseFrame(sequence, commit));
+      await expect.poll(said).toEqual({ kind: "groupDone" });
+    }
+    const [erin] = (await Member.strangers(b, 1)) as [Member];
+    const add = bob.makeAdd([erin]);
+    expect(await bob.commit(add)).toMatchObject({
+      kind: "groupCommitAccepted",
+      epoch: 2,
+      sequence: sequence + 2,
+    });
+    erin.join(add.welcome!, add.keyPackages[0]!, bob.group.ratchetTree());
+    const tree = await fetch(`${a.base}${treePath(bob.group.context.treeHash)}`);
+    expect(tree.status).toBe(200);
+    await erin.connect(a);
+    expect(await erin.open(a, sequence + 2)).toMatchObject({ epoch: 2, removed: false });
   });
 
   it("whoever waits on a node that goes away costs the others one turn", async () => {

@@ -532,6 +532,12 @@ export async function commitUntilAccepted(member: Member): Promise<number> {
   }
 }
 
+/** Groups that this node works with now. */
+export async function groupsInUse({ base }: Pick<Place, "base">): Promise<number> {
+  const metrics = await (await fetch(`${base}/metrics`)).text();
+  return Number(/^murmuration_groups_in_use(?:\{[^}]*\})? (\d+)$/m.exec(metrics)?.[1]);
+}
+
 /** The tree of a hash, as the service serves it: raw DEFLATE. */
 export const treePath = (treeHash: Uint8Array): string =>
   `/v1/trees/${Buffer.from(treeHash).toString("base64url")}`;

@@ -185,9 +185,10 @@ export class GroupSession {
     inStep: boolean,
   ): () => void {
     if (!inStep) return () => {};
-    if (!reader.removed && frame.epoch >= live.epoch) {
-      reader.vouch(live.lastCommitSequence);
-    }
+    // Its epoch alone does not say so: it may be one of this number that was taken back.
+    const { afterSequence = -1, epoch } = frame;
+    const follows = epoch >= live.epoch && afterSequence >= live.lastCommitSequence;
+    if (follows && !reader.removed) reader.vouch(live.lastCommitSequence);
     return () => {
       if (frame.afterSequence !== undefined) reader.start(frame.afterSequence);
       if (!reader.removed) turns.came(reader.name);

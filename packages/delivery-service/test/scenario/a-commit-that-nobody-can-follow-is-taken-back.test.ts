@@ -156,6 +156,36 @@ describe("a commit that nobody can follow is taken back", () => {
     expect(bob.heard).toEqual(["no void"]);
   });
 
+  it("not when another leaf has vouched for it by opening the group behind it", async () => {
+    const made = mallory.makeCommit();
+    const { sequence } = expectKind(await mallory.commit(made), "groupCommitAccepted");
+    await alice.catchUp(sequence);
+    await alice.connect(service);
+    await alice.open(service, sequence);
+    for (const member of [bob, carol])
+      await member.socket.request(member.refuseFrame(sequence, made.frame.commit));
+    expectKind(await alice.socket.request(alice.say("no void")), "groupSubmitAccepted");
+    await bob.catchUp(sequence + 1);
+    expect(bob.heard).toEqual(["no void"]);
+  });
+
+  // The fault that this finds: whoever stayed in what was taken back keeps every later commit of its epoch.
+  it("also when somebody opens the group who is in an epoch of its number that was taken back before", async () => {
+    const spoilt = await spoil(mallory);
+    mallory.merge();
+    for (const member of [bob, carol])
+      await member.socket.request(member.refuseFrame(spoilt.sequence, spoilt.commit));
+    const { commit, sequence } = await spoil(bob);
+    expect(sequence).toBe(spoilt.sequence + 2);
+    await mallory.connect(service);
+    expect(await mallory.open(service, spoilt.sequence)).toMatchObject({
+      epoch: Number(mallory.group.epoch),
+    });
+    for (const member of [alice, carol]) await member.socket.request(member.refuseFrame(sequence, commit));
+    const isVoid = () => entriesOf(carol).some((entry) => entry.void?.sequence === sequence);
+    await carol.socket.until(isVoid, 5000, "no void entry");
+  });
+
   it("also when another device of its committer's account vouches for it", async () => {
     const tablet = await withTablet(mallory);
     const { commit, sequence } = await spoil(mallory);

@@ -182,10 +182,13 @@ export class CommunityFollower {
   ): Omit<ValidatedPastCommit, "bringsBanned" | "listed"> {
     const { before, after } = contextsOf(commit);
     const banListChanged = !equalBytes(before.banListHash, after.banListHash);
+    const banList = banListChanged ? (brought ?? BanList.empty) : this.banList;
+    // The policy asks for none where the context names none, and one that comes all the same would be kept.
+    if (banListChanged && !equalBytes(banList.hash(), after.banListHash))
+      throw new RejectionError("community/ban-list-unknown");
     const referenced = commit.references.map((reference) => this.waitingProposal(reference));
     const delta = this.group.treeDelta(commit);
     const deltaBytes = this.deltaBytes + delta.length;
-    const banList = banListChanged ? (brought ?? BanList.empty) : this.banList;
     this.staged = { commit, banList, deltaBytes };
     const { tree } = commit.next;
     return {

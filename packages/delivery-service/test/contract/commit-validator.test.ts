@@ -280,6 +280,54 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
     expect([await joins([]), await joins([carols])]).toEqual([false, true]);
   });
 
+  // The fault that this finds: an admin has the service keep a list that no context names, and keep people out by it.
+  it("refuses a ban list that the context does not name, also where it names none", async () => {
+    const founder = await member();
+    const fresh = new Stored(founder);
+    const list = BanList.empty.with(founder.groupId, accountId(random(16)));
+    const other = BanList.empty.with(founder.groupId, accountId(random(16)));
+    const change = (banList: BanList) => {
+      const before = communityContextOf(founder.group.context.extensions);
+      const extensions = communityExtensions({ ...before, banListHash: banList.hash() });
+      return founder.makeCommit({ proposals: [{ kind: "group_context_extensions", extensions }] });
+    };
+    const refuses = async (made: MadeCommit, banList: BanList | undefined) => {
+      const request = requestOf(founder, made, { banList: banList?.encode() });
+      await expect(validator.commit(fresh.base(), request)).rejects.toMatchObject({
+        code: "group/commit-invalid",
+        message: expect.stringContaining("community/ban-list-unknown"),
+      });
+      const { commit, groupInfo } = made.frame;
+      const past = { commit, proposals: [], banList: banList?.encode() };
+      const fed = {
+        fromEpoch: fresh.epoch,
+        commits: [past],
+        groupInfo,
+        banned: [],
+        bannedAccounts: [],
+      };
+      await expect(validator.refeed(fresh.base(), fed)).rejects.toThrow("community/ban-list-unknown");
+    };
+    const set = change(list);
+    await refuses(set, other);
+    await refuses(set, undefined);
+    const validated = await validator.commit(
+      fresh.base(),
+      requestOf(founder, set, { banList: list.encode() }),
+    );
+    validator.settle(fresh.groupId, 0, 1);
+    fresh.stored(set, validated.treeDelta);
+    founder.merge();
+    const lift = change(BanList.empty);
+    await refuses(lift, other);
+    await refuses(lift, list);
+    for (const banList of [undefined, BanList.empty.encode()]) {
+      const request = requestOf(founder, lift, { banList });
+      expect(await validator.commit(fresh.base(), request)).toMatchObject({ banListChanged: true });
+      validator.settle(fresh.groupId, 1, undefined);
+    }
+  });
+
   it("refuses with one code, and the engine's as its explanation", async () => {
     await start();
     const made = alice.makeCommit();

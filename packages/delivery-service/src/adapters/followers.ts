@@ -50,6 +50,15 @@ interface Other {
 /** Trees of other epochs that are kept beside the followers, in at most a quarter of the memory again. */
 const MAX_OTHERS = 4;
 
+/** Re-feedings that come in several requests, at a time: the follower of each is beside the budget. */
+const MAX_REFEEDINGS = 4;
+
+/** A re-feeding that is not through: its follower has come to this epoch. */
+interface Refeeding {
+  readonly epoch: number;
+  readonly follower: CommunityFollower;
+}
+
 /** Thrown when a follower is not there: the question comes again with what to load it from. */
 export class NotLoaded extends Error {}
 
@@ -64,8 +73,8 @@ export class Followers {
   private bytes = 0;
   /** The one that was built last comes first. */
   private others: readonly Other[] = [];
-  /** The follower of a re-feeding that is not through: one at a time, beside the budget. */
-  private refeeding: (Omit<EpochOf, "commitSequence"> & { readonly follower: CommunityFollower }) | undefined;
+  /** By group. Each ends with its last request, or when the group is forgotten. */
+  private readonly refeedings = new Map<string, Refeeding>();
 
   constructor(budgetBytes: number) {
     this.budgetBytes = budgetBytes;
@@ -92,15 +101,21 @@ export class Followers {
     return refusing(() => this.at(at).stage(request));
   }
 
-  /** O(members) for the first request of a re-feeding. */
+  /**
+   * O(members) for the first request of a re-feeding. Throws UnavailableError `validator/overloaded` while too many others go on:
+   * none of them makes room before it is through, or all would begin again and again.
+   */
   refeed(at: EpochOf, request: RefeedRequest, source: FollowerSource | undefined): ValidatedRefeed {
     const { commits, fromEpoch, groupInfo } = request;
+    const key = keyOf(at);
+    const isFull = !this.refeedings.has(key) && this.refeedings.size >= MAX_REFEEDINGS;
+    if (groupInfo === undefined && isFull) throw new UnavailableError("validator/overloaded");
     const follower = this.refeeder(at, fromEpoch, source);
-    this.refeeding = undefined;
+    this.refeedings.delete(key);
     return refusing(() => {
       const validated = commits.map((commit) => follower.follow(commit, request));
       if (groupInfo !== undefined) return { commits: validated, signerKey: follower.signerOf(groupInfo) };
-      this.refeeding = { groupId: at.groupId, epoch: fromEpoch + commits.length, follower };
+      this.refeedings.set(key, { epoch: fromEpoch + commits.length, follower });
       return { commits: validated, signerKey: undefined };
     });
   }
@@ -110,9 +125,8 @@ export class Followers {
       if (source === undefined) throw new NotLoaded();
       return CommunityFollower.restore(this.rules, source);
     }
-    const { refeeding } = this;
-    if (refeeding === undefined || refeeding.epoch !== fromEpoch || keyOf(refeeding) !== keyOf(at))
-      throw new UnavailableError("validator/unavailable");
+    const refeeding = this.refeedings.get(keyOf(at));
+    if (refeeding?.epoch !== fromEpoch) throw new UnavailableError("validator/unavailable");
     return refeeding.follower;
   }
 
@@ -181,12 +195,12 @@ export class Followers {
 
   forget(groupId: Bytes): void {
     this.others = this.others.filter(({ key }) => key !== toHex(groupId));
+    this.refeedings.delete(toHex(groupId));
     this.drop(groupId);
   }
 
   private drop(groupId: Bytes): void {
     const key = toHex(groupId);
-    if (this.refeeding !== undefined && keyOf(this.refeeding) === key) this.refeeding = undefined;
     this.bytes -= this.held.get(key)?.bytes ?? 0;
     this.held.delete(key);
   }

@@ -16,8 +16,9 @@ export interface CommitValidator {
   commit(base: FollowerBase, request: CommitRequest): Promise<ValidatedCommit>;
   /**
    * Validates commits that lead on from an epoch, one after the other, on a follower of their own: what is cached stays as
-   * it is, and has to be forgotten when they were stored. They may come in several requests, in order, about one group at
-   * a time; the last one brings the GroupInfo. O(members) for the first, then O(log N + proposals) for each commit.
+   * it is, and the group has to be forgotten when they were stored, or are given up. They may come in several requests, in
+   * order, about a few groups at a time (`validator/overloaded` for more); the last one brings the GroupInfo. O(members) for
+   * the first, then O(log N + proposals) for each commit.
    */
   refeed(base: FollowerBase, request: RefeedRequest): Promise<ValidatedRefeed>;
   /** The commit was stored with this sequence number (or not at all): the cached follower moves on, or forgets it. */

@@ -510,6 +510,42 @@ describe.each(adapters)("a commit validator on $name", ({ create }) => {
     ).rejects.toMatchObject({ code: "group/commit-invalid" });
   });
 
+  // The fault that this finds: groups that are fed at the same time begin again and again, and none of them is ever through.
+  it("follows re-feedings of some groups beside each other, and begins with no more before one of them is through", async () => {
+    const feed = async () => {
+      const founder = await member();
+      const fresh = new Stored(founder);
+      const commits = [1, 2].map(() => {
+        const made = founder.makeCommit();
+        founder.merge();
+        return { commit: made.frame.commit, proposals: [], banList: undefined };
+      });
+      const ask = (fromEpoch: number, groupInfo: Bytes | undefined) =>
+        validator.refeed(fresh.base(), {
+          fromEpoch,
+          commits: commits.slice(fromEpoch, fromEpoch + 1),
+          groupInfo,
+          banned: [],
+          bannedAccounts: [],
+        });
+      const [begin, end] = [() => ask(0, undefined), () => ask(1, founder.group.groupInfo())];
+      return { begin, end, key: founder.key, base: fresh.base() };
+    };
+    const feeds = [];
+    while (feeds.length < 5) feeds.push(await feed());
+    const [first, second, third, fourth, fifth] = feeds;
+    for (const each of [first, second, third, fourth]) await each!.begin();
+    await expect(fifth!.begin()).rejects.toMatchObject({ code: "validator/overloaded" });
+    // Questions about a group that is being fed are answered meanwhile.
+    expect(await validator.leaf(first!.base, 0)).toMatchObject({ signatureKey: first!.key });
+    for (const each of [first, second]) expect(await each!.end()).toMatchObject({ signerKey: each!.key });
+    // Given up.
+    validator.forget(third!.base.groupId);
+    await expect(third!.end()).rejects.toMatchObject({ code: "validator/unavailable" });
+    await fifth!.begin();
+    for (const each of [fourth, fifth]) expect(await each!.end()).toMatchObject({ signerKey: each!.key });
+  });
+
   it("builds trees of the present epoch and of past ones, and knows their leaves", async () => {
     const { validated } = await start();
     const tree = alice.group.ratchetTree();

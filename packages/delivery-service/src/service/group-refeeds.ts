@@ -1,4 +1,4 @@
-import { type Bytes, equalBytes, type GroupId, RejectionError } from "@murmuration/base";
+import { type Bytes, equalBytes, formatId, RejectionError } from "@murmuration/base";
 import type { GroupPastCommit, GroupRefeed } from "@murmuration/wire";
 import { readMlsHeader } from "../core/mls-header.ts";
 import { sha256 } from "../core/submit.ts";
@@ -23,17 +23,17 @@ interface Refeed {
 }
 
 interface Waiting {
-  readonly groupId: GroupId;
   readonly commits: readonly PastCommit[];
   readonly bytes: number;
+  readonly stopTimer: () => void;
 }
 
-/** The re-feeding that one connection is about to send: its frames are one piece, and wait in memory for the last one. */
+/** What one connection is about to feed: the frames of a group are one piece, and wait in memory for the last one. */
 export class Refeeding {
   private readonly hub: GroupHub;
   private readonly peer: AnonymousPeer;
-  private waiting: Waiting | undefined;
-  private stopTimer: () => void = () => {};
+  /** By group: a client feeds all that lack something at once. */
+  private readonly waiting = new Map<string, Waiting>();
   private ended = false;
 
   constructor(hub: GroupHub, peer: AnonymousPeer) {
@@ -48,13 +48,14 @@ export class Refeeding {
    */
   async take(group: GroupInUse, reader: GroupReader, frame: GroupRefeed): Promise<void> {
     const { context } = this.hub;
+    const key = formatId(frame.groupId);
     try {
       await reader.member();
       const rate = context.limits.rates.refeedsPerLeaf;
       await charge(context.rateLimits, [chargeFor("group-refeeds", nameOf(reader), rate)]);
       // While that was asked the connection may have ended: nobody would ever take away what waits for it.
       if (this.ended) throw new RejectionError("group/not-open");
-      const commits = this.add(frame);
+      const commits = this.add(key, frame);
       const { groupInfo, agreedSequence } = frame;
       if (groupInfo === undefined) return;
       const fed = await feed(
@@ -64,9 +65,9 @@ export class Refeeding {
         { commits, groupInfo, agreedSequence },
       );
       context.metrics.count("group_refeeds", fed ? "fed" : "up-to-date");
-      this.drop();
+      this.drop(key);
     } catch (error) {
-      this.drop();
+      this.drop(key);
       if (error instanceof RejectionError) context.metrics.count("group_refeeds", "refused");
       throw error;
     }
@@ -75,21 +76,22 @@ export class Refeeding {
   /** The connection ended. */
   end(): void {
     this.ended = true;
-    this.drop();
+    for (const key of this.waiting.keys()) this.drop(key);
   }
 
-  private drop(): void {
-    this.stopTimer();
-    this.hub.waitingRefeedBytes -= this.waiting?.bytes ?? 0;
-    this.waiting = undefined;
+  private drop(key: string): void {
+    const waiting = this.waiting.get(key);
+    if (waiting === undefined) return;
+    waiting.stopTimer();
+    this.hub.waitingRefeedBytes -= waiting.bytes;
+    this.waiting.delete(key);
   }
 
   /** All commits that have come. What is complete with this frame waits for nothing, and is not counted as waiting. */
-  private add({ groupId, commits, groupInfo }: GroupRefeed): readonly PastCommit[] {
+  private add(key: string, { commits, groupInfo }: GroupRefeed): readonly PastCommit[] {
     const { clock, limits } = this.hub.context;
-    if (this.waiting !== undefined && !equalBytes(this.waiting.groupId, groupId)) this.drop();
-    this.stopTimer();
-    const before = this.waiting ?? { commits: [], bytes: 0 };
+    const before = this.waiting.get(key) ?? { commits: [], bytes: 0, stopTimer: () => {} };
+    before.stopTimer();
     const added = commits.reduce((sum, commit) => sum + bytesOf(commit), 0);
     const bytes = before.bytes + added;
     const all = [
@@ -100,10 +102,10 @@ export class Refeeding {
     if (groupInfo !== undefined) return all;
     if (this.hub.waitingRefeedBytes + added > limits.waitingRefeedBytes)
       throw new RejectionError("group/busy");
-    this.waiting = { groupId, commits: all, bytes };
-    this.hub.waitingRefeedBytes += added;
     // Or a few that send no more would keep the place from everybody else for as long as they are connected.
-    this.stopTimer = clock.after(limits.refeedPauseMs, () => this.drop());
+    const stopTimer = clock.after(limits.refeedPauseMs, () => this.drop(key));
+    this.waiting.set(key, { commits: all, bytes, stopTimer });
+    this.hub.waitingRefeedBytes += added;
     return all;
   }
 }

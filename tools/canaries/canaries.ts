@@ -926,4 +926,97 @@ export const canaries: readonly Canary[] = [
       "void [events, detail];",
     ),
   ),
+  canary(
+    "a proposal that is refused stays in the follower",
+    {
+      file: "packages/delivery-service/test/contract/commit-validator.test.ts",
+      title: "keeps nothing of a proposal that may not wait",
+    },
+    edit(
+      `${SERVICE}adapters/community-follower.ts`,
+      "    requireMayWait(request);\n",
+      "    void requireMayWait;\n",
+    ),
+  ),
+  canary(
+    "an epoch of the same number is taken for the one that was taken back",
+    {
+      file: "packages/delivery-service/test/contract/commit-validator.test.ts",
+      title: "tells an epoch from one of its number",
+    },
+    edit(
+      `${SERVICE}adapters/followers.ts`,
+      "held.commitSequence === commitSequence;",
+      "commitSequence !== -1;",
+    ),
+  ),
+  canary(
+    "a ban list is kept that the context does not name",
+    {
+      file: "packages/delivery-service/test/contract/commit-validator.test.ts",
+      title: "refuses a ban list that the context does not name",
+    },
+    edit(
+      `${SERVICE}adapters/community-follower.ts`,
+      "if (banListChanged && !equalBytes(banList.hash(), after.banListHash))",
+      "if (banListChanged && after.banListHash.length > 0 && !equalBytes(banList.hash(), after.banListHash))",
+    ),
+  ),
+  canary(
+    "re-feedings of any number of groups go on at a time",
+    {
+      file: "packages/delivery-service/test/contract/commit-validator.test.ts",
+      title: "follows re-feedings of some groups",
+    },
+    edit(
+      `${SERVICE}adapters/followers.ts`,
+      "this.refeedings.size >= MAX_REFEEDINGS;",
+      "this.refeedings.size >= 1_000 * MAX_REFEEDINGS;",
+    ),
+  ),
+  canary(
+    "what is fed again costs nothing",
+    {
+      file: "packages/delivery-service/test/scenario/a-service-that-was-set-back-is-fed-forward.test.ts",
+      title: "more bytes than the address may store now",
+    },
+    edit(
+      `${SERVICE}service/group-refeeds.ts`,
+      "        chargesFor(context, peer, group, commits, validated, refeed.groupInfo),\n",
+      "        chargesFor(context, peer, group, commits, validated, refeed.groupInfo).slice(2),\n",
+    ),
+  ),
+  canary(
+    "frames of a re-feeding wait for ever",
+    {
+      file: "packages/delivery-service/test/scenario/a-service-that-was-set-back-is-fed-forward.test.ts",
+      title: "what comes too late behind the frame before it",
+    },
+    edit(
+      `${SERVICE}service/group-refeeds.ts`,
+      "clock.after(limits.refeedPauseMs, () => this.drop(key));",
+      "clock.after(limits.refeedPauseMs, () => void key);",
+    ),
+  ),
+  canary(
+    "a frame of a connection that has ended waits for the next one",
+    { file: "packages/delivery-service/test/unit/refeeding.test.ts", title: "a frame whose connection ends" },
+    edit(
+      `${SERVICE}service/group-refeeds.ts`,
+      '      if (this.ended) throw new RejectionError("group/not-open");\n',
+      "",
+    ),
+  ),
+  canary(
+    "whoever opens a group vouches for a commit that it has not seen",
+    {
+      file: "packages/delivery-service/test/scenario/a-commit-that-nobody-can-follow-is-taken-back.test.ts",
+      title: "also when somebody opens the group",
+    },
+    edit(
+      `${SERVICE}service/group-session.ts`,
+      "epoch >= live.epoch && afterSequence >= live.lastCommitSequence;",
+      "epoch >= live.epoch && afterSequence >= -1;",
+    ),
+  ),
 ];

@@ -795,8 +795,8 @@ export const canaries: readonly Canary[] = [
     story("ids-that-belong-to-somebody-else", "gets into no conversation with a contact"),
     edit(
       `${CLIENT}shell/founded-ids.ts`,
-      'refuseUnless(!isAccount && context.conversations.get(group)?.kind !== "direct", TAKEN);',
-      "refuseUnless(!isAccount || true, TAKEN);",
+      "refuseUnless(!isAccount && kind === undefined, TAKEN);",
+      "refuseUnless(!isAccount || kind !== null, TAKEN);",
     ),
   ),
   canary(
@@ -822,8 +822,8 @@ export const canaries: readonly Canary[] = [
     story("what-cannot-be-decrypted-is-asked-for-again", "whoever can send the sender nothing sealed"),
     edit(
       `${CLIENT}shell/encryptor.ts`,
-      'if (raw && part.mode === "sealed") {',
-      'if (raw && part.mode === "sealed" && rowId < 0) {',
+      "if (raw && (this.isSealOver(part) || this.withoutAccess(part).length > 0)) {",
+      "if (raw && this.isSealOver(part)) {",
     ),
   ),
   canary(
@@ -887,11 +887,11 @@ export const canaries: readonly Canary[] = [
   ),
   canary(
     "a removed device keeps the keys of pairwise groups",
-    story("a-second-device-is-linked-and-removed", "knows no pairwise group's key for long"),
+    story("a-second-device-is-linked-and-removed", "knows the key of no pairwise group for long"),
     edit(
-      `${CLIENT}core/group-record.ts`,
-      "return { ...state, rotateAfter: change.revision };",
-      "return state;",
+      `${CLIENT}client/client.ts`,
+      "context.conversations.rotateAll(context.own.accountId);",
+      "void context.conversations;",
     ),
   ),
   canary(
@@ -1017,6 +1017,26 @@ export const canaries: readonly Canary[] = [
       `${SERVICE}service/group-session.ts`,
       "epoch >= live.epoch && afterSequence >= live.lastCommitSequence;",
       "epoch >= live.epoch && afterSequence >= -1;",
+    ),
+  ),
+  canary(
+    "what a peer has put into a request to send again keeps a message from being deleted",
+    {
+      file: "packages/client-core/test/unit/deleted-text-is-in-no-outbox.test.ts",
+      title: "a message is deleted whatever bytes",
+    },
+    edit(`${CLIENT}store/outbox.ts`, " AND NOT (target_kind = 'device' AND reference IS NULL)\";", '";'),
+  ),
+  canary(
+    "an account that somebody has named keeps us out of a group of that id",
+    {
+      file: "packages/simulation/test/scenario/ids-that-belong-to-somebody-else.test.ts",
+      title: "keeps nobody out of a group by naming",
+    },
+    edit(
+      `${CLIENT}shell/founded-ids.ts`,
+      "const isAccount = context.isOwn(group as AccountId) || accepted || blocked || known;",
+      "const isAccount = context.isOwn(group as AccountId) || (accepted ?? blocked ?? known) !== undefined;",
     ),
   ),
 ];

@@ -184,8 +184,12 @@ class MurmurationClient implements Client {
       devicesChanged: () => {
         this.behind(() => this.communities.devicesChanged());
         this.behind(() => this.contacts.publishProfile());
+        this.behind(() => this.followUp.rotate());
       },
-      deviceGone: () => this.contacts.renewProfileKey(),
+      deviceGone: () => {
+        this.contacts.renewProfileKey();
+        context.conversations.rotateAll(context.own.accountId);
+      },
     });
     this.conversations = this.createConversations(receiver);
   }
@@ -319,7 +323,8 @@ class MurmurationClient implements Client {
       await this.directory.replenish();
       await this.directory.refreshDeviceList(this.context.own.accountId);
       this.behind(async () => void (await this.linking.publish()));
-      await this.contacts.publishProfile();
+      await this.contacts.publishToContacts();
+      this.behind(() => this.contacts.publishToGroups());
       await this.inbox.openHeld();
       await this.received();
       // A group whose key cannot be announced keeps no other from moving.

@@ -145,48 +145,48 @@ export class ClientContacts implements Contacts {
    * interruption: every step says whether it was done.
    */
   async publishProfile(): Promise<void> {
-    await this.publishToContacts();
+    await this.context.queue.run("profile", () => this.publishToContacts());
     await this.publishToGroups();
   }
 
-  private async publishToContacts(): Promise<void> {
+  /** The part of {@link publishProfile} for which nothing waits: a group may hold it up. */
+  publishToGroups(): Promise<void> {
+    return this.context.queue.run("groups-to-tell", () => this.tellGroups());
+  }
+
+  async publishToContacts(): Promise<void> {
     const { context } = this;
-    if (context.meta.number("access-published") === 1) return;
-    const profileKey = context.meta.require("profile-key");
-    const accessKey = deriveRecipientAccessKey(profileKey);
-    await context.api.call("updateProfile", context.deviceAuthorisation, {
-      accessKey,
-      profile: new Uint8Array(0),
-    });
-    const woken = context.transaction(() => {
-      context.meta.setNumber("access-published", 1);
-      const groups = context.conversations.groupsWith(context.own.accountId);
-      context.meta.setBytes("groups-to-tell", concatBytes(...groups));
-      this.sender.sync({
-        contacts: {
-          contacts: [
-            {
-              accountId: context.own.accountId,
-              profileKey,
-              name: context.meta.text("name"),
-              accepted: true,
-              blocked: false,
-            },
-          ],
-        },
+    while (context.meta.number("access-published") !== 1) {
+      const profileKey = context.meta.require("profile-key");
+      const accessKey = deriveRecipientAccessKey(profileKey);
+      await context.api.call("updateProfile", context.deviceAuthorisation, {
+        accessKey,
+        profile: new Uint8Array(0),
       });
-      const rest = context.contacts.sharedWith().filter((contact) => !contact.shared);
-      return rest.map((contact) => this.sender.shareProfile(contact.account));
-    });
-    for (const lane of [lanes.own, ...woken]) this.effects.wake(lane);
+      const woken = context.transaction(() => this.published(profileKey));
+      for (const lane of woken) this.effects.wake(lane);
+    }
+  }
+
+  /** Inside a transaction: the service has an access key. Lanes to wake; none where there is a newer one to publish. */
+  private published(profileKey: Bytes): readonly string[] {
+    const { contacts, conversations, meta, own } = this.context;
+    if (!equalBytes(profileKey, meta.require("profile-key"))) return [];
+    meta.setNumber("access-published", 1);
+    meta.setBytes("groups-to-tell", concatBytes(...conversations.groupsWith(own.accountId)));
+    const name = meta.text("name");
+    const self = { accountId: own.accountId, profileKey, name, accepted: true, blocked: false };
+    this.sender.sync({ contacts: { contacts: [self] } });
+    const rest = contacts.sharedWith().filter((contact) => !contact.shared);
+    return [lanes.own, ...rest.map((contact) => this.sender.shareProfile(contact.account))];
   }
 
   /** Each group that has not been told yet; one that cannot be told now is told with another connection. */
-  private async publishToGroups(): Promise<void> {
+  private async tellGroups(): Promise<void> {
     const { context } = this;
+    const name = context.meta.text("name");
     for (const id of this.groupsToTell()) {
       const profileKey = context.meta.require("profile-key");
-      const name = context.meta.text("name");
       try {
         await this.groups.change(id, (state) =>
           state.members.get(formatId(context.own.accountId))?.invited === false

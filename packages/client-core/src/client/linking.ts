@@ -225,10 +225,12 @@ export class ClientLinking implements Linking {
 
   /** What the service has not been told yet of the account's devices. Also with each connection. Rejects like {@link OwnDeviceList.publish}. */
   async publish(): Promise<boolean> {
-    const published = await this.list.publish(({ added }) => {
-      if (added.length > 0) this.introduceAll();
-      else this.effects.deviceGone();
-    });
+    const published = await this.context.queue.run("device-list", () =>
+      this.list.publish(({ added }) => {
+        if (added.length > 0) this.introduceAll();
+        else this.effects.deviceGone();
+      }),
+    );
     if (!published) return false;
     this.effects.wakeOwn();
     this.effects.devicesChanged();

@@ -63,8 +63,8 @@ export interface GroupState {
   /** By account id as text. */
   readonly members: ReadonlyMap<string, RecordMember>;
   /**
-   * Revision of the newest change after which nobody has drawn a new key yet, though somebody may have the present one who should
-   * not: a member left, or has a new profile key. 0 for none.
+   * Revision of the newest change after which no new key was drawn, though somebody may have the present one who should not: a
+   * member left, or a device of this account is gone. 0 for none.
    */
   readonly rotateAfter: number;
   readonly migration: RecordMigration;
@@ -155,8 +155,7 @@ function applyAction(
   }
   switch (action.kind) {
     case "profile":
-      // Somebody was blocked, or a device removed that knows the group key.
-      return { ...state, rotateAfter: change.revision };
+      return state;
     case "add":
       requireRole(author, "admin");
       return add(state, action.members);

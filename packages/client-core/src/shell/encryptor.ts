@@ -42,6 +42,8 @@ type Mode = "sealed" | "identified";
 const MAX_ROUNDS = 4;
 /** Pause before an account without usable keys is looked up again. */
 const LATER_MS = 1_000;
+/** Time for a sealed part to reach the service, ms. */
+const CERTIFICATE_MARGIN_MS = 60_000;
 /** Ciphertext bytes of one submit; leaves room for ids and access keys in the frame. */
 const SUBMIT_BYTES = limits.frameBytes - 256 * 1024;
 
@@ -382,6 +384,11 @@ export class Encryptor {
     return { kind: "later", retryAfterMs: LATER_MS };
   }
 
+  /** The certificate of a sealed part would be refused by the recipients. */
+  isSealOver({ certificateUntilMs, mode }: OutboxPart): boolean {
+    return mode === "sealed" && certificateUntilMs < this.context.now() + CERTIFICATE_MARGIN_MS;
+  }
+
   /** Recipients of a sealed part whose access key is not known any more. */
   withoutAccess({ mode, recipients }: OutboxPart): readonly AccountId[] {
     if (mode === "identified") return [];
@@ -426,7 +433,7 @@ export class Encryptor {
     if (row === undefined) return;
     const taken = new Set((accounts ?? part.recipients.map((recipient) => recipient.account)).map(formatId));
     const raw = row.target.kind === "device" && row.reference === undefined;
-    if (raw && part.mode === "sealed") {
+    if (raw && (this.isSealOver(part) || this.withoutAccess(part).length > 0)) {
       outbox.deletePart(part.id);
       this.addPart(rowId, "identified", unsealed(part, row), undefined);
     } else if (!raw) {

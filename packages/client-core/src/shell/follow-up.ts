@@ -137,7 +137,8 @@ export class FollowUp {
 
   /** Groups whose key has to be replaced because somebody left. */
   rotate(): Promise<void> {
-    return this.groups.rotateDue(this.context.conversations.groupsToRotate());
+    const { conversations, own } = this.context;
+    return this.groups.rotateDue(conversations.groupsToRotate(own.accountId));
   }
 }
 

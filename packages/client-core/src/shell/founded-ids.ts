@@ -16,8 +16,12 @@ export function requireIdOfAccount({ conversations }: Context, account: AccountI
 
 /** A group of either protocol. RejectionError `conversation/id-taken`. Two rows. */
 function requireIdOfGroup(context: Context, group: Bytes): void {
-  const isAccount = context.isOwn(group as AccountId) || context.contacts.get(accountId(group)) !== undefined;
-  refuseUnless(!isAccount && context.conversations.get(group)?.kind !== "direct", TAKEN);
+  const kind = context.conversations.get(group)?.kind;
+  if (kind === "group") return;
+  // Others may have named it: only what this account has chosen, or met, makes it somebody's.
+  const { accepted, blocked, known } = context.contacts.get(accountId(group)) ?? {};
+  const isAccount = context.isOwn(group as AccountId) || accepted || blocked || known;
+  refuseUnless(!isAccount && kind === undefined, TAKEN);
 }
 
 /** A pairwise group, or one that was: a community by itself has no record. RejectionError `conversation/id-taken`. Four rows. */

@@ -187,6 +187,8 @@ export class Groups {
       encodeRecord([...conversations.changes(group), encoded]),
       environment.random(12),
     );
+    // A record only grows, and no other change finds a place in it either.
+    if (blob.length > limits.groupRecordBytes) throw new RejectionError("group/record-full");
     const step = this.stepOf(group, state.migration, action);
     // Where the group switches, a fence is drawn that nobody ever knows.
     const fence = step?.cutsOff === true ? environment.random(FENCE_BYTES) : keys.fence;
@@ -324,7 +326,7 @@ export class Groups {
     // Beside each other: one that cannot go on now holds up no other.
     const pushed = conversations.pendingWrites().map((id) => this.change(groupId(id), () => undefined));
     await Promise.all(pushed.map((change) => change.catch(ignoreUnavailable)));
-    await this.rotateDue(conversations.groups());
+    await this.rotateDue(conversations.groupsToRotate(this.context.own.accountId));
   }
 
   /** Draws new keys for those of these groups that somebody has left; one that cannot have one now holds up no other. */

@@ -117,6 +117,8 @@ export class Lines {
     const conversation = context.conversations.get(place.conversation);
     // In a group the timer is part of the record.
     if (conversation?.kind !== "direct") throw new RejectionError("content/expiry-in-group");
+    // Each own device says so to one that was linked, and all others hear it.
+    if (place.outgoing && conversation.expireAfterSeconds === seconds) return undefined;
     context.conversations.setExpiry(place.conversation, seconds);
     const line = this.appendNotice(id, place, { code: "conversation/expiry-changed", seconds });
     context.events.append({

@@ -66,7 +66,6 @@ const PARALLEL_LANES = 16;
 const LOOK_AGAIN_MS = 60_000;
 /** Time in which a log shows what its service has taken. */
 const SHOWN_WITHIN_MS = 2_000;
-const CERTIFICATE_MARGIN_MS = 60_000;
 /** Repairs of one row that follow each other without a pause. */
 const FREE_REPAIRS = 3;
 /** Pause before the first try to reach an account again whose mailbox was full; {@link ClientSettings.fullMailboxRetryMs}. */
@@ -341,7 +340,7 @@ export class OutboxWorker {
       this.accepted(row);
       return undefined;
     }
-    if (this.mustEncryptAgain(part)) {
+    if (this.encryptor.isSealOver(part)) {
       this.takeBack(row, part, undefined);
       return undefined;
     }
@@ -349,12 +348,6 @@ export class OutboxWorker {
     // The group has moved to MLS meanwhile, and all that waited for it was begun anew: this answer is about nothing any more.
     if (this.isOfCommunity(row)) return undefined;
     return this.act(row, part, decision, refused);
-  }
-
-  /** Its certificate would be refused by the recipients, or its fence by the service. */
-  private mustEncryptAgain(part: OutboxPart): boolean {
-    if (part.mode !== "sealed") return false;
-    return part.certificateUntilMs < this.context.now() + CERTIFICATE_MARGIN_MS;
   }
 
   private async ask(part: OutboxPart): Promise<SubmitDecision> {

@@ -1,4 +1,4 @@
-import { type Bytes, equalBytes } from "@murmuration/base";
+import { type Bytes, equalBytes, RejectionError } from "@murmuration/base";
 import {
   decodeMessage,
   encodeMessage,
@@ -32,8 +32,10 @@ export class OwnDeviceList {
   isBehind(): void {
     const { engine, meta } = this.context;
     if (meta.bytes("device-list-unpublished") !== undefined) return;
-    const deviceList = engine.local()?.deviceList;
-    if (deviceList !== undefined) this.unpublished({ deviceList: deviceList as Bytes, added: [] });
+    const local = engine.local();
+    // One device is enough.
+    if (local?.holdsAccountKey === true)
+      this.unpublished({ deviceList: local.deviceList as Bytes, added: [] });
   }
 
   /**
@@ -55,7 +57,10 @@ export class OwnDeviceList {
     try {
       await context.api.call("updateDevices", context.deviceAuthorisation, request);
     } catch (error) {
-      if (!isTemporary(error)) context.transaction(forget);
+      // In a conflict another request of this account was as quick: what became of this one is clear with the next try.
+      const isOpen =
+        isTemporary(error) || (error instanceof RejectionError && error.code === "device-list/conflict");
+      if (!isOpen) context.transaction(forget);
       throw error;
     }
     context.transaction(() => {

@@ -85,6 +85,11 @@ const memberOf = (row: Row): MemberRow => ({
   identityKey: bytesOf(row, "identity_key"),
 });
 
+/** Owners and admins of a group that is pairwise. */
+const MAY_ROTATE = `EXISTS (SELECT 1 FROM group_member WHERE group_id = group_state.id AND account = ?
+    AND role <> 'member' AND invited = 0 AND removed_at IS NULL)
+  AND EXISTS (SELECT 1 FROM conversation WHERE conversation.id = group_state.id AND protocol = 'pairwise' AND state = 'active')`;
+
 export class ConversationStore {
   private readonly storage: Storage;
   private readonly rows: KeptRows<ConversationRow>;
@@ -197,11 +202,19 @@ export class ConversationStore {
     return this.storage.all("SELECT id FROM group_state ORDER BY id").map((row) => bytesOf(row, "id"));
   }
 
-  /** Groups whose key has to be replaced. */
-  groupsToRotate(): readonly Bytes[] {
+  /** Groups whose key has to be replaced, by an account that may do it: nobody else asks for their members each time. */
+  groupsToRotate(account: AccountId): readonly Bytes[] {
     return this.storage
-      .all("SELECT id FROM group_state WHERE rotate_after > 0 ORDER BY id")
+      .all(`SELECT id FROM group_state WHERE rotate_after > 0 AND ${MAY_ROTATE} ORDER BY id`, [account])
       .map((row) => bytesOf(row, "id"));
+  }
+
+  /** Somebody who has all that this account's devices have is none of them any more. */
+  rotateAll(account: AccountId): void {
+    this.storage.run(
+      `UPDATE group_state SET rotate_after = revision WHERE rotate_after = 0 AND ${MAY_ROTATE}`,
+      [account],
+    );
   }
 
   saveGroup(id: Bytes, group: GroupRow): void {

@@ -162,6 +162,12 @@ function partOf(row: Row): OutboxPart {
   };
 }
 
+/**
+ * A content that has no line of its own. A request to send again has none: it is an envelope, in which the one who is asked has
+ * chosen bytes.
+ */
+const IS_TOLD = "history_id IS NULL AND NOT (target_kind = 'device' AND reference IS NULL)";
+
 export class OutboxStore {
   private readonly storage: Storage;
   /** The oldest row that waits in a lane; null where none does. */
@@ -363,7 +369,7 @@ export class OutboxStore {
    * said in the last weeks besides texts, and its copies for the own other devices.
    */
   naming(message: MessageId): readonly OutboxRow[] {
-    const sql = "SELECT * FROM outbox WHERE history_id IS NULL AND message_id <> ? AND instr(content, ?) > 0";
+    const sql = `SELECT * FROM outbox WHERE ${IS_TOLD} AND message_id <> ? AND instr(content, ?) > 0`;
     return this.storage.all(sql, [message, message]).map(rowOf);
   }
 
@@ -372,14 +378,13 @@ export class OutboxStore {
    * of such contents).
    */
   tellingPastOf(message: MessageId): readonly OutboxRow[] {
-    const sql =
-      "SELECT * FROM outbox WHERE history_id IS NULL AND instr(content, ?) > 0 AND instr(content, ?) > 0";
+    const sql = `SELECT * FROM outbox WHERE ${IS_TOLD} AND instr(content, ?) > 0 AND instr(content, ?) > 0`;
     return this.storage.all(sql, [SHARED_HISTORY_TAG, message]).map(rowOf);
   }
 
   /** Rows that may tell newcomers of this group what was said in it. */
   tellingPastTo(group: Bytes): readonly OutboxRow[] {
-    const sql = "SELECT * FROM outbox WHERE history_id IS NULL AND target = ? AND instr(content, ?) > 0";
+    const sql = `SELECT * FROM outbox WHERE ${IS_TOLD} AND target = ? AND instr(content, ?) > 0`;
     return this.storage.all(sql, [group, SHARED_HISTORY_TAG]).map(rowOf);
   }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type AccountId, accountId, groupId, type MessageId, messageId } from "@murmuration/base";
+import { type AccountId, accountId, deviceId, groupId, type MessageId, messageId } from "@murmuration/base";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Content, content, encodeContent } from "../../src/core/content.ts";
 import { openSqlcipher, type Storage, systemEnvironment, type Transport } from "../../src/index.ts";
@@ -197,4 +197,21 @@ test("a conversation that is deleted leaves none of its texts behind, and none o
   expect(keeps(SECRET)).toBe(false);
   expect(keeps("stays")).toBe(true);
   expect(erased).toBe(1);
+});
+
+test("a message is deleted whatever bytes somebody has put into what we ask of them", () => {
+  const id = said(own);
+  edited(id);
+  // A request to send again carries a key that the one who is asked has chosen.
+  const request = Buffer.concat([Uint8Array.of(8, 0xc2, 0x01), id]);
+  context.outbox.append({
+    lane: lanes.repair(bob),
+    target: { kind: "device", account: bob, device: deviceId(1) },
+    messageId: newId(),
+    content: new Uint8Array(request),
+    confirm: false,
+    createdAtMs: 1,
+  });
+  remove(own, id);
+  expect(keeps(SECRET)).toBe(false);
 });

@@ -1,4 +1,4 @@
-import { fromBase64Url } from "@murmuration/base";
+import { accountId, formatId, fromBase64Url } from "@murmuration/base";
 import type { Conversation } from "@murmuration/client-core";
 import { describe, expect, test } from "vitest";
 import { introduce, type SimulatedDevice, textsOf, until, World } from "../../src/index.ts";
@@ -81,6 +81,21 @@ describe("whoever founds something under an id that is taken", () => {
     await community.send({ text: "still here" });
     await until(() => textsOf(bob.client, community.id).includes("still here"));
     expect(inConversation(bob, community.id).memberCount).toBe(2);
+  });
+
+  test("keeps nobody out of a group by naming an account of the group's id", async () => {
+    await using world = await World.start();
+    const [alice, bob] = [await world.join("Alice"), await world.join("Bob")];
+    await introduce(alice, bob);
+    const id = insidesOf(alice).context.newMessageId();
+    // As a record does that Bob was invited to read.
+    const { contacts } = insidesOf(bob).context;
+    contacts.ensure(accountId(id));
+    nextId(alice, formatId(id));
+    const group = await groupOf(alice, bob);
+    expect(group.id).toBe(formatId(id));
+    await group.send({ text: "and yet it came" });
+    await until(() => textsOf(bob.client, group.id).includes("and yet it came"));
   });
 
   test("says nothing in a group by an account of the group's id", async () => {

@@ -1039,4 +1039,37 @@ export const canaries: readonly Canary[] = [
       "const isAccount = context.isOwn(group as AccountId) || (accepted ?? blocked ?? known) !== undefined;",
     ),
   ),
+  canary(
+    "a commit of one's own outlives the epoch in which it was made",
+    {
+      file: "packages/client-core/test/unit/a-commit-taken-back.test.ts",
+      title: "a commit of one's own, made in an epoch",
+    },
+    edit(
+      `${MLS}group/merge.ts`,
+      "  writes.delete(rowKeys.pending);\n  if (pending === undefined) return writes;",
+      "  if (pending === undefined) return writes;\n  writes.delete(rowKeys.pending);",
+    ),
+    edit(`${MLS}group/load.ts`, "if (content.epoch !== state.public.context.epoch) return undefined;", ""),
+  ),
+  canary(
+    "a commit of one's own stays that refers to proposals which are forgotten",
+    {
+      file: "packages/client-core/test/unit/a-commit-taken-back.test.ts",
+      title: "a commit of one's own that refers",
+    },
+    edit(`${MLS}group/group.ts`, "if (refers === true) dropPending(this.#inside, writes);", "void refers;"),
+  ),
+  canary(
+    "a loaded group holds the row of its secrets for good",
+    {
+      file: "packages/mls-groups/test/adversary/what-a-thief-finds.test.ts",
+      title: "a group that was loaded keeps no bytes",
+    },
+    edit(
+      `${MLS}group/group-rows.ts`,
+      "context: ownContext(readGroupContext(reader)),",
+      "context: readGroupContext(reader),",
+    ),
+  ),
 ];

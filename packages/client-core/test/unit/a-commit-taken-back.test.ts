@@ -89,6 +89,38 @@ test("what was received in an epoch that was taken back leaves nothing behind, a
   expect(textOf(alice.receive(bob.say("I am here")))).toBe("I am here");
 });
 
+test("a commit of one's own, made in an epoch that was taken back, is none any more", () => {
+  const { mls, alice, bob } = pair();
+  const other = twinOf(alice);
+  follow(bob, mls, other.commit().message, 1);
+  bob.store.apply(bob.group.createCommit({ path: "always" }).writes);
+  expect(mls.undo(id, 0, 1)).toBe(true);
+  bob.reload();
+  expect(bob.group.hasPendingCommit).toBe(false);
+  follow(bob, mls, alice.commit().message, 3);
+  bob.reload();
+  expect(textOf(alice.receive(bob.say("I am here")))).toBe("I am here");
+});
+
+test("a commit of one's own that refers to proposals which the service has no more goes with them", () => {
+  const { bob, alice } = pair();
+  const carol = new Client("carol", crypto);
+  const { keyPackage } = carol.keyPackage();
+  bob.receive(alice.group.propose({ kind: "add", keyPackage }).message);
+  bob.store.apply(bob.group.createCommit({}).writes);
+  bob.store.apply(bob.group.forgetProposals());
+  for (const restart of [false, true]) {
+    if (restart) bob.reload();
+    expect(bob.group.hasPendingCommit).toBe(false);
+    expect(bob.group.cachedProposals).toEqual([]);
+  }
+  // One that refers to none may be on its way, and win.
+  bob.store.apply(bob.group.createCommit({ path: "always" }).writes);
+  bob.store.apply(bob.group.forgetProposals());
+  bob.reload();
+  expect(bob.group.hasPendingCommit).toBe(true);
+});
+
 test("an epoch begins without rows of another one of its number", () => {
   const { mls, alice, bob } = pair();
   const other = twinOf(alice);

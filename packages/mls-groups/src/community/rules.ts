@@ -26,7 +26,7 @@ export const communityRules = {
   // Other proposals.
   "community/psk":
     "A PreSharedKey is external, an admin's or owner's, and in a group that is made for a conversation which moves.",
-  "community/reinit": "A ReInit is an owner's.",
+  "community/reinit": "There is no ReInit.",
   "community/update": "There are no Update proposals.",
   "community/stranger": "There are no proposals of strangers.",
   "community/other-proposals": "There are no proposals of other types.",

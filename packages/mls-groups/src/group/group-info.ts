@@ -11,6 +11,7 @@ import {
   findExtension,
   ratchetTreeExtension,
 } from "../structs/extension.ts";
+import type { GroupContext } from "../structs/group-context.ts";
 import { type GroupInfo, groupInfoTbs, readGroupInfo } from "../structs/group-info.ts";
 import { decodeMlsMessage } from "../structs/mls-message.ts";
 import { RatchetTree } from "../tree/ratchet-tree.ts";
@@ -104,6 +105,17 @@ export function verifyGroupInfo(crypto: CryptoProvider, info: GroupInfo, tree: R
     signatureKey !== undefined &&
     verifyWithLabel(crypto, signatureKey, "GroupInfoTBS", groupInfoTbs(info), info.signature);
   check("group-info/signature", valid);
+}
+
+/** In bytes of its own. */
+export function ownContext(context: GroupContext): GroupContext {
+  return {
+    ...context,
+    groupId: ownCopy(context.groupId),
+    treeHash: ownCopy(context.treeHash),
+    confirmedTranscriptHash: ownCopy(context.confirmedTranscriptHash),
+    extensions: copyExtensions(context.extensions),
+  };
 }
 
 /** The bytes of a copy that nobody else writes to. */

@@ -1,12 +1,21 @@
-import { type Bytes, decodeWhole, encode, InvariantError, type Reader, type Writer } from "@murmuration/base";
+import {
+  type Bytes,
+  decodeWhole,
+  encode,
+  InvariantError,
+  type Reader,
+  type Writer,
+  zeroize,
+} from "@murmuration/base";
 import type { CryptoProvider } from "../crypto/provider.ts";
 import { interimTranscriptHash } from "../schedule/transcript-hash.ts";
 import { type AuthenticatedContent, decodeAuthenticatedContent } from "../structs/authenticated-content.ts";
+import { copyExtensions } from "../structs/extension.ts";
 import { type GroupContext, readGroupContext } from "../structs/group-context.ts";
 import { type ReInit, readProposal, writeProposal } from "../structs/proposal.ts";
 import type { LeafIndex } from "../tree/math.ts";
 import type { PrivateKeys } from "../tree/tree-kem.ts";
-import { ownCopy } from "./group-info.ts";
+import { ownContext, ownCopy } from "./group-info.ts";
 import {
   type HeldSecrets,
   type MemberState,
@@ -72,8 +81,11 @@ function versioned(write: (writer: Writer) => void): Bytes {
   return encode(undefined, (writer) => write(writer.uint8(VERSION)), 1024);
 }
 
-function readVersioned<T>(row: Uint8Array, read: (reader: Reader) => T): T {
-  return decodeWhole(row.slice(), (reader) => {
+const readVersioned = <T>(row: Uint8Array, read: (reader: Reader) => T): T =>
+  decodeVersioned(row.slice(), read);
+
+function decodeVersioned<T>(row: Uint8Array, read: (reader: Reader) => T): T {
+  return decodeWhole(row, (reader) => {
     if (reader.uint8() !== VERSION) throw new InvariantError("mls/stored-row-version");
     return read(reader);
   });
@@ -107,20 +119,30 @@ export function encodeHead(
   });
 }
 
+/** In bytes of its own: what goes on to the next epochs must not hold the row, which has all secrets of this one. */
 export function decodeHead(row: Uint8Array): Head {
-  return readVersioned(row, (reader) => {
+  const bytes = row.slice();
+  try {
+    return readHead(bytes);
+  } finally {
+    zeroize(bytes);
+  }
+}
+
+function readHead(row: Uint8Array): Head {
+  return decodeVersioned(row, (reader) => {
     const status = statuses[reader.uint8()];
     if (status === undefined) throw new InvariantError("mls/stored-row-status");
     return {
       status,
-      context: readGroupContext(reader),
+      context: ownContext(readGroupContext(reader)),
       confirmationTag: ownCopy(reader.bytes()),
       ownLeaf: reader.uint32(),
       signaturePrivateKey: ownCopy(reader.bytes()),
       privateKeys: readKeys(reader),
       secrets: readSecrets(reader),
       treeLog: { snapshotBytes: reader.uint32(), deltaBytes: reader.uint32(), deltas: reader.uint32() },
-      reinit: reader.optional(readReInit),
+      reinit: ownReInit(reader.optional(readReInit)),
     };
   });
 }
@@ -129,6 +151,12 @@ function readSecrets(reader: Reader): HeldSecrets {
   const list = reader.vector((r) => ownCopy(r.bytes()));
   if (list.length !== SECRET_COUNT) throw new InvariantError("mls/stored-secrets");
   return secretsFromList(list);
+}
+
+/** The ReInit without the message, or the row, that it came in: it stays until the new group is there. */
+export function ownReInit(reinit: ReInit | undefined): ReInit | undefined {
+  if (reinit === undefined) return undefined;
+  return { ...reinit, groupId: reinit.groupId.slice(), extensions: copyExtensions(reinit.extensions) };
 }
 
 function readReInit(reader: Reader): ReInit {

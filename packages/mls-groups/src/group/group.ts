@@ -377,9 +377,16 @@ export class Group {
     return dropPending(this.#inside, new WriteSet());
   }
 
-  /** Gives up the proposals of this epoch that are cached, own ones too, because the DS has none of them any more. O(proposals). */
+  /**
+   * Gives up the proposals of this epoch that are cached, own ones too, because the DS has none of them any more, and with them
+   * a pending commit that refers to one: it can neither be taken nor be loaded again. O(proposals).
+   */
   forgetProposals(): WriteSet {
     const writes = new WriteSet();
+    const refers = this.#inside.pending?.staged.public.proposals.some(
+      ({ reference }) => reference !== undefined,
+    );
+    if (refers === true) dropPending(this.#inside, writes);
     forgetProposals(this.#inside, writes);
     return writes;
   }

@@ -10,7 +10,6 @@ import {
 } from "../schedule/key-schedule.ts";
 import type { SecretTreeLimits } from "../schedule/secret-tree.ts";
 import { interimTranscriptHash } from "../schedule/transcript-hash.ts";
-import { copyExtensions } from "../structs/extension.ts";
 import { type GroupContext, groupContextBytes } from "../structs/group-context.ts";
 import type { GroupInfo } from "../structs/group-info.ts";
 import { leafNodeBytes } from "../structs/leaf-node.ts";
@@ -20,7 +19,7 @@ import type { RatchetTree } from "../tree/ratchet-tree.ts";
 import { joinPrivateKeys, type PrivateKeys } from "../tree/tree-kem.ts";
 import { validateTree, validateTreeInBatches } from "../tree/tree-validation.ts";
 import { memberState } from "./advance.ts";
-import { decodeBareGroupInfo, ownCopy, treeOf, verifyGroupInfo } from "./group-info.ts";
+import { decodeBareGroupInfo, ownContext, ownCopy, treeOf, verifyGroupInfo } from "./group-info.ts";
 import { type KeyPackageBundle, keyPackageRef } from "./key-package.ts";
 import type { MemberState } from "./member-state.ts";
 import type { GroupPolicy } from "./policy.ts";
@@ -170,14 +169,7 @@ function finishJoin(crypto: CryptoProvider, request: JoinRequest, opened: Opened
 
 /** The public epoch that a GroupInfo describes, in bytes of its own: the message it came in may be large. */
 export function epochFromGroupInfo(crypto: CryptoProvider, info: GroupInfo, tree: RatchetTree): PublicEpoch {
-  const { groupContext } = info;
-  const context: GroupContext = {
-    ...groupContext,
-    groupId: ownCopy(groupContext.groupId),
-    treeHash: ownCopy(groupContext.treeHash),
-    confirmedTranscriptHash: ownCopy(groupContext.confirmedTranscriptHash),
-    extensions: copyExtensions(groupContext.extensions),
-  };
+  const context = ownContext(info.groupContext);
   return {
     crypto,
     context,

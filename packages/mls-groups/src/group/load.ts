@@ -150,7 +150,10 @@ const heardBefore: GroupPolicy = {
   clientsAreSignatureKeys: true,
 };
 
-/** A pending commit is staged again from its own bytes: what the RFC asks of it is validated once more. */
+/**
+ * A pending commit is staged again from its own bytes: what the RFC asks of it is validated once more. One of another epoch, which
+ * was taken back, is none any more.
+ */
 function loadPending(group: Internals, store: GroupStore): Pending | undefined {
   const stored = store.get(rowKeys.pending);
   if (stored === undefined) return undefined;
@@ -160,6 +163,7 @@ function loadPending(group: Internals, store: GroupStore): Pending | undefined {
     throw new InvariantError("mls/stored-pending-commit");
   }
   const { crypto, config, state } = group;
+  if (content.epoch !== state.public.context.epoch) return undefined;
   const resolve = (reference: Uint8Array) => group.proposals.get(reference);
   const special = { allowSubgroupPsk: "any" } as const;
   const staged = stagePublic(state.public, content.commit, content.sender, resolve, heardBefore, special);

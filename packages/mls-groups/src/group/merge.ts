@@ -1,8 +1,6 @@
 import { zeroize } from "@murmuration/base";
-import { copyExtensions } from "../structs/extension.ts";
-import type { ReInit } from "../structs/proposal.ts";
 import { RatchetTree } from "../tree/ratchet-tree.ts";
-import { rowKeys } from "./group-rows.ts";
+import { ownReInit, rowKeys } from "./group-rows.ts";
 import { type Internals, putHead, putRetained, putSecretTree, type RetainedEpoch } from "./internals.ts";
 import { type MemberState, retireState } from "./member-state.ts";
 import type { StagedCommit } from "./receive-commit.ts";
@@ -42,12 +40,6 @@ export function mergeCommit(group: Internals, staged: StagedCommit, point: Merge
   putSecretTree(writes, group.state);
   retireState(old, group.state);
   return putHead(writes, group);
-}
-
-/** The ReInit without the message that it came in: it stays until the new group is there. */
-function ownReInit(reinit: ReInit | undefined): ReInit | undefined {
-  if (reinit === undefined) return undefined;
-  return { ...reinit, groupId: reinit.groupId.slice(), extensions: copyExtensions(reinit.extensions) };
 }
 
 function retainEpoch(
@@ -115,16 +107,20 @@ export function forgetProposals(group: Internals, writes: WriteSet): void {
   group.ownUpdates.clear();
 }
 
-/** Forgets the pending commit; its secrets are wiped unless it is the one that was merged. */
+/**
+ * Forgets the pending commit; its secrets are wiped unless it is the one that was merged. Named also where there is none, for
+ * whoever takes the next epoch back with all of its own.
+ */
 export function dropPending(group: Internals, writes: WriteSet, merged?: StagedCommit): WriteSet {
   const { pending } = group;
+  writes.delete(rowKeys.pending);
   if (pending === undefined) return writes;
   zeroize(pending.joinerSecret, pending.pskSecret);
   if (pending.staged !== merged && pending.staged.next !== undefined) {
     wipeAbandoned(pending.staged.next, group.state);
   }
   group.pending = undefined;
-  return writes.delete(rowKeys.pending);
+  return writes;
 }
 
 /** Wipes a state that never became current; what it shares with the current one stays. */

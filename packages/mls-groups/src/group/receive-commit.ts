@@ -85,7 +85,8 @@ function ownKeys(
   const keys = update?.reference === undefined ? undefined : context.ownUpdate(update.reference);
   if (keys === undefined) return state;
   const privateKeys = new Map(state.privateKeys);
-  privateKeys.set(leafToNode(state.ownLeaf), keys.leafPrivateKey);
+  // Of its own: the one of the Update is wiped with it.
+  privateKeys.set(leafToNode(state.ownLeaf), keys.leafPrivateKey.slice());
   return { privateKeys, signaturePrivateKey: keys.signaturePrivateKey };
 }
 

@@ -398,7 +398,7 @@ describe("PreSharedKey, ReInit", () => {
   );
   row(
     "a ReInit",
-    ["owner"],
+    [],
     "community/reinit",
     commit(() => reinit),
   );

@@ -186,3 +186,12 @@ describe("rows that are damaged are not loaded", () => {
     });
   }
 });
+
+test("a group that was loaded keeps no bytes of its row, in which all secrets of the epoch lie", () => {
+  const alice = new Client("alice", crypto);
+  alice.create("friends");
+  alice.reload();
+  const { context } = alice.group;
+  for (const bytes of [context.groupId, context.treeHash, context.confirmedTranscriptHash])
+    expect(bytes.buffer.byteLength).toBe(bytes.length);
+});

@@ -68,7 +68,7 @@ class ValidatorThread implements Respondent {
   private readonly options: WorkerValidatorOptions;
   private readonly waiting = new FairQueue<Pending>(MAX_WAITING);
   private asked: (Pending & { readonly timer: NodeJS.Timeout }) | undefined;
-  private readonly loading = new Map<string, Promise<FollowerSource>>();
+  private readonly loading = new Map<string, Promise<void>>();
   private worker: Worker | undefined;
   private lastId = 0;
   private closed = false;
@@ -78,9 +78,14 @@ class ValidatorThread implements Respondent {
   }
 
   async ask(question: Question, load?: () => Promise<FollowerSource>): Promise<unknown> {
-    const answer = await this.send(question, undefined);
-    if (answer.kind !== "not-loaded" || load === undefined) return contentOf(answer);
-    return contentOf(await this.send(question, await this.loadOnce(keyOf(question), load)));
+    const key = keyOf(question);
+    for (;;) {
+      const answer = await this.send(question, undefined);
+      if (answer.kind !== "not-loaded" || load === undefined) return contentOf(answer);
+      const loading = this.loading.get(key);
+      if (loading === undefined) return contentOf(await this.askWith(key, question, load));
+      await loading;
+    }
   }
 
   tell(order: Order): void {
@@ -118,11 +123,24 @@ class ValidatorThread implements Respondent {
     worker.postMessage(next.message satisfies ToWorker);
   }
 
-  /** What many questions about one epoch lack is read once for all that ask meanwhile. */
-  private loadOnce(key: string, load: () => Promise<FollowerSource>): Promise<FollowerSource> {
-    const loading = this.loading.get(key) ?? load().finally(() => this.loading.delete(key));
+  /**
+   * What many questions about one epoch lack is loaded by the first of them; the others ask again once it was answered. They
+   * fail with it where the engine or the thread does. What it alone was refused, they try for themselves.
+   */
+  private askWith(key: string, question: Question, load: () => Promise<FollowerSource>): Promise<FromWorker> {
+    const asked = load().then((source) => this.send(question, source));
+    const loading = asked
+      .then(
+        () => {},
+        (error: unknown) => {
+          if (!(error instanceof RejectionError)) throw error;
+        },
+      )
+      .finally(() => this.loading.delete(key));
+    // Perhaps nobody waits.
+    loading.catch(() => {});
     this.loading.set(key, loading);
-    return loading;
+    return asked;
   }
 
   private start(): Worker {

@@ -1,5 +1,12 @@
 import { inflateRawSync } from "node:zlib";
-import { type AccountId, accountId, type Bytes, type GroupId } from "@murmuration/base";
+import {
+  type AccountId,
+  accountId,
+  type Bytes,
+  type GroupId,
+  RejectionError,
+  UnavailableError,
+} from "@murmuration/base";
 import { BanList, communityContextOf, communityExtensions } from "@murmuration/mls-groups";
 import { limits } from "@murmuration/wire";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -642,6 +649,37 @@ describe("a validator in a thread of its own", () => {
     await validator.leaf(quietly.base(), 0);
     expect(before).toBeLessThan(5);
     await Promise.all(line);
+  });
+
+  it("has the first of many load what they lack, once for all of them", async () => {
+    validator = createWorkerValidator({ budgetBytes: 64 * MIB, timeoutMs: 20_000, report: quiet });
+    const group = new Stored(await member());
+    const asked = Array.from({ length: 300 }, () => validator!.leaf(group.base(), 0));
+    expect((await Promise.all(asked)).every((leaf) => leaf?.leafIndex === 0)).toBe(true);
+    expect(group.loads).toBe(1);
+  });
+
+  it("refuses nobody else who waits for what one was refused to load; what the engine lacks fails for all", async () => {
+    validator = createWorkerValidator({ budgetBytes: 64 * MIB, timeoutMs: 20_000, report: quiet });
+    const group = new Stored(await member());
+    const slowly = async (error: Error): Promise<never> => {
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      throw error;
+    };
+    const refused = { ...group.base(), load: () => slowly(new RejectionError("rate/limited")) };
+    const together = [refused, group.base(), group.base()].map((base) => validator!.leaf(base, 0));
+    const [first, ...others] = await Promise.allSettled(together);
+    expect(first).toMatchObject({ status: "rejected", reason: { code: "rate/limited" } });
+    expect(others.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled"]);
+    expect(group.loads).toBe(1);
+
+    validator.forget(group.groupId);
+    const away = { ...group.base(), load: () => slowly(new UnavailableError("store/away")) };
+    const failed = await Promise.allSettled([away, group.base()].map((base) => validator!.leaf(base, 0)));
+    for (const outcome of failed)
+      expect(outcome).toMatchObject({ status: "rejected", reason: { code: "store/away" } });
+    expect(group.loads).toBe(1);
+    expect((await validator.leaf(group.base(), 0))?.leafIndex).toBe(0);
   });
 
   it("answers nothing after it was closed", async () => {

@@ -49,6 +49,7 @@ export const WITHOUT_REDIS: Readonly<Record<LimitName, Exclude<WithoutRedis, "op
   "key-package-claims": "share",
   "blob-bytes": "share",
   trees: "share",
+  "tree-bytes": "share",
   groups: "share",
   "group-growth": "share",
   "group-entries": "share",

@@ -292,6 +292,12 @@ export class MemoryMlsGroupStore implements MlsGroupStore {
     };
   }
 
+  async treeBytes(groupId: GroupId, epoch: number): Promise<number> {
+    const tree = await this.loadTree(groupId, epoch);
+    if (tree === undefined) return 0;
+    return tree.deltas.reduce((sum, { length }) => sum + length, tree.snapshot.length);
+  }
+
   async treeDeltas(
     groupId: GroupId,
     from: number,

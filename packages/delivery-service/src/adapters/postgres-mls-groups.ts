@@ -187,6 +187,20 @@ export class PostgresMlsGroupStore implements MlsGroupStore {
     };
   }
 
+  async treeBytes(groupId: GroupId, epoch: number): Promise<number> {
+    const row = await this.get(
+      `SELECT (length(s.tree) + coalesce((
+           SELECT sum(length(d.tree_delta)) FROM mls_epochs d
+           WHERE d.mls_group = s.mls_group AND d.epoch > s.epoch AND d.epoch <= e.epoch
+         ), 0))::bigint AS bytes
+       FROM mls_groups g JOIN mls_epochs e USING (mls_group) JOIN mls_snapshots s USING (mls_group)
+       WHERE g.group_id = $1 AND e.epoch = $2 AND s.epoch <= e.epoch ORDER BY s.epoch DESC LIMIT 1`,
+      groupId,
+      epoch,
+    );
+    return Number(row?.["bytes"] ?? 0);
+  }
+
   async treeDeltas(
     groupId: GroupId,
     from: number,

@@ -191,6 +191,25 @@ export class SqliteMlsGroupStore implements MlsGroupStore {
     });
   }
 
+  treeBytes(groupId: GroupId, epoch: number): Promise<number> {
+    return this.database.read((statements) => {
+      const found = statements
+        .prepare(
+          `SELECT s.mls_group, s.epoch, length(s.tree) AS bytes
+           FROM mls_groups g JOIN mls_epochs e USING (mls_group) JOIN mls_snapshots s USING (mls_group)
+           WHERE g.group_id = ? AND e.epoch = ? AND s.epoch <= e.epoch ORDER BY s.epoch DESC LIMIT 1`,
+        )
+        .get(groupId, epoch);
+      if (found === undefined) return 0;
+      const deltas = statements
+        .prepare(
+          "SELECT total(length(tree_delta)) AS bytes FROM mls_epochs WHERE mls_group = ? AND epoch > ? AND epoch <= ?",
+        )
+        .get(found["mls_group"] as number, found["epoch"] as number, epoch)!;
+      return (found["bytes"] as number) + (deltas["bytes"] as number);
+    });
+  }
+
   treeDeltas(
     groupId: GroupId,
     from: number,

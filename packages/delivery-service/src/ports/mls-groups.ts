@@ -56,6 +56,8 @@ export interface MlsGroupStore {
    * for an epoch that is not kept. Kept are all epochs in which a kept entry was written, and the present one.
    */
   loadTree(groupId: GroupId, epoch: number): Promise<StoredTree | undefined>;
+  /** Bytes of the snapshot and the deltas that `loadTree` would read, without reading them; 0 for an epoch that is not kept. O(deltas). */
+  treeBytes(groupId: GroupId, epoch: number): Promise<number>;
   /**
    * What changed in the tree from one epoch to another, an entry for each commit between; undefined where one of them is not
    * kept, the first is not the earlier, or all together are larger. O(commits between), and O(their bytes) where they are not.

@@ -16,6 +16,7 @@ export type LimitName =
   | "key-package-pair"
   | "blob-bytes"
   | "trees"
+  | "tree-bytes"
   | "groups"
   | "group-growth"
   | "group-entries"

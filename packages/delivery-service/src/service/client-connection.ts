@@ -239,6 +239,7 @@ export class ClientConnection implements ConnectionHandler {
   private createSession(challenge: Bytes): GroupSession {
     const peer = { remoteAddress: this.remoteAddress, challenge };
     return new GroupSession(this.hub, peer, {
+      remoteAddress: this.remoteAddress,
       ready: () => this.state.kind === "anonymous" && !this.isCongested(),
       push: (body) => this.push(body),
       pushEncoded: (frame) => this.send(frame),

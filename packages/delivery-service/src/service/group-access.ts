@@ -22,6 +22,7 @@ import type { ServiceContext } from "./context.ts";
 import type { GroupReader, OpenedLeaf } from "./group-delivery.ts";
 import type { LiveGroup } from "./live-group.ts";
 import { charge, chargeFor } from "./refusals.ts";
+import { paidBy } from "./tree-charges.ts";
 
 /** The anonymous connection that a frame came on. */
 export interface AnonymousPeer {
@@ -86,8 +87,8 @@ export async function createGroup(
 
 /**
  * Who asks to open a group: the leaf at the index that it names, in the present epoch or in the one that it knows.
- * One signature verification, or two. Throws RejectionError `group/not-a-member`, `group/epoch-unknown`, `group/rejoin`,
- * `rate/limited`.
+ * One signature verification, or two. The key is the leaf's, so nothing can be verified before the group is loaded, for which
+ * the address pays. Throws RejectionError `group/not-a-member`, `group/epoch-unknown`, `group/rejoin`, `rate/limited`.
  */
 export async function findLeaf(
   context: ServiceContext,
@@ -99,7 +100,9 @@ export async function findLeaf(
     isAccessSignature(signatureKey, accessOf(context, peer, frame.groupId, frame), frame.signature);
   // Another node may have taken the commit that added it.
   if (frame.epoch > live.epoch) await live.refresh();
-  const { epoch, value: leaf } = await live.ask((base) => context.validator.leaf(base, frame.leafIndex));
+  const { epoch, value: leaf } = await live.ask((base) =>
+    context.validator.leaf(paidBy(context, peer, base), frame.leafIndex),
+  );
   if (leaf !== undefined && signed(leaf.signatureKey)) {
     if (live.isBanned(leaf.signatureKey)) throw new RejectionError("group/not-a-member");
     return { signatureKey: leaf.signatureKey, leaf, epoch, removedAt: undefined };
@@ -108,9 +111,10 @@ export async function findLeaf(
   if (frame.epoch > epoch) throw new RejectionError("group/epoch-unknown");
   if (frame.epoch === epoch) throw new RejectionError("group/not-a-member");
   await chargeAddress(context, peer, PAST_EPOCH_COST);
-  const before = await context.validator.pastLeaf(pastEpoch(context, live, frame.epoch), frame.leafIndex);
+  const past = paidBy(context, peer, pastEpoch(context, live, frame.epoch));
+  const before = await context.validator.pastLeaf(past, frame.leafIndex);
   if (before === undefined || !signed(before)) throw new RejectionError("group/not-a-member");
-  const known = await live.lookUp(before);
+  const known = await live.lookUp(before, peer);
   if (known === undefined) throw new RejectionError("group/not-a-member");
   return known;
 }
@@ -189,7 +193,7 @@ export async function giveGroupInfo(
 ): Promise<GroupInfoReply> {
   await chargeAddress(context, peer);
   const access = accessOf(context, peer, request.groupId, { epoch: 0, leafIndex: 0 });
-  if (!(await isProven(context, live, request, access))) throw new RejectionError("group/not-a-member");
+  if (!(await isProven(context, peer, live, request, access))) throw new RejectionError("group/not-a-member");
   const row = await live.row();
   const { epoch, lastSequence, groupInfo, treeHash, banList } = row;
   const withList = banList !== undefined && banList.length > 0 ? { banList } : {};
@@ -198,27 +202,28 @@ export async function giveGroupInfo(
 
 async function isProven(
   context: ServiceContext,
+  peer: AnonymousPeer,
   live: LiveGroup,
   { expected, leaf, link }: GroupInfoRequest,
   access: LeafAccess,
 ): Promise<boolean> {
   if (leaf !== undefined) {
     if (!isAccessSignature(leaf.signatureKey, access, leaf.signature)) return false;
-    return (await live.lookUp(leaf.signatureKey))?.leaf !== undefined;
+    return (await live.lookUp(leaf.signatureKey, peer))?.leaf !== undefined;
   }
   if (expected !== undefined) {
     const { credential, signature, signatureKey } = expected;
     if (!isAccessSignature(signatureKey, access, signature)) return false;
     const banned = live.bannedLeaves;
     const { value } = await live.ask((base) =>
-      context.validator.isExpected(base, { banned, credential, signatureKey }),
+      context.validator.isExpected(paidBy(context, peer, base), { banned, credential, signatureKey }),
     );
     return value;
   }
   if (link === undefined) return false;
   const content = encodeLeafAccessTbs(access);
   const { value: known } = await live.ask((base) =>
-    context.validator.verifyLink(base, link.linkId, content, link.signature),
+    context.validator.verifyLink(paidBy(context, peer, base), link.linkId, content, link.signature),
   );
   if (known !== undefined) decideLink(known, context.clock.now());
   return known !== undefined;

@@ -20,6 +20,7 @@ import type { GroupHub, GroupInUse } from "./group-hub.ts";
 import { commitCharges, headerFor } from "./group-messages.ts";
 import type { Voice } from "./group-turns.ts";
 import { charge, chargeFor } from "./refusals.ts";
+import { paidBy } from "./tree-charges.ts";
 
 /** Who commits: a leaf that has the group open, or (by external commit) a connection that has no leaf yet. */
 export interface Committer {
@@ -160,7 +161,7 @@ async function order(
   if (member !== undefined && suspended.has(member.name)) throw new RejectionError("group/not-allowed");
   const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
   const now = clock.now();
-  const base = live.baseOf(epoch);
+  const base = paidBy(context, committer.peer, live.baseOf(epoch));
   const from = { epoch, commitSequence: live.lastCommitSequence };
   if (live.epoch !== epoch) return lose(context, group, committer, epoch);
   const request = {

@@ -4,9 +4,10 @@ import type { FollowedLeaf } from "../ports/commit-validator.ts";
 import type { ServiceContext } from "./context.ts";
 import type { LiveGroup } from "./live-group.ts";
 import { OVERLOADED_RETRY_MS } from "./refusals.ts";
+import type { Payer } from "./tree-charges.ts";
 
 /** The connection as a group's delivery sees it. */
-export interface GroupOutlet {
+export interface GroupOutlet extends Payer {
   /** False while the peer reads too slowly, and after the connection closed. */
   readonly ready: () => boolean;
   readonly push: (body: ServiceBody) => void;
@@ -85,6 +86,11 @@ export class GroupReader {
     this.context.groupMemory.vouch(groupId, provisional.sequence, this.name, toHex(accountId));
   }
 
+  /** Whose questions about the group these are. */
+  get payer(): Payer {
+    return this.outlet;
+  }
+
   /** False once it was banned or closed. */
   get isOpen(): boolean {
     return this.shut === "no";
@@ -114,10 +120,11 @@ export class GroupReader {
 
   /**
    * The leaf as it is in the group's present epoch. O(1), one question to the validator after each commit. Throws
-   * RejectionError `group/not-a-member`.
+   * RejectionError `group/not-a-member`, `rate/limited`.
    */
   async member(): Promise<FollowedLeaf> {
-    if (this.opened.epoch !== this.group.epoch) await this.lookAtLeaf();
+    if (this.opened.epoch !== this.group.epoch)
+      this.take(await this.group.lookUp(this.signatureKey, this.payer));
     const { leaf, removedAt } = this.opened;
     if (this.shut !== "no" || removedAt !== undefined || leaf === undefined) {
       throw new RejectionError("group/not-a-member");
@@ -133,6 +140,10 @@ export class GroupReader {
       throw error;
     });
     this.inDoubt = false;
+    this.take(opened);
+  }
+
+  private take(opened: OpenedLeaf | undefined): void {
     if (opened === undefined) this.shutOut();
     else this.opened = opened;
     this.lookAgain();

@@ -20,6 +20,7 @@ import type { GroupReader } from "./group-delivery.ts";
 import type { GroupTurns } from "./group-turns.ts";
 import type { LiveGroup } from "./live-group.ts";
 import { charge, chargeFor } from "./refusals.ts";
+import { paidBy } from "./tree-charges.ts";
 
 /**
  * Takes an application message of a leaf, once. Answered after it is durable. Throws RejectionError
@@ -132,7 +133,7 @@ export async function proposeToGroup(
     const { leafIndex: sender } = await reader.member();
     if (header.epoch > live.epoch) await live.refresh();
     const { epoch } = live;
-    const base = live.baseOf(epoch);
+    const base = paidBy(context, peer, live.baseOf(epoch));
     if (compareEpoch(header.epoch, epoch) === "past") throw new RejectionError("group/epoch-outdated");
     const proposals = await stores.mlsGroups.pendingProposals(live.groupId);
     const own = proposals.find((waiting) => isOfLeaf(waiting, sender));

@@ -11,6 +11,7 @@ import type { GroupInUse } from "./group-hub.ts";
 import { nameOf } from "./group-messages.ts";
 import type { LiveGroup } from "./live-group.ts";
 import { charge, chargeFor } from "./refusals.ts";
+import { type Payer, paidBy } from "./tree-charges.ts";
 
 /**
  * Cuts the leaves of an account off, on every connection, before it is answered; the Remove follows in a granted turn.
@@ -32,9 +33,10 @@ export async function banFromGroup(
   ]);
   await live.exclusive(async () => {
     const { role } = await reader.member();
-    const { value: leaves } = await live.ask((base) =>
-      Promise.all(order.signatureKeys.map((key) => context.validator.leafOfKey(base, key))),
-    );
+    const { value: leaves } = await live.ask((base) => {
+      const paid = paidBy(context, reader.payer, base);
+      return Promise.all(order.signatureKeys.map((key) => context.validator.leafOfKey(paid, key)));
+    });
     const targets = leaves.filter((leaf) => leaf !== undefined);
     if (!mayBan(role, targets)) throw new RejectionError("group/not-allowed");
     const [first] = targets;
@@ -69,7 +71,7 @@ export async function refuseCommit(
     // Another node may have taken it.
     if (refusal.sequence > live.lastCommitSequence) await live.refresh();
     if (refusal.sequence !== live.lastCommitSequence || live.lastCommitSequence === 0) return false;
-    await learnParties(context, live);
+    await learnParties(context, reader.payer, live);
     const { signatureKey } = reader;
     const { commitHash, signature } = refusal;
     // Whoever has a word stood at this index in the epoch before as well.
@@ -123,7 +125,7 @@ async function takeBack(
  * Who made the newest commit and whose word about it counts, when that was before this node started: the log says it,
  * and the tree of the epoch before. Unknown as long as either is not kept; the store takes no such commit back.
  */
-async function learnParties(context: ServiceContext, live: LiveGroup): Promise<void> {
+async function learnParties(context: ServiceContext, payer: Payer, live: LiveGroup): Promise<void> {
   const { provisional } = live;
   if (provisional.isKnown) return;
   const epoch = live.epoch - 1;
@@ -131,6 +133,7 @@ async function learnParties(context: ServiceContext, live: LiveGroup): Promise<v
   const commit = entries?.at(-1)?.message;
   if (entries === undefined || commit === undefined) return;
   const proposals = entries.slice(0, -1).map(({ message }) => message);
-  const parties = await context.validator.parties(pastEpoch(context, live, epoch), commit, proposals);
+  const past = paidBy(context, payer, pastEpoch(context, live, epoch));
+  const parties = await context.validator.parties(past, commit, proposals);
   provisional.learn({ ...parties, hash: sha256(commit) });
 }

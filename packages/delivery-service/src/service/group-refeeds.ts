@@ -11,6 +11,7 @@ import type { GroupHub, GroupInUse } from "./group-hub.ts";
 import { groupCommitsCharge, nameOf } from "./group-messages.ts";
 import type { LiveGroup } from "./live-group.ts";
 import { charge, chargeFor } from "./refusals.ts";
+import { paidBy } from "./tree-charges.ts";
 
 /** Commits that the validator is given at a time, so that nothing else waits for all of them. */
 const COMMITS_PER_REQUEST = 32;
@@ -173,7 +174,7 @@ async function validate(
   commits: readonly PastCommit[],
   groupInfo: Bytes,
 ): Promise<readonly ValidatedPastCommit[]> {
-  const base = live.baseOf(fromEpoch);
+  const base = paidBy(context, reader.payer, live.baseOf(fromEpoch));
   const validated: ValidatedPastCommit[] = [];
   let signerKey: Bytes | undefined;
   try {

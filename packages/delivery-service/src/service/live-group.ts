@@ -13,6 +13,7 @@ import type { ServiceContext } from "./context.ts";
 import { type GroupReader, leafName, type OpenedLeaf } from "./group-delivery.ts";
 import { frameOf, type GroupPages } from "./group-pages.ts";
 import { OVERLOADED_RETRY_MS, toRefusal } from "./refusals.ts";
+import { type Payer, paidBy } from "./tree-charges.ts";
 
 /** Changes of one group that wait for each other. */
 const MAX_QUEUED = 512;
@@ -269,11 +270,12 @@ export class LiveGroup implements GroupListener {
 
   // ---- leaves ----
 
-  /** What a leaf is: a member, a former one, or (undefined) neither or banned. O(1). */
-  async lookUp(signatureKey: Bytes): Promise<OpenedLeaf | undefined> {
+  /** What a leaf is: a member, a former one, or (undefined) neither or banned. O(1). Nobody pays where the service asks by itself. */
+  async lookUp(signatureKey: Bytes, payer?: Payer): Promise<OpenedLeaf | undefined> {
     if (this.isBanned(signatureKey)) return undefined;
     const { validator, stores } = this.context;
-    const { epoch, value: leaf } = await this.ask((base) => validator.leafOfKey(base, signatureKey));
+    const paid = (base: FollowerBase) => (payer === undefined ? base : paidBy(this.context, payer, base));
+    const { epoch, value: leaf } = await this.ask((base) => validator.leafOfKey(paid(base), signatureKey));
     if (leaf !== undefined) return { signatureKey, leaf, epoch, removedAt: undefined };
     const former = await stores.mlsGroups.formerLeaf(this.groupId, signatureKey);
     if (former === undefined || former.banned === true) return undefined;

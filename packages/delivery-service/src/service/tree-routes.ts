@@ -10,12 +10,14 @@ import {
 } from "@murmuration/base";
 import { BLOB_CONTENT_TYPE, limits } from "@murmuration/wire";
 import { parseRange } from "../core/byte-range.ts";
+import { DelayedRejection } from "../core/delayed-rejection.ts";
 import { addressKey } from "../core/token-bucket.ts";
 import type { FollowerSource } from "../ports/commit-validator.ts";
 import type { HttpResponse } from "../ports/socket-server.ts";
 import type { ServiceContext } from "./context.ts";
 import type { Call } from "./http.ts";
 import { charge, chargeFor } from "./refusals.ts";
+import { chargeTree, type Payer } from "./tree-charges.ts";
 
 const CACHE_BYTES = 64 * 1024 * 1024;
 /** Commits between two trees of which the changes are handed out; behind more the whole tree is not much larger. */
@@ -42,7 +44,7 @@ export class TreeRoutes {
   readonly read = async (context: ServiceContext, call: Call): Promise<HttpResponse> => {
     const name = call.parameters.treeHash ?? "";
     await this.charge(context, call);
-    const tree = await this.tree(context, name);
+    const tree = await this.tree(context, call.request, name);
     const range = parseRange(call.request.header("range"), tree.length);
     const headers = { ...IMMUTABLE, "accept-ranges": "bytes" };
     const body = tree.subarray(range.from, range.to);
@@ -81,12 +83,23 @@ export class TreeRoutes {
     return charge(context.rateLimits, [chargeFor("trees", address, rate)]);
   }
 
-  private tree(context: ServiceContext, name: string): Promise<Bytes> {
-    const known = this.built.get(name);
-    if (known !== undefined) return Promise.resolve(known);
-    const pending = this.building.get(name);
-    if (pending !== undefined) return pending;
-    const building = build(context, hashOf(name))
+  private async tree(context: ServiceContext, payer: Payer, name: string): Promise<Bytes> {
+    for (;;) {
+      const known = this.built.get(name);
+      if (known !== undefined) return known;
+      const pending = this.building.get(name);
+      if (pending === undefined) return this.buildOnce(context, payer, name);
+      try {
+        return await pending;
+      } catch (error) {
+        // It was too much for the address that caused it, and nobody else is refused for that.
+        if (!(error instanceof DelayedRejection)) throw error;
+      }
+    }
+  }
+
+  private buildOnce(context: ServiceContext, payer: Payer, name: string): Promise<Bytes> {
+    const building = build(context, payer, hashOf(name))
       .then((tree) => {
         this.keep(name, tree);
         return tree;
@@ -108,8 +121,8 @@ export class TreeRoutes {
   }
 }
 
-/** O(members), in the validator. Throws RejectionError `trees/unknown`. */
-async function build(context: ServiceContext, treeHash: Bytes): Promise<Bytes> {
+/** O(members), in the validator, for which the address pays. Throws RejectionError `trees/unknown`, `rate/limited`. */
+async function build(context: ServiceContext, payer: Payer, treeHash: Bytes): Promise<Bytes> {
   const { metrics, stores, validator } = context;
   const found = await stores.mlsGroups.findTree(treeHash);
   if (found === undefined) throw new RejectionError("trees/unknown");
@@ -120,6 +133,8 @@ async function build(context: ServiceContext, treeHash: Bytes): Promise<Bytes> {
     if (tree === undefined) throw new UnavailableError("trees/moved-on");
     return { groupInfo: new Uint8Array(0), banList: undefined, snapshot: tree.snapshot, deltas: tree.deltas };
   };
+  // Also where the validator has the tree in memory: compressing it takes longer than loading it.
+  await chargeTree(context, payer, groupId, epoch);
   metrics.count("group_trees_built");
   return validator.compressedTree({ groupId, epoch, commitSequence: undefined, load }, treeHash);
 }

@@ -648,6 +648,14 @@ describe.each(engines)("MLS group store on $name", (engine) => {
         deltas: [commits[3]!.treeDelta, commits[4]!.treeDelta],
       });
       expect(await store.loadTree(id, 6)).toBeUndefined();
+      // Without reading them it is known how large they are.
+      for (let epoch = 0; epoch <= 5; epoch++) {
+        const { snapshot: base, deltas } = (await store.loadTree(id, epoch))!;
+        const bytes = deltas.reduce((sum, { length }) => sum + length, base.length);
+        expect(await store.treeBytes(id, epoch)).toBe(bytes);
+      }
+      expect(await store.treeBytes(id, 6)).toBe(0);
+      expect(await store.treeBytes(newGroup().groupId, 0)).toBe(0);
     });
 
     it("what changed between two epochs is one entry for each commit, or nothing where one is not kept", async () => {

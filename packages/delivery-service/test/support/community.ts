@@ -191,8 +191,8 @@ export class Member {
   }
 
   /** Opens a new anonymous connection; an older one stays as it is. */
-  async connect({ port }: Pick<Place, "port">): Promise<TestSocket> {
-    this.openedSocket = await TestSocket.anonymous(port);
+  async connect({ port }: Pick<Place, "port">, from?: string): Promise<TestSocket> {
+    this.openedSocket = await TestSocket.anonymous(port, from);
     return this.openedSocket;
   }
 

@@ -58,8 +58,8 @@ export class TestSocket {
     return socket;
   }
 
-  static async anonymous(port: number): Promise<TestSocket> {
-    const socket = await TestSocket.open(port);
+  static async anonymous(port: number, from?: string): Promise<TestSocket> {
+    const socket = await TestSocket.open(port, from);
     const reply = await socket.request({ kind: "hello", versions: [1] });
     if (reply.kind !== "helloReply") throw new Error(`hello refused: ${JSON.stringify(reply)}`);
     socket.challenge = reply.challenge;

@@ -1072,4 +1072,40 @@ export const canaries: readonly Canary[] = [
       "context: readGroupContext(reader),",
     ),
   ),
+  canary(
+    "the load of a tree costs nobody anything",
+    {
+      file: "packages/delivery-service/test/adversary/strangers-and-trees.test.ts",
+      title: "who has more groups loaded than are kept",
+    },
+    edit(
+      `${SERVICE}service/tree-charges.ts`,
+      "const cost = Math.min(bytes, rate.burst);",
+      "const cost = Math.min(bytes, 0);",
+    ),
+  ),
+  canary(
+    "whoever waits for a tree is refused for another's load",
+    {
+      file: "packages/delivery-service/test/adversary/strangers-and-trees.test.ts",
+      title: "nobody who waits for a tree is refused",
+    },
+    edit(
+      `${SERVICE}service/tree-routes.ts`,
+      "if (!(error instanceof DelayedRejection)) throw error;",
+      "throw error;",
+    ),
+  ),
+  canary(
+    "whoever asks about a group is refused for another's load",
+    {
+      file: "packages/delivery-service/test/contract/commit-validator.test.ts",
+      title: "refuses nobody else who waits",
+    },
+    edit(
+      `${SERVICE}adapters/worker-validator.ts`,
+      "if (!(error instanceof RejectionError)) throw error;",
+      "throw error;",
+    ),
+  ),
 ];

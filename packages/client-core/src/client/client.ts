@@ -114,6 +114,7 @@ class MurmurationClient implements Client {
       },
       behind: (work) => this.behind(work),
       merged: (...commit) => this.migrations.committed(...commit),
+      takenBack: (...epoch) => this.migrations.takenBack(...epoch),
       entered: (id, group) => this.migrations.entered(id, group),
       admits: (id, group) => this.migrations.admits(id, group),
       spoken: (...said) => this.migrations.spoken(...said),

@@ -200,11 +200,12 @@ export class MigrationStore {
     return record.generation > 0 && own.switchedAtMs === 0;
   }
 
-  /** Conversations that have begun to move, and have not ended in MLS, or not for this device. */
+  /** Conversations that have begun to move, and have not ended in MLS, or not for this device, or not in a group that it follows. */
   open(): readonly Bytes[] {
     return this.storage
       .all(
-        "SELECT conversation FROM migration WHERE state NOT IN ('pairwise', 'mls') OR (state = 'mls' AND switched_at = 0)",
+        `SELECT conversation FROM migration
+           WHERE state NOT IN ('pairwise', 'mls') OR (state = 'mls' AND (switched_at = 0 OR refusal <> ''))`,
       )
       .map((row) => bytesOf(row, "conversation"));
   }

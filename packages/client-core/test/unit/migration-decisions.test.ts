@@ -56,6 +56,12 @@ describe("whether a device goes over", () => {
     expect(decideSwitch({ ...facts, reached: point(5), epoch: 7 })).toMatchObject({ kind: "refuse" });
   });
 
+  test("one whose commit was taken back goes nowhere, and waits for what comes in its place", () => {
+    expect(decideSwitch({ ...facts, epoch: 6 })).toEqual({ kind: "wait" });
+    expect(decideSwitch({ ...facts, reached: undefined, epoch: 6 })).toEqual({ kind: "wait" });
+    expect(decideSwitch({ ...facts, reached: undefined, epoch: 7 })).toMatchObject({ kind: "refuse" });
+  });
+
   test("one that refused the switching commit is not led past it by entering anew", () => {
     const refused = { ...facts, hasStrangers: true, enteredEpoch: 9, epoch: 9 };
     expect(decideSwitch(refused)).toEqual({ kind: "refuse", code: "migration/roster-mismatch" });

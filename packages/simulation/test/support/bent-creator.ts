@@ -1,6 +1,7 @@
 /** A member whose client breaks the rules of a migration: what it runs is the product, with some of its parts bent. */
 import { type AccountId, type Bytes, type GroupId, parseAccountId, parseGroupId } from "@murmuration/base";
 import type { CommunityContext, Group } from "@murmuration/mls-groups";
+import { encodeGroupRefuseTbs, GROUP_REFUSE_LABEL, type GroupRefuse } from "@murmuration/wire";
 import { type Content, encodeContent } from "../../../client-core/src/core/content.ts";
 import type { GroupAction } from "../../../client-core/src/core/group-change.ts";
 import type { GroupState, RecordMember } from "../../../client-core/src/core/group-record.ts";
@@ -17,6 +18,12 @@ export interface Insides {
     prepare: (id: GroupId, action: GroupAction) => Bytes;
   };
   readonly communities: {
+    readonly access: { acknowledge(id: GroupId, through: number, vouches: boolean): void };
+    readonly names: {
+      tell(body: { readonly kind: "groupRefuse" } & GroupRefuse): void;
+      wire(id: GroupId): GroupId;
+    };
+    readonly registry: { load(id: GroupId): { readonly group: Group } };
     readonly committer: { commit(id: GroupId, decide: (group: Group) => unknown): Promise<void> };
     isStandingStill(id: GroupId): boolean;
     create(
@@ -35,6 +42,7 @@ export interface Insides {
       records: { state(id: GroupId): GroupState };
       contextFor(before: CommunityContext, group: Group, state: GroupState): CommunityContext;
       drawSecret(id: GroupId): void;
+      writeSwitch(id: GroupId): Promise<void>;
     };
   };
 }
@@ -106,6 +114,24 @@ export function insistOnSwitch(device: SimulatedDevice): void {
     const { state } = context.migration.record(id);
     return state === "switching" || state === "mls" ? false : attempt(id);
   };
+}
+
+/** Whether a client vouches for the commits that it follows: one that is slow has not yet. */
+export function vouchFor(device: SimulatedDevice, isVouching: boolean): void {
+  const { access } = insidesOf(device).communities;
+  if (isVouching) Reflect.deleteProperty(access, "acknowledge");
+  else access.acknowledge = () => {};
+}
+
+/** Says of the commit that led to the epoch in which it is that it cannot follow it. */
+export function refuseNewest(device: SimulatedDevice, id: string, sequence: number): void {
+  const conversation = parseGroupId(id) as GroupId;
+  const { communities, context } = insidesOf(device);
+  const { hash: commitHash } = context.mls.provisional(conversation, sequence)!;
+  const signed = { groupId: communities.names.wire(conversation), sequence, commitHash };
+  const { group } = communities.registry.load(conversation);
+  const signature = group.signForService(GROUP_REFUSE_LABEL, encodeGroupRefuseTbs(signed));
+  communities.names.tell({ kind: "groupRefuse", ...signed, groupId: conversation, signature });
 }
 
 /** A step that the client takes in the record, as whoever wrote a program of its own would. */

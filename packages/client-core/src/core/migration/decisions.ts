@@ -170,10 +170,10 @@ export function decideSwitch(facts: SwitchFacts): SwitchDecision {
   const { state, switchPoint, reached, epoch } = facts;
   if (!hasSwitched(state) || switchPoint === undefined || facts.hasSwitched || epoch === undefined)
     return { kind: "wait" };
+  // The commit has still to come, or the one that this device took was made anew, or was taken back.
+  if (epoch < switchPoint.epoch) return { kind: "wait" };
   if (reached?.epoch !== switchPoint.epoch) {
     if (facts.enteredEpoch > switchPoint.epoch) return { kind: "switch" };
-    // The commit has still to come, or the one that this device took was made anew.
-    if (epoch < switchPoint.epoch) return { kind: "wait" };
     return { kind: "refuse", code: "migration/other-epoch" };
   }
   const isSame =

@@ -97,6 +97,8 @@ export interface CommunityEffects {
   refreshDeviceList(account: AccountId): Promise<void>;
   /** Inside the transaction that merges a commit, the group being in its epoch. */
   merged(id: GroupId, group: Group, proposals: readonly CommittedProposal[]): void;
+  /** Inside the transaction: the newest commit was taken back, and the group goes on from this epoch. */
+  takenBack(id: GroupId, epoch: number): void;
   /** Inside the transaction by which this device has entered a group. */
   entered(id: GroupId, group: Group): void;
   /** Whether this device may come in from outside to what would then be the group of a conversation. */
@@ -224,7 +226,10 @@ export class Communities {
       parted: (id) => this.refeeder.wait(id),
       pskMissing: (id, at) => effects.pskMissing(id, at),
       merged: (id, group, proposals) => effects.merged(id, group, proposals),
-      takenBack: (id) => this.leaving.delete(formatId(id)),
+      takenBack: (id, epoch) => {
+        this.leaving.delete(formatId(id));
+        effects.takenBack(id, epoch);
+      },
       shown: (id) => effects.shown(id),
       settled: (outboxIds) => effects.settled(outboxIds),
       stuck: (id) => this.openingOf(id, () => this.rejoin(id)),

@@ -68,8 +68,11 @@ export interface LogEffects {
   pskMissing(id: GroupId, at: MissingPsk): void;
   /** Inside the transaction that merges a commit. */
   merged(id: GroupId, group: Group, proposals: Staged["public"]["proposals"]): void;
-  /** Inside the transaction: a commit was taken back, and with it went the proposals of the epoch that goes on. */
-  takenBack(id: GroupId): void;
+  /**
+   * Inside the transaction: a commit was taken back, and with it went the proposals of this epoch, which goes on: with this
+   * device, or without it.
+   */
+  takenBack(id: GroupId, epoch: number): void;
   /** The service went on from an older copy of itself, to where we cannot follow. */
   parted(id: GroupId): void;
   /** The log knows more of this device than its database does: that is an old copy. */
@@ -402,8 +405,9 @@ export class LogReader {
    * The service takes the newest commit back: nobody could follow it, it says, and members of the epoch before it signed
    * that. Without their word it is a fork. Whoever refused the commit has nothing to undo. Whoever followed goes back and
    * says again what it said since, but never to somebody whom the commit shut out, whoever signed: two members who lie
-   * together would let the third one in again, and it would be told everything. Whoever came by the commit does not know
-   * the epoch before, and has nothing to judge by: it enters anew. Proposals of that epoch are gone at the service, and so they
+   * together would let the third one in again, and it would be told everything. Nor does it go back behind the switch of its
+   * conversation, to where the group is only prepared. Whoever came by the commit does not know the epoch before, and has
+   * nothing to judge by: it enters anew. Proposals of that epoch are gone at the service, and so they
    * are here: whoever still wants to leave asks once more.
    */
   private applyVoid(
@@ -417,7 +421,7 @@ export class LogReader {
       if (!this.isProven(id, group, sequence, refusals)) return this.fork(id);
       mls.setRefused(id, 0);
       store.apply(group.forgetProposals());
-      this.effects.takenBack(id);
+      this.effects.takenBack(id, Number(group.epoch));
       return "next";
     }
     const epoch = Number(group.epoch);
@@ -425,10 +429,11 @@ export class LogReader {
     const isUndone = mls.undo(id, row.slot, sequence);
     const reloaded = isUndone ? this.registry.reload(id) : undefined;
     const before = reloaded?.group;
-    const mayGoBack =
-      before !== undefined && this.isProven(id, before, sequence, refusals) && !letsIn(before, group);
+    const isProven = before !== undefined && this.isProven(id, before, sequence, refusals);
+    const mayGoBack = isProven && !this.isSwitch(id, epoch) && !letsIn(before, group);
     if (!mayGoBack) storage.run("ROLLBACK TO void");
     storage.run("RELEASE void");
+    if (isProven) this.effects.takenBack(id, epoch - 1);
     if (!mayGoBack) {
       // Whoever has not been in the epoch before came by this very commit.
       const cameByIt = !isUndone && mls.epochHash(id, epoch - 1) === undefined;
@@ -436,7 +441,6 @@ export class LogReader {
     }
     // An own commit of that epoch is not given up here: it may be on its way, and win now.
     reloaded?.store.apply(before.forgetProposals());
-    this.effects.takenBack(id);
     this.reports.takeBack(id, epoch);
     this.past.tookBack(id, BigInt(epoch - 1));
     this.ledger.takenBack(id, before, atMs);
@@ -446,6 +450,12 @@ export class LogReader {
     }
     // Entries behind this one are read by the group as it is now.
     return "again";
+  }
+
+  /** Whether this device has gone over to the group by the commit that led to this epoch. */
+  private isSwitch(id: GroupId, epoch: number): boolean {
+    const { migration } = this.context;
+    return migration.own(id).switchedAtMs > 0 && migration.record(id).switchPoint?.epoch === epoch;
   }
 
   /** Whether members of the epoch before a commit said, enough of them, that they could not follow this very commit. */

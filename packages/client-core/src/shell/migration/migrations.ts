@@ -212,10 +212,9 @@ export class Migrations {
    * prepares is not in use yet: it begins again, so that nobody has to come in from outside. UnavailableError.
    */
   async serviceWasSetBack(id: GroupId): Promise<void> {
-    const { conversations, migration, own } = this.context;
-    const role = conversations.member(id, own.accountId)?.role ?? "member";
-    if (!this.preparer.isCreator(id) || role === "member" || conversations.get(id)?.state !== "active")
-      return;
+    const { conversations, migration } = this.context;
+    const isActive = conversations.get(id)?.state === "active";
+    if (!this.preparer.isCreator(id) || !this.isRoleHolder(id) || !isActive) return;
     const { generation } = migration.record(id);
     await this.groups.change(id, ({ migration: { state, generation: present } }) =>
       (state === "preparing" || state === "ready") && present === generation
@@ -251,9 +250,7 @@ export class Migrations {
   }
 
   private requireAdmin(id: GroupId): void {
-    const { conversations, own } = this.context;
-    const role = conversations.member(id, own.accountId)?.role ?? "member";
-    if (role === "member") throw new UsageError("group/not-an-admin");
+    if (!this.isRoleHolder(id)) throw new UsageError("group/not-an-admin");
   }
 
   /** A person was told that this device does not find the switch. */
@@ -299,10 +296,9 @@ export class Migrations {
    * somebody waits for, as its move was asked for and then this device was killed, or could not reach the service.
    */
   startIfNear(id: GroupId): void {
-    const { conversations, migration, own, settings } = this.context;
-    const role = conversations.member(id, own.accountId)?.role ?? "member";
+    const { conversations, migration, settings } = this.context;
     const row = conversations.get(id);
-    if (role === "member" || row?.protocol !== "pairwise" || row.state !== "active") return;
+    if (!this.isRoleHolder(id) || row?.protocol !== "pairwise" || row.state !== "active") return;
     const { generation, state } = migration.record(id);
     const members = conversations.members(id).length;
     // Where somebody has given a move up, those who wait for one wait for a person.
@@ -490,6 +486,12 @@ export class Migrations {
     const epoch = Number(group.epoch);
     const ours = this.context.mls.epochHash(id, epoch);
     if (ours !== undefined) this.context.migration.settleClaims(id, epoch, ours);
+    this.wake();
+  }
+
+  /** Inside the transaction: the newest commit of a conversation's MLS group was taken back. */
+  takenBack(id: GroupId, epoch: number): void {
+    this.switcher.takenBack(id, epoch);
     this.wake();
   }
 
@@ -795,8 +797,10 @@ export class Migrations {
     this.context.transaction(() => this.release(id));
     context.notifier.flush();
     const { state } = context.migration.record(id);
-    const { switchedAtMs } = context.migration.own(id);
+    const { refusal, switchedAtMs } = context.migration.own(id);
     if (hasSwitched(state) && state !== "recovering" && switchedAtMs > 0) {
+      // The commit by which it has gone over was taken back.
+      if (refusal !== "") return this.beginAnew(id);
       this.effects.wake(lanes.group(id));
       await this.addWaiting(id);
     }
@@ -847,19 +851,12 @@ export class Migrations {
       state,
       hasSwitched: false,
       isRefused: this.isRefused(id),
-      isRoleHolder: (context.conversations.member(id, context.own.accountId)?.role ?? "member") !== "member",
+      isRoleHolder: this.isRoleHolder(id),
       place: this.placeIn(id),
       isStandingStill: this.communities.isStandingStill(id),
       isMailboxEmpty: this.effects.isCaughtUp(),
     });
-    if (step === "recover") {
-      await this.groups.change(id, ({ migration }) =>
-        migration.generation === generation && (migration.state === "switching" || migration.state === "mls")
-          ? { kind: "migrate-recover", generation: generation + 1 }
-          : undefined,
-      );
-      return true;
-    }
+    if (step === "recover") return this.beginAnew(id);
     if (step === "wait" && context.mls.group(id)?.state === "active") this.noteBehind(id);
     if (step !== "enter" || this.enterAgain.has(formatId(id))) return false;
     if (!(await this.mustComeFromOutside(id))) return false;
@@ -867,6 +864,23 @@ export class Migrations {
     context.transaction(() => this.switcher.switchIfReached(id));
     context.notifier.flush();
     return true;
+  }
+
+  /** An owner or admin begins the next generation in the place of a switch that this device refuses. */
+  private async beginAnew(id: GroupId): Promise<boolean> {
+    if (!this.isRoleHolder(id)) return false;
+    const { generation } = this.context.migration.record(id);
+    await this.groups.change(id, ({ migration }) =>
+      migration.generation === generation && (migration.state === "switching" || migration.state === "mls")
+        ? { kind: "migrate-recover", generation: generation + 1 }
+        : undefined,
+    );
+    return true;
+  }
+
+  private isRoleHolder(id: GroupId): boolean {
+    const { conversations, own } = this.context;
+    return (conversations.member(id, own.accountId)?.role ?? "member") !== "member";
   }
 
   /**
@@ -1010,10 +1024,9 @@ export class Migrations {
 
   /** The creator may have vanished. */
   private async takeOver(id: GroupId): Promise<boolean> {
-    const { api, conversations, migration, own } = this.context;
+    const { api, conversations, migration } = this.context;
     const { state } = migration.record(id);
-    const role = conversations.member(id, own.accountId)?.role ?? "member";
-    const facts = { state, isCreator: false, isRoleHolder: role !== "member", leaseLeftMs: 0 };
+    const facts = { state, isCreator: false, isRoleHolder: this.isRoleHolder(id), leaseLeftMs: 0 };
     const group = conversations.group(id);
     if (!mayTakeOver(facts) || group === undefined || !this.isMyMoment(formatId(id))) return false;
     const { migration: now } = await api.readGroup(id, group.groupKey);
@@ -1029,12 +1042,12 @@ export class Migrations {
 
   /** The creator may have been removed since the switch, or be lost: the record is to say that the move is done all the same. */
   private async finishInPlace(id: GroupId): Promise<boolean> {
-    const { conversations, migration, mls, own } = this.context;
+    const { migration, mls } = this.context;
     const { creator, generation, state } = migration.record(id);
     const leaves = creator === undefined ? [] : mls.leavesOf(id, creator.accountId);
     const facts = {
       state,
-      isRoleHolder: (conversations.member(id, own.accountId)?.role ?? "member") !== "member",
+      isRoleHolder: this.isRoleHolder(id),
       isCreatorIn: leaves.some(({ device }) => device === creator?.deviceId),
       switchedAtMs: migration.own(id).switchedAtMs,
       nowMs: this.context.now(),

@@ -67,8 +67,8 @@ export class Switcher {
       .map(({ proposal }) => proposal as Parameters<typeof pskOf>[0])
       .map(pskOf)
       .find((psk) => psk !== undefined);
-    if (named === undefined) return;
     const { migration } = this.context;
+    if (named === undefined || migration.own(id).switchedAtMs > 0) return;
     const leaves = leavesOf(group);
     // The switch comes when everybody has had time to take this commit.
     this.context.quieten(2 * REST_MS_PER_MEMBER * leaves.length);
@@ -85,6 +85,23 @@ export class Switcher {
       },
     });
     this.switchIfReached(id);
+  }
+
+  /**
+   * Inside the transaction: the newest commit was taken back, and the group goes on from this epoch. What that commit led to
+   * is no more: another one that comes to the same epoch is not the one that was seen. Whoever has gone over by it does not go
+   * back, to where the group is only prepared and nobody hears anything: an owner or admin begins anew.
+   */
+  takenBack(id: GroupId, epoch: number): void {
+    const { migration } = this.context;
+    const { reached, switchedAtMs } = migration.own(id);
+    if (switchedAtMs > 0) {
+      const { switchPoint } = migration.record(id);
+      if (switchPoint !== undefined && switchPoint.epoch > epoch)
+        migration.setOwn(id, { refusal: "migration/other-epoch" });
+    } else if (reached !== undefined && reached.epoch > epoch) {
+      migration.setOwn(id, { reached: undefined, refusal: "" });
+    }
   }
 
   /**
@@ -134,7 +151,9 @@ export class Switcher {
     const { state } = context.migration.record(id);
     if (!hasSwitched(state) || context.migration.own(id).switchedAtMs > 0) return true;
     const [stranger] = this.strangers(id, undefined, group);
-    const isRefused = stranger !== undefined || this.isOtherRoster(id);
+    // Behind the switch there is no group that is prepared, unless that was taken back.
+    const { preparing } = communityContextOf(group.context.extensions);
+    const isRefused = stranger !== undefined || preparing || this.isOtherRoster(id);
     if (isRefused) {
       const [present] = strangersAmong(accountsOf(leavesOf(group)), context.conversations.members(id));
       context.transaction(() => this.refuse(id, "migration/roster-mismatch", stranger ?? present));

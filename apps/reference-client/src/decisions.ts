@@ -36,6 +36,9 @@ const SENTENCES: Readonly<Record<Decision["code"], string>> = {
   "migration/recovery-refused":
     "Somebody who is no owner or admin over MLS any more has begun the group's move anew. This device stays in MLS. Tell\n" +
     "  whoever has not gone over yet.",
+  "migration/too-many-role-holders":
+    "The group's move to MLS was given up: it has more owners and admins than a group over MLS can. Take some of these\n" +
+    "  roles back, or remove some of them where the group recovers.",
   "group/rolled-back": "The delivery service shows less of the group than it had shown before.",
   "certificate/refused":
     "The delivery service's certificate for this device is not valid by this machine's clock, or not the service's.\n" +

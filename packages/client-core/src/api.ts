@@ -764,7 +764,9 @@ export type ClientEvent = EventBase &
          * not. `migration/switch-not-found`: the group is said to go on in MLS where this device does not find it; an owner or
          * admin whose other members do not find it either begins anew with `migrate("start")`. `migration/recovery-refused`: somebody
          * who is owner or admin in the record, and not over MLS, began the move anew there; this device stays in MLS, and whoever has
-         * not gone over yet follows the record. `group/rolled-back`: the service shows less of the group's record than it had
+         * not gone over yet follows the record. `migration/too-many-role-holders`: a move was given up, because the group has
+         * got more owners and admins than a group over MLS can; some have to give their roles back, or, where it recovers, be
+         * removed. `group/rolled-back`: the service shows less of the group's record than it had
          * shown before. `certificate/refused`: the service's certificate for this
          * device is not valid by this device's clock, or not the service's; nothing is sent until it is.
          */
@@ -782,6 +784,7 @@ export type ClientEvent = EventBase &
           | "migration/state-mismatch"
           | "migration/switch-not-found"
           | "migration/recovery-refused"
+          | "migration/too-many-role-holders"
           | "group/rolled-back"
           | "certificate/refused";
         readonly accountId: AccountRef | undefined;

@@ -211,6 +211,7 @@ const DECISIONS = [
   "migration/state-mismatch",
   "migration/switch-not-found",
   "migration/recovery-refused",
+  "migration/too-many-role-holders",
   "group/rolled-back",
   "certificate/refused",
 ] as const;

@@ -268,7 +268,7 @@ function leave(state: GroupState, self: string, revision: number): GroupState {
 }
 
 /** Somebody becomes owner where members are there and none of them is. O(members). */
-function withOwner(state: GroupState): GroupState {
+export function withOwner(state: GroupState): GroupState {
   const present = [...state.members.values()].filter((member) => !member.invited);
   if (present.length === 0 || present.some(isOwner)) return state;
   const sorted = present.sort((a, b) => compareBytes(a.account, b.account));

@@ -27,6 +27,7 @@ import {
   noticesOf,
   type RecordMember,
   replayRecord,
+  withOwner,
 } from "../core/group-record.ts";
 import type { GroupRow, PendingWrite } from "../store/conversations.ts";
 import type { Context } from "./context.ts";
@@ -144,6 +145,7 @@ export class GroupLedger {
    * Who has gone over goes by the record again where the group recovers, as all others do: what a creator, or anybody else, has
    * made of members and roles in the MLS group that is given up is nothing to the next one. But nobody comes back by it who was
    * removed over MLS, or would read on: of the record's members it takes those who are in that MLS group, or expected there.
+   * If no owner is among them, there is one as if the last one had left.
    *
    * Whoever was removed or lost its role over MLS is still an admin in the record, which has stood still: it takes nobody out of
    * the MLS group any more. Where the record itself has such a step, and would be right to, it is refused with
@@ -167,7 +169,10 @@ export class GroupLedger {
       throw new RejectionError(RECOVERY_REFUSED);
     }
     const expected = new Set(this.effects.expected(group).map(formatId));
-    return new Map([...members].filter(([account]) => state.members.has(account) || expected.has(account)));
+    const isThere = (account: string) => state.members.has(account) || expected.has(account);
+    // Its owner may have left over MLS.
+    return withOwner({ ...state, members: new Map([...members].filter(([account]) => isThere(account))) })
+      .members;
   }
 
   /** A service that is set back behind these changes has the record under the key that they end. */

@@ -2,7 +2,7 @@ import type { Bytes } from "@murmuration/base";
 import { formatId, groupId } from "@murmuration/base";
 import type { Context } from "./context.ts";
 
-/** What a person is told of a service that contradicts a group's record, or of a record that contradicts the group. */
+/** What a person is told of a service that contradicts a group's record, or of a record that its MLS group cannot follow. */
 export type Suspicion =
   /** It shows less of the record than it had shown before. */
   | "group/rolled-back"
@@ -11,7 +11,9 @@ export type Suspicion =
   /** It refuses what is sent to the group, and the record does not say why. */
   | "migration/refused-without-notice"
   /** Somebody who is no owner or admin over MLS any more has begun the move anew in the record. */
-  | "migration/recovery-refused";
+  | "migration/recovery-refused"
+  /** It has more owners and admins than an MLS group can. */
+  | "migration/too-many-role-holders";
 
 /** Tells a person once of each, for as long as the client runs: a service that goes on with it has nothing new to say. */
 export class Suspicions {

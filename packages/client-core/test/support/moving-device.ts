@@ -1117,6 +1117,7 @@ export class MovingDevice {
     return {
       state: kept.record.migration.state,
       mayStep,
+      fitsContext: this.decide.fitsContext(kept.record),
       stands,
       secretDue: own.round === 0 || own.secretDue,
       // Whoever has a row of its own holds nobody up.

@@ -102,6 +102,7 @@ describe("the device that prepares", () => {
   const facts: PreparationFacts = {
     state: "ready",
     mayStep: true,
+    fitsContext: true,
     stands: true,
     secretSent: true,
     secretDue: false,
@@ -117,6 +118,13 @@ describe("the device that prepares", () => {
     expect(decidePreparation(facts)).toBe("switch");
     expect(decidePreparation({ ...facts, mayStep: false })).toBe("nothing");
     expect(decidePreparation({ ...facts, mayStep: false, toRemove: 1 })).toBe("nothing");
+  });
+
+  test("gives up where there can be no such group, however far it has come, and says so before the switch alone", () => {
+    for (const state of ["preparing", "ready", "recovering"] as const)
+      expect(decidePreparation({ ...facts, state, fitsContext: false, stands: false })).toBe("give-up");
+    expect(decidePreparation({ ...facts, state: "switching", fitsContext: false })).toBe("finish");
+    expect(decidePreparation({ ...facts, mayStep: false, fitsContext: false })).toBe("nothing");
   });
 
   test("switches with no secret that has not left for the members, however late it is", () => {

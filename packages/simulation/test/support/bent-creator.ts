@@ -1,5 +1,13 @@
 /** A member whose client breaks the rules of a migration: what it runs is the product, with some of its parts bent. */
-import { type AccountId, type Bytes, type GroupId, parseAccountId, parseGroupId } from "@murmuration/base";
+import {
+  type AccountId,
+  accountId,
+  type Bytes,
+  formatId,
+  type GroupId,
+  parseAccountId,
+  parseGroupId,
+} from "@murmuration/base";
 import type { CommunityContext, Group } from "@murmuration/mls-groups";
 import { encodeGroupRefuseTbs, GROUP_REFUSE_LABEL, type GroupRefuse } from "@murmuration/wire";
 import { type Content, encodeContent } from "../../../client-core/src/core/content.ts";
@@ -62,6 +70,18 @@ function pretendMembers(
       return { ...state, members: members(state.members) };
     },
   };
+}
+
+/** Takes so many for admins who are in no record, and leaves them where they are. */
+export function pretendAdmins(device: SimulatedDevice, count: number): void {
+  const { preparer } = insidesOf(device).migrations;
+  Object.assign(preparer, { missing: () => [] });
+  const admins = Array.from({ length: count }, (_, index) => {
+    const account = accountId(new Uint8Array(16).fill(index + 1));
+    const identityKey = new Uint8Array(33).fill(index + 1);
+    return [formatId(account), { account, identityKey, role: "admin", invited: false }] as const;
+  });
+  pretendMembers(device, (real) => new Map([...real, ...admins]));
 }
 
 /** Takes an account along that is in no record. */

@@ -6,12 +6,22 @@ import type { SwitchPoint } from "../group-change.ts";
 /** Role holders that the context of an MLS group names, at the most. */
 const MAX_ROLE_HOLDERS = 50;
 
-/** RejectionError `migration/too-many-role-holders`. O(members). */
-export function requireFewRoleHolders(state: {
+export const TOO_MANY_ROLE_HOLDERS = "migration/too-many-role-holders";
+
+/** What of a record's members decides whether an MLS group can have their roles. */
+interface Roles {
   readonly members: ReadonlyMap<string, { readonly role: string; readonly invited: boolean }>;
-}): void {
+}
+
+/** Whether the context of an MLS group can name everybody who has a role. O(members). */
+export function fitsContext(state: Roles): boolean {
   const holders = [...state.members.values()].filter(({ role, invited }) => role !== "member" && !invited);
-  refuseUnless(holders.length <= MAX_ROLE_HOLDERS, "migration/too-many-role-holders");
+  return holders.length <= MAX_ROLE_HOLDERS;
+}
+
+/** RejectionError {@link TOO_MANY_ROLE_HOLDERS}. O(members). */
+export function requireFewRoleHolders(state: Roles): void {
+  refuseUnless(fitsContext(state), TOO_MANY_ROLE_HOLDERS);
 }
 
 /** How long a device that prepares waits for the others, ms. */
@@ -52,6 +62,8 @@ export interface PreparationFacts {
   readonly state: MigrationState;
   /** The record lets this device take steps. One whose role was taken lets its lease run out, and somebody else goes on. */
   readonly mayStep: boolean;
+  /** The context of the MLS group can name the roles of the record: {@link fitsContext}. They may change at any time. */
+  readonly fitsContext: boolean;
   /** The MLS group exists, here and at the service. */
   readonly stands: boolean;
   /** The newest secret has left for every member of the record. Whoever gets it late stands still until then. */
@@ -78,6 +90,8 @@ export type PreparationStep =
   | "mark-ready"
   | "switch"
   | "finish"
+  /** There can be no such group. */
+  | "give-up"
   /** For the secret to be accepted, or for members. */
   | "wait"
   | "nothing";
@@ -91,6 +105,7 @@ export function decidePreparation(facts: PreparationFacts): PreparationStep {
   if (!facts.mayStep) return "nothing";
   if (state === "switching") return "finish";
   if (state !== "preparing" && state !== "ready" && state !== "recovering") return "nothing";
+  if (!facts.fitsContext) return "give-up";
   if (!facts.stands) return "create";
   if (facts.toRemove > 0) return "remove";
   if (facts.secretDue) return "draw-secret";

@@ -36,10 +36,12 @@ import {
   deadlineAfterAdding,
   decidePreparation,
   decideSwitchWrite,
+  fitsContext,
   mustCommitSwitch,
   type PreparationFacts,
   type PreparationStep,
   requireFewRoleHolders,
+  TOO_MANY_ROLE_HOLDERS,
 } from "../../core/migration/decisions.ts";
 import { migrationGroupId } from "../../core/migration/keys.ts";
 import { encodeMigrationPskId } from "../../core/migration/psk-id.ts";
@@ -53,6 +55,7 @@ import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
+import { Suspicions } from "../suspicions.ts";
 import {
   GENTLE_ADDS,
   GENTLE_PATIENCE,
@@ -78,6 +81,7 @@ export class Preparer {
   private readonly communities: Communities;
   private readonly lulls: Lulls;
   private readonly wake: (lane: string) => void;
+  private readonly suspicions: Suspicions;
   /** When an account that could not be added was last tried, by conversation. */
   private readonly triedAtMs = new Map<string, number>();
   /** Until when members rest from what was done last, by conversation. */
@@ -107,6 +111,7 @@ export class Preparer {
     this.communities = communities;
     this.lulls = lulls;
     this.wake = wake;
+    this.suspicions = new Suspicions(context);
   }
 
   /** Whether this device prepares the present generation. */
@@ -149,6 +154,8 @@ export class Preparer {
         return true;
       case "finish":
         return this.finish(id);
+      case "give-up":
+        return this.giveUp(id);
       default:
         return false;
     }
@@ -181,10 +188,14 @@ export class Preparer {
     const own = migration.own(id);
     const stands = mls.group(id)?.state === "active";
     const countStrangers = () => (stands ? this.strangers(id).length : 0);
+    const fits = () => fitsContext(this.records.state(id));
     const countMissing = () => (stands ? this.missing(id).length : 0);
     return {
       state: migration.record(id).state,
       mayStep: this.mayStep(id),
+      get fitsContext() {
+        return fits();
+      },
       stands,
       secretDue: own.round === 0 || own.secretDue,
       secretSent: this.isSecretSent(own.secretMessage),
@@ -201,6 +212,22 @@ export class Preparer {
       finishNow: own.finishNow,
       nowMs: context.now(),
     };
+  }
+
+  /**
+   * The record has more owners and admins by now than an MLS group can: a person has to take some of these roles back. While
+   * the group recovers that is only done by removing: this device keeps its lease, so that nobody begins anew in vain.
+   */
+  private async giveUp(id: GroupId): Promise<boolean> {
+    this.suspicions.note(id, TOO_MANY_ROLE_HOLDERS);
+    const { generation, state } = this.context.migration.record(id);
+    if (state === "recovering") return false;
+    await this.groups.change(id, ({ migration }) =>
+      migration.generation === generation && (migration.state === "preparing" || migration.state === "ready")
+        ? { kind: "migrate-abort", generation }
+        : undefined,
+    );
+    return true;
   }
 
   /** Whether it has left for the members; one whose mailbox is full has a row of its own, and holds nobody up. */
@@ -520,8 +547,10 @@ export class Preparer {
     return { options: { proposals, cached: "none", path: "always" } };
   }
 
-  /** What the record says, as the group's context. */
+  /** What the record says, as the group's context. RejectionError {@link TOO_MANY_ROLE_HOLDERS}. */
   private contextFor(before: CommunityContext, group: Group, state: GroupState): CommunityContext {
+    // The record may have gone on since this step was decided on.
+    requireFewRoleHolders(state);
     const foreign = new Set(foreignLeaves(group, state).map(({ leaf }) => leaf));
     const inside = new Set(
       leavesOf(group)

@@ -1,8 +1,10 @@
+import { parseGroupId, UnavailableError } from "@murmuration/base";
 import type { Transport } from "@murmuration/client-core";
 import { expect, test } from "vitest";
 import { FINISHED_WITHIN_MS } from "../../../client-core/src/core/migration/decisions.ts";
 import { introduce, type SimulatedDevice, World } from "../../src/index.ts";
 import { ShiftedClock } from "../../src/shifted-clock.ts";
+import { insidesOf, writeStep } from "../support/bent-creator.ts";
 import { on } from "../support/communities.ts";
 import { HeldFrames } from "../support/held-frames.ts";
 import { HeldRequests } from "../support/held-requests.ts";
@@ -144,4 +146,49 @@ test("a creator that is lost when its group has switched: another owner says tha
       await new Promise((resolve) => setTimeout(resolve, 5_500));
     }
   });
+}, 120_000);
+
+/** A link that breaks behind the next write of a record: that reaches the service, and no answer comes back, nor to anything else. */
+class BreakingLink {
+  isToBreak = false;
+  isBroken = false;
+
+  readonly wrapTransport = (transport: Transport): Transport =>
+    Object.assign(Object.create(transport) as Transport, {
+      request: async (request: Parameters<Transport["request"]>[0]) => {
+        const isWrite = `${request.method} ${request.path}`.startsWith("PUT /v1/groups");
+        const reply = this.isBroken ? undefined : await transport.request(request);
+        if (this.isToBreak && isWrite) this.isBroken = true;
+        if (this.isBroken || reply === undefined) throw new UnavailableError("connection/lost");
+        return reply;
+      },
+      close: () => transport.close(),
+    });
+}
+
+// The fault that it finds: a member that waits for minutes where nobody else is there to tell it.
+test("a creator that vanishes when the record has its group go on, before it could tell: its members ask, also where it recovered", async () => {
+  await using world = await World.start();
+  const link = new BreakingLink();
+  const [alice] = await movers(world, ["Alice"], { wrapTransport: link.wrapTransport });
+  const [bob, carol] = await movers(world, ["Bob", "Carol"]);
+  await introduce(alice, bob, carol);
+  const members = [bob, carol];
+  const { id } = await pairwiseGroup(alice, members);
+  await on(alice, id).migrate("start");
+  await requireMoved([alice, ...members], id, "all are in");
+  const { context } = insidesOf(alice);
+  const group = parseGroupId(id);
+  await writeStep(alice, id, ({ migration }) => ({
+    kind: "migrate-recover",
+    generation: migration.generation + 1,
+  }));
+  await untilIn([alice], id, () => context.migration.own(group).reached !== undefined, "it has committed");
+  link.isToBreak = true;
+  await untilIn([alice], id, () => link.isBroken, "the record has the switch");
+  await alice.stop();
+  expect(members.map((device) => on(device, id).migration?.state)).toEqual(["recovering", "recovering"]);
+  await requireMoved(members, id, "without Alice");
+  for (const device of members)
+    expect(on(device, id).migration).toMatchObject({ generation: 2, state: "switching" });
 }, 120_000);

@@ -817,12 +817,12 @@ export class Migrations {
 
   /**
    * The group has its switching commit, and nobody has told what the record says of it: whoever should have may not want
-   * to, or the service keeps it back.
+   * to, or is gone, or the service keeps it back.
    */
   private async askWhetherSwitched(id: GroupId): Promise<void> {
     const { migration } = this.context;
     const hasCommit = migration.own(id).reached !== undefined || this.communities.isStandingStill(id);
-    if (migration.record(id).state !== "ready" || !hasCommit || this.preparer.isCreator(id)) return;
+    if (!hasLease(migration.record(id).state) || !hasCommit || this.preparer.isCreator(id)) return;
     const key = `switch ${formatId(id)}`;
     const nowMs = this.context.now();
     const dueMs = this.lookAtMs.get(key);

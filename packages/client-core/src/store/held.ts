@@ -14,6 +14,8 @@ export interface HeldRow {
   readonly bytes: Bytes;
   /** Of a content: who sent it. Of an envelope: whom the service named as its sender, if it did. */
   readonly sender: DeviceAddress | undefined;
+  /** Of what was said over MLS: the account identity key that the sender's leaf stood for. */
+  readonly identityKey?: Bytes | undefined;
   readonly subject: Bytes | undefined;
   readonly sentAtMs: number;
   readonly acceptedAtMs: number;
@@ -31,6 +33,7 @@ function rowOf(row: Row): HeldRow {
             accountId: accountId(row["sender"] as Bytes),
             deviceId: deviceId(row["sender_device"] as number),
           },
+    identityKey: row["identity_key"] === null ? undefined : new Uint8Array(row["identity_key"] as Bytes),
     subject: row["subject"] === null ? undefined : new Uint8Array(row["subject"] as Bytes),
     sentAtMs: row["sent_at"] as number,
     acceptedAtMs: row["accepted_at"] as number,
@@ -47,13 +50,14 @@ export class HeldStore {
 
   add(row: Omit<HeldRow, "id">, heldAtMs: number): void {
     this.storage.run(
-      `INSERT INTO held (reason, bytes, sender, sender_device, subject, sent_at, accepted_at, held_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO held (reason, bytes, sender, sender_device, identity_key, subject, sent_at, accepted_at, held_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       [
         row.reason,
         row.bytes,
         row.sender?.accountId ?? null,
         row.sender?.deviceId ?? null,
+        row.identityKey ?? null,
         row.subject ?? null,
         row.sentAtMs,
         row.acceptedAtMs,

@@ -422,6 +422,15 @@ CREATE INDEX history_expiry ON history (expires_at) WHERE expires_at IS NOT NULL
 CREATE INDEX history_shared ON history (conversation) WHERE shared_by IS NOT NULL;
 `;
 
+const HELD_IDENTITIES = `
+-- Of what was said over MLS and waits for its turn: the account identity key that the sender's leaf stood for.
+ALTER TABLE held ADD COLUMN identity_key BLOB;
+UPDATE held SET identity_key = (
+  SELECT identity_key FROM group_member WHERE group_id = held.subject AND account = held.sender
+) WHERE reason = 'mls';
+DELETE FROM held WHERE reason = 'mls' AND identity_key IS NULL;
+`;
+
 /** One step for each version; a database is brought up to date step by step. */
 export const STEPS: readonly string[] = [
   SCHEMA,
@@ -442,6 +451,7 @@ export const STEPS: readonly string[] = [
   UNSAID,
   OTHER_IDENTITIES,
   SAID_IN,
+  HELD_IDENTITIES,
 ];
 
 /** Creates or updates the tables. RejectionError `storage/newer-version` for a younger program's database. */

@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import { formatId, parseGroupId } from "@murmuration/base";
 import { expect, test } from "vitest";
+import { migrationGroupId } from "../../../client-core/src/core/migration/keys.ts";
 import {
   introduce,
   type SimulatedDevice,
@@ -9,7 +11,9 @@ import {
   textsOf,
   World,
 } from "../../src/index.ts";
+import { insidesOf } from "../support/bent-creator.ts";
 import { countOf, on } from "../support/communities.ts";
+import { LyingRecords } from "../support/lying-records.ts";
 import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
 
 /**
@@ -119,6 +123,48 @@ test("edits, reactions and deletions that are under way at the switch reach what
     throw new Error(`${error.message}\n${different.join("\n")}`);
   });
   await alike(devices, id);
+}, 120_000);
+
+// The fault that it finds: what is held of somebody is lost with its leaf, for whoever goes over late.
+test("whoever goes over late shows what those said over MLS who have left since, or came and left meanwhile", async () => {
+  await using world = await World.start();
+  const mail = new LyingRecords();
+  const [alice, bob, dave] = await movers(world, ["Alice", "Bob", "Dave"]);
+  const [carol] = await movers(world, ["Carol"], { wrapTransport: mail.wrapTransport });
+  await introduce(alice, bob, carol, dave);
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  const { groups, migrations } = insidesOf(carol);
+  // It hears no word of the switch, and does not ask.
+  Object.assign(migrations, { noticed: () => {} });
+  migrations.lookAtMs.set(`switch ${id}`, Number.POSITIVE_INFINITY);
+  await on(alice, id).migrate("start");
+  await untilIn([carol], id, () => on(carol, id).migration?.state === "ready", "all are ready");
+  mail.isMailKept = true;
+  await allMoved([alice, bob], id);
+  await on(alice, id).add([dave.id]);
+  // By another name: it was never in a pairwise group.
+  const name = formatId(migrationGroupId(parseGroupId(id), 1));
+  await untilIn([dave], name, () => on(dave, name)?.state === "active", "Dave is in");
+  await on(bob, id).send({ text: "said by Bob" });
+  await on(dave, name).send({ text: "said by Dave" });
+  const hasBoth = (device: SimulatedDevice) =>
+    ["said by Bob", "said by Dave"].every((text) => countOf(device, id, text) === 1);
+  await untilIn([alice], id, () => hasBoth(alice), "both are heard");
+  await on(dave, name).leave();
+  await on(alice, id).remove(bob.id);
+  await untilIn([alice], id, () => on(alice, id).memberCount === 2, "both are gone");
+  expect(on(carol, id).protocol).toBe("pairwise");
+
+  await untilIn(
+    [carol],
+    id,
+    () => insidesOf(carol).context.mls.leaves(parseGroupId(id)).length === 2,
+    "its log is there",
+  );
+  mail.isMailKept = false;
+  await groups.refresh(parseGroupId(id));
+  await allMoved([carol], id);
+  expect(hasBoth(carol)).toBe(true);
 }, 120_000);
 
 // The fault that it finds: others wait a minute for the number of what was deleted before it had left.

@@ -1034,7 +1034,7 @@ export class Communities {
   }
 
   /** Inside a transaction: shows something that was held back. */
-  show(id: GroupId, message: Omit<CommunityMessage, "identityKey">): void {
+  show(id: GroupId, message: CommunityMessage): void {
     this.content.show(id, message);
   }
 

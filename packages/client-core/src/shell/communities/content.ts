@@ -97,13 +97,10 @@ export class CommunityContent {
     this.take(id, message, content);
   }
 
-  /** What was held back until its turn; its author's identity was that of a leaf then. */
-  show(id: GroupId, message: Omit<CommunityMessage, "identityKey">): void {
-    const { conversations } = this.context;
-    const identityKey = conversations.member(id, message.author)?.identityKey;
-    if (identityKey === undefined) return;
-    if (!this.isTrusted(id, message.author, identityKey)) return;
-    this.inSavepoint(() => this.take(id, { ...message, identityKey }, decodeContent(message.body)));
+  /** What was held back until its turn. Its author may have left since; and more may be known of it by now. */
+  show(id: GroupId, message: CommunityMessage): void {
+    if (!this.isTrusted(id, message.author, message.identityKey)) return;
+    this.inSavepoint(() => this.take(id, message, decodeContent(message.body)));
   }
 
   private take(id: GroupId, message: CommunityMessage, content: Content): void {

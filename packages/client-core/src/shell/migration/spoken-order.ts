@@ -16,6 +16,8 @@ import type { Context } from "../context.ts";
 export interface SpokenMessage {
   readonly author: AccountId;
   readonly device: DeviceId;
+  /** The account identity key that the sender's leaf stood for: it may be gone when this has its turn. */
+  readonly identityKey: Bytes;
   readonly body: Uint8Array;
   readonly atMs: number;
 }
@@ -69,12 +71,13 @@ export class SpokenOrder {
     }
     const waits = held > 0 || this.waits(conversation, sender, { counter, revision }, context.now());
     if (hasSwitched && !waits) return false;
-    const { body, atMs } = message;
+    const { body, atMs, identityKey } = message;
     context.held.add(
       {
         reason: "mls",
         bytes: new Uint8Array(body),
         sender,
+        identityKey,
         subject: conversation,
         sentAtMs: atMs,
         acceptedAtMs: context.now(),
@@ -117,8 +120,8 @@ export class SpokenOrder {
     const { switchedAtMs } = context.migration.own(conversation);
     if (switchedAtMs === 0) return;
     const blocked = new Set<string>();
-    for (const { id, sender, bytes, sentAtMs, acceptedAtMs } of this.heldOf(conversation)) {
-      if (sender === undefined || blocked.has(keyOf(sender))) continue;
+    for (const { id, sender, identityKey, bytes, sentAtMs, acceptedAtMs } of this.heldOf(conversation)) {
+      if (sender === undefined || identityKey === undefined || blocked.has(keyOf(sender))) continue;
       const { counter = 0, revision = 0 } = decodeContent(bytes).group ?? {};
       // What was held before the switch waits from the switch on.
       const since = Math.max(acceptedAtMs, switchedAtMs);
@@ -127,7 +130,8 @@ export class SpokenOrder {
         continue;
       }
       context.held.remove(id);
-      show({ author: sender.accountId, device: sender.deviceId, body: bytes, atMs: sentAtMs });
+      const { accountId: author, deviceId: device } = sender;
+      show({ author, device, identityKey, body: bytes, atMs: sentAtMs });
     }
   }
 

@@ -292,8 +292,8 @@ export class OutboxWorker {
       if (!this.watching) void this.watchSubmitted();
     });
     if (!this.submitted.delete(row.id) || this.aborted) return;
-    const state = this.context.outbox.state(row.id);
-    if (state === "new" || state === "ready") this.accepted(row);
+    // Put back meanwhile, it was taken in a group that is given up, and is said again.
+    if (this.context.outbox.state(row.id) === "ready") this.accepted(row);
   }
 
   /** One timer for all rows that the log has to show: one for each would cost as much as the message. */

@@ -11,8 +11,9 @@ import {
   textsOf,
   World,
 } from "../../src/index.ts";
-import { insidesOf } from "../support/bent-creator.ts";
+import { insidesOf, untilGeneration, writeStep } from "../support/bent-creator.ts";
 import { countOf, on } from "../support/communities.ts";
+import { HeldFrames } from "../support/held-frames.ts";
 import { LyingRecords } from "../support/lying-records.ts";
 import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
 
@@ -165,6 +166,32 @@ test("whoever goes over late shows what those said over MLS who have left since,
   await groups.refresh(parseGroupId(id));
   await allMoved([carol], id);
   expect(hasBoth(carol)).toBe(true);
+}, 120_000);
+
+// The fault that it finds: it is lost for all who had not read it there.
+test("what the service takes for a group that is given up in that moment is said again", async () => {
+  await using world = await World.start();
+  const frames = new HeldFrames();
+  const [alice] = await movers(world, ["Alice"], { wrapTransport: frames.wrapTransport });
+  const [bob, carol] = await movers(world, ["Bob", "Carol"]);
+  const devices = [alice, bob, carol];
+  await introduce(...devices);
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  await on(alice, id).setRole(bob.id, "admin");
+  await on(alice, id).migrate("start");
+  await requireMoved(devices, id, "all are in");
+  const talk = new Talk(id);
+  frames.keep("groupSubmit");
+  await talk.say(alice, "on its way");
+  await untilIn([alice], id, () => frames.keeps, "it is on its way");
+  await writeStep(bob, id, ({ migration }) => ({
+    kind: "migrate-recover",
+    generation: migration.generation + 1,
+  }));
+  await untilGeneration(2, id, ...devices);
+  frames.letGo();
+  await requireMoved(devices, id, "on we go");
+  await talk.heardBy(devices);
 }, 120_000);
 
 // The fault that it finds: others wait a minute for the number of what was deleted before it had left.

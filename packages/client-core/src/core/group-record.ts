@@ -161,6 +161,11 @@ function applyAction(
       return add(state, action.members);
     case "remove": {
       const removed = state.members.get(formatId(action.account));
+      // Whoever had gone over knows who has left since. For those who had not, they are here, and can be removed.
+      if (removed === undefined && state.migration.state === "recovering") {
+        requireRole(author, "admin");
+        return { ...state, rotateAfter: 0 };
+      }
       refuseUnless(removed !== undefined, "group/no-such-member");
       refuseUnless(formatId(action.account) !== self, "group/leave-instead");
       requireRole(author, removed.role === "member" ? "admin" : "owner");
@@ -340,8 +345,10 @@ export function noticesOf(before: GroupState, after: GroupState, change: Verifie
       }));
     case "join":
       return [{ code: "group/member-joined", account: author }, ...heirNotices(before, after)];
-    case "remove":
-      return [{ code: "group/member-removed", account: formatId(action.account) }];
+    case "remove": {
+      const account = formatId(action.account);
+      return before.members.has(account) ? [{ code: "group/member-removed", account }] : [];
+    }
     case "leave":
       return [{ code: "group/member-left", account: author }, ...heirNotices(before, after)];
     case "role":

@@ -37,7 +37,14 @@ import { NO_DEVICE } from "./lines.ts";
 
 /** What a change sets off beside the record, inside the same transaction. */
 export interface LedgerEffects {
-  adopted(group: GroupId, before: GroupState, after: GroupState, change: VerifiedChange): void;
+  /** `present`: the state after the last of the changes that are adopted with this one. */
+  adopted(
+    group: GroupId,
+    before: GroupState,
+    after: GroupState,
+    change: VerifiedChange,
+    present: GroupState,
+  ): void;
   /** Accounts without a leaf that the MLS group of this conversation expects. */
   expected(group: GroupId): readonly AccountId[];
 }
@@ -131,7 +138,7 @@ export class GroupLedger {
     }
     if (joined > 0) context.migration.setJoinedRevision(group, joined);
     for (const { before, after, change } of steps) {
-      this.effects.adopted(group, before, after, change);
+      this.effects.adopted(group, before, after, change, state);
       if (own?.revision === change.revision) this.settleOwn(group, own, change, before);
     }
     this.followUp(group, state, changes);

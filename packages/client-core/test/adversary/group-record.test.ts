@@ -264,6 +264,27 @@ describe("a step of a move to MLS", () => {
     expect(refused(owner, step("switch", 2), anew)).toBe("accepted");
   });
 
+  test("back from MLS lets an admin remove whom others know to have left: it changes nothing for these, and parts nobody", () => {
+    const place = after(
+      [admin, step("prepare")],
+      [admin, step("ready")],
+      [admin, step("switch")],
+      [owner, step("recover", 2)],
+    );
+    const remove: GroupAction = { kind: "remove", account: member.account };
+    const members = new Map(place.members);
+    members.delete(formatId(member.account));
+    const left = { ...place, members };
+    const removal = admin.change(place, remove);
+    const [there, gone] = [place, left].map((known) => play(known, removal));
+    expect(gone!.members).toEqual(there!.members);
+    expect({ ...gone, members: undefined }).toEqual({ ...there, members: undefined });
+    expect(refused(invited, remove, left)).toBe("group/not-joined");
+    expect(refused(stranger, remove, left)).toBe("group/author-not-a-member");
+    expect(refused(member, { kind: "remove", account: stranger.account }, place)).toBe("group/role-too-low");
+    expect(refused(admin, { kind: "title", title: "x" }, left)).toBe("group/migrated");
+  });
+
   test("leads only where the table leads, and only to the generation that is next there", () => {
     const begun = after([admin, step("prepare")]);
     const switched = after([admin, step("prepare")], [admin, step("ready")], [admin, step("switch")]);

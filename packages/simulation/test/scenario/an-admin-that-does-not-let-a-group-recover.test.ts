@@ -4,6 +4,7 @@ import type { Content } from "../../../client-core/src/core/content.ts";
 import { createChange } from "../../../client-core/src/core/group-change.ts";
 import { introduce, type SimulatedDevice, testLimits, textsOf, until, World } from "../../src/index.ts";
 import {
+  generationOf,
   insidesOf,
   insistOnSwitch,
   pretendStep,
@@ -11,6 +12,9 @@ import {
   untilGeneration,
   writeStep,
 } from "../support/bent-creator.ts";
+import { membersOf, on } from "../support/communities.ts";
+import { LyingRecords } from "../support/lying-records.ts";
+import { allMoved, movers, pairwiseGroup, requireMoved, untilIn } from "../support/moves.ts";
 import { decisions, groupOf, inConversation, stays } from "../support/pairwise-groups.ts";
 
 const MLS_WITHIN_MS = 30_000;
@@ -145,6 +149,72 @@ test("an admin who was removed after the switch brings nobody out of the MLS gro
     await insidesOf(device).groups.refresh(Buffer.from(group.id, "base64url"));
     expect(decisions(device, "migration/recovery-refused")).toBe(1);
   }
+}, 120_000);
+
+/** A group that has gone over to MLS, but for Carol, an admin, who has its log and has heard no word of the switch. */
+async function allButCarol(world: World) {
+  const mail = new LyingRecords();
+  const [alice, bob, dave] = await movers(world, ["Alice", "Bob", "Dave"]);
+  const [carol] = await movers(world, ["Carol"], { wrapTransport: mail.wrapTransport });
+  await introduce(alice, bob, carol, dave);
+  const { id } = await pairwiseGroup(alice, [bob, carol, dave]);
+  for (const admin of [bob, carol]) await on(alice, id).setRole(admin.id, "admin");
+  const { context, groups, migrations } = insidesOf(carol);
+  Object.assign(migrations, { noticed: () => {} });
+  migrations.lookAtMs.set(`switch ${id}`, Number.POSITIVE_INFINITY);
+  await on(alice, id).migrate("start");
+  await untilIn([carol], id, () => on(carol, id).migration?.state === "ready", "all are ready");
+  mail.isMailKept = true;
+  await allMoved([alice, bob, dave], id);
+  const hear = async () => {
+    const { cursor } = insidesOf(alice).context.mls.group(parseGroupId(id))!;
+    const isThere = () => context.mls.group(parseGroupId(id))!.cursor >= cursor;
+    await untilIn([carol], id, isThere, "Carol has the log");
+    await groups.refresh(parseGroupId(id));
+    mail.isMailKept = false;
+  };
+  return { alice, bob, carol, dave, id, hear };
+}
+
+// The fault that it finds: whoever had gone over never follows the record again.
+test("an admin that has not gone over removes somebody, while the group recovers, who has left over MLS: all go on", async () => {
+  await using world = await World.start();
+  const { alice, bob, carol, dave, id, hear } = await allButCarol(world);
+  await on(dave, id).leave();
+  await untilIn([bob], id, () => on(bob, id).memberCount === 3, "Dave has left");
+  const { preparer } = insidesOf(bob).migrations;
+  Object.assign(preparer, { advance: async () => false });
+  await recover(bob, id);
+  await hear();
+  expect(on(carol, id).migration?.state).toBe("recovering");
+  await on(carol, id).remove(dave.id);
+  Reflect.deleteProperty(preparer, "advance");
+  const all = [alice, bob, carol];
+  await requireMoved(all, id, "on we go");
+  for (const device of all) expect(on(device, id).memberCount).toBe(3);
+}, 120_000);
+
+// The fault that it finds: it takes the roles of the group that was given up for those of the record, and refuses the next one.
+test("whoever hears of a switch and of its recovery at once goes by the record alone", async () => {
+  await using world = await World.start();
+  const { alice, bob, carol, dave, id, hear } = await allButCarol(world);
+  const all = [alice, bob, carol, dave];
+  await on(alice, id).setRole(dave.id, "owner");
+  await untilIn(
+    [bob],
+    id,
+    () => membersOf(bob, id).includes(`${dave.id}/owner`),
+    "Dave is an owner over MLS",
+  );
+  const { preparer } = insidesOf(bob).migrations;
+  Object.assign(preparer, { advance: async () => false });
+  await recover(bob, id);
+  await hear();
+  expect(membersOf(carol, id)).toContain(`${dave.id}/member`);
+  Reflect.deleteProperty(preparer, "advance");
+  await requireMoved(all, id, "on we go");
+  expect(decisions(carol, "migration/roster-mismatch")).toBe(0);
+  expect(generationOf(carol, id)).toBe(2);
 }, 120_000);
 
 test("a creator that names a switch which there is not keeps nobody for ever: a person is told, and begins anew", async () => {

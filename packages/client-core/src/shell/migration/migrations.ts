@@ -311,7 +311,13 @@ export class Migrations {
   // ------------------------------------------------------------------------------------ what the record says
 
   /** Inside the transaction that adopts a change of a record, `after` being its state then. */
-  adopted(id: GroupId, before: GroupState, after: GroupState, change: VerifiedChange): void {
+  adopted(
+    id: GroupId,
+    before: GroupState,
+    after: GroupState,
+    change: VerifiedChange,
+    present: GroupState,
+  ): void {
     const { context } = this;
     const step = migrationChangeOf(change.action);
     if (step === undefined) {
@@ -332,6 +338,8 @@ export class Migrations {
         context.eraseWhenQuiet();
         break;
       case "switch":
+        // Nobody goes over, behind the others, to a group that was given up since: what it has made of members and roles is over.
+        if (present.migration.generation > after.migration.generation) break;
         this.switcher.switchIfReached(id);
         this.afterwards(async () => this.communities.hurry(id));
         break;

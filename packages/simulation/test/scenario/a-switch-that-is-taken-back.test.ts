@@ -86,6 +86,27 @@ test("a creator that has its own switching commit taken back, and then names it,
   await talk.heardBy(honest);
 }, 180_000);
 
+// The fault that it finds: it keeps its lease for an hour, in which the service takes no commit from it.
+test("a creator whose switching commit is taken back begins the next generation, where it may commit again", async () => {
+  const { world, all, alice, bob, accomplices, id } = await birds();
+  await using _ = world;
+  const { preparer } = insidesOf(alice).migrations;
+  Object.assign(preparer, { writeSwitch: async () => {} });
+  for (const device of all) vouchFor(device, false);
+  await on(alice, id).migrate("start");
+  await untilIn(
+    all,
+    id,
+    () => all.every((device) => reachedBy(device, id) !== undefined),
+    "the commit is here",
+  );
+  await takeBack(world, id, accomplices);
+  for (const device of all) vouchFor(device, true);
+  Reflect.deleteProperty(preparer, "writeSwitch");
+  await requireMoved(all, id, "all are in");
+  expect(on(bob, id).migration).toMatchObject({ generation: 2, creator: alice.id });
+}, 120_000);
+
 test("whoever has gone over by a commit that is taken back stays there, and an owner or admin begins anew by itself", async () => {
   const { world, all, alice, bob, accomplices, id } = await birds();
   await using _ = world;

@@ -1,4 +1,5 @@
 import { parseGroupId } from "@murmuration/base";
+import { limits } from "@murmuration/wire";
 import { expect, test } from "vitest";
 import type { Content } from "../../../client-core/src/core/content.ts";
 import { createChange } from "../../../client-core/src/core/group-change.ts";
@@ -215,6 +216,30 @@ test("whoever hears of a switch and of its recovery at once goes by the record a
   await requireMoved(all, id, "on we go");
   expect(decisions(carol, "migration/roster-mismatch")).toBe(0);
   expect(generationOf(carol, id)).toBe(2);
+}, 120_000);
+
+// The fault that it finds: it asks for that lease for ever, and takes no step.
+test("an owner that takes a group back goes on when somebody has written the record forward, and the lease is nobody's", async () => {
+  await using world = await World.start({
+    service: { limits: { ...testLimits, migrationLeaseMs: LEASE_MS } },
+  });
+  const all = await movers(world, ["Alice", "Bob", "Carol"]);
+  const [alice, bob, carol] = all;
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  await on(alice, id).migrate("start");
+  await requireMoved(all, id, "all are in");
+  const { context, migrations } = insidesOf(alice);
+  Object.assign(migrations.preparer, { advance: async () => false });
+  await recover(alice, id);
+  context.transaction(() =>
+    context.migration.setOwn(parseGroupId(id), { lease: new Uint8Array(limits.leaseTokenBytes) }),
+  );
+  // It was renewed, for the generation before, not long ago.
+  migrations.preparer.renewedAtMs.clear();
+  Reflect.deleteProperty(migrations.preparer, "advance");
+  migrations.wake();
+  await untilGeneration(2, id, ...all);
+  await requireMoved(all, id, "on we go");
 }, 120_000);
 
 test("a creator that names a switch which there is not keeps nobody for ever: a person is told, and begins anew", async () => {

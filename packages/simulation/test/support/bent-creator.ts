@@ -43,12 +43,14 @@ export interface Insides {
   };
   readonly migrations: {
     attempt(id: GroupId): Promise<boolean>;
+    wake(): void;
     readonly effects: { wake(lane: string): void };
     readonly lookAtMs: Map<string, number>;
     readonly switcher: object;
     readonly preparer: {
       records: { state(id: GroupId): GroupState };
       contextFor(before: CommunityContext, group: Group, state: GroupState): CommunityContext;
+      readonly renewedAtMs: Map<string, number>;
       drawSecret(id: GroupId): void;
       writeSwitch(id: GroupId): Promise<void>;
     };

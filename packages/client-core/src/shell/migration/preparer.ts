@@ -46,6 +46,7 @@ import {
 import { migrationGroupId } from "../../core/migration/keys.ts";
 import { encodeMigrationPskId } from "../../core/migration/psk-id.ts";
 import { fingerprintOf } from "../../core/profile.ts";
+import { ServiceRefusal } from "../../core/refusal.ts";
 import type { OutboxTarget } from "../../store/outbox.ts";
 import type { CommitPlan } from "../communities/committer.ts";
 import type { Communities } from "../communities/communities.ts";
@@ -55,6 +56,7 @@ import type { Context } from "../context.ts";
 import type { GroupLedger } from "../group-ledger.ts";
 import type { Groups } from "../groups.ts";
 import { lanes } from "../lanes.ts";
+import { Pauses } from "../pauses.ts";
 import { Suspicions } from "../suspicions.ts";
 import {
   GENTLE_ADDS,
@@ -71,6 +73,10 @@ import { hashOfRoster } from "./roster.ts";
 const ADD_AGAIN_MS = 15_000;
 /** How often a lease of 60 s is renewed, ms. */
 const RENEW_EVERY_MS = 20_000;
+/** What a service says to whoever it takes no commit from for an hour. */
+const NOT_ALLOWED = "group/not-allowed";
+/** Before the next generation is begun where the last one came to nothing as well, ms. */
+const BEGIN_ANEW_MS = { first: 60_000, most: 3_600_000 };
 /** KDF.Nh of the cipher suite (RFC 9420 section 8.4). */
 const PSK_NONCE_BYTES = 32;
 
@@ -96,6 +102,10 @@ export class Preparer {
   /** Conversations whose members had time to take the commit of the switch, with their generation. */
   private readonly restedAfterCommit = new Map<string, number>();
   private readonly renewedAtMs = new Map<string, number>();
+  /** Generation in whose group the service takes no commit of this device any more, by conversation. */
+  private readonly shutOut = new Map<string, number>();
+  /** Before a generation is begun in the place of another one of this device that came to nothing, by conversation. */
+  private readonly begunAnew: Pauses;
 
   constructor(
     context: Context,
@@ -112,6 +122,7 @@ export class Preparer {
     this.lulls = lulls;
     this.wake = wake;
     this.suspicions = new Suspicions(context);
+    this.begunAnew = new Pauses(() => context.now(), BEGIN_ANEW_MS);
   }
 
   /** Whether this device prepares the present generation. */
@@ -127,6 +138,17 @@ export class Preparer {
 
   /** Does what is to be done now. True when something was done, and it is worth to look again. */
   async advance(id: GroupId): Promise<boolean> {
+    if (this.isShutOut(id)) return this.beginNext(id);
+    try {
+      return await this.takeStep(id);
+    } catch (error) {
+      if (!(error instanceof ServiceRefusal) || error.code !== NOT_ALLOWED) throw error;
+      this.shutOut.set(formatId(id), this.context.migration.record(id).generation);
+      return this.beginNext(id);
+    }
+  }
+
+  private async takeStep(id: GroupId): Promise<boolean> {
     if (this.mayStep(id)) await this.renewLease(id);
     const step = decidePreparation(this.facts(id));
     switch (step) {
@@ -161,6 +183,29 @@ export class Preparer {
     }
   }
 
+  /**
+   * Whether this device can commit nothing more in the group that it prepares: a commit of its was taken back, and the service
+   * takes none from it, or it did not go back with the others.
+   */
+  private isShutOut(id: GroupId): boolean {
+    const { migration, mls } = this.context;
+    const { generation, state } = migration.record(id);
+    const isOut = this.shutOut.get(formatId(id)) === generation || mls.group(id)?.forked === true;
+    return isOut && hasLease(state) && this.mayStep(id);
+  }
+
+  /**
+   * The next generation is another group. Where that goes wrong again and again it is begun ever less often, and nobody's lease
+   * is renewed meanwhile: somebody else may have more luck.
+   */
+  private async beginNext(id: GroupId): Promise<boolean> {
+    const key = formatId(id);
+    if (this.begunAnew.has(key)) return false;
+    this.begunAnew.lengthen(key);
+    await this.takeNextName(id);
+    return true;
+  }
+
   /** The lease outlives a creator that works; nobody takes over from one that is only slow. */
   private async renewLease(id: GroupId): Promise<void> {
     const { api, conversations, migration } = this.context;
@@ -171,7 +216,12 @@ export class Preparer {
     const key = formatId(id);
     const last = this.renewedAtMs.get(key) ?? Number.NEGATIVE_INFINITY;
     if (this.context.now() < last + RENEW_EVERY_MS) return;
-    await api.renewLease(id, group.groupKey, { generation, leaseToken });
+    try {
+      await api.renewLease(id, group.groupKey, { generation, leaseToken });
+    } catch (error) {
+      // A member has written the record forward, at a service that was set back, with a token of nobody: that lease runs out.
+      if (!(error instanceof ServiceRefusal) || error.code !== "migration/lease-lost") throw error;
+    }
     this.renewedAtMs.set(key, this.context.now());
   }
 
@@ -252,15 +302,17 @@ export class Preparer {
         expireAfterSeconds: state.expireAfterSeconds,
       });
     } else await this.communities.openPrepared(id);
+    // We are not in the group that is there: somebody guessed the name.
     if (context.mls.group(id)?.state === "over") await this.takeNextName(id);
   }
 
-  /** A group of that name is at the service already, and we are not in it: somebody guessed the name. The next one is as good. */
+  /** A group of that name is at the service already, or nothing can be done in it: the next one is as good. */
   private async takeNextName(id: GroupId): Promise<void> {
     const { generation } = this.context.migration.record(id);
     await this.groups.change(id, ({ migration }) => {
       if (migration.generation !== generation) return undefined;
-      if (migration.state === "preparing") return { kind: "migrate-prepare", generation: generation + 1 };
+      if (migration.state === "preparing" || migration.state === "ready")
+        return { kind: "migrate-prepare", generation: generation + 1 };
       return migration.state === "recovering"
         ? { kind: "migrate-recover", generation: generation + 1 }
         : undefined;
@@ -375,6 +427,8 @@ export class Preparer {
     if (this.isResting(key) || this.areComing(id) || this.lulls.mustWait(id)) return false;
     const accounts = this.missing(id);
     await this.communities.prepareMembers(id, accounts);
+    if (mls.failedJobs(id, "add").some(({ failure }) => failure === NOT_ALLOWED))
+      this.shutOut.set(key, this.context.migration.record(id).generation);
     const nowMs = this.context.now();
     const pauseMs = GENTLE_PAUSE_MS_PER_MEMBER * this.context.conversations.countMembers(id);
     const failed = accounts.filter((account) => mls.leavesOf(id, account).length === 0);

@@ -113,6 +113,7 @@ class MurmurationClient implements Client {
         this.behind(() => this.checkRecords());
       },
       behind: (work) => this.behind(work),
+      mayTakeMore: (id) => this.migrations.mayTakeMore(id),
       merged: (...commit) => this.migrations.committed(...commit),
       takenBack: (...epoch) => this.migrations.takenBack(...epoch),
       entered: (id, group) => this.migrations.entered(id, group),

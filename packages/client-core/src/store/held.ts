@@ -119,6 +119,13 @@ export class HeldStore {
     return row?.["n"] as number;
   }
 
+  /** Whether so much is held of what one device said in a group. O(what is held of it). */
+  hasFromOne(reason: HeldReason, subject: Bytes, count: number): boolean {
+    const sql = `SELECT 1 AS ok FROM held WHERE reason = ? AND subject = ?
+                   GROUP BY sender, sender_device HAVING count(*) >= ? LIMIT 1`;
+    return this.storage.get(sql, [reason, subject, count]) !== undefined;
+  }
+
   /** When the oldest was put down, ms since 1970. */
   oldest(reason: HeldReason): number | undefined {
     const row = this.storage.get("SELECT min(held_at) AS at FROM held WHERE reason = ?", [reason]);

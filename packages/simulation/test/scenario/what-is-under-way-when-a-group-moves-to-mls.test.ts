@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { formatId, parseGroupId } from "@murmuration/base";
+import { formatId, parseGroupId, UnavailableError } from "@murmuration/base";
 import { expect, test } from "vitest";
 import { migrationGroupId } from "../../../client-core/src/core/migration/keys.ts";
 import {
@@ -16,6 +16,9 @@ import { countOf, on } from "../support/communities.ts";
 import { HeldFrames } from "../support/held-frames.ts";
 import { LyingRecords } from "../support/lying-records.ts";
 import { allMoved, movable, movers, pairwiseGroup, requireMoved, Talk, untilIn } from "../support/moves.ts";
+
+/** More than is held of what one device says. */
+const MUCH = 580;
 
 /**
  * What a device shows of each message, in the order of their ids: nobody promises one order between two speakers. What was
@@ -167,6 +170,37 @@ test("whoever goes over late shows what those said over MLS who have left since,
   await allMoved([carol], id);
   expect(hasBoth(carol)).toBe(true);
 }, 120_000);
+
+// The fault that it finds: of what one device says only so much is held, and the rest was lost.
+test("whoever goes over late misses nothing, however much one device has said over MLS by then", async () => {
+  await using world = await World.start();
+  const mail = new LyingRecords();
+  const [alice, bob] = await movers(world, ["Alice", "Bob"]);
+  const [carol] = await movers(world, ["Carol"], { wrapTransport: mail.wrapTransport });
+  await introduce(alice, bob, carol);
+  const { id } = await pairwiseGroup(alice, [bob, carol]);
+  const { context, groups, migrations } = insidesOf(carol);
+  // It hears no word of the switch, and cannot read the record.
+  Object.assign(migrations, { noticed: () => {} });
+  const refresh = () => Promise.reject(new UnavailableError("connection/lost"));
+  Object.assign(groups, { refresh });
+  await on(alice, id).migrate("start");
+  await untilIn([carol], id, () => on(carol, id).migration?.state === "ready", "all are ready");
+  mail.isMailKept = true;
+  await allMoved([alice, bob], id);
+  for (let said = 0; said < MUCH; said++) await on(bob, id).send({ text: `much ${said}` });
+  const heardBy = (device: SimulatedDevice) =>
+    shownBy(device, id).filter((line) => line.includes(" much ")).length;
+  await untilIn([alice], id, () => heardBy(alice) === MUCH, "all is said");
+  const held = () => context.held.extent("mls", parseGroupId(id)).count;
+  await untilIn([carol], id, () => held() >= 400, "much is held");
+  // It would have taken the rest by now.
+  await delay(2_000);
+
+  Reflect.deleteProperty(groups, "refresh");
+  await allMoved([carol], id);
+  await untilIn([carol], id, () => heardBy(carol) === MUCH, "Carol has it all");
+}, 180_000);
 
 // The fault that it finds: it is lost for all who had not read it there.
 test("what the service takes for a group that is given up in that moment is said again", async () => {

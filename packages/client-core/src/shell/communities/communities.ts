@@ -95,6 +95,8 @@ export interface CommunityEffects {
   pskMissing(id: GroupId, at: MissingPsk): void;
   /** Fetches the newest device list of an account that the service has. UnavailableError. */
   refreshDeviceList(account: AccountId): Promise<void>;
+  /** Whether more may be taken of a group's log now; where not, nothing is until {@link Communities.reopen}, as above. */
+  mayTakeMore(id: GroupId): boolean;
   /** Inside the transaction that merges a commit, the group being in its epoch. */
   merged(id: GroupId, group: Group, proposals: readonly CommittedProposal[]): void;
   /** Inside the transaction: the newest commit was taken back, and the group goes on from this epoch. */
@@ -225,6 +227,7 @@ export class Communities {
     this.reader = new LogReader(context, names, registry, access, ledger, content, reports, past, {
       parted: (id) => this.refeeder.wait(id),
       pskMissing: (id, at) => effects.pskMissing(id, at),
+      mayTakeMore: (id) => effects.mayTakeMore(id),
       merged: (id, group, proposals) => effects.merged(id, group, proposals),
       takenBack: (id, epoch) => {
         this.leaving.delete(formatId(id));

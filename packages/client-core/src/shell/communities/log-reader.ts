@@ -66,6 +66,8 @@ export interface LogEffects {
    * still before it.
    */
   pskMissing(id: GroupId, at: MissingPsk): void;
+  /** Whether more may be taken of a log now. Where not, it stands still. */
+  mayTakeMore(id: GroupId): boolean;
   /** Inside the transaction that merges a commit. */
   merged(id: GroupId, group: Group, proposals: Staged["public"]["proposals"]): void;
   /**
@@ -171,6 +173,11 @@ export class LogReader {
     if ((state !== "active" && state !== "creating") || this.access.isHeld(id)) return "stop";
     let step: Step = "next";
     for (let at = 0; at < entries.length; ) {
+      if (!this.effects.mayTakeMore(id)) {
+        this.access.hold(id);
+        step = "stop";
+        break;
+      }
       step = this.takeBatch(id, entries.slice(at, at + BATCH));
       if (ENDS.has(step)) break;
       const cursor = this.context.mls.group(id)?.cursor ?? 0;

@@ -407,7 +407,7 @@ export class Migrations {
   private forgetWaits(key: string): void {
     for (const waits of [this.lackedWith, this.standsStillSinceMs, this.enterAgain, this.readAgain])
       waits.delete(key);
-    for (const what of ["behind", "switch"]) this.lookAtMs.delete(`${what} ${key}`);
+    for (const what of ["behind", "switch", "full"]) this.lookAtMs.delete(`${what} ${key}`);
   }
 
   /** A community under the name that belongs to this conversation's move: somebody has guessed it, and it is left. */
@@ -619,6 +619,33 @@ export class Migrations {
   }
 
   // ------------------------------------------------------------------------------------- what peers say
+
+  /**
+   * Whether more may be taken of a log now. Nobody who keeps the rules speaks in a group that its conversation does not go by
+   * yet: where one device has said much there, the record has the switch, and is read first. Otherwise that one does not keep
+   * them, and keeps nobody from going on.
+   */
+  mayTakeMore(id: GroupId): boolean {
+    const key = `full ${formatId(id)}`;
+    const nowMs = this.context.now();
+    const isRead = nowMs < (this.lookAtMs.get(key) ?? 0);
+    if (isRead || !this.context.migration.isMoving(id) || !this.order.isAlmostFull(id)) return true;
+    this.lookAtMs.set(key, nowMs + ASK_AGAIN_MS);
+    this.afterwards(() => this.readOnBehindRecord(id, key));
+    return false;
+  }
+
+  private async readOnBehindRecord(id: GroupId, key: string): Promise<void> {
+    const { closing, environment } = this.context;
+    try {
+      await this.groups.refresh(id);
+    } catch (error) {
+      if (!isTemporary(error)) throw error;
+      this.lookAtMs.delete(key);
+      await environment.sleep(LOOK_MS, closing.signal);
+    }
+    if (!closing.signal.aborted && this.communities.isStandingStill(id)) await this.communities.reopen(id);
+  }
 
   /** Inside a transaction: the secret of the switch, from the device that prepares it. */
   receiveSecret(id: GroupId, sender: DeviceAddress, body: NonNullable<Content["migrationSecret"]>): void {

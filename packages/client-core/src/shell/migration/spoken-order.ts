@@ -24,6 +24,8 @@ export interface SpokenMessage {
 
 /** What is held at the most of what one device says. */
 const HELD_FROM_ONE = 500;
+/** From so much on the record is read before more is taken: it may say that the conversation has switched. */
+const MUCH_FROM_ONE = 400;
 
 const keyOf = ({ accountId, deviceId }: DeviceAddress): string => `${formatId(accountId)}.${deviceId}`;
 
@@ -101,6 +103,11 @@ export class SpokenOrder {
       heldSinceMs,
       nowMs: this.context.now(),
     });
+  }
+
+  /** Whether so much is held of one device that more of it may be lost. */
+  isAlmostFull(conversation: Bytes): boolean {
+    return this.context.held.hasFromOne("mls", conversation, MUCH_FROM_ONE);
   }
 
   private hasHeld(conversation: Bytes): boolean {

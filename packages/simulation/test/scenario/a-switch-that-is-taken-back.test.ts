@@ -69,8 +69,11 @@ test("a creator that has its own switching commit taken back, and then names it,
   await until(() => all.every((device) => epochOf(device, id) === epoch - 1), PATIENCE_MS, "they are back");
 
   await writeStep(mallory, id, ({ migration: { generation } }) => ({
-    ...{ kind: "migrate-switch", generation, epoch },
-    ...{ authenticator, rosterHash },
+    kind: "migrate-switch",
+    generation,
+    epoch,
+    authenticator,
+    rosterHash,
   }));
   const isTold = (device: SimulatedDevice) => on(device, id).migration?.state === "switching";
   await untilIn(honest, id, () => honest.every(isTold), "the record names the commit");

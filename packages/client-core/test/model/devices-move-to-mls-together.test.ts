@@ -67,6 +67,7 @@ const commands: fc.Arbitrary<Command>[] = [
   of("remove in the commit", [fc.integer({ min: 1, max: DEVICES - 1 }), number], (world, who, by) =>
     world.removeInCommit(who, by),
   ),
+  of("take the switching commit back", [number], (world, by) => world.takeBackSwitch(by)),
   of(
     "role",
     [fc.integer({ min: 1, max: 3 }), fc.constantFrom("member", "admin", "owner")],
@@ -106,7 +107,7 @@ const commands: fc.Arbitrary<Command>[] = [
   }),
   of(
     "creator turns evil",
-    [fc.constantFrom(1, 2), fc.constantFrom("ghost", "promote", "ordinary", "misnamed")],
+    [fc.constantFrom(1, 2), fc.constantFrom("ghost", "promote", "ordinary", "misnamed", "void")],
     (world, who, evil) => {
       world.devices[who]!.evil = evil;
     },
@@ -117,7 +118,7 @@ const commands: fc.Arbitrary<Command>[] = [
 const way = fc.record({
   until: fc.constantFrom<MigrationState>("pairwise", "preparing", "ready", "switching", "switching", "mls"),
   creator: roleHolder,
-  evil: fc.constantFrom(undefined, undefined, undefined, "ghost", "promote", "ordinary", "misnamed"),
+  evil: fc.constantFrom(undefined, undefined, undefined, "ghost", "promote", "ordinary", "misnamed", "void"),
   seed: number,
   /** Devices that are away from the start, and others that have no KeyPackages. */
   away: fc.constantFrom([], [], [], [3], [1], [2, 3]),
@@ -162,6 +163,14 @@ const faults: Readonly<Record<string, Fault>> = {
         }),
         members,
       ),
+  },
+  "goes over by a commit that was taken back": {
+    keepsReachedTakenBack: true,
+    decideSwitch: (facts) =>
+      sound.decideSwitch({
+        ...facts,
+        epoch: facts.epoch && Math.max(facts.epoch, facts.switchPoint?.epoch ?? 0),
+      }),
   },
   "is led past the switch by ordinary commits": {
     decideSwitch: (facts) =>
@@ -254,7 +263,7 @@ const happenings = [
   "group/rolled-back", "kept in the past", "stale welcome", "pairwise after the switch", "unanswered",
   "entered anew", "migration/roster-mismatch", "migration/other-epoch",
   "remove in the switching commit", "remove behind the commit", "remove while switching", "remove while recovering",
-  "two creators", "round the threshold",
+  "two creators", "round the threshold", "switching commit taken back",
   "creator crashes while preparing", "creator crashes while ready", "creator crashes while switching",
   "creator crashes while recovering",
   "notice comes before one that was written earlier", "notice comes behind one that was written later",

@@ -81,6 +81,10 @@ export interface Said {
   readonly epoch: number;
   readonly body: MlsBody;
 }
+/** The newest commit counts no longer. */
+export interface Void {
+  readonly kind: "void";
+}
 export type MlsBody =
   | { readonly kind: "change"; readonly change: VerifiedChange }
   | (Text & { readonly last: { readonly counter: number; readonly revision: number } | undefined });
@@ -121,11 +125,19 @@ export interface MlsLog {
   readonly generation: number;
   readonly creator: number;
   readonly first: Epoch;
-  readonly entries: (Commit | Said)[];
+  readonly entries: (Commit | Said | Void)[];
 }
 
-export const newest = (log: MlsLog): Epoch =>
-  log.entries.findLast((entry) => entry.kind === "commit")?.after ?? log.first;
+/** The commit that led to the present epoch; undefined before the first. */
+export function newestCommit({ entries }: MlsLog): Commit | undefined {
+  let takenBack = 0;
+  return entries.findLast((entry): entry is Commit => {
+    if (entry.kind === "void") takenBack++;
+    return entry.kind === "commit" && takenBack-- === 0;
+  });
+}
+
+export const newest = (log: MlsLog): Epoch => newestCommit(log)?.after ?? log.first;
 
 export function rosterOf({ leaves }: Epoch): readonly RosterLeaf[] {
   return [...leaves].map(([who, version]) => ({

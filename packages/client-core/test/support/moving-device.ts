@@ -59,6 +59,8 @@ export const soundDecisions = {
   showsBeforeSwitch: false,
   /** A secret that was drawn makes what was committed before worthless. */
   keepsReachedAtNewSecret: false,
+  /** What a commit led to that was taken back is nothing. */
+  keepsReachedTakenBack: false,
   /** What a creator has made of members and roles in MLS is nothing to the group that takes the place of its own. */
   goesByRecordAgain: true,
 };
@@ -92,7 +94,7 @@ export interface Witness {
   refusesChange(who: number, code: string): void;
 }
 
-type Evil = "ghost" | "promote" | "ordinary" | "misnamed";
+type Evil = "ghost" | "promote" | "ordinary" | "misnamed" | "void";
 
 interface MlsPlace {
   readonly wire: string;
@@ -101,6 +103,10 @@ interface MlsPlace {
   readonly state: "waiting" | "active" | "over";
   readonly cursor: number;
   readonly at: Epoch | undefined;
+  /** Where a void entry leads back to. */
+  readonly before?: Epoch | undefined;
+  /** It did not go back with the others. */
+  readonly forked?: boolean;
 }
 
 type Row =
@@ -220,6 +226,9 @@ export class MovingDevice {
   private triedAtMs = Number.NEGATIVE_INFINITY;
   private renewedAtMs = Number.NEGATIVE_INFINITY;
   private looksAtThreshold = false;
+  private behindSinceMs = Number.POSITIVE_INFINITY;
+  /** What an evil creator remembers of a commit for these very members, also when that was taken back. */
+  private everReached: ModelOwn["reached"];
 
   constructor(who: number, service: ModelService, decisions: Decisions, witness: Witness) {
     this.who = who;
@@ -431,6 +440,8 @@ export class MovingDevice {
 
   private beginGeneration(): void {
     const { kept } = this;
+    this.everReached = undefined;
+    this.behindSinceMs = Number.POSITIVE_INFINITY;
     kept.own = freshOwn;
     kept.ready = new Set();
     kept.secrets = new Map();
@@ -453,6 +464,7 @@ export class MovingDevice {
     const { kept } = this;
     const { state, generation } = after.migration;
     if (!hasLease(state) || !this.isCreator) return;
+    this.everReached = undefined;
     if ([...before.members.keys()].some((key) => !after.members.has(key))) {
       kept.own = { ...kept.own, secretDue: true };
       return;
@@ -593,7 +605,7 @@ export class MovingDevice {
     const { mls } = kept;
     if (mls?.state !== "active" || kept.own.switchedAtMs === 0 || this.standsStill) return false;
     const log = service.logs.get(mls.wire)!;
-    if (mls.at!.epoch !== newest(log).epoch) return this.readLog();
+    if (mls.at !== newest(log)) return this.readLog();
     const { letter } = row;
     let body: MlsBody;
     if (letter.kind === "text") {
@@ -664,7 +676,7 @@ export class MovingDevice {
     if (epoch === 0) return log.first.authenticator;
     return log.entries
       .flatMap((entry) => (entry.kind === "commit" ? [entry.after] : []))
-      .find((one) => one.epoch === epoch)?.authenticator;
+      .findLast((one) => one.epoch === epoch)?.authenticator;
   }
 
   receiveChange(change: VerifiedChange): "applied" | "known" | "behind" {
@@ -719,7 +731,7 @@ export class MovingDevice {
 
   private nextEntry() {
     const { mls } = this.kept;
-    if (mls?.state !== "active") return undefined;
+    if (mls?.state !== "active" || mls.forked === true) return undefined;
     return this.service.logs.get(mls.wire)?.entries[mls.cursor];
   }
 
@@ -744,14 +756,37 @@ export class MovingDevice {
       } else if (next.author !== this.who && next.epoch === mls.at!.epoch) this.hear(next.author, next.body);
       return true;
     }
+    if (next.kind === "void") {
+      this.goBackBehind(mls);
+      return true;
+    }
     if (!next.after.leaves.has(this.who)) {
       kept.mls = { ...mls, state: "over", cursor: mls.cursor + 1 };
       return true;
     }
-    kept.mls = { ...mls, cursor: mls.cursor + 1, at: next.after };
+    kept.mls = { ...mls, cursor: mls.cursor + 1, at: next.after, before: mls.at };
     this.carry();
     if (next.psk !== undefined) this.committed(next);
     return true;
+  }
+
+  /** Back to the epoch before, but not behind its own switch, nor to somebody whom the commit shut out. */
+  private goBackBehind(mls: MlsPlace): void {
+    const { kept } = this;
+    const { before, at } = mls;
+    const { reached, switchedAtMs } = kept.own;
+    if (before === undefined || at === undefined)
+      throw new Error("a commit is taken back that was not taken");
+    const isSwitch =
+      switchedAtMs > 0 &&
+      kept.record.migration.switchPoint?.epoch === at.epoch &&
+      !this.decide.keepsReachedTakenBack;
+    const letsIn = [...before.leaves.keys()].some((who) => !at.leaves.has(who));
+    if (isSwitch) kept.own = { ...kept.own, refusal: "migration/other-epoch" };
+    else if (reached !== undefined && reached.epoch > before.epoch && !this.decide.keepsReachedTakenBack)
+      kept.own = { ...kept.own, reached: undefined, refusal: "" };
+    const place = isSwitch || letsIn ? { at, forked: true } : { at: before, before: undefined };
+    kept.mls = { ...mls, cursor: mls.cursor + 1, ...place };
   }
 
   /** Whoever has gone over goes by the MLS group, also where it judges what the record says next. */
@@ -768,6 +803,7 @@ export class MovingDevice {
   }
 
   private committed({ psk, after }: Commit): void {
+    if (this.kept.own.switchedAtMs > 0) return;
     const hash = rosterHash(rosterOf(after));
     const fits = equalBytes(psk!.rosterHash, hash);
     this.kept.own = {
@@ -784,6 +820,7 @@ export class MovingDevice {
         })),
       },
     };
+    this.everReached = this.kept.own.reached;
     this.switchIfReached();
   }
 
@@ -973,8 +1010,10 @@ export class MovingDevice {
       return true;
     }
     if (state === "pairwise" || (kept.removed && kept.protocol === "pairwise")) return false;
-    if (hasSwitched(state) && state !== "recovering" && kept.own.switchedAtMs === 0)
-      return this.follow(isMailboxEmpty);
+    if (hasSwitched(state) && state !== "recovering") {
+      if (kept.own.switchedAtMs === 0) return this.follow(isMailboxEmpty);
+      if (kept.own.refusal !== "") return this.beginAnew();
+    }
     return this.isCreator ? this.prepare() : this.takeOver();
   }
 
@@ -982,26 +1021,37 @@ export class MovingDevice {
     const { kept } = this;
     if (this.decideNow().kind === "switch" && this.switchIfReached()) return true;
     if (isMailboxEmpty) this.takeUpWelcomes();
-    const { state, generation } = kept.record.migration;
+    const { state, switchPoint } = kept.record.migration;
     const placed = kept.mls?.state;
     const step = this.decide.decideFollow({
       state,
       hasSwitched: kept.own.switchedAtMs > 0,
-      isRefused: this.decideNow().kind === "refuse",
+      isRefused:
+        (kept.own.reached === undefined && kept.own.refusal !== "") || this.decideNow().kind === "refuse",
       isRoleHolder: (this.role ?? "member") !== "member",
       place: placed === "active" ? "in" : placed === undefined ? "out" : "outside",
       isStandingStill: this.standsStill,
       isMailboxEmpty,
     });
-    if (step === "recover") {
-      this.change(({ migration }) =>
-        migration.generation === generation && (migration.state === "switching" || migration.state === "mls")
-          ? { kind: "migrate-recover", generation: generation + 1 }
-          : undefined,
-      );
-      return true;
-    }
+    if (step === "recover") return this.beginAnew();
+    const isBehind = step === "wait" && placed === "active" && this.nextEntry() === undefined;
+    if (isBehind && kept.mls!.at!.epoch < (switchPoint?.epoch ?? 0)) {
+      // In a minute a person is told, and begins anew.
+      this.behindSinceMs = Math.min(this.behindSinceMs, this.service.nowMs);
+      if (this.service.nowMs >= this.behindSinceMs + 60_000) return this.beginAnew();
+    } else this.behindSinceMs = Number.POSITIVE_INFINITY;
     return step === "enter" && this.enter();
+  }
+
+  private beginAnew(): boolean {
+    if ((this.role ?? "member") === "member") return false;
+    const { generation } = this.kept.record.migration;
+    this.change(({ migration }) =>
+      migration.generation === generation && (migration.state === "switching" || migration.state === "mls")
+        ? { kind: "migrate-recover", generation: generation + 1 }
+        : undefined,
+    );
+    return true;
   }
 
   /** An external commit; members and service ask that the group expects the account, or that it has a leaf. */
@@ -1013,6 +1063,12 @@ export class MovingDevice {
     const before = newest(log);
     const hadLeaf = before.leaves.has(this.who);
     if (!hadLeaf && !before.expected.includes(this.who)) return false;
+    // Behind the switch no group is prepared, unless that was taken back.
+    if (before.preparing) {
+      kept.own = { ...kept.own, refusal: "migration/roster-mismatch" };
+      this.witness.refused(this.who, kept.record.migration.generation, "migration/roster-mismatch");
+      return true;
+    }
     const leaves = new Map(before.leaves).set(this.who, ++this.leafVersion);
     const after = this.next(before, { leaves, expected: before.expected.filter((who) => who !== this.who) });
     const commit: Commit = { kind: "commit", author: this.who, psk: undefined, after };
@@ -1062,6 +1118,7 @@ export class MovingDevice {
     const { kept, service } = this;
     const { state, generation } = kept.record.migration;
     const mayStep = (this.role ?? "member") !== "member";
+    if (kept.mls?.forked === true && mayStep && hasLease(state)) return this.beginNext(generation);
     const facts = this.facts(mayStep);
     const step = this.decide.decidePreparation(facts);
     const isIdle = this.decide.decidePreparation({ ...facts, nowMs: Number.NEGATIVE_INFINITY }) === "nothing";
@@ -1100,6 +1157,16 @@ export class MovingDevice {
       default:
         return false;
     }
+  }
+
+  /** It can do nothing more in this group. */
+  private beginNext(generation: number): boolean {
+    this.change(({ migration }) => {
+      if (migration.generation !== generation || !hasLease(migration.state)) return undefined;
+      const kind = migration.state === "recovering" ? "migrate-recover" : "migrate-prepare";
+      return { kind, generation: generation + 1 };
+    });
+    return true;
   }
 
   get isAboutToSwitch(): boolean {
@@ -1156,7 +1223,8 @@ export class MovingDevice {
     this.call(() =>
       service.create(mls.wire, { generation: mls.generation, creator: this.who, first, entries: [] }),
     );
-    kept.mls = { ...mls, state: "active", cursor: 0, at: first };
+    // It may have been made before a crash.
+    kept.mls = { ...mls, state: "active", cursor: 0, at: service.logs.get(mls.wire)!.first };
   }
 
   private drawSecret(): void {
@@ -1169,6 +1237,7 @@ export class MovingDevice {
     const letter = { kind: "secret", generation, round, secret, revision } as const;
     const secretRow = state === "recovering" ? "" : this.queueGroup(letter);
     if (state === "recovering") for (const who of this.others()) this.queueAccount(who, letter);
+    this.everReached = undefined;
     const reached = this.decide.keepsReachedAtNewSecret ? kept.own.reached : undefined;
     kept.own = { ...kept.own, round, secretDue: false, secretRow, reached };
   }
@@ -1188,7 +1257,7 @@ export class MovingDevice {
   }
 
   private get lacksGhost(): boolean {
-    const wants = this.evil !== undefined && this.evil !== "promote";
+    const wants = this.evil !== undefined && this.evil !== "promote" && this.evil !== "void";
     return wants && this.kept.mls?.state === "active" && !this.kept.mls.at!.leaves.has(GHOST);
   }
 
@@ -1205,7 +1274,8 @@ export class MovingDevice {
     const mls = kept.mls;
     if (mls?.state !== "active") return false;
     const log = service.logs.get(mls.wire)!;
-    if (newest(log).epoch !== mls.at!.epoch) return this.readLog();
+    if (mls.forked === true) return false;
+    if (newest(log) !== mls.at) return this.readLog();
     const change = plan(mls.at!);
     const named = psk?.({ ...mls.at!, ...change });
     const after = this.next(mls.at!, change, named?.value);
@@ -1217,7 +1287,7 @@ export class MovingDevice {
         added,
       ),
     );
-    while (this.kept.mls?.at?.epoch !== after.epoch) if (!this.readLog()) break;
+    while (this.kept.mls?.at !== after) if (!this.readLog()) break;
     return true;
   }
 
@@ -1234,6 +1304,10 @@ export class MovingDevice {
         authenticator: at.authenticator as never,
         rosterHash: rosterHash(rosterOf(at)),
       });
+      return true;
+    }
+    if (evil === "void" && this.everReached !== undefined && kept.own.reached === undefined) {
+      this.writeSwitch(this.everReached);
       return true;
     }
     if (this.readsBeforeCommit) {

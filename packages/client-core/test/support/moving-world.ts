@@ -13,6 +13,7 @@ import {
   ModelService,
   makeChange,
   newest,
+  newestCommit,
   numberOf,
   rosterOf,
   type Text,
@@ -297,6 +298,28 @@ export class MovingWorld implements Witness {
     }
   }
 
+  /**
+   * Two members say of the switching commit that they cannot follow it, before anybody has vouched for it. Only of the first
+   * one: behind one that was made anew is a group that is not prepared any more, and whoever enters that from outside cannot tell.
+   */
+  takeBackSwitch(seed: number): void {
+    const random = randomOf(seed);
+    const { migration, logs } = this.service;
+    const log = [...logs.values()].find(({ generation }) => generation === migration.generation);
+    const creator = this.devices.find(({ isCreator }) => isCreator);
+    for (let step = 0; step < 200 && log !== undefined && creator !== undefined; step++) {
+      const switches = log.entries.filter((entry) => entry.kind === "commit" && entry.psk !== undefined);
+      if (switches.length > 1) return;
+      if (newestCommit(log)?.psk !== undefined) {
+        this.count("switching commit taken back");
+        log.entries.push({ kind: "void" });
+        return;
+      }
+      if (hasSwitched(migration.state)) return;
+      this.act(creator.who, random(7), random);
+    }
+  }
+
   setRole(who: number, role: Role): void {
     this.let(0, (device) =>
       device.change((state) =>
@@ -574,8 +597,10 @@ export class MovingWorld implements Witness {
       ({ action }) => action.kind === "migrate-switch" && action.generation === generation,
     );
     if (log === undefined || change?.action.kind !== "migrate-switch") return true;
-    const { epoch, rosterHash: named } = change.action;
-    const commit = log.entries.find((entry) => entry.kind === "commit" && entry.after.epoch === epoch);
+    const { authenticator, rosterHash: named } = change.action;
+    const commit = log.entries.find(
+      (entry) => entry.kind === "commit" && hex(entry.after.authenticator) === hex(authenticator),
+    );
     if (commit?.kind !== "commit" || commit.psk === undefined) return true;
     const { leaves, roles } = commit.after;
     const { members, roles: holders } = this.membersAt(change);
@@ -589,6 +614,12 @@ export class MovingWorld implements Witness {
     const isSecret = [...knows].every((who) => members.has(who));
     if (!isSecret) throw new Violation("somebody who was removed knows the secret of the switch");
     return !isOfUs || !hasRoles || !isNamed;
+  }
+
+  /** The commit that the record names was taken back, if a switching commit of this generation was. */
+  private isTakenBack(generation: number): boolean {
+    const log = [...this.service.logs.values()].find((one) => one.generation === generation);
+    return log?.entries.some(({ kind }) => kind === "void") === true;
   }
 
   /** The record names somebody whom an MLS group has removed that was given up since: who has seen it takes nobody like that in. */
@@ -630,10 +661,13 @@ export class MovingWorld implements Witness {
     // Whoever enters from outside cannot see what the switch was; it may do so when others are in the next one already.
     for (const other of this.switchedIn) {
       const first = Math.min(other, generation);
-      const isGivenUp = other === generation || this.isBad(first) || this.bringsBack(first);
+      const isGivenUp =
+        other === generation || this.isBad(first) || this.bringsBack(first) || this.isTakenBack(first);
       hold(isGivenUp, `generations ${other} and ${generation} both switch`);
     }
     this.switchedIn.add(generation);
+    hold(!mls!.at!.preparing, `${who} switches into a group that is only prepared`);
+    hold(mls!.at!.epoch >= switchPoint!.epoch, `${who} switches into an epoch before the one that is named`);
     this.count("switched");
     if (own.enteredEpoch > switchPoint!.epoch) {
       this.count("switched from outside");
@@ -644,7 +678,8 @@ export class MovingWorld implements Witness {
 
   refused(who: number, generation: number, code: string): void {
     this.count(code);
-    hold(this.isBad(generation) || this.bringsBack(generation), `${who} refuses a sound switch: ${code}`);
+    const isOver = this.isBad(generation) || this.bringsBack(generation) || this.isTakenBack(generation);
+    hold(isOver, `${who} refuses a sound switch: ${code}`);
   }
 
   refusesChange(who: number, code: string): void {

@@ -961,7 +961,8 @@ export class Migrations {
   /** At the door, or by what this device has seen: not what was noted of a commit that was made anew since. */
   private isRefused(id: GroupId): boolean {
     const { reached, refusal } = this.context.migration.own(id);
-    return reached === undefined ? refusal !== "" : this.switcher.decide(id).decision.kind === "refuse";
+    const isAtTheDoor = reached === undefined && refusal !== "";
+    return isAtTheDoor || this.switcher.decide(id).decision.kind === "refuse";
   }
 
   /** A Welcome or a secret may have come, and the work on it not begun. A Welcome of another group that fails is no matter of this one. */

@@ -994,8 +994,8 @@ export const canaries: readonly Canary[] = [
     },
     edit(
       `${SERVICE}service/group-refeeds.ts`,
-      "clock.after(limits.refeedPauseMs, () => this.drop(key));",
-      "clock.after(limits.refeedPauseMs, () => void key);",
+      "clock.after(limits.refeedPauseMs, () => this.dropAll());",
+      "clock.after(limits.refeedPauseMs, () => void this.ended);",
     ),
   ),
   canary(
@@ -1106,6 +1106,85 @@ export const canaries: readonly Canary[] = [
       `${SERVICE}adapters/worker-validator.ts`,
       "if (!(error instanceof RejectionError)) throw error;",
       "throw error;",
+    ),
+  ),
+  canary(
+    "a switching commit that was taken back still brings its members over",
+    story("a-switch-that-is-taken-back", "a creator that has its own switching commit taken back"),
+    edit(
+      `${CLIENT}core/migration/decisions.ts`,
+      '  if (epoch < switchPoint.epoch) return { kind: "wait" };\n',
+      "",
+    ),
+    edit(
+      `${CLIENT}shell/migration/switcher.ts`,
+      "} else if (reached !== undefined && reached.epoch > epoch) {",
+      "} else if (reached !== undefined && reached.epoch > epoch && id.length === 0) {",
+    ),
+  ),
+  canary(
+    "whoever has gone over goes back to where the group is only prepared",
+    story("a-switch-that-is-taken-back", "whoever has gone over by a commit"),
+    edit(
+      `${CLIENT}shell/communities/log-reader.ts`,
+      "isProven && !this.isSwitch(id, epoch) && !letsIn",
+      "isProven && !letsIn",
+    ),
+  ),
+  canary(
+    "a record with more role holders than an MLS group can have ends its creator",
+    story("roles-that-no-mls-group-can-have", "a group that gets too many admins"),
+    edit(`${CLIENT}core/migration/decisions.ts`, '  if (!facts.fitsContext) return "give-up";\n', ""),
+  ),
+  canary(
+    "nobody asks whether a group that recovers has switched",
+    story(
+      "the-creator-of-a-move-to-mls-vanishes",
+      "a creator that vanishes when the record has its group go on",
+    ),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "!hasLease(migration.record(id).state) || !hasCommit",
+      'migration.record(id).state !== "ready" || !hasCommit',
+    ),
+  ),
+  canary(
+    "a removal of somebody who has left parts those who had gone over",
+    story("an-admin-that-does-not-let-a-group-recover", "an admin that has not gone over removes somebody"),
+    edit(
+      `${CLIENT}core/group-record.ts`,
+      'removed === undefined && state.migration.state === "recovering"',
+      'removed === undefined && state.migration.state === "recovering" && change.revision < 0',
+    ),
+  ),
+  canary(
+    "whoever hears of a switch and of its recovery at once goes over to what is given up",
+    story(
+      "an-admin-that-does-not-let-a-group-recover",
+      "whoever hears of a switch and of its recovery at once",
+    ),
+    edit(
+      `${CLIENT}shell/migration/migrations.ts`,
+      "if (present.migration.generation > after.migration.generation) break;",
+      "",
+    ),
+  ),
+  canary(
+    "what the service takes for a group that is given up counts for the next one",
+    story("what-is-under-way-when-a-group-moves-to-mls", "what the service takes for a group"),
+    edit(
+      `${CLIENT}shell/outbox-worker.ts`,
+      'if (this.context.outbox.state(row.id) === "ready") this.accepted(row);',
+      "this.accepted(row);",
+    ),
+  ),
+  canary(
+    "what is beyond five hundred is lost to whoever goes over late",
+    story("what-is-under-way-when-a-group-moves-to-mls", "whoever goes over late misses nothing"),
+    edit(
+      `${CLIENT}shell/communities/log-reader.ts`,
+      "if (!this.effects.mayTakeMore(id)) {",
+      "if (!this.effects.mayTakeMore(id) && id.length === 0) {",
     ),
   ),
 ];

@@ -68,7 +68,7 @@ class ValidatorThread implements Respondent {
   private readonly options: WorkerValidatorOptions;
   private readonly waiting = new FairQueue<Pending>(MAX_WAITING);
   private asked: (Pending & { readonly timer: NodeJS.Timeout }) | undefined;
-  private readonly loading = new Map<string, Promise<void>>();
+  private readonly loading = new Map<string, Promise<boolean>>();
   private worker: Worker | undefined;
   private lastId = 0;
   private closed = false;
@@ -79,12 +79,14 @@ class ValidatorThread implements Respondent {
 
   async ask(question: Question, load?: () => Promise<FollowerSource>): Promise<unknown> {
     const key = keyOf(question);
-    for (;;) {
-      const answer = await this.send(question, undefined);
-      if (answer.kind !== "not-loaded" || load === undefined) return contentOf(answer);
+    for (let isLoaded = true; ; ) {
+      if (isLoaded) {
+        const answer = await this.send(question, undefined);
+        if (answer.kind !== "not-loaded" || load === undefined) return contentOf(answer);
+      }
       const loading = this.loading.get(key);
-      if (loading === undefined) return contentOf(await this.askWith(key, question, load));
-      await loading;
+      if (loading === undefined) return contentOf(await this.askWith(key, question, load!));
+      isLoaded = await loading;
     }
   }
 
@@ -125,15 +127,16 @@ class ValidatorThread implements Respondent {
 
   /**
    * What many questions about one epoch lack is loaded by the first of them; the others ask again once it was answered. They
-   * fail with it where the engine or the thread does. What it alone was refused, they try for themselves.
+   * fail with it where the engine or the thread does. What it alone was refused, they try for themselves, and do not ask again before.
    */
   private askWith(key: string, question: Question, load: () => Promise<FollowerSource>): Promise<FromWorker> {
     const asked = load().then((source) => this.send(question, source));
     const loading = asked
       .then(
-        () => {},
+        () => true,
         (error: unknown) => {
           if (!(error instanceof RejectionError)) throw error;
+          return false;
         },
       )
       .finally(() => this.loading.delete(key));

@@ -26,7 +26,6 @@ interface Refeed {
 interface Waiting {
   readonly commits: readonly PastCommit[];
   readonly bytes: number;
-  readonly stopTimer: () => void;
 }
 
 /** What one connection is about to feed: the frames of a group are one piece, and wait in memory for the last one. */
@@ -35,6 +34,7 @@ export class Refeeding {
   private readonly peer: AnonymousPeer;
   /** By group: a client feeds all that lack something at once. */
   private readonly waiting = new Map<string, Waiting>();
+  private stopTimer: () => void = () => {};
   private ended = false;
 
   constructor(hub: GroupHub, peer: AnonymousPeer) {
@@ -44,7 +44,7 @@ export class Refeeding {
 
   /**
    * Takes a frame. With the last one everything is validated and stored, or nothing; it may not come later than the limit
-   * says after the one before it. Throws RejectionError `group/refeed-refused`, `group/not-a-member`, `group/busy`,
+   * says after the frame before it, of whatever group. Throws RejectionError `group/refeed-refused`, `group/not-a-member`, `group/busy`,
    * `rate/limited`; what came before is then forgotten. O(all its frames).
    */
   async take(group: GroupInUse, reader: GroupReader, frame: GroupRefeed): Promise<void> {
@@ -77,22 +77,25 @@ export class Refeeding {
   /** The connection ended. */
   end(): void {
     this.ended = true;
+    this.dropAll();
+  }
+
+  private dropAll(): void {
     for (const key of this.waiting.keys()) this.drop(key);
   }
 
   private drop(key: string): void {
     const waiting = this.waiting.get(key);
     if (waiting === undefined) return;
-    waiting.stopTimer();
     this.hub.waitingRefeedBytes -= waiting.bytes;
     this.waiting.delete(key);
+    if (this.waiting.size === 0) this.stopTimer();
   }
 
   /** All commits that have come. What is complete with this frame waits for nothing, and is not counted as waiting. */
   private add(key: string, { commits, groupInfo }: GroupRefeed): readonly PastCommit[] {
-    const { clock, limits } = this.hub.context;
-    const before = this.waiting.get(key) ?? { commits: [], bytes: 0, stopTimer: () => {} };
-    before.stopTimer();
+    const { limits } = this.hub.context;
+    const before = this.waiting.get(key) ?? { commits: [], bytes: 0 };
     const added = commits.reduce((sum, commit) => sum + bytesOf(commit), 0);
     const bytes = before.bytes + added;
     const all = [
@@ -100,14 +103,24 @@ export class Refeeding {
       ...commits.map(({ commit, proposals, banList }) => ({ commit, proposals, banList })),
     ];
     if (bytes > limits.refeedBytes || all.length > limits.refeedCommits) throw refused();
-    if (groupInfo !== undefined) return all;
-    if (this.hub.waitingRefeedBytes + added > limits.waitingRefeedBytes)
-      throw new RejectionError("group/busy");
-    // Or a few that send no more would keep the place from everybody else for as long as they are connected.
-    const stopTimer = clock.after(limits.refeedPauseMs, () => this.drop(key));
-    this.waiting.set(key, { commits: all, bytes, stopTimer });
-    this.hub.waitingRefeedBytes += added;
+    if (groupInfo === undefined) {
+      if (this.hub.waitingRefeedBytes + added > limits.waitingRefeedBytes)
+        throw new RejectionError("group/busy");
+      this.waiting.set(key, { commits: all, bytes });
+      this.hub.waitingRefeedBytes += added;
+    }
+    this.waitOn();
     return all;
+  }
+
+  /**
+   * Or a few that send no more would keep the place from everybody else for as long as they are connected. All groups of a
+   * connection share its line: while one is fed, the others wait for their turn.
+   */
+  private waitOn(): void {
+    const { clock, limits } = this.hub.context;
+    this.stopTimer();
+    if (this.waiting.size > 0) this.stopTimer = clock.after(limits.refeedPauseMs, () => this.dropAll());
   }
 }
 

@@ -408,6 +408,12 @@ export class LogReader {
     return "next";
   }
 
+  /** An own commit that refers to one of them goes with them, and is sent no more. */
+  private forgetProposals(id: GroupId, group: Group, store: Loaded["store"]): void {
+    store.apply(group.forgetProposals());
+    if (!group.hasPendingCommit) this.context.mls.deletePendingCommit(id);
+  }
+
   /**
    * The service takes the newest commit back: nobody could follow it, it says, and members of the epoch before it signed
    * that. Without their word it is a fork. Whoever refused the commit has nothing to undo. Whoever followed goes back and
@@ -427,7 +433,7 @@ export class LogReader {
     if (mls.group(id)?.refusedAt === sequence) {
       if (!this.isProven(id, group, sequence, refusals)) return this.fork(id);
       mls.setRefused(id, 0);
-      store.apply(group.forgetProposals());
+      this.forgetProposals(id, group, store);
       this.effects.takenBack(id, Number(group.epoch));
       return "next";
     }
@@ -447,7 +453,7 @@ export class LogReader {
       return cameByIt ? this.giveUp(id) : this.fork(id);
     }
     // An own commit of that epoch is not given up here: it may be on its way, and win now.
-    reloaded?.store.apply(before.forgetProposals());
+    this.forgetProposals(id, before, reloaded!.store);
     this.reports.takeBack(id, epoch);
     this.past.tookBack(id, BigInt(epoch - 1));
     this.ledger.takenBack(id, before, atMs);

@@ -185,12 +185,14 @@ export class Preparer {
 
   /**
    * Whether this device can commit nothing more in the group that it prepares: a commit of its was taken back, and the service
-   * takes none from it, or it did not go back with the others.
+   * takes none from it, or it did not go back with the others. That members say they are in another group of that name is
+   * their word alone, and keeps no group from moving.
    */
   private isShutOut(id: GroupId): boolean {
     const { migration, mls } = this.context;
     const { generation, state } = migration.record(id);
-    const isOut = this.shutOut.get(formatId(id)) === generation || mls.group(id)?.forked === true;
+    const isParted = mls.group(id)?.forked === true && mls.disputants(id).length === 0;
+    const isOut = this.shutOut.get(formatId(id)) === generation || isParted;
     return isOut && hasLease(state) && this.mayStep(id);
   }
 

@@ -151,9 +151,10 @@ export class Switcher {
     const { state } = context.migration.record(id);
     if (!hasSwitched(state) || context.migration.own(id).switchedAtMs > 0) return true;
     const [stranger] = this.strangers(id, undefined, group);
-    // Behind the switch there is no group that is prepared, unless that was taken back.
+    // Behind the switch there is no group that is prepared, unless that was taken back. Where one recovers the next is.
     const { preparing } = communityContextOf(group.context.extensions);
-    const isRefused = stranger !== undefined || preparing || this.isOtherRoster(id);
+    const isTakenBack = preparing && state !== "recovering";
+    const isRefused = stranger !== undefined || isTakenBack || this.isOtherRoster(id);
     if (isRefused) {
       const [present] = strangersAmong(accountsOf(leavesOf(group)), context.conversations.members(id));
       context.transaction(() => this.refuse(id, "migration/roster-mismatch", stranger ?? present));

@@ -145,7 +145,7 @@ export class ClientContacts implements Contacts {
    * interruption: every step says whether it was done.
    */
   async publishProfile(): Promise<void> {
-    await this.context.queue.run("profile", () => this.publishToContacts());
+    await this.publishToContacts();
     await this.publishToGroups();
   }
 
@@ -154,7 +154,12 @@ export class ClientContacts implements Contacts {
     return this.context.queue.run("groups-to-tell", () => this.tellGroups());
   }
 
-  async publishToContacts(): Promise<void> {
+  /** The rest of it, one at a time: whoever did it beside another would have the groups told again. */
+  publishToContacts(): Promise<void> {
+    return this.context.queue.run("profile", () => this.tellContacts());
+  }
+
+  private async tellContacts(): Promise<void> {
     const { context } = this;
     while (context.meta.number("access-published") !== 1) {
       const profileKey = context.meta.require("profile-key");

@@ -153,7 +153,10 @@ const toldOf = ({ client }: SimulatedDevice): readonly Told[] =>
 const settings = { ...small, preKeyStock: 4 };
 
 describe("a contact card that one device of an account has", () => {
-  async function phoneAndTablet(world: World, liar: LyingService) {
+  /** Alice, and two devices of Bob, of which the service shows the second one another key than hers. */
+  async function aliceAndBob(world: World, otherWorld: World) {
+    const liar = new LyingService();
+    const alice = await world.join("Alice");
     const phone = await world.join("Bob", { settings });
     const tablet = world.device({ settings, wrapTransport: liar.wrapTransport });
     const { linking } = await tablet.open();
@@ -161,17 +164,15 @@ describe("a contact card that one device of an account has", () => {
     await linking.finish(await phone.client.linking.approve(request));
     tablet.client.connection.start();
     await tablet.client.connection.caughtUp();
-    return { phone, tablet };
+    liar.account = alice.id;
+    liar.lie = await ownDeviceList(await impostorOf(alice, otherWorld), otherWorld);
+    return { alice, liar, phone, tablet };
   }
 
   test("has the other one take no other key from the service", async () => {
     await using world = await World.start();
     await using otherWorld = await World.start();
-    const liar = new LyingService();
-    const alice = await world.join("Alice");
-    const { phone, tablet } = await phoneAndTablet(world, liar);
-    liar.account = alice.id;
-    liar.lie = await ownDeviceList(await impostorOf(alice, otherWorld), otherWorld);
+    const { alice, liar, phone, tablet } = await aliceAndBob(world, otherWorld);
     await phone.client.contacts.add(alice.client.account!.contactCard);
     await until(() => tablet.client.contacts.get(alice.id) !== undefined);
     const toAlice = tablet.client.conversations.direct(alice.id);
@@ -187,11 +188,7 @@ describe("a contact card that one device of an account has", () => {
   test("says on the other one that the service has shown it another key", async () => {
     await using world = await World.start();
     await using otherWorld = await World.start();
-    const liar = new LyingService();
-    const alice = await world.join("Alice");
-    const { phone, tablet } = await phoneAndTablet(world, liar);
-    liar.account = alice.id;
-    liar.lie = await ownDeviceList(await impostorOf(alice, otherWorld), otherWorld);
+    const { alice, phone, tablet } = await aliceAndBob(world, otherWorld);
     await tablet.client.contacts.add(alice.id);
     await tablet.client.contacts.safetyNumber(alice.id);
     await phone.client.contacts.add(alice.client.account!.contactCard);
